@@ -1,0 +1,5 @@
+"""`python -m emma_tune`."""
+
+from emma_tune.cli import main
+
+main()

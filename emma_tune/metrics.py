@@ -1,0 +1,44 @@
+"""Measures of answers and of clones. Arrays are NumPy's; rates and accuracies lie in [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Answers = NDArray[np.floating]  # (N, K) distributions
+Labels = NDArray[np.integer]  # (N,)
+
+
+def accuracy(answers: Answers, labels: Labels) -> float:
+    """Share of samples whose top class is the label, counted over samples."""
+    return float(np.mean(answers.argmax(axis=1) == labels))
+
+
+def agreement(answers: Answers, other: Answers) -> float:
+    """Share of samples with the same top class in both (fidelity of a clone)."""
+    return float(np.mean(answers.argmax(axis=1) == other.argmax(axis=1)))
+
+
+def flip_rate(released: Answers, clean: Answers) -> float:
+    """Share of samples with `argmax p' ≠ argmax p`."""
+    return float(np.mean(released.argmax(axis=1) != clean.argmax(axis=1)))
+
+
+def l1(released: Answers, clean: Answers) -> float:
+    """The budget: mean over samples of `‖p' − p‖₁`, in [0, 2]."""
+    return float(np.abs(released.astype(np.float64) - clean).sum(axis=1).mean())
+
+
+def nll(answers: Answers, labels: Labels) -> float:
+    """Mean negative log-likelihood of the labels, in nats; probabilities below 1e-12 count as 1e-12."""
+    of_label = answers[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(of_label, 1e-12)).mean())
+
+
+def ece(answers: Answers, labels: Labels, bins: int = 15) -> float:
+    """Expected calibration error over equal-width bins of confidence (Guo et al. 2017), in [0, 1]."""
+    confidence = answers.max(axis=1).astype(np.float64)
+    right = answers.argmax(axis=1) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(bin_of, weights=confidence - right, minlength=bins)
+    return float(np.abs(gap).sum() / len(labels))

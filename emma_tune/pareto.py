@@ -1,0 +1,59 @@
+"""Fronts: which points are not dominated, and how much of the box they dominate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emma_tune.config import Direction
+
+WORST: dict[str, float] = {
+    "l1": 2.0,
+    "l1_queries": 2.0,
+    "attacker_accuracy": 1.0,
+    "accuracy_drop": 1.0,
+    "flip_rate": 1.0,
+    "victim_accuracy": 0.0,
+}
+"""The corner of the fixed box, by measure: the value no defence can exceed."""
+
+
+def as_losses(points: Sequence[Mapping[str, float]], objectives: Mapping[str, Direction]) -> NDArray[np.float64]:
+    """Points as rows of values to minimise: (N, D), signs of `max` objectives turned.
+
+    Raises:
+        ValueError: for a value that is not finite, which a dominance filter would pass over in silence.
+    """
+    rows = [[point[name] * _sign(direction) for name, direction in objectives.items()] for point in points]
+    losses = np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
+    if not np.isfinite(losses).all():
+        raise ValueError(f"expected finite objectives, found {losses[~np.isfinite(losses).all(axis=1)].tolist()}")
+    return losses
+
+
+def nondominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows no other row dominates: (N,). Equal rows are all kept."""
+    if not len(losses):
+        return np.zeros(0, dtype=bool)
+    import moocore
+
+    return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
+
+
+def hypervolume(points: Sequence[Mapping[str, float]], objectives: Mapping[str, Direction]) -> float:
+    """Volume of the box that the points dominate, up to the corner of worst values.
+
+    For the budget l1 and an accuracy this lies in [0, 2].
+    """
+    if not points:
+        return 0.0
+    import moocore
+
+    reference = [WORST[name] * _sign(direction) for name, direction in objectives.items()]
+    return float(moocore.hypervolume(as_losses(points, objectives), ref=reference))
+
+
+def _sign(direction: Direction) -> float:
+    return 1.0 if direction == "min" else -1.0

@@ -1,0 +1,223 @@
+"""From a study and a point to tasks with keys. Pure: no Ray, no files, no torch.
+
+The key of a task is the hash of its recipe: stage, stage version, configuration, the keys of its inputs and the
+fingerprints of its images. Device, workers, paths, names and Ray settings are not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from emma_tune.config import SEARCHED, Frozen, Study, Training
+from emma_tune.stages import STAGES
+from emma_tune.stages.settings import (
+    AttackerSettings,
+    EvaluationSettings,
+    MatrixSettings,
+    PosteriorsSettings,
+    ResponsesSettings,
+    SurrogateSettings,
+    VictimSettings,
+)
+
+Params = dict[str, float | int]
+"""λ under `lambda`, `lr_gamma`, `st_epoch`."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One proposal, or one fixed baseline.
+
+    Attributes:
+        number: from 0, in the order of the ledger.
+        defense: `emma`, or the name of a baseline.
+        params: of the proposal; empty for a baseline.
+    """
+
+    number: int
+    defense: str
+    params: Params = field(default_factory=dict)
+
+
+def key_of(recipe: Mapping[str, Any]) -> str:
+    """The first 80 bits of SHA-256 over the canonical JSON of a recipe, as 20 hexadecimal digits."""
+    canonical = json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage to run.
+
+    Attributes:
+        stage: its name.
+        config: its configuration.
+        inputs: keys of the artifacts it reads, by stage.
+        images: fingerprints of the images it reads: `victim`, `queries`.
+        continues: key of a shorter leg of the same series, whose tensors are a state to go on from. No part
+            of the recipe, since training through gives the same bytes.
+    """
+
+    stage: str
+    config: Frozen
+    inputs: Mapping[str, str]
+    images: Mapping[str, str]
+    continues: str | None = None
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", key_of(self.recipe))
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All that determines the artifact."""
+        return {
+            "stage": self.stage,
+            "version": STAGES[self.stage].version,
+            "config": self.config.model_dump(mode="json", by_alias=True),
+            "inputs": dict(self.inputs),
+            "images": dict(self.images),
+        }
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Keys that must be finished before this task can start."""
+        return frozenset(self.inputs.values()) | ({self.continues} if self.continues else set())
+
+    def to_json(self) -> str:
+        """For the way to a worker."""
+        return json.dumps({**self.recipe, "continues": self.continues})
+
+    @staticmethod
+    def from_json(text: str) -> Task:
+        """What `to_json` gave."""
+        recipe = json.loads(text)
+        settings = STAGES[recipe["stage"]].settings
+        return Task(
+            recipe["stage"],
+            settings.model_validate(recipe["config"]),
+            recipe["inputs"],
+            recipe["images"],
+            recipe["continues"],
+        )
+
+
+@dataclass(frozen=True)
+class PointPlan:
+    """The tasks of a point, for every seed.
+
+    Attributes:
+        point: the point.
+        tasks: in the order of the pipeline, by key.
+        evaluations: the task that measures an attacker, by (seed, attacker).
+    """
+
+    point: Point
+    tasks: Mapping[str, Task]
+    evaluations: Mapping[tuple[int, str], Task]
+
+
+class Planner:
+    """Plans points of one study.
+
+    Args:
+        study: the study.
+        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
+    """
+
+    def __init__(self, study: Study, images: Mapping[str, str]) -> None:
+        self.study = study
+        self.images = dict(images)
+        # the stages that points share are planned once
+        self._foundation = cache(self._plan_foundation)
+        self._legs = cache(self._plan_legs)
+
+    @property
+    def digest(self) -> str:
+        """Names everything but the point that determines a point's tasks and what is concluded from them.
+
+        Two studies of the same digest plan the same tasks for the same point.
+        """
+        study = self.study.model_dump(
+            mode="json", include={"victim", "queries", "surrogate", "defense", "attackers", "seeds"}
+        )
+        versions = {name: stage.version for name, stage in STAGES.items()}
+        return key_of({"study": study, "images": self.images, "versions": versions})
+
+    def foundation(self, seed: int) -> tuple[Task, Task]:
+        """The victim of a seed and its posteriors: what every point of that seed stands on."""
+        return self._foundation(seed)
+
+    def point(self, point: Point) -> PointPlan:
+        """All tasks of a point."""
+        tasks: dict[str, Task] = {}
+        evaluations: dict[tuple[int, str], Task] = {}
+        for seed in self.study.seeds:
+            victim, posteriors = self.foundation(seed)
+            chain = [victim, posteriors]
+            if point.defense == SEARCHED:
+                legs = self._legs(seed, int(point.params["st_epoch"]))
+                matrix = self._matrix(point.params, seed, posteriors, legs[-1])
+                chain += [*legs, matrix]
+                inputs = {"posteriors": posteriors.key, "matrix": matrix.key}
+            else:
+                inputs = {"posteriors": posteriors.key}
+            responses = self._task("responses", ResponsesSettings(defense=point.defense), inputs)
+            chain.append(responses)
+            for name, thief in self.study.attackers.items():
+                settings = AttackerSettings(kind=thief.kind, training=_training(thief), seed=seed)
+                attacker = self._task("attacker", settings, {"responses": responses.key})
+                evaluation = self._task(
+                    "evaluation",
+                    EvaluationSettings(),
+                    {"posteriors": posteriors.key, "responses": responses.key, "attacker": attacker.key},
+                )
+                evaluations[seed, name] = evaluation
+                chain += [attacker, evaluation]
+            tasks |= {task.key: task for task in chain}
+        return PointPlan(point, tasks, evaluations)
+
+    def _plan_foundation(self, seed: int) -> tuple[Task, Task]:
+        training = _training(self.study.victim)
+        victim = self._task("victim", VictimSettings(training=training, seed=seed), {})
+        settings = PosteriorsSettings(model=training.model)
+        return victim, self._task("posteriors", settings, {"victim": victim.key})
+
+    def _plan_legs(self, seed: int, until: int) -> list[Task]:
+        """The surrogate of `until` epochs, as legs that end at every smaller st_epoch of the space."""
+        _, posteriors = self.foundation(seed)
+        ends = sorted({e for e in self.study.search.space.st_epoch.choices if e < until} | {until})
+        legs: list[Task] = []
+        for end in ends:
+            settings = SurrogateSettings(training=self.study.surrogate, until=end, seed=seed)
+            before = legs[-1].key if legs else None
+            legs.append(self._task("surrogate", settings, {"posteriors": posteriors.key}, before))
+        return legs
+
+    def _matrix(self, params: Params, seed: int, posteriors: Task, surrogate: Task) -> Task:
+        defense = self.study.defense
+        settings = MatrixSettings(
+            training=self.study.surrogate.model_copy(update={"epochs": defense.epochs}),
+            lambda_=params["lambda"],
+            lr_gamma=params["lr_gamma"],
+            st_epoch=int(params["st_epoch"]),
+            keep=defense.keep,
+            min_change=defense.min_change,
+            patience=defense.patience,
+            seed=seed,
+        )
+        return self._task("matrix", settings, {"posteriors": posteriors.key, "surrogate": surrogate.key})
+
+    def _task(self, stage: str, config: Frozen, inputs: Mapping[str, str], continues: str | None = None) -> Task:
+        images = {name: self.images[name] for name in STAGES[stage].images}
+        return Task(stage, config, inputs, images, continues)
+
+
+def _training(part: Training) -> Training:
+    """How a victim or an attacker is trained, without its data set or kind."""
+    return Training(**{name: getattr(part, name) for name in Training.model_fields})

@@ -1,0 +1,69 @@
+"""Attacker: a thief trains a clone on the answers to its queries."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from emma_tune.artifact import Artifact, Progress, StageRun, State
+from emma_tune.attacks import attack_targets
+from emma_tune.metrics import accuracy
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import AttackerSettings
+from emma_tune.training.classifier import new_classifier, posteriors_of
+from emma_tune.training.learner import Learner
+
+PARTS = ("validation", "test")
+
+
+def train_attacker(
+    config: AttackerSettings, *, responses: Artifact, runtime: Runtime, state: State | None = None
+) -> StageRun:
+    """A fresh network on (augmented query, what the thief makes of p').
+
+    All thieves of a seed share initialisation, order and augmentation: they differ by their attack only.
+
+    Returns:
+        tensors: the clone's posteriors on the victim's images, `last.validation` and `last.test` of the last
+        epoch, `best.validation` and `best.test` of the epoch with the highest validation accuracy, each
+        (N, K); history: both accuracies, every epoch.
+    """
+    images = runtime.query_images()
+    targets = attack_targets(config.kind, responses.tensors["queries"]).to(runtime.device)
+    classifier = new_classifier(
+        config.training.model, images.cpu(), classes=targets.shape[1], seed=config.seed, role="attacker"
+    ).to(runtime.device)
+    learner = Learner(classifier, config.training, seed=config.seed, role="attacker")
+    labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}
+    history = []
+    answers: dict[str, Tensor] = {}
+    if state:
+        learner.restore(state.tensors)
+        answers = {name: tensor for name, tensor in state.tensors.items() if name.endswith(PARTS)}
+        history = list(state.history)
+
+    for epoch in range(len(history), config.training.epochs):
+        loss = learner.epoch(images, targets, epoch)
+        best_before = max((past["validation.accuracy"] for past in history), default=-1.0)
+        history.append({"epoch": epoch, "loss": loss})
+        for part in PARTS:
+            answers[f"last.{part}"] = posteriors_of(classifier, runtime.victim_images(part))
+            history[-1][f"{part}.accuracy"] = accuracy(answers[f"last.{part}"].numpy(), labels[part])
+        if history[-1]["validation.accuracy"] > best_before:
+            answers |= {f"best.{part}": answers[f"last.{part}"] for part in PARTS}
+        yield Progress(
+            epoch + 1,
+            config.training.epochs,
+            history[-1],
+            state=lambda: State(len(history), {**learner.state(), **_copies(answers)}, list(history)),
+        )
+
+    metrics = {
+        f"{epoch}.{part}.accuracy": accuracy(answers[f"{epoch}.{part}"].numpy(), labels[part])
+        for epoch in ("last", "best")
+        for part in PARTS
+    }
+    return Artifact(_copies(answers), metrics, history)
+
+
+def _copies(answers: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in answers.items()}  # best and last may be one tensor

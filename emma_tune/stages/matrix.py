@@ -1,0 +1,101 @@
+"""Matrix: bilevel optimisation of the noise transition matrix T against the surrogate (EMMA, CVPR 2024)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from emma_tune.artifact import Artifact, Metrics, Progress, StageRun, State
+from emma_tune.defenses.transition_matrix import perturb, project_rows
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import MatrixSettings
+from emma_tune.training.classifier import new_classifier
+from emma_tune.training.hypergradient import hypergradient
+from emma_tune.training.learner import Learner, restore_classifier
+
+
+def optimize_matrix(
+    config: MatrixSettings,
+    *,
+    posteriors: Artifact,
+    surrogate: Artifact,
+    runtime: Runtime,
+    state: State | None = None,
+) -> StageRun:
+    """From the identity: a hypergradient step on T, then a real step of the surrogate, batch by batch.
+
+    The surrogate comes with the weights of `st_epoch`; its momentum starts anew, as in the reference.
+
+    Returns:
+        tensors: `matrix` (K, K), row-stochastic; metrics: its trace and the epochs it took.
+    """
+    images, clean = runtime.query_images(), posteriors.tensors["queries"].to(runtime.device)
+    K = clean.shape[1]
+    classifier = new_classifier(config.training.model, images.cpu(), classes=K, seed=config.seed, role="surrogate")
+    restore_classifier(classifier, surrogate.tensors)
+    classifier = classifier.to(runtime.device)
+    learner = Learner(classifier, config.training, seed=config.seed, role="matrix")
+    T = lowest = torch.eye(K, dtype=clean.dtype, device=runtime.device)
+    history: list[Metrics] = []
+    if state:
+        learner.restore(state.tensors)
+        T, lowest = (state.tensors[name].to(runtime.device) for name in ("matrix.last", "matrix.lowest"))
+        history = list(state.history)
+
+    for epoch in range(config.st_epoch + len(history), config.training.epochs):
+        if settled(history, config, classes=K):
+            break
+        T_before, outer = T, 0.0
+        lr = learner.begin(epoch)
+        for indices, batch in learner.batches(images, epoch):
+            p = clean[indices]
+            gradient, outer_loss = hypergradient(classifier, batch, p, T, lr=lr, weight=config.lambda_)
+            T = project_rows(T - config.lr_gamma * gradient)
+            learner.update(batch, perturb(p, T))
+            outer += len(indices) / len(images) * float(outer_loss)
+        if not T.isfinite().all():
+            raise FloatingPointError(f"matrix: expected finite entries of T after epoch {epoch}, found NaN")
+
+        if T.trace() <= lowest.trace():
+            lowest = T
+        history.append(
+            {
+                "epoch": epoch,
+                "outer_loss": outer,
+                "trace": float(T.trace()),
+                "lowest_trace": float(lowest.trace()),
+                "change": float((T - T_before).abs().mean()),
+            }
+        )
+        yield Progress(
+            epoch + 1,
+            config.training.epochs,
+            history[-1],
+            state=lambda: State(len(history), {**learner.state(), **_matrices(T, lowest)}, list(history)),
+        )
+
+    kept = lowest if config.keep == "lowest_trace" else T
+    return Artifact({"matrix": kept.cpu()}, {"trace": float(kept.trace()), "epochs": float(len(history))}, history)
+
+
+def settled(history: list[Metrics], config: MatrixSettings, *, classes: int) -> bool:
+    """The two stopping tests after an epoch, as in the reference.
+
+    Args:
+        history: the epochs so far, with `change` = mean|ΔT|, `trace` and `lowest_trace`.
+        config: `min_change` (the reference's 0.01 for ten classes, 1e-4 for 100 and 200) and `patience`.
+        classes: K.
+
+    Returns:
+        True if mean|ΔT| of the last epoch is below the threshold, or if trace(T) did not reach a new low in
+        `patience` epochs, not necessarily in a row.
+    """
+    if not history:
+        return False
+    least = config.min_change if config.min_change is not None else (0.01 if classes <= 10 else 1e-4)
+    missed = sum(epoch["trace"] > epoch["lowest_trace"] for epoch in history)
+    return history[-1]["change"] < least or missed >= config.patience
+
+
+def _matrices(T: Tensor, lowest: Tensor) -> dict[str, Tensor]:
+    return {"matrix.last": T.cpu().clone(), "matrix.lowest": lowest.cpu().clone()}

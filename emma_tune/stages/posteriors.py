@@ -1,0 +1,28 @@
+"""Posteriors: what the victim would answer without a defence, to the pool and to its own images."""
+
+from __future__ import annotations
+
+from emma_tune.artifact import Artifact
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import PosteriorsSettings
+from emma_tune.training.classifier import new_classifier, posteriors_of
+from emma_tune.training.learner import restore_classifier
+
+
+def answer_cleanly(config: PosteriorsSettings, *, victim: Artifact, runtime: Runtime) -> Artifact:
+    """p in evaluation mode on the un-augmented view.
+
+    Returns:
+        tensors: `queries`, `validation`, `test`, each (N, K).
+    """
+    shape = runtime.victim_images("train")[:2].cpu()
+    classifier = new_classifier(config.model, shape, classes=runtime.classes, seed=0, role="victim")
+    restore_classifier(classifier, victim.tensors)  # weights and normalisation are the victim's own
+    classifier = classifier.to(runtime.device)
+    return Artifact(
+        {
+            "queries": posteriors_of(classifier, runtime.query_images()),
+            "validation": posteriors_of(classifier, runtime.victim_images("validation")),
+            "test": posteriors_of(classifier, runtime.victim_images("test")),
+        }
+    )

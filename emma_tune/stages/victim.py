@@ -1,0 +1,46 @@
+"""Victim: the deployed classifier, trained on the labeled images."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+
+from emma_tune.artifact import Artifact, Progress, StageRun, State
+from emma_tune.metrics import accuracy
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import VictimSettings
+from emma_tune.training.classifier import new_classifier, posteriors_of
+from emma_tune.training.learner import Learner
+
+
+def train_victim(config: VictimSettings, *, runtime: Runtime, state: State | None = None) -> StageRun:
+    """Cross-entropy on one-hot labels by SGD with momentum on a cosine schedule.
+
+    Returns:
+        tensors: the weights, as `Learner.weights` names them; metrics: accuracy on validation and test.
+    """
+    images, K = runtime.victim_images("train"), runtime.classes
+    targets = F.one_hot(runtime.victim_labels("train"), K).float()
+    classifier = new_classifier(
+        config.training.model, images.cpu(), classes=K, seed=config.seed, role="victim"
+    ).to(runtime.device)
+    learner = Learner(classifier, config.training, seed=config.seed, role="victim")
+    history = []
+    if state:
+        learner.restore(state.tensors)
+        history = list(state.history)
+
+    for epoch in range(len(history), config.training.epochs):
+        history.append({"epoch": epoch, "loss": learner.epoch(images, targets, epoch)})
+        yield Progress(
+            epoch + 1,
+            config.training.epochs,
+            history[-1],
+            state=lambda: State(len(history), learner.state(), list(history)),
+        )
+
+    answers = {part: posteriors_of(classifier, runtime.victim_images(part)) for part in ("validation", "test")}
+    metrics = {
+        f"{part}.accuracy": accuracy(p.numpy(), runtime.victim_labels(part).cpu().numpy())
+        for part, p in answers.items()
+    }
+    return Artifact(learner.weights(), metrics, history)

@@ -1,0 +1,138 @@
+"""Soft-label training: a classifier, its optimiser, and one epoch of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emma_tune.config import Training
+from emma_tune.data.augmentation import augment
+from emma_tune.training.classifier import Classifier
+from emma_tune.training.schedule import cosine_lr
+from emma_tune.training.seeds import generator
+
+
+class Learner:
+    """A classifier that is being trained by SGD with momentum.
+
+    Args:
+        classifier: the network to train.
+        training: rates, batch size and augmentation.
+        seed: the study's seed.
+        role: victim, surrogate, matrix or attacker; names the seeds of order and augmentation.
+    """
+
+    def __init__(self, classifier: Classifier, training: Training, *, seed: int, role: str) -> None:
+        self.classifier = classifier
+        self.training = training
+        self._seed = seed
+        self._role = role
+        self.optimizer = torch.optim.SGD(
+            classifier.parameters(),
+            lr=training.lr,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+        )
+
+    def begin(self, epoch: int) -> float:
+        """Sets the epoch's learning rate, puts the classifier in training mode, and returns the rate."""
+        lr = cosine_lr(epoch, self.training.epochs, self.training.lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.classifier.train()
+        return lr
+
+    def batches(self, images: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The shuffled, augmented batches of an epoch; the same ones whenever it is asked again.
+
+        Args:
+            images: (N, C, H, W) uint8.
+            epoch: names the seeds.
+
+        Yields:
+            Indices (B,) into `images`, and the augmented images (B, C, H, W).
+        """
+        order = torch.randperm(len(images), generator=generator(self._seed, self._role, "order", epoch))
+        chance = generator(self._seed, self._role, "augmentation", epoch)
+        chunks = list(order.split(self.training.batch_size))
+        if len(chunks) > 1 and len(chunks[-1]) == 1:  # batch norm cannot learn from a lone image
+            chunks[-2:] = [torch.cat(chunks[-2:])]
+        for chunk in chunks:
+            indices = chunk.to(images.device)
+            yield indices, augment(images[indices], self.training.augmentation, chance)
+
+    def update(self, images: Tensor, targets: Tensor) -> Tensor:
+        """One SGD step on `−(1/B) Σ_ik s_ik log softmax(f(x))_ik`.
+
+        Args:
+            images: (B, C, H, W) uint8.
+            targets: s, (B, K) distributions.
+
+        Returns:
+            The loss before the step, a scalar.
+        """
+        loss = F.cross_entropy(self.classifier(images), targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def epoch(self, images: Tensor, targets: Tensor, epoch: int) -> float:
+        """Trains one epoch.
+
+        Args:
+            images: (N, C, H, W) uint8.
+            targets: (N, K) distributions.
+            epoch: sets the rate and names the seeds.
+
+        Returns:
+            The mean loss a sample.
+
+        Raises:
+            FloatingPointError: if it is not finite.
+        """
+        self.begin(epoch)
+        total = torch.zeros((), dtype=torch.float64)
+        for indices, batch in self.batches(images, epoch):
+            total += len(indices) * self.update(batch, targets[indices]).cpu()
+        mean = float(total / len(images))
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"{self._role}: expected a finite loss in epoch {epoch}, found {mean}")
+        return mean
+
+    def weights(self) -> dict[str, Tensor]:
+        """Weights and buffers, copied to the CPU."""
+        return {
+            f"classifier.{name}": value.detach().cpu().clone().contiguous()
+            for name, value in self.classifier.state_dict().items()
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, buffers and momenta, copied to the CPU: all that an epoch hands to the next."""
+        tensors = self.weights()
+        for name, parameter in self.classifier.named_parameters():
+            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum.detach().cpu().clone().contiguous()
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Goes back to what `state` gave; other tensors in the mapping are left alone."""
+        restore_classifier(self.classifier, tensors)
+        for name, parameter in self.classifier.named_parameters():
+            momentum = tensors.get(f"momentum.{name}")
+            if momentum is not None:
+                # the optimiser keeps momenta in the memory format of the weights
+                self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+
+
+def restore_classifier(classifier: Classifier, tensors: Mapping[str, Tensor]) -> None:
+    """Loads what `Learner.weights` gave; other tensors in the mapping are left alone."""
+    prefix = "classifier."
+    classifier.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    )

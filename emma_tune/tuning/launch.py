@@ -1,0 +1,248 @@
+"""From a checked study to a finished run: Ray, one Tuner, and an orderly end however it comes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+# before Ray is imported: it reads these once
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # no per-trial logs: artifacts have the history
+os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1e9"  # Tune's own snapshots are never read
+os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the newer output prints its table even at verbosity 0
+os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # SIGINT and SIGTERM are handled here, alike
+os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # failures are in the ledger, with their reason
+os.environ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S"] = "3600"
+
+import ray
+from ray import tune
+from ray.tune.stopper import Stopper
+
+from emma_tune.config import OWN_TRIAL_STAGES, Study
+from emma_tune.data.images import fingerprint
+from emma_tune.data.prepare import prepare_images
+from emma_tune.ledger import LedgerWriter, read_ledger
+from emma_tune.plan import Planner
+from emma_tune.stages import STAGES
+from emma_tune.store import Store
+from emma_tune.study_file import StudyError
+from emma_tune.study_folder import Started, StudyFolder
+from emma_tune.tuning.progress import Progress
+from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.searcher import StudySearcher
+from emma_tune.tuning.trainable import StageTrainable
+
+WORKER_DEATHS = 5
+"""How often the worker of one trial may die before its point is given up; each time the trial goes on."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        interrupted: by SIGINT or SIGTERM, with unfinished state saved.
+        failures: points that failed, with the reason.
+    """
+
+    interrupted: bool
+    failures: Mapping[int, str]
+
+
+def run_study(study: Study, out: Path, store: Path, *, address: str | None, console: Console) -> Ending:
+    """Runs a study until every point is settled, or until it is interrupted.
+
+    Running again resumes: what the store has is not computed again.
+
+    Args:
+        study: checked.
+        out: the study's folder; made if it does not exist.
+        store: folder of artifacts, shared with other studies.
+        address: of a Ray cluster; a local one is started if None.
+        console: where to show progress.
+
+    Raises:
+        StudyError: if the folder is another study's, somebody else drives it, or the cluster is too small.
+    """
+    folder = StudyFolder(out)
+    folder.check_belongs_to(study)
+    with _interruptible() as interruption, folder.drive():
+        folder.check_belongs_to(study)
+        artifacts = Store(store)
+        with ThreadPoolExecutor(1) as background:  # images load while Ray starts
+            images = background.submit(_store_images, study, artifacts)
+            _start_ray(address)
+            interruption.listen()  # Ray has put its own handler for SIGTERM in place
+            try:
+                shares, slots = _shares(study, console)
+                if interruption.requested:
+                    return Ending(interrupted=True, failures={})
+                started = Started(study, images.result(), store)
+                folder.write(started)
+                return _tune(started, folder, artifacts, shares, slots, interruption, console)
+            finally:
+                ray.shutdown()
+
+
+def _tune(
+    started: Started,
+    folder: StudyFolder,
+    store: Store,
+    shares: Mapping[str, Mapping[str, float]],
+    slots: int,
+    interruption: Interruption,
+    console: Console,
+) -> Ending:
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    ledger = read_ledger(folder.ledger)
+    for problem in ledger.problems:
+        say(problem)
+    store.sweep()
+    run = uuid.uuid4().hex[:12]
+    writer = LedgerWriter(folder.ledger)
+    try:
+        writer.run(run)
+        searcher = StudySearcher(
+            planner=Planner(started.study, started.images),
+            store=store,
+            ledger=ledger,
+            writer=writer,
+            proposer=Proposer(started.study, folder.journal),
+            run=run,
+            slots=slots,
+            shares=shares,
+            say=say,
+        )
+        shutil.rmtree(folder.ray, ignore_errors=True)
+        progress = Progress(searcher, folder, console)
+        try:
+            tune.Tuner(
+                StageTrainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    num_samples=-1,
+                    # one more than can run: a worker that ends its trial goes on with the next at once
+                    max_concurrent_trials=slots + 1,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: str(trial.trial_id),
+                ),
+                run_config=tune.RunConfig(
+                    name="tune",
+                    storage_path=str(folder.ray),
+                    stop=interruption,
+                    failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                    # the store keeps unfinished state; Tune would ask for a pickle after every trial
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                    callbacks=[progress],
+                    verbose=0,
+                ),
+            ).fit()
+        finally:
+            progress.close()
+        return Ending(interruption.requested, searcher.failures)
+    finally:
+        writer.close()
+
+
+class Interruption(Stopper):
+    """Stops the run when SIGINT or SIGTERM came; a second signal ends the process at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def listen(self) -> None:
+        """Puts the handlers in place."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._heard)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop: Tune then ends every worker, which saves where it is."""
+        return self.requested
+
+
+@contextmanager
+def _interruptible() -> Iterator[Interruption]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interruption = Interruption()
+    interruption.listen()
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _store_images(study: Study, store: Store) -> dict[str, str]:
+    """Puts the study's images where workers find them; their fingerprints."""
+    victim, queries = prepare_images(study.victim.dataset, study.queries.dataset, study.queries.limit)
+    fingerprints = {"victim": fingerprint(victim), "queries": fingerprint(queries)}
+    store.put_images(fingerprints["victim"], victim)
+    store.put_images(fingerprints["queries"], queries)
+    return fingerprints
+
+
+def _start_ray(address: str | None) -> None:
+    # "local" and not None: None would join whatever cluster a killed run left behind
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    ray.init(
+        address=address or "local",
+        include_dashboard=False if address is None else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _shares(study: Study, console: Console) -> tuple[dict[str, dict[str, float]], int]:
+    """What each stage's trials take here, and how many can run at once.
+
+    Raises:
+        StudyError: if no node could ever run one of them.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    total = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
+    wanted = {stage: study.share(stage if stage in OWN_TRIAL_STAGES else "attacker") for stage in STAGES}
+    if total["GPU"] == 0 and any(share.gpu for share in wanted.values()):
+        console.print("no GPU here: gpu shares are ignored", highlight=False)
+    shares = {
+        stage: {"cpu": share.cpu, "gpu": share.gpu if total["GPU"] else 0.0} for stage, share in wanted.items()
+    }
+    for stage, share in shares.items():
+        if not any(node.get("CPU", 0) >= share["cpu"] and node.get("GPU", 0) >= share["gpu"] for node in nodes):
+            largest = max(node.get("CPU", 0) for node in nodes), max(node.get("GPU", 0) for node in nodes)
+            raise StudyError(
+                f"resources.{stage}: expected at most what a node has, {largest[0]:g} CPUs and "
+                f"{largest[1]:g} GPUs, found cpu {share['cpu']:g}, gpu {share['gpu']:g}"
+            )
+    own = [shares[stage] for stage in OWN_TRIAL_STAGES]
+    slots = total["CPU"] / min(share["cpu"] for share in own)
+    on_gpu = [share["gpu"] for share in own if share["gpu"]]
+    if len(on_gpu) == len(own):
+        slots = min(slots, total["GPU"] / min(on_gpu))
+    return shares, max(1, int(slots))

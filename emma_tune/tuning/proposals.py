@@ -1,0 +1,214 @@
+"""What to try next: Optuna, asked for a point and told how it went."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+
+from emma_tune.config import Dimension, Study
+from emma_tune.plan import Params, Point
+from emma_tune.training.seeds import derive_seed
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class Proposer:
+    """Proposes points of one study; its Optuna study lies in a journal that optuna-dashboard reads live.
+
+    The journal is written anew from the ledger at each start: the ledger is what counts. A proposal depends on
+    the points before it and the study's seed alone, not on when a run began.
+
+    Args:
+        study: the study.
+        journal: path of the journal file; what stands there is replaced.
+    """
+
+    def __init__(self, study: Study, journal: Path) -> None:
+        self._search = study.search
+        self._objectives = study.objectives
+        self._limit = study.limits.accuracy_drop
+        space = study.search.space
+        self._dimensions: dict[str, tuple[float | int, ...]] = {
+            "lambda": space.lambda_.grid(),
+            "lr_gamma": space.lr_gamma.grid(),
+            "st_epoch": space.st_epoch.choices,
+        }
+        self._fixed = {name: values[0] for name, values in self._dimensions.items() if len(values) == 1}
+        every: dict[str, BaseDistribution] = {
+            "lambda": _distribution(space.lambda_),
+            "lr_gamma": _distribution(space.lr_gamma),
+            "st_epoch": CategoricalDistribution(space.st_epoch.choices),
+        }
+        self._distributions = {name: d for name, d in every.items() if name not in self._fixed}
+        for stale in (journal, journal.with_name(journal.name + ".lock")):
+            stale.unlink(missing_ok=True)
+        self._optuna = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            study_name=study.name,
+            directions=["minimize" if d == "min" else "maximize" for d in study.objectives.values()],
+        )
+        self._optuna.set_metric_names(list(study.objectives))
+        self._open: dict[int, optuna.Trial] = {}
+
+    @property
+    def size(self) -> int | None:
+        """How many points there are at most; None if the space is not enumerated."""
+        if self._search.sampler != "grid":
+            return None
+        return len(list(itertools.product(*self._dimensions.values())))
+
+    def adopt(self, point: Point) -> None:
+        """Takes up a point of the ledger that is not settled."""
+        params = self._searched(point)
+        if params is not None:
+            self._optuna.enqueue_trial(params)
+            self._open[point.number] = self._ask(point.number)
+
+    def propose(self, number: int, index: int) -> tuple[Params, dict[str, Any]]:
+        """The next point.
+
+        Args:
+            number: the point's number in the ledger.
+            index: how many points were searched before it.
+
+        Returns:
+            Its parameters, and what the sampler wants to remember of it.
+        """
+        enumerated = self._enumerated(index)
+        if enumerated is not None:
+            self._optuna.enqueue_trial(enumerated)
+        # a sampler made for this point alone: what it draws does not depend on when the run began
+        self._optuna.sampler = self._sampler(derive_seed(self._search.seed, "sampler", number) % 2**32)
+        trial = self._open[number] = self._ask(number)
+        params = {**self._fixed, **trial.params}
+        memory = self._optuna.trials[trial.number].system_attrs
+        kept = {name: value for name, value in memory.items() if not name.startswith("fixed_params")}
+        return {name: params[name] for name in self._dimensions}, kept
+
+    def conclude(self, point: Point, figures: Mapping[str, Any], memory: Mapping[str, Any]) -> None:
+        """Tells Optuna of a finished point, of this run or an earlier one.
+
+        A point outside the space of today is left out.
+
+        Args:
+            point: finished.
+            figures: its validation figures.
+            memory: what the sampler remembers of it, from the ledger.
+        """
+        trial = self._open.pop(point.number, None)
+        params = self._searched(point)
+        if trial is not None:
+            for name, value in self._constraints(figures).items():
+                trial.set_constraint(name, value)
+            self._optuna.tell(trial, self._values(figures))
+        elif params is not None:
+            self._optuna.add_trial(
+                create_trial(
+                    params=params,
+                    distributions=self._distributions,
+                    values=self._values(figures),
+                    user_attrs={"point": point.number},
+                    system_attrs=dict(memory),
+                    constraints=self._constraints(figures),
+                )
+            )
+
+    def fail(self, point: Point) -> None:
+        """A proposed point has failed."""
+        trial = self._open.pop(point.number, None)
+        if trial is not None:
+            self._optuna.tell(trial, state=TrialState.FAIL)
+
+    def _ask(self, number: int) -> optuna.Trial:
+        trial = self._optuna.ask(self._distributions)
+        trial.set_user_attr("point", number)
+        return trial
+
+    def _values(self, figures: Mapping[str, Any]) -> list[float]:
+        return [figures[name] for name in self._objectives]
+
+    def _constraints(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """At most 0 where the limit is kept."""
+        return {} if self._limit is None else {"accuracy_drop": figures["accuracy_drop"] - self._limit}
+
+    def _searched(self, point: Point) -> dict[str, Any] | None:
+        """The searched parameters of a point; None if it is not of this space."""
+        if any(point.params.get(name) != value for name, value in self._fixed.items()):
+            return None
+        params = {name: point.params.get(name) for name in self._distributions}
+        for name, distribution in self._distributions.items():
+            value = params[name]
+            if value is None or not _contains(distribution, value):
+                return None
+        return params
+
+    def _enumerated(self, index: int) -> dict[str, Any] | None:
+        """The point of this index in a fixed sequence; None for a sampler that decides as it goes."""
+        if self._search.sampler == "grid":
+            grid = itertools.product(*self._dimensions.values())
+            params = dict(zip(self._dimensions, next(itertools.islice(grid, index, None)), strict=True))
+            return {name: params[name] for name in self._distributions}
+        if self._search.sampler == "qmc" and self._distributions:
+            from scipy.stats.qmc import Sobol
+
+            sequence = Sobol(len(self._distributions), seed=derive_seed(self._search.seed, "sobol") % 2**32)
+            unit = sequence.fast_forward(index).random(1)[0] if index else sequence.random(1)[0]
+            return {
+                name: _at_quantile(distribution, float(u))
+                for (name, distribution), u in zip(self._distributions.items(), unit, strict=True)
+            }
+        return None
+
+    def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        match self._search.sampler:
+            case "gp":
+                # twice as many random points as dimensions before the first model
+                startup = 2 * max(1, len(self._distributions))
+                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+            case "tpe":
+                return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+            case "nsga2":
+                return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, self._search.points // 4))
+            case _:
+                return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if dimension.choices is not None:
+        return CategoricalDistribution(dimension.choices)
+    if dimension.step is not None:
+        grid = dimension.grid()
+        return FloatDistribution(grid[0], grid[-1], step=dimension.step)
+    low, high = dimension.bounds
+    return FloatDistribution(low, high, log=dimension.log)
+
+
+def _contains(distribution: BaseDistribution, value: float | int) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution)
+    return distribution.low <= value <= distribution.high
+
+
+def _at_quantile(distribution: BaseDistribution, u: float) -> Any:
+    """The value below which a share u of the distribution lies, u in [0, 1)."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(u * len(distribution.choices))]
+    assert isinstance(distribution, FloatDistribution)
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        return min(high, max(low, low * (high / low) ** u))
+    if distribution.step is not None:
+        steps = round((high - low) / distribution.step) + 1
+        return min(high, low + int(u * steps) * distribution.step)
+    return low + u * (high - low)

@@ -1,0 +1,204 @@
+"""Ray Tune's searcher: hands out the tasks of many points as their inputs appear, and hears how they went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from emma_tune.artifact import Metrics
+from emma_tune.config import SEARCHED
+from emma_tune.ledger import Ledger, LedgerWriter
+from emma_tune.plan import Planner, Point, Task
+from emma_tune.results import point_figures
+from emma_tune.store import CorruptArtifactError, Store
+from emma_tune.tuning.agenda import Agenda
+from emma_tune.tuning.proposals import Proposer
+
+Say = Callable[[str], None]
+
+
+class StudySearcher(Searcher):
+    """Drives one study: reads the ledger, proposes points, hands out tasks, concludes.
+
+    Args:
+        planner: of the study.
+        store: where artifacts lie.
+        ledger: the study's points so far.
+        writer: appends to it.
+        proposer: Optuna's side.
+        run: identifies this run.
+        slots: how many trials can run at once.
+        shares: `cpu` and `gpu` of each stage's trials.
+        say: tells the user something worth a line.
+    """
+
+    def __init__(
+        self,
+        *,
+        planner: Planner,
+        store: Store,
+        ledger: Ledger,
+        writer: LedgerWriter,
+        proposer: Proposer,
+        run: str,
+        slots: int,
+        shares: Mapping[str, Mapping[str, float]],
+        say: Say,
+    ) -> None:
+        super().__init__()
+        self._planner = planner
+        self._store = store
+        self._ledger = ledger
+        self._writer = writer
+        self._proposer = proposer
+        self._run = run
+        self._slots = slots
+        self._shares = shares
+        self._say = say
+        self._digest = planner.digest
+        self.agenda = Agenda(self._is_done)
+        self.trials: dict[str, list[Task]] = {}
+        self.failures: dict[int, str] = {}
+        self.finished = 0
+        self._take_up_ledger()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher into a file that nobody reads: ledger and store are the state
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    # --- what Tune asks -----------------------------------------------------------------------------------
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial; None while nothing is ready; FINISHED when every point is settled."""
+        tasks = self.agenda.next()
+        while tasks is None and self._may_propose():
+            self._propose()
+            tasks = self.agenda.next()
+        if tasks is None:
+            over = self.agenda.open_points == 0 and not self._points_left()
+            return str(Searcher.FINISHED) if over else None
+        self.trials[trial_id] = tasks
+        return {
+            "tasks": [task.to_json() for task in tasks],
+            "store": str(self._store.root),
+            "run": self._run,
+            "share": dict(self._shares[tasks[0].stage]),
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial ended: with all its tasks done, with a reason, or because its worker died too often."""
+        tasks = self.trials.pop(trial_id, [])
+        done = [task.key for task in tasks if self._store.has(task.stage, task.key)]
+        self.agenda.done(done)
+        left = next((task for task in tasks if task.key not in done), None)
+        if left is not None:
+            reason = f"{left.stage}: its worker died again and again"
+            if result and not error:
+                reason = str(result.get("reason", f"{left.stage}: its trial ended without its artifact"))
+            self.agenda.failed(tasks, left.key, reason)
+        self._settle()
+
+    # --- points -------------------------------------------------------------------------------------------
+
+    def _take_up_ledger(self) -> None:
+        """Points of earlier runs are planned again: what the store has is done, the rest is to be done."""
+        for point in self._ledger.points.values():
+            self.agenda.add(self._planner.point(point))
+        fixed = {point.defense for point in self._ledger.points.values()}
+        for baseline in self._planner.study.baselines:
+            if baseline not in fixed:
+                self._open(Point(self._ledger.next_number, baseline), {})
+        self._settle()
+        for point in list(self._ledger.points.values()):
+            if point.defense == SEARCHED and self.agenda.is_open(point):
+                self._proposer.adopt(point)
+
+    def _open(self, point: Point, memory: Mapping[str, Any]) -> None:
+        self._writer.asked(point, memory)  # before anything is done for it: a kill loses no point
+        self._ledger.points[point.number] = point
+        self.agenda.add(self._planner.point(point))
+
+    def _searched(self) -> int:
+        return sum(point.defense == SEARCHED for point in self._ledger.points.values())
+
+    def _to_search(self) -> int:
+        """Searched points there will be: as many as the study wants, or the space has."""
+        wanted, size = self._planner.study.search.points, self._proposer.size
+        return wanted if size is None else min(wanted, size)
+
+    def _points_left(self) -> bool:
+        """Whether to propose another point some time; not on a foundation that has failed."""
+        sound = not any(self.agenda.has_failed(task) for task in self._foundations())
+        return sound and self._searched() < self._to_search()
+
+    def _foundations(self) -> list[Task]:
+        """What every point stands on: victim and posteriors of each seed."""
+        return [task for seed in self._planner.study.seeds for task in self._planner.foundation(seed)]
+
+    def _may_propose(self) -> bool:
+        """Ask only when a point could use what is free, so that proposals know as much as possible."""
+        if not self._points_left() or self.agenda.open_points >= self._slots:
+            return False
+        laid = all(self.agenda.is_done(task) for task in self._foundations())
+        return laid or self.agenda.open_points == 0
+
+    def _propose(self) -> None:
+        number = self._ledger.next_number
+        params, memory = self._proposer.propose(number, self._searched())
+        self._open(Point(number, SEARCHED, params), memory)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Concludes what can be concluded: ledger first, then Optuna."""
+        for settled in self.agenda.settle():
+            point = settled.plan.point
+            if settled.failed is not None:
+                assert settled.reason is not None
+                self._conclude_failed(point, settled.failed, settled.reason)
+                continue
+            figures = point_figures(settled.plan, self._metrics)
+            assert figures is not None, "every evaluation of a settled point is done"
+            outcome = self._ledger.outcomes.get(point.number)
+            if outcome is None or outcome.plan != self._digest or outcome.figures != figures:
+                self._writer.finished(point.number, plan=self._digest, figures=figures)
+            self.finished += 1
+            if point.defense == SEARCHED:
+                memory = self._ledger.sampler.get(point.number, {})
+                self._proposer.conclude(point, figures["validation"], memory)
+
+    def _conclude_failed(self, point: Point, task: Task, reason: str) -> None:
+        self._writer.failed(point.number, plan=self._digest, reason=reason, task=task.key)
+        self.failures[point.number] = reason
+        self._say(f"point {point.number} failed: {reason}")
+        self._proposer.fail(point)
+
+    # --- store --------------------------------------------------------------------------------------------
+
+    def _is_done(self, task: Task) -> bool:
+        try:
+            return self._store.check(task.stage, task.key)
+        except CorruptArtifactError as error:
+            aside = self._store.set_aside(task.stage, task.key)
+            self._say(f"corrupt artifact, made anew: {error} (moved to {aside})")
+            return False
+
+    def _metrics(self, task: Task) -> Metrics | None:
+        record = self._store.record(task.stage, task.key)
+        return record.metrics if record else None
+
+    @property
+    def asked(self) -> int:
+        """Points in the ledger."""
+        return len(self._ledger.points)
+
+    @property
+    def wanted(self) -> int:
+        """Points there will be when the study is complete."""
+        return self.asked + max(0, self._to_search() - self._searched())

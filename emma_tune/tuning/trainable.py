@@ -1,0 +1,184 @@
+"""The thin shell between Ray Tune and the stages: one trial runs one task, then the cheap ones behind it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.tune import PlacementGroupFactory, Trainable
+
+import emma_tune
+from emma_tune.artifact import Progress, StageRun, State
+from emma_tune.data.images import ImageSet
+from emma_tune.plan import Task
+from emma_tune.stages import STAGES
+from emma_tune.stages.runtime import Runtime
+from emma_tune.store import Store
+
+INTERVAL = 1.0
+"""Seconds between reports: long against the cost of one, short against the patience of whoever interrupts."""
+
+SAVING_SHARE = 0.05
+"""Share of a task's time that may go into saving its unfinished state."""
+
+
+class StageTrainable(Trainable):
+    """Runs the tasks of one trial.
+
+    Its configuration holds `tasks` (JSON, in order), `store` (an absolute path), `run` (who asks) and `share`
+    (`cpu`, `gpu`). A task that raises raises here once, so that Tune starts it again in a fresh process; the
+    second time the trial ends with a reason.
+    """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """What the trial takes of a node."""
+        share = config["share"]
+        return PlacementGroupFactory([{"CPU": share["cpu"], "GPU": share["gpu"]}])
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """A process begins with its first trial."""
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """A process goes on with another trial."""
+        share = new_config["share"]
+        torch.set_num_threads(max(1, int(share["cpu"])))
+        on_gpu = share["gpu"] > 0 and torch.cuda.is_available()
+        self._device = torch.device("cuda" if on_gpu else "cpu")
+        self._store = Store(Path(new_config["store"]))
+        self._run = new_config["run"]
+        self._queue = [Task.from_json(text) for text in new_config["tasks"]]
+        self._done: list[str] = []
+        self._stage: StageRun | None = None
+        self._progress: Progress | None = None
+        self._seconds = self._saved_at = self._saving_took = 0.0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Runs for an interval, or to the end of the trial."""
+        until = time.monotonic() + INTERVAL
+        try:
+            while self._queue:
+                self._advance()
+                if time.monotonic() >= until:
+                    break
+            return {"done": not self._queue, "done_keys": self._done, **self._position()}
+        except Exception as error:
+            task = self._queue[0]
+            reason = f"{task.stage}: {type(error).__name__}: {error}"
+            if self._store.note_failure(task.key, run=self._run, reason=reason) < 2:
+                raise
+            return {"done": True, "done_keys": self._done, "failed_key": task.key, "reason": reason}
+
+    def cleanup(self) -> None:
+        """The process ends: a task under way saves where it is."""
+        if self._queue and self._progress is not None and self._stage is not None:
+            self._save()
+
+    # --- one task -----------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """One epoch of the task under way, or the beginning or the end of one."""
+        task = self._queue[0]
+        if self._stage is None:
+            if self._store.has(task.stage, task.key):  # another study, or a ghost of the last run, was faster
+                self._leave(task)
+                return
+            self._begin(task)
+        assert self._stage is not None
+        started = time.monotonic()
+        try:
+            self._progress = next(self._stage)
+        except StopIteration as finished:
+            self._seconds += time.monotonic() - started
+            self._store.commit(
+                task.stage, task.key, finished.value, recipe=task.recipe, provenance=self._provenance()
+            )
+            self._leave(task)
+            return
+        self._seconds += time.monotonic() - started
+        if time.monotonic() - self._saved_at > max(INTERVAL, self._saving_took / SAVING_SHARE):
+            self._save()
+
+    def _begin(self, task: Task) -> None:
+        inputs = {stage: self._store.fetch(stage, key) for stage, key in task.inputs.items()}
+        state, self._seconds = self._state_to_go_on_from(task)
+        self._stage = STAGES[task.stage].start(
+            task.config, inputs=inputs, runtime=self._runtime(task), state=state
+        )
+        self._progress = None
+        self._saved_at, self._saving_took = time.monotonic(), 0.0
+
+    def _state_to_go_on_from(self, task: Task) -> tuple[State | None, float]:
+        """Where an interrupted run of the task was; else the end of the leg before it; else nothing."""
+        saved = self._store.load_state(task.key)
+        if saved:
+            return saved
+        if task.continues:
+            leg = self._store.fetch(task.stage, task.continues)
+            return State(len(leg.history), leg.tensors, leg.history), 0.0
+        return None, 0.0
+
+    def _leave(self, task: Task) -> None:
+        self._store.drop_state(task.key)
+        self._queue.pop(0)
+        self._done.append(task.key)
+        self._stage = None
+
+    def _save(self) -> None:
+        assert self._progress is not None
+        started = time.monotonic()
+        self._store.save_state(self._queue[0].key, self._progress.state(), seconds=self._seconds)
+        self._saved_at = time.monotonic()
+        self._saving_took = self._saved_at - started
+
+    def _runtime(self, task: Task) -> Runtime:
+        return Runtime(
+            self._device,
+            victim=_labeled(self._store, task.images.get("victim")),
+            queries=_pool(self._store, task.images.get("queries")),
+        )
+
+    def _provenance(self) -> dict[str, Any]:
+        """How this copy of the artifact came about; nothing that could be secret."""
+        return {
+            "run": self._run,
+            "seconds": round(self._seconds, 3),
+            "finished_at": time.time(),
+            "host": platform.node(),
+            "device": torch.cuda.get_device_name() if self._device.type == "cuda" else platform.machine(),
+            "threads": torch.get_num_threads(),
+            "versions": {
+                "emma_tune": emma_tune.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+            },
+        }
+
+    def _position(self) -> dict[str, Any]:
+        if not self._queue or self._progress is None:
+            return {"epoch": 0, "epochs": 0}
+        return {"epoch": self._progress.epoch, "epochs": self._progress.epochs}
+
+
+@functools.lru_cache(maxsize=2)
+def _labeled(store: Store, fingerprint: str | None) -> dict[str, ImageSet]:
+    """The parts of a labeled set; none for a stage that reads none."""
+    arrays: dict[str, Any] = store.images(fingerprint) if fingerprint else {}
+    parts = {name.split(".")[0] for name in arrays}
+    return {part: ImageSet(arrays[f"{part}.images"], arrays[f"{part}.labels"]) for part in parts}
+
+
+@functools.lru_cache(maxsize=2)
+def _pool(store: Store, fingerprint: str | None) -> ImageSet | None:
+    """The query pool; None for a stage that reads none."""
+    arrays: dict[str, Any] = store.images(fingerprint) if fingerprint else {}
+    return ImageSet(arrays["images"]) if arrays else None
