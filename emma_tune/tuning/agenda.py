@@ -67,11 +67,10 @@ class Agenda:
         if not ready:
             return None
         first = min(ready, key=lambda task: (self._first_point[task.key], -DEPTH[task.stage]))
-        trial, reached = [first], self._done | {first.key}
+        trial = [first]
         self._running.add(first.key)
-        while follower := self._follower(reached):
+        while follower := self._follower({task.key for task in trial}):
             trial.append(follower)
-            reached.add(follower.key)
             self._running.add(follower.key)
         return trial
 
@@ -143,14 +142,12 @@ class Agenda:
                     yield task
 
     def _is_ready(self, task: Task, reached: set[str]) -> bool:
-        return task.key not in self._running and task.key not in reached and task.needs <= reached
+        return task.key not in self._running and task.needs <= reached
 
-    def _follower(self, reached: set[str]) -> Task | None:
-        return next(
-            (
-                task
-                for task in self._wanted()
-                if not STAGES[task.stage].own_trial and self._is_ready(task, reached)
-            ),
-            None,
-        )
+    def _follower(self, trial: set[str]) -> Task | None:
+        """A cheap task that the tasks of a trial, and they alone, make ready."""
+        for task in self._wanted():
+            waited_for_trial = bool(task.needs & trial)
+            if not STAGES[task.stage].own_trial and waited_for_trial and self._is_ready(task, self._done | trial):
+                return task
+        return None

@@ -26,7 +26,8 @@ class Proposer:
     """Proposes points of one study; its Optuna study lies in a journal that optuna-dashboard reads live.
 
     The journal is written anew from the ledger at each start: the ledger is what counts. A proposal depends on
-    the points before it and the study's seed alone, not on when a run began.
+    the points before it and the study's seed alone, not on when a run began; `nsga2` is the exception, since
+    Optuna orders the parents of a generation anew.
 
     Args:
         study: the study.

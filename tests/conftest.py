@@ -1,0 +1,194 @@
+"""Studies small enough to run many times, the command line as a user has it, and an end for what it started."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "victim": {"dataset": "digits", "model": "resnet8", "epochs": 2},
+    "queries": {"dataset": "mnist5k", "limit": 300},
+    "surrogate": {"epochs": 2},
+    "defense": {"epochs": 2},
+    "attackers": {"soft": {}, "hard": {}},
+    "baselines": ["none", "argmax"],
+    "seeds": [3407],
+    "search": {
+        "points": 2,
+        "sampler": "random",
+        "space": {
+            "lambda": {"low": 1.0e-4, "high": 0.5, "log": True},
+            "lr_gamma": 0.3,
+            "st_epoch": {"choices": [0, 1]},
+        },
+    },
+}
+
+WHOLE = ("space", "attackers")
+"""Given anew rather than field by field."""
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the nested `changes`."""
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict) and key not in WHOLE
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the tiny study with changes, `study_file(search={"points": 3})`; gives its path."""
+
+    def write(**changes: Any) -> Path:
+        study = merged(TINY, changes)
+        path = tmp_path / f"{study['name']}.yaml"
+        path.write_text(yaml.safe_dump(study, sort_keys=False))
+        return path
+
+    return write
+
+
+class EmmaTune:
+    """The command line, each call in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._started: list[psutil.Process] = []
+
+    def __call__(self, *arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Runs it to its end."""
+        return subprocess.run(
+            self._command(arguments),
+            cwd=self.folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def python(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Runs the interpreter."""
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Starts it in a session of its own."""
+        process = subprocess.Popen(
+            self._command(arguments),
+            cwd=self.folder,
+            env=self._environment(),
+            stdout=(self.folder / "output.log").open("a"),
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._started.append(psutil.Process(process.pid))
+        return process
+
+    def json(self, verb: str, folder: Path) -> dict[str, Any]:
+        """`status --json` or `front --json`."""
+        ended = self(verb, folder, "--json")
+        assert ended.returncode == 0, ended.stderr
+        content: dict[str, Any] = json.loads(ended.stdout)
+        return content
+
+    def end_all(self) -> None:
+        """Nothing that a test started outlives it."""
+        for process in self._started:
+            if process.is_running():
+                kill_tree(process.pid)
+
+    @staticmethod
+    def _command(arguments: tuple[object, ...]) -> list[str]:
+        return [sys.executable, "-m", "emma_tune", *map(str, arguments)]
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+
+
+@pytest.fixture
+def emma(tmp_path: Path) -> Iterator[EmmaTune]:
+    command = EmmaTune(tmp_path)
+    yield command
+    command.end_all()
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """A process and all below it."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a process and all below it, Ray's among them, at once."""
+    for process in tree(pid):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def workers(pid: int) -> list[psutil.Process]:
+    """The Ray workers of a driver that are running a stage."""
+    found = []
+    for process in tree(pid):
+        try:
+            if "StageTrainable" in " ".join(process.cmdline()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 90, what: str = "") -> Any:
+    """Waits until `condition` gives something true, and gives that."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds:g} s in vain: {what}")
+
+
+def artifact_bytes(store: Path) -> dict[str, str]:
+    """Every file of every finished artifact, by path, as the hash of its bytes."""
+    hashes = {}
+    for record in store.glob("*/*/record.json"):
+        if record.parent.parent.name in ("incoming", "aside", "partial"):
+            continue
+        for file in record.parent.iterdir():
+            hashes[str(file.relative_to(store))] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashes
+
+
+def determined(folder: Path) -> tuple[bytes, dict[str, Any]]:
+    """What a recipe determines of an artifact: all its bytes but where, when and by whom it was made."""
+    record = json.loads((folder / "record.json").read_text())
+    del record["provenance"], record["checksum"]
+    return (folder / "tensors.safetensors").read_bytes(), record

@@ -1,0 +1,56 @@
+"""A study can be killed at any moment, again and again: it completes, and what was finished stays as it was."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+
+import pytest
+
+from emma_tune.results import StudyView
+from tests.conftest import artifact_bytes, kill_tree
+
+KILLS = 8
+
+
+@pytest.mark.slow
+def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
+    seed = int(os.environ.get("EMMA_TUNE_KILL_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"EMMA_TUNE_KILL_SEED={seed}")
+    chance = random.Random(seed)
+    file = study_file(
+        victim={"epochs": 40},
+        queries={"limit": 1500},
+        surrogate={"epochs": 10},
+        defense={"epochs": 10, "min_change": 0},
+        attackers={"soft": {"epochs": 12}, "hard": {"epochs": 12}},
+        search={"points": 5},
+    )
+    folder, store = tmp_path / "runs" / "tiny", tmp_path / "runs" / "store"
+    kills, before, code = 0, {}, None
+    for _ in range(60):
+        driver = emma.start("run", file)
+        try:
+            # some moments are before the first task runs, some long after
+            code = driver.wait(timeout=chance.uniform(3, 16) if kills < KILLS else 120)
+        except subprocess.TimeoutExpired:
+            kill_tree(driver.pid)
+            driver.wait()
+            kills += 1
+        after = artifact_bytes(store)
+        # nothing that was finished is lost, and nothing was committed a second time: a record is of one moment
+        assert {path: after.get(path) for path in before} == before
+        before = after
+        if code is not None:
+            break
+    output = (tmp_path / "output.log").read_text()
+    assert code == 0, output
+    assert kills >= KILLS, f"only {kills} kills: the study is too short for this test"
+    view = StudyView(folder)
+    assert view.status()["points"] == {"asked": 7, "finished": 7, "failed": 0, "running": 0}
+    assert view.problems == []
+    planned = {task.key for point in view.ledger.points.values() for task in view.planner.point(point).tasks.values()}
+    committed = [record.parent.name for record in store.glob("*/*/record.json")]
+    assert sorted(committed) == sorted(planned)
+    assert not list(store.glob("partial/*/state.safetensors"))

@@ -1,0 +1,168 @@
+"""A study from its file to its front on real Ray; then extended, shared, resumed and read."""
+
+from __future__ import annotations
+
+import json
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from emma_tune.results import StudyView
+from tests.conftest import artifact_bytes, determined
+
+
+@pytest.fixture
+def finished(emma, study_file, tmp_path):
+    """A finished tiny study: its file, its folder, its store."""
+    file, folder = study_file(), tmp_path / "runs" / "tiny"
+    ended = emma("run", file)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return file, folder, tmp_path / "runs" / "store", ended
+
+
+def made(status: dict) -> dict[str, int]:
+    """Tasks of each stage that the last run computed itself."""
+    return {stage: row["done"] - row["reused"] for stage, row in status["tasks"].items() if row["done"]}
+
+
+ALL = {"victim": 1, "posteriors": 1, "matrix": 2, "responses": 4, "attacker": 8, "evaluation": 8}
+
+
+def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
+    file, folder, store, ended = finished
+
+    # plain lines without a terminal, a table of the front, and where it lies
+    assert "\x1b" not in ended.stdout
+    assert "points 0 of 4" in ended.stdout
+    assert "front of tiny" in ended.stdout
+    assert "folder: runs/tiny" in ended.stdout
+
+    status = emma.json("status", folder)
+    assert status["state"] == "finished"
+    assert status["points"] == {"asked": 4, "finished": 4, "failed": 0, "running": 0}
+    done = made(status)
+    assert done.pop("surrogate") in (1, 2)
+    assert done == ALL
+    assert all(row["reused"] == row["running"] == row["failed"] == 0 for row in status["tasks"].values())
+    assert status["seconds"]["attacker"] > 0
+
+    front = emma.json("front", folder)
+    assert front["study"] == "tiny"
+    assert set(front["objectives"]) == {"l1", "attacker_accuracy"}
+    none = next(point for point in front["points"] if point["defense"] == "none")  # l1 0: nothing dominates it
+    assert none["l1"] == none["accuracy_drop"] == 0
+    assert set(none["attackers"]) == {"soft", "hard"}
+    assert none["attacker_accuracy"] == max(none["attackers"].values())
+    assert {"l1", "victim_accuracy", "attacker_accuracy", "attackers"} <= set(none["validation"])
+    table = emma("front", folder, "--csv").stdout.splitlines()
+    assert table[0].startswith("point,defense,state")
+    assert len(table) == 1 + len(front["points"])
+
+    storage = JournalStorage(JournalFileBackend(str(folder / "optuna-journal.log")))
+    trials = optuna.load_study(study_name="tiny", storage=storage).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
+
+    before = artifact_bytes(store)
+
+    # again: nothing runs, nothing changes
+    assert emma("run", file).returncode == 0
+    status = emma.json("status", folder)
+    assert sum(made(status).values()) == 0
+    assert artifact_bytes(store) == before
+
+    # extended: more points, a new thief, another sampler; only what is new runs
+    ended = emma("run", file, "--set", "search.points=+1", "--set", "search.sampler=qmc",
+                 "--set", "attackers.late={kind: soft, epochs: 1}")  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    status = emma.json("status", folder)
+    new = made(status)
+    assert new.pop("surrogate", 0) <= 1
+    assert new == {"victim": 0, "posteriors": 0, "matrix": 1, "responses": 1, "attacker": 4 + 3, "evaluation": 4 + 3}
+    assert status["points"]["finished"] == 5
+    assert set(emma.json("front", folder)["points"][0]["attackers"]) == {"soft", "hard", "late"}
+
+    # another seed: everything once more for it, nothing for the old one
+    extended = ("search.points=+1", "attackers.late={kind: soft, epochs: 1}", "seeds=[3407, 1]")
+    ended = emma("run", file, *(word for change in extended for word in ("--set", change)))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    status = emma.json("status", folder)
+    new = made(status)
+    assert (new["victim"], new["matrix"], new["attacker"]) == (1, 3, 15)
+    assert status["points"]["finished"] == 5
+
+    # shared: a second study with the same victim trains no victim
+    second = study_file(name="second", search={"points": 1, "space": {"lambda": 0.02, "lr_gamma": 0.2, "st_epoch": 0}})
+    assert emma("run", second).returncode == 0
+    new = made(emma.json("status", tmp_path / "runs" / "second"))
+    assert (new["victim"], new["posteriors"], new["matrix"]) == (0, 0, 1)
+    assert new["attacker"] == 2  # of its own point; those of the baselines are the first study's
+
+    # whatever happened, what was there before is there still, byte for byte
+    after = artifact_bytes(store)
+    assert {path: after.get(path) for path in before} == before
+
+
+def test_damage_is_repaired_and_reported(finished, emma):
+    file, folder, store, _ = finished
+    view = StudyView(folder)
+    before = view.front()
+    tensors = next(store.glob("matrix/*/tensors.safetensors"))
+    record = next(store.glob("attacker/*/record.json"))
+    kept = determined(tensors.parent), determined(record.parent)
+    tensors.write_bytes(tensors.read_bytes()[:-10])
+    record.write_text(record.read_text()[:100])
+    ledger = folder / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-20])
+
+    status = emma("status", folder)
+    assert status.returncode == 0
+    assert "ledger.jsonl, line" in status.stderr
+    assert "record.json: expected a complete record" in status.stderr
+
+    ended = emma("run", file)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("corrupt artifact, made anew") == 2
+    assert str(tensors) in ended.stdout
+    assert "ledger.jsonl, line" in ended.stdout
+    assert (determined(tensors.parent), determined(record.parent)) == kept
+    assert StudyView(folder).front() == before
+    assert emma.json("status", folder)["problems"] == []
+
+
+def test_reading_writes_nothing_and_needs_no_ray(finished, emma):
+    _, folder, store, _ = finished
+
+    def everything():
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+    before, artifacts = everything(), artifact_bytes(store)
+    script = (
+        "import sys; sys.modules['ray'] = None; sys.modules['optuna'] = None; "
+        "from emma_tune.cli import app; app(sys.argv[1:])"
+    )
+    for arguments in (("status",), ("status", "--json"), ("front",), ("front", "--json"), ("front", "--csv")):
+        verb, *options = arguments
+        ended = emma.python("-c", script, verb, folder, *options)
+        assert ended.returncode == 0, ended.stderr
+    assert everything() == before
+    assert artifact_bytes(store) == artifacts
+
+
+def test_nothing_in_study_or_store_is_a_pickle_but_tunes_own_files(finished):
+    _, folder, store, _ = finished
+    for path in [*folder.rglob("*"), *store.rglob("*")]:
+        if path.is_file() and folder / "ray" not in path.parents:
+            head = path.read_bytes()[:2]
+            assert path.suffix not in (".pkl", ".pickle", ".pt", ".pth")
+            assert head not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"), path
+
+
+def test_records_say_how_the_artifact_came_about(finished):
+    _, _, store, _ = finished
+    record = json.loads(next(store.glob("attacker/*/record.json")).read_text())
+    assert record["recipe"]["stage"] == "attacker"
+    assert record["provenance"]["threads"] == 1
+    assert {"seconds", "host", "run", "versions", "device"} <= set(record["provenance"])
+    assert len(record["history"]) == 2

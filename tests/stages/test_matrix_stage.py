@@ -1,0 +1,261 @@
+"""The matrix stage is steps 1 to 5 of the method, epoch after epoch; it stops and keeps what it says."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.func import functional_call
+
+from emma_tune.artifact import Artifact, State, run_through
+from emma_tune.config import Training
+from emma_tune.data.images import ImageSet
+from emma_tune.stages.matrix import optimize_matrix, settled
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import MatrixSettings, SurrogateSettings
+from emma_tune.stages.surrogate import train_surrogate
+from emma_tune.training.classifier import Classifier, new_classifier
+from emma_tune.training.learner import Learner
+
+N, K, SEED = 25, 4, 1
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def training(**other: object) -> Training:
+    return Training(**{"model": "resnet8", "epochs": 6, "batch_size": 8, "augmentation": "none"} | other)
+
+
+def configure(**other: object) -> MatrixSettings:
+    given = {"lambda": 0.3, "lr_gamma": 0.3, "st_epoch": 1, "keep": "last", "min_change": 0.0, "patience": 99}
+    return MatrixSettings(**{"training": training(), "seed": SEED} | given | other)
+
+
+@pytest.fixture(scope="module")
+def pool() -> tuple[Runtime, Artifact]:
+    """Images, and posteriors of which some are one-hot."""
+    chance = np.random.default_rng(0)
+    images = chance.integers(0, 256, (N, 1, 8, 8), dtype=np.uint8)
+    p = chance.dirichlet(np.full(K, 0.3), N)
+    p[:5] = np.eye(K)[p[:5].argmax(axis=1)]
+    runtime = Runtime(torch.device("cpu"), {}, ImageSet(images))
+    return runtime, Artifact({"queries": torch.from_numpy(p).float()})
+
+
+@pytest.fixture(scope="module")
+def surrogate(pool: tuple[Runtime, Artifact]) -> Artifact:
+    """Of st_epoch 1: it comes with the momenta of its training."""
+    runtime, posteriors = pool
+    config = SurrogateSettings(training=training(), until=1, seed=SEED)
+    return run_through(train_surrogate(config, posteriors=posteriors, runtime=runtime))
+
+
+def epochs_of(
+    config: MatrixSettings, pool: tuple[Runtime, Artifact], surrogate: Artifact
+) -> tuple[list[State], Artifact]:
+    """The state after every epoch, and the artifact."""
+    stage = optimize_matrix(config, posteriors=pool[1], surrogate=surrogate, runtime=pool[0])
+    states = []
+    while True:
+        try:
+            states.append(next(stage).state())
+        except StopIteration as finished:
+            return states, finished.value
+
+
+def restate(
+    config: MatrixSettings, pool: tuple[Runtime, Artifact], surrogate: Artifact, epochs: int
+) -> list[tuple[Tensor, Classifier, float]]:
+    """Steps 1 to 5 as they are written, in float64: T, the surrogate and the mean outer loss of every epoch."""
+    images, clean = pool[0].query_images(), pool[1].tensors["queries"].double()
+    net = new_classifier(config.training.model, images, classes=K, seed=SEED, role="surrogate")
+    prefix = "classifier."
+    net.load_state_dict({n.removeprefix(prefix): w for n, w in surrogate.tensors.items() if n.startswith(prefix)})
+    batches = Learner(net, config.training, seed=SEED, role="matrix").batches
+    net = net.double().train()
+    velocity = [torch.zeros_like(w) for w in net.parameters()]  # fresh, whatever the surrogate brought
+    wd, mu, E = config.training.weight_decay, config.training.momentum, config.training.epochs
+    eta_min = 1e-3 * config.training.lr
+    T = torch.eye(K, dtype=torch.float64)
+
+    def targets(p: Tensor, T: Tensor) -> Tensor:
+        mixed = torch.clamp(p @ T, 1e-12, 1)
+        return mixed / mixed.sum(dim=1, keepdim=True)
+
+    def inner_loss(logits: Tensor, s: Tensor) -> Tensor:
+        return -(s * (logits - logits.logsumexp(dim=1, keepdim=True))).sum() / len(s)
+
+    after = []
+    for epoch in range(config.st_epoch, config.st_epoch + epochs):
+        lr = eta_min + (config.training.lr - eta_min) * (1 + math.cos(math.pi * epoch / E)) / 2
+        outer = 0.0
+        for indices, x in batches(images, epoch):
+            p = clean[indices]
+            rows, top = torch.arange(len(p)), p.argmax(dim=1)
+            # 1, 2: targets, inner loss, virtual step
+            T = T.detach().requires_grad_()
+            theta = {name: w.detach().clone().requires_grad_() for name, w in net.named_parameters()}
+            buffers = {name: b.clone() for name, b in net.named_buffers()}
+            inner = inner_loss(functional_call(net, (theta, copy.deepcopy(buffers)), (x,)), targets(p, T))
+            steps = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
+            virtual = {name: w - lr * step for (name, w), step in zip(theta.items(), steps, strict=True)}
+            # 3, 4: outer loss, step of T
+            q = functional_call(net, (virtual, buffers), (x,)).softmax(dim=1)
+            align = -(p @ T)[rows, top].log().mean()
+            mislead = -(1.000001 - q[rows, top]).log().mean()
+            loss = config.lambda_ * align + (1 - config.lambda_) * mislead
+            (gradient,) = torch.autograd.grad(loss, T)
+            T = torch.clamp(T.detach() - config.lr_gamma * gradient, min=1e-12)
+            T = T / T.sum(dim=1, keepdim=True)
+            outer += float(loss.detach()) * len(p) / N
+            # 5: the surrogate's own step
+            gradients = torch.autograd.grad(inner_loss(net(x), targets(p, T)), list(net.parameters()))
+            with torch.no_grad():
+                for w, v, g in zip(net.parameters(), velocity, gradients, strict=True):
+                    v.copy_(mu * v + (g + wd * w))
+                    w.sub_(lr * v)
+        after.append((T, copy.deepcopy(net), outer))
+    return after
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("lr_gamma", [0.3, 5.0])
+def test_is_the_method_as_written(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact, weight: float, lr_gamma: float
+) -> None:
+    assert any(name.startswith("momentum.") and w.abs().max() > 0 for name, w in surrogate.tensors.items())
+    config = configure(**{"lambda": weight, "lr_gamma": lr_gamma})
+    states, _ = epochs_of(config, pool, surrogate)
+    expected = restate(config, pool, surrogate, 2)
+    assert float((expected[-1][0] - torch.eye(K)).abs().max()) > 0.1, "T must have moved"
+    for state, (T, net, outer) in zip(states, expected, strict=False):
+        # entries near 1 and some ten float32 operations deep: 2e-6 is sixteen roundings of 1
+        torch.testing.assert_close(state.tensors["matrix.last"].double(), T, rtol=0, atol=2e-6)
+        assert state.history[-1]["outer_loss"] == pytest.approx(outer, abs=2e-6)
+        for name, value in net.state_dict().items():  # the buffers too: the virtual step leaves them alone
+            found = state.tensors[f"classifier.{name}"].double()
+            torch.testing.assert_close(found, value.double(), rtol=2e-6, atol=2e-6, msg=name)
+
+
+def test_history_tells_of_the_matrices(pool: tuple[Runtime, Artifact], surrogate: Artifact) -> None:
+    states, artifact = epochs_of(configure(lr_gamma=1.0), pool, surrogate)
+    assert [figures["epoch"] for figures in artifact.history] == [1, 2, 3, 4, 5]
+    before, lowest = np.eye(K), float(K)
+    for state, figures in zip(states, artifact.history, strict=True):
+        T = state.tensors["matrix.last"].double().numpy()
+        lowest = min(lowest, T.trace())
+        assert figures["trace"] == pytest.approx(T.trace(), abs=1e-6)
+        assert figures["lowest_trace"] == pytest.approx(lowest, abs=1e-6)
+        assert figures["change"] == pytest.approx(np.abs(T - before).mean(), abs=1e-6)
+        assert figures == state.history[-1]
+        before = T
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("lr_gamma", [0.3, 20.0])
+def test_every_matrix_is_row_stochastic(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact, weight: float, lr_gamma: float
+) -> None:
+    config = configure(**{"lambda": weight, "lr_gamma": lr_gamma})
+    states, artifact = epochs_of(config, pool, surrogate)
+    for T in [artifact.tensors["matrix"], *(state.tensors["matrix.last"] for state in states)]:
+        assert T.shape == (K, K)
+        assert (T > 0).all()
+        torch.testing.assert_close(T.sum(dim=1), torch.ones(K), rtol=0, atol=1e-6)
+
+
+def epochs_until_settled(history: list[dict[str, float]], least: float, patience: int) -> int:
+    """Both stopping tests, epoch by epoch."""
+    lowest, missed = math.inf, 0
+    for done, figures in enumerate(history, start=1):
+        missed += figures["trace"] >= lowest
+        lowest = min(lowest, figures["trace"])
+        if figures["change"] < least or missed == patience:
+            return done
+    return len(history)
+
+
+numbers = st.floats(1e-6, 0.1)
+
+
+@settings(deadline=None)
+@given(
+    traces=st.lists(st.floats(0.01, 1.99), unique=True, max_size=12),
+    changes=st.lists(numbers, min_size=12, max_size=12),
+    least=st.none() | numbers,
+    patience=st.integers(1, 4),
+    classes=st.sampled_from([2, 10, 11, 100, 200]),
+)
+def test_settles_by_either_test(
+    traces: list[float], changes: list[float], least: float | None, patience: int, classes: int
+) -> None:
+    threshold = (1e-2 if classes <= 10 else 1e-4) if least is None else least
+    history: list[dict[str, float]] = []
+    config = configure(min_change=least, patience=patience)
+    assert not settled(history, config, classes=classes)
+    for epoch, (trace, change) in enumerate(zip(traces, changes, strict=False)):
+        lowest = min([*traces[: epoch + 1], float(classes)])
+        history.append({"epoch": epoch, "trace": trace, "lowest_trace": lowest, "change": change})
+        not_new_low = sum(traces[e] > min(traces[:e], default=classes) for e in range(epoch + 1))
+        assert settled(history, config, classes=classes) == (change < threshold or not_new_low >= patience)
+
+
+def test_patience_counts_in_total_and_not_in_a_row() -> None:
+    traces = [1.0, 1.1, 0.9, 1.0, 0.8, 0.9]
+    history = [
+        {"trace": trace, "lowest_trace": min(traces[: e + 1]), "change": 1.0} for e, trace in enumerate(traces)
+    ]
+    assert [settled(history[: e + 1], configure(patience=3), classes=4) for e in range(6)] == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize(
+    ("least", "patience"), [(0.0, 1), (0.0, 2), (0.0, 3), (0.03, 99), (0.06, 99), (1.0, 99), (0.03, 1)]
+)
+def test_the_run_ends_when_it_is_settled(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact, least: float, patience: int
+) -> None:
+    whole, _ = epochs_of(configure(lr_gamma=1.0), pool, surrogate)
+    ended, artifact = epochs_of(configure(lr_gamma=1.0, min_change=least, patience=patience), pool, surrogate)
+    expected = epochs_until_settled(whole[-1].history, least, patience)
+    assert expected < len(whole) or patience == 3
+    assert len(ended) == artifact.metrics["epochs"] == expected
+    assert artifact.history == whole[-1].history[:expected]
+    assert torch.equal(artifact.tensors["matrix"], whole[expected - 1].tensors["matrix.last"])
+
+
+def test_the_kept_matrix_is_the_snapshot_of_the_lowest_trace(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact
+) -> None:
+    states, last = epochs_of(configure(lr_gamma=1.0, keep="last"), pool, surrogate)
+    _, lowest = epochs_of(configure(lr_gamma=1.0, keep="lowest_trace"), pool, surrogate)
+    traces = [float(state.tensors["matrix.last"].trace()) for state in states]
+    best = traces.index(min(traces))
+    assert best < len(traces) - 1, "the trace must go up again for the two to differ"
+    assert torch.equal(lowest.tensors["matrix"], states[best].tensors["matrix.last"])
+    assert torch.equal(last.tensors["matrix"], states[-1].tensors["matrix.last"])
+    assert not torch.equal(lowest.tensors["matrix"], last.tensors["matrix"])
+    assert lowest.metrics["trace"] == pytest.approx(min(traces), abs=1e-6)
+    assert last.metrics["trace"] == pytest.approx(traces[-1], abs=1e-6)
+
+
+def test_a_state_is_a_copy(pool: tuple[Runtime, Artifact], surrogate: Artifact) -> None:
+    config = configure(lr_gamma=1.0, keep="lowest_trace")
+    expected = run_through(optimize_matrix(config, posteriors=pool[1], surrogate=surrogate, runtime=pool[0]))
+    given = {name: tensor.clone() for name, tensor in [*surrogate.tensors.items(), *pool[1].tensors.items()]}
+    stage = optimize_matrix(config, posteriors=pool[1], surrogate=surrogate, runtime=pool[0])
+    for _ in expected.history:
+        for tensor in next(stage).state().tensors.values():
+            tensor.zero_()
+    assert torch.equal(run_through(stage).tensors["matrix"], expected.tensors["matrix"])
+    inputs = {**surrogate.tensors, **pool[1].tensors}
+    assert all(torch.equal(inputs[name], tensor) for name, tensor in given.items())

@@ -1,0 +1,268 @@
+"""Every stage leaves the same bytes however often it was interrupted, and what it leaves is what it says."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from emma_tune.artifact import Artifact, StageRun, State, run_through
+from emma_tune.config import Frozen, Training
+from emma_tune.data.images import ImageSet
+from emma_tune.stages import STAGES
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import (
+    AttackerSettings,
+    EvaluationSettings,
+    MatrixSettings,
+    PosteriorsSettings,
+    ResponsesSettings,
+    SurrogateSettings,
+    VictimSettings,
+)
+from emma_tune.store import Store
+from emma_tune.training.classifier import new_classifier
+
+K, EPOCHS = 3, 4
+PARTS = ("validation", "test")
+TRAINING = Training(model="resnet8", epochs=EPOCHS, batch_size=8, augmentation="shift_flip")
+SETTINGS: dict[str, Frozen] = {
+    "victim": VictimSettings(training=TRAINING, seed=1),
+    "posteriors": PosteriorsSettings(model="resnet8"),
+    "surrogate": SurrogateSettings(training=TRAINING, until=1, seed=1),
+    "matrix": MatrixSettings(
+        **{"lambda": 0.3}, training=TRAINING.model_copy(update={"epochs": 5}), lr_gamma=2.0, st_epoch=1,
+        keep="lowest_trace", min_change=0.0, patience=9, seed=1,
+    ),
+    "responses": ResponsesSettings(defense="emma"),
+    "attacker": AttackerSettings(kind="soft", training=TRAINING, seed=1),
+    "evaluation": EvaluationSettings(),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Tiny images and the artifact of every stage."""
+
+    runtime: Runtime
+    artifacts: dict[str, Artifact]
+
+    def start(self, name: str, config: Frozen | None = None, state: State | None = None) -> StageRun:
+        inputs = {other: self.artifacts[other] for other in STAGES[name].inputs}
+        return STAGES[name].start(config or SETTINGS[name], inputs=inputs, runtime=self.runtime, state=state)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    chance = np.random.default_rng(2)
+
+    def draw(N: int) -> ImageSet:
+        labels = np.arange(N) % K
+        images = chance.integers(0, 200, (N, 1, 8, 8), dtype=np.uint8)
+        images[np.arange(N), :, labels * 2] += 40  # a bright row tells the class
+        return ImageSet(images, labels)
+
+    victim = {"train": draw(21), "validation": draw(14), "test": draw(13)}
+    made = Pipeline(Runtime(torch.device("cpu"), victim, ImageSet(draw(18).images)), {})
+    for name in STAGES:
+        made.artifacts[name] = run_through(made.start(name))
+    return made
+
+
+def content(artifact: Artifact) -> tuple[bytes, str]:
+    """All of an artifact, byte by byte."""
+    return save(dict(artifact.tensors)), json.dumps([artifact.metrics, artifact.history])
+
+
+def interrupted(pipeline: Pipeline, name: str, config: Frozen, pauses: set[int], store: Store) -> Artifact:
+    """Runs a stage; after each epoch counted in `pauses` it is thrown away and begun anew from its saved state."""
+    stage, done = pipeline.start(name, config), 0
+    while True:
+        try:
+            progress = next(stage)
+        except StopIteration as finished:
+            return finished.value
+        done += 1
+        if done in pauses:
+            store.save_state("task", progress.state(), seconds=1.0)
+            stage.close()
+            loaded = store.load_state("task")
+            assert loaded is not None
+            stage = pipeline.start(name, config, loaded[0])
+
+
+@pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if stage.own_trial])
+def test_interruptions_leave_no_trace(pipeline: Pipeline, tmp_path: Path, name: str) -> None:
+    config = SETTINGS[name].model_copy(update={"until": EPOCHS}) if name == "surrogate" else SETTINGS[name]
+    through = run_through(pipeline.start(name, config))
+    assert len(through.history) == 4
+    if name == "matrix":  # which matrix is kept must depend on what the state carries
+        assert through.history[-1]["trace"] > through.history[-1]["lowest_trace"]
+    for pauses in ({1}, {2}, {3}, {4}, {1, 2, 3, 4}):
+        again = interrupted(pipeline, name, config, pauses, Store(tmp_path))
+        assert content(again) == content(through), f"interrupted after {pauses}"
+
+
+@pytest.mark.parametrize(("least", "patience"), [(1.0, 99), (0.0, 1)])
+def test_a_settled_matrix_stays_settled(pipeline: Pipeline, tmp_path: Path, least: float, patience: int) -> None:
+    config = SETTINGS["matrix"].model_copy(update={"min_change": least, "patience": patience})
+    through = run_through(pipeline.start("matrix", config))
+    assert len(through.history) < 4
+    for pause in range(1, len(through.history) + 1):
+        again = interrupted(pipeline, "matrix", config, {pause}, Store(tmp_path))
+        assert content(again) == content(through)
+
+
+def test_a_younger_surrogate_is_a_leg_of_the_same_series(pipeline: Pipeline) -> None:
+    legs = {until: SurrogateSettings(training=TRAINING, until=until, seed=1) for until in (0, 1, 3)}
+    straight = run_through(pipeline.start("surrogate", legs[3]))
+    for until in (0, 1):
+        young = run_through(pipeline.start("surrogate", legs[until]))
+        state = State(len(young.history), young.tensors, young.history)
+        assert len(young.history) == until
+        assert content(run_through(pipeline.start("surrogate", legs[3], state))) == content(straight)
+
+
+def test_a_surrogate_of_no_epochs_is_the_initialization(pipeline: Pipeline) -> None:
+    config = SurrogateSettings(training=TRAINING, until=0, seed=1)
+    tensors = run_through(pipeline.start("surrogate", config)).tensors
+    fresh = new_classifier("resnet8", pipeline.runtime.query_images(), classes=K, seed=1, role="surrogate")
+    assert tensors.keys() == {f"classifier.{name}" for name in fresh.state_dict()}
+    assert all(torch.equal(tensors[f"classifier.{name}"], value) for name, value in fresh.state_dict().items())
+
+
+def test_the_victim_answers_in_evaluation_mode(pipeline: Pipeline) -> None:
+    tensors, runtime = pipeline.artifacts["victim"].tensors, pipeline.runtime
+    # another seed and other images: weights and normalisation must come from the artifact
+    victim = new_classifier("resnet8", runtime.query_images(), classes=K, seed=99, role="victim")
+    victim.load_state_dict({name.removeprefix("classifier."): value for name, value in tensors.items()})
+    images = {part: runtime.victim_images(part) for part in PARTS} | {"queries": runtime.query_images()}
+    answers = pipeline.artifacts["posteriors"].tensors
+    assert answers.keys() == images.keys()
+    for part, batch in images.items():
+        with torch.no_grad():
+            expected = torch.softmax(victim.eval()(batch).double(), dim=1)
+        torch.testing.assert_close(answers[part].double(), expected, rtol=0, atol=1e-6)
+    metrics = pipeline.artifacts["victim"].metrics
+    for part in PARTS:
+        right = [int(p.argmax()) == y for p, y in zip(answers[part], runtime.victim[part].labels, strict=True)]
+        assert metrics[f"{part}.accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-12)
+
+
+@pytest.mark.parametrize("defense", ["emma", "none", "argmax"])
+def test_responses_are_what_the_defense_releases(pipeline: Pipeline, defense: str) -> None:
+    config = ResponsesSettings(defense=defense)
+    matrices = {"matrix": pipeline.artifacts["matrix"]} if defense == "emma" else {}
+    inputs = {"posteriors": pipeline.artifacts["posteriors"]} | matrices
+    released = run_through(STAGES["responses"].start(config, inputs=inputs, runtime=pipeline.runtime)).tensors
+    clean = pipeline.artifacts["posteriors"].tensors
+    T = pipeline.artifacts["matrix"].tensors["matrix"].double().numpy()
+    assert released.keys() == clean.keys()
+    for part in clean:
+        p = clean[part].double().numpy()
+        expected = {"none": p, "argmax": np.eye(K)[p.argmax(axis=1)], "emma": np.clip(p @ T, 1e-12, 1)}[defense]
+        if defense == "emma":
+            expected = expected / expected.sum(axis=1, keepdims=True)
+        tolerance = 1e-6 if defense == "emma" else 0  # one float32 product of K terms
+        np.testing.assert_allclose(released[part].double().numpy(), expected, rtol=0, atol=tolerance)
+
+
+def test_emma_releases_no_zero(pipeline: Pipeline) -> None:
+    inputs = {"posteriors": Artifact({"queries": torch.eye(K)}), "matrix": Artifact({"matrix": torch.eye(K)})}
+    stage = STAGES["responses"].start(ResponsesSettings(defense="emma"), inputs=inputs, runtime=pipeline.runtime)
+    assert float(run_through(stage).tensors["queries"].min()) == pytest.approx(1e-12, rel=1e-6)
+
+
+@pytest.mark.parametrize("lr", [1e-9, 0.02, 0.1])
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy(
+    pipeline: Pipeline, kind: str, lr: float
+) -> None:
+    config = AttackerSettings(kind=kind, training=TRAINING.model_copy(update={"lr": lr, "epochs": 6}), seed=1)
+    stage, after = pipeline.start("attacker", config), []
+    while True:
+        try:
+            after.append(next(stage).state().tensors)
+        except StopIteration as finished:
+            artifact: Artifact = finished.value
+            break
+    labels = {part: pipeline.runtime.victim[part].labels for part in PARTS}
+    accuracies = [{part: _accuracy(tensors[f"last.{part}"], labels[part]) for part in PARTS} for tensors in after]
+    of_validation = [figures["validation"] for figures in accuracies]
+    best = of_validation.index(max(of_validation))
+    if lr == 1e-9:  # too slow to learn: a tie
+        assert len(set(of_validation)) < 6
+    for part in PARTS:
+        assert [figures[f"{part}.accuracy"] for figures in artifact.history] == [a[part] for a in accuracies]
+        for epoch, number in (("best", best), ("last", 5)):
+            assert torch.equal(artifact.tensors[f"{epoch}.{part}"], after[number][f"last.{part}"])
+            found = artifact.metrics[f"{epoch}.{part}.accuracy"]
+            assert found == _accuracy(artifact.tensors[f"{epoch}.{part}"], labels[part])
+    assert artifact.tensors.keys() == {f"{epoch}.{part}" for epoch in ("best", "last") for part in PARTS}
+
+
+def _accuracy(answers: Tensor, labels: np.ndarray) -> float:
+    top = [max(range(K), key=row.__getitem__) for row in answers.tolist()]
+    return sum(guess == label for guess, label in zip(top, labels, strict=True)) / len(labels)
+
+
+def test_a_thief_that_diverges_raises(pipeline: Pipeline) -> None:
+    config = AttackerSettings(kind="soft", training=TRAINING.model_copy(update={"lr": 1e30}), seed=1)
+    with pytest.raises(FloatingPointError, match="attacker"):
+        run_through(pipeline.start("attacker", config))
+
+
+def test_every_measure_recomputed(pipeline: Pipeline) -> None:
+    p, released, clone = (
+        {part: tensor.double().tolist() for part, tensor in pipeline.artifacts[stage].tensors.items()}
+        for stage in ("posteriors", "responses", "attacker")
+    )
+
+    def top(rows: list[list[float]]) -> list[int]:
+        return [max(range(K), key=row.__getitem__) for row in rows]
+
+    def share(one: list[int], other: list[int]) -> float:
+        return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
+
+    def l1(part: str) -> float:
+        pairs = zip(released[part], p[part], strict=True)
+        return sum(abs(a - b) for pair in pairs for a, b in zip(*pair, strict=True)) / len(p[part])
+
+    expected = {f"{part}.l1": l1(part) for part in ("queries", *PARTS)}
+    expected |= {f"{part}.flip_rate": 1 - share(top(released[part]), top(p[part])) for part in ("queries", *PARTS)}
+    for part in PARTS:
+        labels = pipeline.runtime.victim[part].labels.tolist()
+        defended, undefended = share(top(released[part]), labels), share(top(p[part]), labels)
+        expected[f"{part}.victim_accuracy"] = defended
+        expected[f"{part}.undefended_accuracy"] = undefended
+        expected[f"{part}.accuracy_drop"] = undefended - defended
+        pairs = list(zip(released[part], labels, strict=True))
+        expected[f"{part}.nll"] = -sum(math.log(row[label]) for row, label in pairs) / len(pairs)
+        gaps = [0.0] * 15
+        for row, label in pairs:
+            gaps[min(int(15 * max(row)), 14)] += max(row) - (row[label] == max(row))
+        expected[f"{part}.ece"] = sum(map(abs, gaps)) / len(pairs)
+        for epoch in ("best", "last"):
+            guesses = top(clone[f"{epoch}.{part}"])
+            expected[f"{part}.clone_accuracy.{epoch}"] = share(guesses, labels)
+            expected[f"{part}.agreement_defended.{epoch}"] = share(guesses, top(released[part]))
+            expected[f"{part}.agreement_undefended.{epoch}"] = share(guesses, top(p[part]))
+    metrics = pipeline.artifacts["evaluation"].metrics
+    assert metrics == pytest.approx(expected, abs=1e-9)
+    assert metrics["queries.l1"] > 0.1, "the defence must have changed something"
+    for part in PARTS:
+        clone_accuracy = metrics[f"{part}.clone_accuracy.best"]
+        assert clone_accuracy == pipeline.artifacts["attacker"].metrics[f"best.{part}.accuracy"]

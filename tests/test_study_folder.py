@@ -1,0 +1,95 @@
+"""A study's folder belongs to one study, and is driven by one driver at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+
+import pytest
+
+from emma_tune.study_file import StudyError, load_study
+from emma_tune.study_folder import Started, StudyFolder
+
+IMAGES = {"victim": "v", "queries": "q"}
+
+
+def hold(root, begun):
+    with StudyFolder(root).drive():
+        begun.set()
+        time.sleep(60)
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A study that another process drives."""
+    context = multiprocessing.get_context("spawn")
+    begun = context.Event()
+    process = context.Process(target=hold, args=(tmp_path / "study", begun))
+    process.start()
+    assert begun.wait(30)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_second_driver_is_told_who_holds_the_study(held, tmp_path):
+    with (
+        pytest.raises(StudyError, match=rf"found it held by process {held.pid} on ") as error,
+        StudyFolder(tmp_path / "study").drive(patience=0.2),
+    ):
+        pass
+    assert "\n" not in str(error.value)
+    assert StudyFolder(tmp_path / "study").driver().startswith(f"process {held.pid} ")
+
+
+def test_a_killed_driver_holds_nothing(held, tmp_path):
+    held.kill()
+    held.join()
+    with StudyFolder(tmp_path / "study").drive():
+        pass
+    assert StudyFolder(tmp_path / "study").driver() is None
+
+
+def test_a_reader_does_not_keep_a_driver_out(tmp_path):
+    folder = StudyFolder(tmp_path / "study")
+    with folder.drive():
+        pass
+    assert folder.driver() is None
+    with folder.drive(patience=0):
+        assert folder.driver() is not None
+
+
+def test_a_folder_belongs_to_one_study(study_file, tmp_path):
+    folder = StudyFolder(tmp_path / "study")
+    mine, other = load_study(study_file()), load_study(study_file(name="other"))
+    folder.check_belongs_to(mine)  # a new folder is anybody's
+    folder.root.mkdir()
+    folder.check_belongs_to(mine)
+    folder.write(Started(mine, IMAGES, tmp_path / "store"))
+    folder.check_belongs_to(mine)
+    with pytest.raises(StudyError, match="expected a folder for the study 'other', found that of 'tiny'"):
+        folder.check_belongs_to(other)
+
+
+def test_a_folder_with_other_files_is_left_alone(study_file, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "thesis.tex").touch()
+    with pytest.raises(StudyError, match="found other files"):
+        StudyFolder(tmp_path / "study").check_belongs_to(load_study(study_file()))
+
+
+def test_a_study_is_read_as_it_was_started(study_file, tmp_path):
+    study = load_study(study_file(seeds=[1, 2], limits={"accuracy_drop": 0.1}))
+    folder = StudyFolder(tmp_path / "runs" / "study")
+    folder.root.mkdir(parents=True)
+    folder.write(Started(study, IMAGES, tmp_path / "runs" / "store"))
+    (tmp_path / "runs").rename(tmp_path / "moved")  # folder and store may move together
+    started = StudyFolder(tmp_path / "moved" / "study").read()
+    assert started == Started(study, IMAGES, tmp_path / "moved" / "store")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"study": {}, "images": {}, "store": "x"}'])
+def test_a_damaged_study_is_named(tmp_path, content):
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(StudyError, match=r"study\.json: expected the record of a study"):
+        StudyFolder(tmp_path).read()

@@ -1,0 +1,100 @@
+"""Normalisation travels with the weights; answers are given in evaluation mode; chance has a name."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
+
+
+def draw(seed: int = 0, N: int = 23, channels: int = 3) -> Tensor:
+    chance = torch.Generator().manual_seed(seed)
+    # every channel has a brightness and a contrast of its own
+    spread = torch.tensor([200, 90, 30])[:channels].view(1, -1, 1, 1)
+    noise = torch.rand(N, channels, 8, 8, generator=chance)
+    return (noise * spread + 10 * (seed + 1)).to(torch.uint8)
+
+
+def fresh(images: Tensor, seed: int = 1, role: str = "victim") -> Classifier:
+    return new_classifier("resnet8", images, classes=5, seed=seed, role=role)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_statistics_are_those_of_the_images(channels: int) -> None:
+    images = draw(channels=channels)
+    classifier = fresh(images)
+    for c in range(channels):
+        pixels = images[:, c].numpy().astype(np.float64).ravel() / 255
+        assert float(classifier.mean.flatten()[c]) == pytest.approx(pixels.mean(), rel=1e-6)
+        assert float(classifier.std.flatten()[c]) == pytest.approx(pixels.std(ddof=1), rel=1e-6)
+    normal = (images.float() / 255 - classifier.mean) / classifier.std
+    torch.testing.assert_close(normal.mean(dim=(0, 2, 3)), torch.zeros(channels), rtol=0, atol=1e-5)
+    torch.testing.assert_close(classifier.eval()(images), classifier.network(normal), rtol=0, atol=1e-5)
+
+
+def test_a_constant_channel_stays_finite() -> None:
+    images = draw()
+    images[:, 1] = 7
+    assert fresh(images)(images).isfinite().all()
+
+
+def test_statistics_travel_with_the_weights() -> None:
+    victim, other = fresh(draw(0)), fresh(draw(3), seed=2)
+    assert not torch.equal(victim.mean, other.mean)
+    other.load_state_dict(victim.state_dict())
+    assert torch.equal(other.mean, victim.mean)
+    assert torch.equal(other.std, victim.std)
+    assert torch.equal(posteriors_of(other, draw(5)), posteriors_of(victim, draw(5)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_answers_in_evaluation_mode_and_changes_nothing(training: bool) -> None:
+    images = draw()
+    classifier = fresh(images).train()
+    classifier(draw(4))  # running statistics that differ from those of any batch
+    classifier.train(training)
+    before = copy.deepcopy(classifier.state_dict())
+    answers = posteriors_of(classifier, images)
+    assert all(module.training == training for module in classifier.modules())
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+    with torch.no_grad():
+        logits = classifier.eval()(images).double()
+        by_the_batch = F.softmax(classifier.train()(images), dim=1)
+    expected = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+    torch.testing.assert_close(answers.double(), expected, rtol=0, atol=1e-6)
+    assert (answers - by_the_batch).abs().max() > 1e-3, "the two modes must differ for this test to see anything"
+    assert not answers.requires_grad
+
+
+def test_answers_are_distributions_whatever_the_batch_size() -> None:
+    images = draw()
+    classifier = fresh(images).train()
+    classifier(images)
+    whole = posteriors_of(classifier, images)
+    assert whole.shape == (23, 5)
+    assert (whole >= 0).all()
+    torch.testing.assert_close(whole.sum(dim=1), torch.ones(23), rtol=0, atol=1e-6)
+    for batch_size in (1, 2, 7, 22, 23):
+        torch.testing.assert_close(posteriors_of(classifier, images, batch_size), whole, rtol=0, atol=1e-6)
+
+
+def test_initialization_depends_on_seed_and_role_only() -> None:
+    def weights(images: Tensor, seed: int, role: str) -> Tensor:
+        return torch.cat([w.detach().flatten() for w in fresh(images, seed, role).network.parameters()])
+
+    torch.manual_seed(1)
+    here = weights(draw(0), 1, "victim")
+    torch.manual_seed(2)
+    assert torch.equal(here, weights(draw(3), 1, "victim"))
+    assert not torch.equal(here, weights(draw(0), 2, "victim"))
+    assert not torch.equal(here, weights(draw(0), 1, "attacker"))
+
+
+def test_initialization_leaves_the_global_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    fresh(draw())
+    assert torch.equal(torch.get_rng_state(), before)

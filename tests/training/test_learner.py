@@ -1,0 +1,152 @@
+"""One epoch of the learner is SGD with momentum written out; its batches are a permutation; it can go on."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from emma_tune.config import Training
+from emma_tune.training.classifier import Classifier, new_classifier
+from emma_tune.training.learner import Learner
+
+K = 3
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def draw(N: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    chance = torch.Generator().manual_seed(N)
+    images = torch.randint(0, 256, (N, 1, 8, 8), generator=chance).to(torch.uint8)
+    targets = torch.rand(N, K, generator=chance, dtype=torch.float64) ** 2 + 0.01
+    return images, (targets / targets.sum(dim=1, keepdim=True)).to(dtype)
+
+
+def training(**other: object) -> Training:
+    return Training(
+        **{"model": "resnet8", "epochs": 4, "lr": 0.1, "batch_size": 8, "augmentation": "shift"} | other
+    )
+
+
+def fresh(images: Tensor, seed: int = 1) -> Classifier:
+    return new_classifier("resnet8", images, classes=K, seed=seed, role="victim")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return fresh(draw(60)[0])
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "shift_flip"])
+@pytest.mark.parametrize(("momentum", "weight_decay"), [(0.9, 0.01), (0.0, 0.0), (0.5, 0.1)])
+def test_epochs_are_sgd_written_out(augmentation: str, momentum: float, weight_decay: float) -> None:
+    images, targets = draw(19, torch.float64)
+    classifier = fresh(images).double()
+    plain = copy.deepcopy(classifier).train()
+    chosen = training(momentum=momentum, weight_decay=weight_decay, augmentation=augmentation)
+    learner = Learner(classifier, chosen, seed=1, role="victim")
+    velocity = [torch.zeros_like(w) for w in plain.parameters()]
+    for epoch in (0, 1):
+        found = learner.epoch(images, targets, epoch)
+        lr = 1e-4 + (0.1 - 1e-4) * (1 + math.cos(math.pi * epoch / 4)) / 2
+        losses = []
+        for indices, batch in learner.batches(images, epoch):
+            logits = plain(batch)
+            log_q = logits - logits.exp().sum(dim=1, keepdim=True).log()
+            loss = -(targets[indices] * log_q).sum() / len(batch)
+            losses += [float(loss.detach())] * len(batch)
+            gradients = torch.autograd.grad(loss, list(plain.parameters()))
+            with torch.no_grad():
+                for w, v, g in zip(plain.parameters(), velocity, gradients, strict=True):
+                    v.copy_(momentum * v + (g + weight_decay * w))
+                    w.copy_(w - lr * v)
+        assert found == pytest.approx(sum(losses) / 19, abs=1e-10)
+        expected = plain.state_dict()
+        for name, value in classifier.state_dict().items():
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-10, msg=name)
+
+
+@settings(deadline=None)
+@given(N=st.integers(1, 60), size=st.integers(2, 12), epoch=st.integers(0, 5))
+def test_batches_are_a_permutation_without_a_lone_image(
+    classifier: Classifier, N: int, size: int, epoch: int
+) -> None:
+    images, _ = draw(60)
+    images = images[:N]
+    learner = Learner(classifier, training(batch_size=size, augmentation="none"), seed=1, role="victim")
+    batches = list(learner.batches(images, epoch))
+    assert sorted(torch.cat([indices for indices, _ in batches]).tolist()) == list(range(N))
+    sizes = [len(indices) for indices, _ in batches]
+    assert all(length == size for length in sizes[:-1])
+    assert sizes[-1] <= size + 1
+    assert N == 1 or min(sizes) > 1
+    assert all(torch.equal(batch, images[indices]) for indices, batch in batches)
+
+
+def test_a_remainder_of_one_joins_the_batch_before() -> None:
+    images, targets = draw(17)
+    learner = Learner(fresh(images), training(), seed=1, role="victim")
+    assert [len(indices) for indices, _ in learner.batches(images, 0)] == [8, 9]
+    assert math.isfinite(learner.epoch(images, targets, 0))
+
+
+def test_batches_depend_on_seed_role_and_epoch_only() -> None:
+    images, targets = draw(24)
+
+    def batches(seed: int, role: str, epoch: int, learner: Learner | None = None) -> list[Tensor]:
+        learner = learner or Learner(fresh(images), training(augmentation="shift_flip"), seed=seed, role=role)
+        return [tensor for pair in learner.batches(images, epoch) for tensor in pair]
+
+    def equal(one: list[Tensor], other: list[Tensor]) -> bool:
+        return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+    here = batches(1, "victim", 2)
+    trained = Learner(fresh(images, seed=9), training(augmentation="shift_flip"), seed=1, role="victim")
+    trained.epoch(images, targets, 0)
+    torch.rand(3)
+    assert equal(here, batches(1, "victim", 2, trained))
+    for seed, role, epoch in ((1, "victim", 3), (2, "victim", 2), (1, "surrogate", 2)):
+        there = batches(seed, role, epoch)
+        assert not equal(here[::2], there[::2]), "order"
+        by_index = [torch.cat(series[1::2])[torch.cat(series[::2]).argsort()] for series in (here, there)]
+        assert not torch.equal(*by_index), "augmentation"
+
+
+def test_a_loss_that_is_not_finite_raises() -> None:
+    images, targets = draw(24)
+    with pytest.raises(FloatingPointError, match="victim"):
+        Learner(fresh(images), training(lr=1e30), seed=1, role="victim").epoch(images, targets, 0)
+    targets[5, 1] = torch.nan
+    with pytest.raises(FloatingPointError, match="epoch 3"):
+        Learner(fresh(images), training(), seed=1, role="victim").epoch(images, targets, 3)
+
+
+@pytest.mark.parametrize("pause", [0, 1, 2, 3])
+def test_goes_on_as_if_nothing_had_happened(pause: int) -> None:
+    images, targets = draw(19)
+    through = Learner(fresh(images), training(), seed=1, role="victim")
+    losses = [through.epoch(images, targets, epoch) for epoch in range(4)]
+    first = Learner(fresh(images), training(), seed=1, role="victim")
+    again = [first.epoch(images, targets, epoch) for epoch in range(pause)]
+    state = first.state()
+    kept = {name: tensor.clone() for name, tensor in state.items()}
+    second = Learner(fresh(images, seed=2), training(), seed=1, role="victim")
+    second.restore(state)
+    again += [second.epoch(images, targets, epoch) for epoch in range(pause, 4)]
+    assert again == losses
+    assert same(second.state(), through.state())
+    assert same(second.classifier.state_dict(), through.classifier.state_dict())
+    assert same(state, kept), "a state is a copy"
