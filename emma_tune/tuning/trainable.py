@@ -112,7 +112,7 @@ class StageTrainable(Trainable):
         inputs = {stage: self._store.fetch(stage, key) for stage, key in task.inputs.items()}
         state, self._seconds = self._state_to_go_on_from(task)
         self._stage = STAGES[task.stage].start(
-            task.config, inputs=inputs, runtime=self._runtime(task), state=state
+            task.config, inputs=inputs, runtime=runtime_for(task, self._store, self._device), state=state
         )
         self._progress = None
         self._saved_at, self._saving_took = time.monotonic(), 0.0
@@ -140,13 +140,6 @@ class StageTrainable(Trainable):
         self._saved_at = time.monotonic()
         self._saving_took = self._saved_at - started
 
-    def _runtime(self, task: Task) -> Runtime:
-        return Runtime(
-            self._device,
-            victim=_labeled(self._store, task.images.get("victim")),
-            queries=_pool(self._store, task.images.get("queries")),
-        )
-
     def _provenance(self) -> dict[str, Any]:
         """How this copy of the artifact came about; nothing that could be secret."""
         return {
@@ -167,6 +160,15 @@ class StageTrainable(Trainable):
         if not self._queue or self._progress is None:
             return {"epoch": 0, "epochs": 0}
         return {"epoch": self._progress.epoch, "epochs": self._progress.epochs}
+
+
+def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
+    """The images that a task reads, and where to compute."""
+    return Runtime(
+        device,
+        victim=_labeled(store, task.images.get("victim")),
+        queries=_pool(store, task.images.get("queries")),
+    )
 
 
 @functools.lru_cache(maxsize=2)

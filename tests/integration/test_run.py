@@ -79,7 +79,14 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     status = emma.json("status", folder)
     new = made(status)
     assert new.pop("surrogate", 0) <= 1
-    assert new == {"victim": 0, "posteriors": 0, "matrix": 1, "responses": 1, "attacker": 4 + 3, "evaluation": 4 + 3}
+    assert new == {
+        "victim": 0,
+        "posteriors": 0,
+        "matrix": 1,
+        "responses": 1,
+        "attacker": 4 + 3,
+        "evaluation": 4 + 3,
+    }
     assert status["points"]["finished"] == 5
     assert set(emma.json("front", folder)["points"][0]["attackers"]) == {"soft", "hard", "late"}
 
@@ -93,7 +100,9 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert status["points"]["finished"] == 5
 
     # shared: a second study with the same victim trains no victim
-    second = study_file(name="second", search={"points": 1, "space": {"lambda": 0.02, "lr_gamma": 0.2, "st_epoch": 0}})
+    second = study_file(
+        name="second", search={"points": 1, "space": {"lambda": 0.02, "lr_gamma": 0.2, "st_epoch": 0}}
+    )
     assert emma("run", second).returncode == 0
     new = made(emma.json("status", tmp_path / "runs" / "second"))
     assert (new["victim"], new["posteriors"], new["matrix"]) == (0, 0, 1)
@@ -131,38 +140,14 @@ def test_damage_is_repaired_and_reported(finished, emma):
     assert emma.json("status", folder)["problems"] == []
 
 
-def test_reading_writes_nothing_and_needs_no_ray(finished, emma):
+def test_records_and_files_are_what_they_should_be(finished):
     _, folder, store, _ = finished
-
-    def everything():
-        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
-
-    before, artifacts = everything(), artifact_bytes(store)
-    script = (
-        "import sys; sys.modules['ray'] = None; sys.modules['optuna'] = None; "
-        "from emma_tune.cli import app; app(sys.argv[1:])"
-    )
-    for arguments in (("status",), ("status", "--json"), ("front",), ("front", "--json"), ("front", "--csv")):
-        verb, *options = arguments
-        ended = emma.python("-c", script, verb, folder, *options)
-        assert ended.returncode == 0, ended.stderr
-    assert everything() == before
-    assert artifact_bytes(store) == artifacts
-
-
-def test_nothing_in_study_or_store_is_a_pickle_but_tunes_own_files(finished):
-    _, folder, store, _ = finished
-    for path in [*folder.rglob("*"), *store.rglob("*")]:
-        if path.is_file() and folder / "ray" not in path.parents:
-            head = path.read_bytes()[:2]
-            assert path.suffix not in (".pkl", ".pickle", ".pt", ".pth")
-            assert head not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"), path
-
-
-def test_records_say_how_the_artifact_came_about(finished):
-    _, _, store, _ = finished
     record = json.loads(next(store.glob("attacker/*/record.json")).read_text())
     assert record["recipe"]["stage"] == "attacker"
     assert record["provenance"]["threads"] == 1
     assert {"seconds", "host", "run", "versions", "device"} <= set(record["provenance"])
     assert len(record["history"]) == 2
+    for path in [*folder.rglob("*"), *store.rglob("*")]:
+        if path.is_file() and folder / "ray" not in path.parents:  # Tune's own files, which nothing reads
+            assert path.suffix not in (".pkl", ".pickle", ".pt", ".pth")
+            assert path.read_bytes()[:1] != b"\x80", f"{path} is a pickle"

@@ -210,6 +210,13 @@ def test_settles_by_either_test(
         assert settled(history, config, classes=classes) == (change < threshold or not_new_low >= patience)
 
 
+@pytest.mark.parametrize(("classes", "least"), [(2, 0.01), (10, 0.01), (11, 1e-4), (100, 1e-4), (200, 1e-4)])
+def test_the_threshold_follows_the_classes(classes: int, least: float) -> None:
+    for change, expected in ((0.99 * least, True), (1.01 * least, False)):
+        history = [{"trace": 1.0, "lowest_trace": 1.0, "change": change}]
+        assert settled(history, configure(min_change=None), classes=classes) == expected
+
+
 def test_patience_counts_in_total_and_not_in_a_row() -> None:
     traces = [1.0, 1.1, 0.9, 1.0, 0.8, 0.9]
     history = [

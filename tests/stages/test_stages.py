@@ -26,7 +26,8 @@ from emma_tune.stages.settings import (
     VictimSettings,
 )
 from emma_tune.store import Store
-from emma_tune.training.classifier import new_classifier
+from emma_tune.training.classifier import new_classifier, posteriors_of
+from emma_tune.training.learner import Learner
 
 K, EPOCHS = 3, 4
 PARTS = ("validation", "test")
@@ -114,6 +115,40 @@ def test_interruptions_leave_no_trace(pipeline: Pipeline, tmp_path: Path, name: 
     for pauses in ({1}, {2}, {3}, {4}, {1, 2, 3, 4}):
         again = interrupted(pipeline, name, config, pauses, Store(tmp_path))
         assert content(again) == content(through), f"interrupted after {pauses}"
+
+
+@pytest.mark.parametrize("name", ["victim", "surrogate", "soft", "hard"])
+def test_a_training_stage_is_the_series_of_a_learner_on_its_own_targets(pipeline: Pipeline, name: str) -> None:
+    images, released = pipeline.runtime.query_images(), pipeline.artifacts["responses"].tensors["queries"]
+    labels = pipeline.runtime.victim_labels("train")
+    role, config, images, targets = {
+        "victim": ("victim", SETTINGS["victim"], pipeline.runtime.victim_images("train"), torch.eye(K)[labels]),
+        "surrogate": (
+            "surrogate",
+            SurrogateSettings(training=TRAINING, until=EPOCHS, seed=1),
+            images,
+            pipeline.artifacts["posteriors"].tensors["queries"],
+        ),
+        "soft": ("attacker", AttackerSettings(kind="soft", training=TRAINING, seed=1), images, released),
+        "hard": (
+            "attacker",
+            AttackerSettings(kind="hard", training=TRAINING, seed=1),
+            images,
+            torch.eye(K)[released.argmax(dim=1)],
+        ),
+    }[name]
+    artifact = run_through(pipeline.start(role, config))
+    classifier = new_classifier("resnet8", images, classes=K, seed=1, role=role)
+    learner = Learner(classifier, TRAINING, seed=1, role=role)
+    losses = [learner.epoch(images, targets, epoch) for epoch in range(EPOCHS)]
+    assert [figures["loss"] for figures in artifact.history] == losses
+    if role == "attacker":
+        assert torch.equal(
+            artifact.tensors["last.test"], posteriors_of(classifier, pipeline.runtime.victim_images("test"))
+        )
+    else:
+        weights = {f"classifier.{name}": value for name, value in classifier.state_dict().items()}
+        assert all(torch.equal(artifact.tensors[name], value) for name, value in weights.items())
 
 
 @pytest.mark.parametrize(("least", "patience"), [(1.0, 99), (0.0, 1)])

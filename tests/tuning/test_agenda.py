@@ -61,7 +61,9 @@ def test_cheap_stages_ride_along_with_the_task_that_makes_them_ready(planner):
 
 def test_earlier_points_go_first_and_later_stages_before_earlier_ones(planner):
     plans = [planner.point(point) for point in points()]
-    done = {t.key for plan in plans for t in plan.tasks.values() if t.stage in ("victim", "posteriors", "surrogate")}
+    done = {
+        t.key for plan in plans for t in plan.tasks.values() if t.stage in ("victim", "posteriors", "surrogate")
+    }
     agenda = Agenda(lambda task: task.key in done)
     for plan in plans:
         agenda.add(plan)

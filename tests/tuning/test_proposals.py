@@ -26,7 +26,11 @@ GRID = {"lambda": {"low": 0.1, "high": 0.3, "step": 0.1}, "lr_gamma": {"choices"
 def measure(params) -> dict[str, float]:
     """Figures that any function of the parameters may stand for here."""
     drop = 0.05 * (params["lambda"] < 1e-3)
-    return {"l1": -math.log10(params["lambda"]) / 2, "attacker_accuracy": params["lr_gamma"], "accuracy_drop": drop}
+    return {
+        "l1": -math.log10(params["lambda"]) / 2,
+        "attacker_accuracy": params["lr_gamma"],
+        "accuracy_drop": drop,
+    }
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Tasks that fail fail their points, with a reason, and no other; workers that die cost nothing but time."""
+"""5. Every point ends finished or failed with its reason; none is left under way when a run ends by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study can be killed at any moment, again and again: it completes, and what was finished stays as it was."""
+"""1. A finished artifact is never computed again, never rewritten, and never lost, whatever is killed when."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
     print(f"EMMA_TUNE_KILL_SEED={seed}")
     chance = random.Random(seed)
     file = study_file(
-        victim={"epochs": 40},
-        queries={"limit": 1500},
+        victim={"epochs": 30},
+        queries={"limit": 1200},
         surrogate={"epochs": 10},
         defense={"epochs": 10, "min_change": 0},
         attackers={"soft": {"epochs": 12}, "hard": {"epochs": 12}},
-        search={"points": 5},
+        search={"points": 4},
     )
     folder, store = tmp_path / "runs" / "tiny", tmp_path / "runs" / "store"
     kills, before, code = 0, {}, None
@@ -33,7 +33,7 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
         driver = emma.start("run", file)
         try:
             # some moments are before the first task runs, some long after
-            code = driver.wait(timeout=chance.uniform(3, 16) if kills < KILLS else 120)
+            code = driver.wait(timeout=chance.uniform(3, 12) if kills < KILLS else 120)
         except subprocess.TimeoutExpired:
             kill_tree(driver.pid)
             driver.wait()
@@ -48,9 +48,11 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
     assert code == 0, output
     assert kills >= KILLS, f"only {kills} kills: the study is too short for this test"
     view = StudyView(folder)
-    assert view.status()["points"] == {"asked": 7, "finished": 7, "failed": 0, "running": 0}
+    assert view.status()["points"] == {"asked": 6, "finished": 6, "failed": 0, "running": 0}
     assert view.problems == []
-    planned = {task.key for point in view.ledger.points.values() for task in view.planner.point(point).tasks.values()}
+    planned = {
+        task.key for point in view.ledger.points.values() for task in view.planner.point(point).tasks.values()
+    }
     committed = [record.parent.name for record in store.glob("*/*/record.json")]
     assert sorted(committed) == sorted(planned)
     assert not list(store.glob("partial/*/state.safetensors"))

@@ -1,0 +1,34 @@
+"""On a cluster with (logical) GPUs, stages are placed by their fractional shares."""
+
+from __future__ import annotations
+
+import ray
+from ray.cluster_utils import Cluster
+
+from tests.conftest import wait_for, workers
+
+
+def test_fractions_of_a_gpu_are_taken_and_given_back(emma, study_file, tmp_path):
+    shares = {stage: {"cpu": 0.5, "gpu": 0.5} for stage in ("victim", "surrogate", "matrix", "attacker")}
+    file = study_file(resources=shares, attackers={"soft": {"epochs": 40}, "hard": {"epochs": 40}})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1})
+    try:
+        driver = emma.start("run", file, "--address", cluster.address)
+        ray.init(address=cluster.address, logging_level="ERROR")
+        # with four CPUs eight tasks of half a CPU would fit: it is the GPU that admits two at a time
+        taken = set()
+
+        def gpu_in_use() -> bool:
+            taken.add(round(1 - ray.available_resources().get("GPU", 0.0), 3))
+            return driver.poll() is not None
+
+        wait_for(gpu_in_use, seconds=180, what="the study")
+        assert driver.returncode == 0, (tmp_path / "output.log").read_text()
+        assert taken <= {0.0, 0.5, 1.0}
+        assert 1.0 in taken
+        assert "gpu shares are ignored" not in (tmp_path / "output.log").read_text()
+        assert emma.json("status", tmp_path / "runs" / "tiny")["points"]["finished"] == 4
+        assert not workers(driver.pid)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

@@ -1,0 +1,37 @@
+"""4. A stage version bump re-runs that stage and what follows, nothing before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from emma_tune.plan import Planner, Point
+from emma_tune.stages import STAGES
+from emma_tune.study_file import load_study
+
+POINT = Point(0, "emma", {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 1})
+
+
+def keys(file) -> dict[str, list[str]]:
+    tasks = Planner(load_study(file), {"victim": "v", "queries": "q"}).point(POINT).tasks.values()
+    return {stage: [task.key for task in tasks if task.stage == stage] for stage in STAGES}
+
+
+def behind(stage: str) -> set[str]:
+    """The stage and all that reads it, by the table's own account."""
+    found = {stage}
+    for name, entry in STAGES.items():  # in the order of the pipeline
+        if found & set(entry.inputs):
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_bump_reruns_the_stage_and_what_follows(stage, study_file, monkeypatch):
+    before = keys(study_file())
+    digest = Planner(load_study(study_file()), {}).digest
+    monkeypatch.setitem(STAGES, stage, replace(STAGES[stage], version=STAGES[stage].version + 1))
+    after = keys(study_file())
+    assert {name for name in STAGES if before[name] != after[name]} == behind(stage)
+    assert Planner(load_study(study_file()), {}).digest != digest  # conclusions in the ledger no longer hold

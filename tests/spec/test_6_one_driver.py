@@ -1,0 +1,22 @@
+"""6. One study has one driver: a second is told who holds it."""
+
+from __future__ import annotations
+
+from tests.conftest import wait_for
+
+
+def test_a_second_driver_is_turned_away(emma, study_file, tmp_path):
+    folder = tmp_path / "runs" / "tiny"
+    file = study_file(victim={"epochs": 2000})
+    driver = emma.start("run", file)
+    wait_for(lambda: (folder / "progress.json").exists(), what="the first driver")
+    before = (folder / "ledger.jsonl").read_bytes()
+    for command in (("run", file), ("resume", folder)):
+        second = emma(*command)
+        assert second.returncode == 2
+        (line,) = second.stderr.splitlines()
+        assert f"expected a study that nobody drives, found it held by process {driver.pid} on " in line
+    assert driver.poll() is None
+    assert (folder / "ledger.jsonl").read_bytes() == before
+    assert emma.json("status", folder)["state"] == "running"
+    assert emma.json("status", folder)["points"]["running"] == 2

@@ -1,0 +1,58 @@
+"""7. Reading never writes to a study, and needs no Ray."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from emma_tune.ledger import LedgerWriter
+from emma_tune.plan import Planner, Point
+from emma_tune.study_file import load_study
+from emma_tune.study_folder import Started, StudyFolder
+
+READINGS = (("status",), ("status", "--json"), ("front",), ("front", "--json"), ("front", "--csv"))
+
+
+@pytest.fixture
+def folder(study_file, tmp_path):
+    """A study under way, with a torn line at the end of its ledger."""
+    study = load_study(study_file())
+    images = {"victim": "v", "queries": "q"}
+    place = StudyFolder(tmp_path / "runs" / "tiny")
+    with place.drive():
+        place.write(Started(study, images, tmp_path / "runs" / "store"))
+        writer = LedgerWriter(place.ledger)
+        for number, defense in enumerate(study.baselines):
+            writer.asked(Point(number, defense), {})
+        writer.failed(0, plan=Planner(study, images).digest, reason="victim: ValueError: no", task="k")
+        writer.close()
+    with place.ledger.open("a") as file:
+        file.write('{"event": "fini')
+    return place.root
+
+
+@pytest.mark.parametrize("arguments", READINGS, ids=" ".join)
+def test_reading_leaves_every_file_as_it_was_and_imports_no_ray(folder, emma, arguments):
+    def everything():
+        paths = sorted(folder.parent.rglob("*"))
+        return [(path, path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in paths]
+
+    before = everything()
+    script = (
+        "import sys; sys.modules['ray'] = sys.modules['optuna'] = sys.modules['torch'] = None; "
+        "from emma_tune.cli import app; app(sys.argv[1:])"
+    )
+    ended = emma.python("-c", script, arguments[0], folder, *arguments[1:])
+    assert ended.returncode == 0, ended.stderr
+    assert everything() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_reading_a_study_that_nobody_may_write(folder, emma):
+    for path in [folder, *folder.iterdir()]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    for arguments in READINGS:
+        ended = emma(arguments[0], folder, *arguments[1:])
+        assert ended.returncode == 0, ended.stderr
+    folder.chmod(0o755)
