@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -15,15 +16,15 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.data import LABELED, POOLS
 from emma_tune.defenses import BASELINES
 from emma_tune.models import MODELS
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 AUGMENTATIONS = ("none", "shift", "shift_flip")
-MEASURES = ("l1", "attacker_accuracy", "accuracy_drop", "victim_accuracy", "l1_queries", "flip_rate")
 OWN_TRIAL_STAGES = ("victim", "surrogate", "matrix", "attacker")
 SEARCHED = "emma"
 """The defence whose parameters are searched."""
@@ -60,6 +61,11 @@ class OneOf:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"type": "string", "enum": list(self.names)}
+
+
+def misplaced(place: str, message: str) -> PydanticCustomError:
+    """A finding about another place than the one that is being checked."""
+    return PydanticCustomError("misplaced", "{message}", {"place": place, "message": message})
 
 
 def _no_boolean(value: object) -> object:
@@ -139,8 +145,12 @@ class Dimension(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _number_is_value(cls, given: object) -> object:
-        is_number = isinstance(given, int | float | str) and not isinstance(given, bool)
-        return {"value": given} if is_number else given
+        if isinstance(given, dict | Dimension):
+            return given
+        try:
+            return {"value": float(str(given))}  # YAML takes 1e-3 for text
+        except ValueError:
+            raise ValueError("expected a number, {low, high} or {choices: […]}") from None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -196,7 +206,11 @@ class EpochChoice(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _number_is_choice(cls, given: object) -> object:
-        return {"choices": (given,)} if isinstance(given, int) else given
+        if isinstance(given, dict | EpochChoice):
+            return given
+        if isinstance(given, bool) or not isinstance(given, int):
+            raise ValueError("expected a whole number or {choices: […]}")
+        return {"choices": (given,)}
 
 
 class Space(Frozen):
@@ -238,14 +252,25 @@ class Search(Frozen):
         if self.sampler == "grid":
             for name, dimension in (("lambda", self.space.lambda_), ("lr_gamma", self.space.lr_gamma)):
                 if not dimension.grid():
-                    raise ValueError(
-                        f"at search.space.{name}: expected finitely many values for the grid sampler "
-                        f"(choices, {{low, high, step}} or a number), found a continuous range"
+                    raise misplaced(
+                        f"search.space.{name}",
+                        "expected finitely many values for the grid sampler (choices, {low, high, step} or a "
+                        "number), found a continuous range",
                     )
         return self
 
 
-MeasureName = Annotated[str, OneOf("measure of a point", MEASURES)]
+MEASURES: dict[str, Literal["min", "max"]] = {
+    "l1": "min",
+    "attacker_accuracy": "min",
+    "accuracy_drop": "min",
+    "victim_accuracy": "max",
+    "l1_queries": "min",
+    "flip_rate": "min",
+}
+"""What can be an objective, and the direction in which it is better for the defender."""
+
+MeasureName = Annotated[str, OneOf("measure of a point", tuple(MEASURES))]
 Direction = Literal["min", "max"]
 
 
@@ -274,8 +299,9 @@ class Share(Frozen):
 class Study(Frozen):
     """A study: what is attacked, by whom, how it is defended, and what is searched for."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
-        description="names the study and its folder: letters, digits, dot, dash, underscore"
+    name: str = Field(
+        description="names the study and its folder: letters, digits, dot, dash, underscore",
+        json_schema_extra={"pattern": f"^{NAME}$"},
     )
     victim: Victim
     queries: Queries
@@ -319,6 +345,21 @@ class Study(Frozen):
             }
         return study
 
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(NAME, name):
+            raise ValueError("expected letters, digits, dot, dash, underscore, a letter or digit first")
+        return name
+
+    @field_validator("objectives")
+    @classmethod
+    def _better_is_better(cls, objectives: dict[str, Direction]) -> dict[str, Direction]:
+        for name, direction in objectives.items():
+            if direction != MEASURES[name]:
+                raise misplaced(f"objectives.{name}", f"expected {MEASURES[name]}, found {direction!r}")
+        return objectives
+
     @field_validator("seeds", "baselines")
     @classmethod
     def _no_repetition(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -330,14 +371,15 @@ class Study(Frozen):
     def _epochs_fit(self) -> Self:
         latest = max(self.search.space.st_epoch.choices)
         if latest > self.surrogate.epochs:
-            raise ValueError(
-                f"at search.space.st_epoch: expected at most surrogate.epochs = {self.surrogate.epochs}, "
-                f"found {latest}"
+            raise misplaced(
+                "search.space.st_epoch",
+                f"expected at most surrogate.epochs = {self.surrogate.epochs}, found {latest}",
             )
         if latest >= self.defense.epochs:
-            raise ValueError(
-                f"at search.space.st_epoch: expected less than defense.epochs = {self.defense.epochs}, "
-                f"so that an epoch of the matrix is left, found {latest}"
+            raise misplaced(
+                "search.space.st_epoch",
+                f"expected less than defense.epochs = {self.defense.epochs}, so that an epoch of the matrix "
+                f"is left, found {latest}",
             )
         return self
 

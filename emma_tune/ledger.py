@@ -69,8 +69,8 @@ class Ledger:
             return
         number = int(event["point"])
         if kind == "asked":
-            self.points[number] = Point(number, event["defense"], event["params"])
-            self.sampler[number] = event["sampler"]
+            point, memory = Point(number, event["defense"], dict(event["params"])), dict(event["sampler"])
+            self.points[number], self.sampler[number] = point, memory
         elif kind == "finished":
             self.outcomes[number] = Outcome(event["plan"], figures=event["figures"])
         elif kind == "failed":
@@ -86,19 +86,24 @@ def read_ledger(path: Path) -> Ledger:
         content = path.read_bytes()
     except FileNotFoundError:
         return ledger
-    for place, line in enumerate(content.split(b"\n"), start=1):
+    *lines, torn = content.split(b"\n")  # what has no end was never acted upon
+    for place, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             ledger._take(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            shown = line[:60].decode(errors="replace")
-            ledger.problems.append(
-                f"{path}, line {place}: expected one complete event, found {shown!r} ({error}); left out"
-            )
+        except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+            ledger.problems.append(_left_out(path, place, line, str(error)))
+    if torn:
+        ledger.problems.append(_left_out(path, len(lines) + 1, torn, "it ends early"))
     # an outcome whose point was on a line that is lost says nothing
     ledger.outcomes = {n: outcome for n, outcome in ledger.outcomes.items() if n in ledger.points}
     return ledger
+
+
+def _left_out(path: Path, place: int, line: bytes, why: str) -> str:
+    shown = line[:60].decode(errors="replace")
+    return f"{path}, line {place}: expected one complete event, found {shown!r} ({why}); left out"
 
 
 class LedgerWriter:

@@ -11,13 +11,16 @@ The store knows no stage: a stage is a folder's name.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -131,7 +134,7 @@ class Store:
         incoming = self.root / "incoming" / uuid.uuid4().hex
         incoming.mkdir(parents=True)
         try:
-            tensors = save(dict(artifact.tensors))
+            tensors = save({name: tensor.contiguous() for name, tensor in artifact.tensors.items()})
             _write(incoming / "tensors.safetensors", tensors)
             content = {
                 "recipe": dict(recipe),
@@ -157,20 +160,43 @@ class Store:
                 return False
             if not folder.exists():
                 raise
-            self.set_aside(stage, key)  # a folder without a record is nobody's artifact
-            incoming.rename(folder)
+            with self._alone():
+                while not self.has(stage, key):  # a folder without a record is nobody's artifact
+                    self._move_aside(folder)
+                    with contextlib.suppress(OSError):
+                        incoming.rename(folder)
+                        break
+                else:
+                    return False
         _sync_folder(folder.parent)
         return True
 
-    def set_aside(self, stage: str, key: str) -> Path:
+    def set_aside(self, stage: str, key: str) -> Path | None:
         """Moves a damaged artifact out of the way, so that it is made anew.
 
         Returns:
-            Where it lies now.
+            Where it lies now; None if somebody else has replaced it meanwhile.
         """
-        aside = self.root / "aside" / f"{stage}-{key}-{uuid.uuid4().hex[:8]}"
+        with self._alone():
+            try:
+                self.check(stage, key)
+            except CorruptArtifactError:
+                return self._move_aside(self.folder(stage, key))
+        return None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else moves folders aside meanwhile: what looks damaged may just have been replaced."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "aside.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _move_aside(self, folder: Path) -> Path:
+        aside = self.root / "aside" / f"{folder.parent.name}-{folder.name}-{uuid.uuid4().hex[:8]}"
         aside.parent.mkdir(parents=True, exist_ok=True)
-        self.folder(stage, key).rename(aside)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)
         return aside
 
     def _checked_record(self, stage: str, key: str) -> dict[str, Any] | None:
@@ -211,8 +237,14 @@ class Store:
         """
         from safetensors.torch import save
 
-        about = {"epoch": state.epoch, "history": state.history, "seconds": seconds}
-        content = save(dict(state.tensors), metadata={"state": json.dumps(about, allow_nan=False)})
+        tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
+        about = {
+            "epoch": state.epoch,
+            "history": state.history,
+            "seconds": seconds,
+            "sha256": hashlib.sha256(save(tensors)).hexdigest(),
+        }
+        content = save(tensors, metadata={"state": json.dumps(about, allow_nan=False)})
         folder = self.root / "partial" / key
         folder.mkdir(parents=True, exist_ok=True)
         # a ghost of a killed run may save the same state: each writes a file of its own, the last one stays
@@ -223,14 +255,17 @@ class Store:
     def load_state(self, key: str) -> tuple[State, float] | None:
         """The saved state of an unfinished task and its seconds; None if there is none that can be read."""
         from safetensors import SafetensorError, safe_open
+        from safetensors.torch import save
 
         try:
             with safe_open(self.root / "partial" / key / "state.safetensors", framework="pt") as file:
                 about = json.loads(file.metadata()["state"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, ValueError, KeyError):
+            if hashlib.sha256(save(tensors)).hexdigest() != about["sha256"]:
+                return None
+            return State(about["epoch"], tensors, about["history"]), float(about["seconds"])
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None  # a state only saves time: without one the task starts from its first epoch
-        return State(about["epoch"], tensors, about["history"]), about["seconds"]
 
     def drop_state(self, key: str) -> None:
         """Forgets the unfinished state and the failures of a task."""
@@ -260,15 +295,16 @@ class Store:
     # --- images -------------------------------------------------------------------------------------------
 
     def put_images(self, fingerprint: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Keeps decoded images for the workers; does nothing if they are there."""
+        """Keeps decoded images for the workers; does nothing if they are there, and undamaged."""
         from safetensors.numpy import save
 
+        content = save({name: array.copy() for name, array in arrays.items()})
         path = self.root / "images" / f"{fingerprint}.safetensors"
-        if path.exists():
+        if path.exists() and path.read_bytes() == content:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{uuid.uuid4().hex}")
-        _write(beside, save({name: array.copy() for name, array in arrays.items()}))
+        _write(beside, content)
         beside.replace(path)
 
     def images(self, fingerprint: str) -> dict[str, NDArray[np.generic]]:

@@ -35,10 +35,10 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     try:
         given = yaml.safe_load(text)
         lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise StudyError(f"{place}: expected YAML, found {getattr(error, 'problem', error)}") from error
+        raise StudyError(f"{place}: expected YAML, found {_yaml_problem(error)}") from error
     if not isinstance(given, dict):
         raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {_shown(given)}")
     overridden = {_override(given, override): override for override in overrides}
@@ -47,12 +47,23 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     try:
         return Study.model_validate(given)
     except ValidationError as error:
-        findings = [
-            _finding(detail, path, lines, overridden)
-            for detail in error.errors()
-            if not _inherited(detail["loc"], detail["type"], given)
-        ]
+        details = [d for d in error.errors() if not _inherited(d["loc"], d["type"], given)]
+        findings = [_finding(d, path, lines, overridden) for d in details if not _follows(d, details)]
         raise StudyError("\n".join(dict.fromkeys(findings))) from error
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What the parser says is wrong, in one line."""
+    problem = getattr(error, "problem", None) or str(error)
+    return " ".join(problem.split()).removeprefix("found ") or type(error).__name__
+
+
+def _follows(detail: Any, details: Sequence[Any]) -> bool:
+    """Whether a complaint only follows from another: a list is too short because its items were wrong."""
+    place = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
+    )
 
 
 def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:
@@ -62,19 +73,22 @@ def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:
         raise StudyError(f"--set {override}: expected key.path=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise StudyError(f"--set {override}: expected a YAML value, found {text!r}") from error
     part: Any = given
     for depth, key in enumerate(keys[:-1], start=1):
-        part = part.setdefault(key, {})
+        part[key] = {} if part.get(key) is None else part[key]
+        part = part[key]
         if not isinstance(part, dict):
             raise StudyError(f"--set {override}: expected a mapping at {'.'.join(keys[:depth])}, found {part!r}")
     if text.strip().startswith("+"):
         before = part.get(keys[-1])
-        numbers = all(isinstance(n, int | float) and not isinstance(n, bool) for n in (before, value))
-        if not numbers:
+        if isinstance(before, bool) or not isinstance(before, int | float):
             raise StudyError(f"--set {override}: expected +N where the file has a number, found {before!r}")
-        value = before + value
+        try:
+            value = before + (value if isinstance(value, int) else float(text))
+        except ValueError:
+            raise StudyError(f"--set {override}: expected +N, found {text!r}") from None
     part[keys[-1]] = value
     return tuple(keys)
 
@@ -111,6 +125,7 @@ _PHRASES = {
     "float_type": "a number",
     "float_parsing": "a number",
     "string_type": "a name",
+    "invalid_key": "a name for a key",
     "too_short": "at least one value",
 }
 
@@ -118,10 +133,10 @@ _PHRASES = {
 def _finding(
     detail: Any,
     path: Path,
-    lines: Mapping[tuple[Any, ...], int],
+    lines: Mapping[tuple[str, ...], int],
     overridden: Mapping[tuple[str, ...], str],
 ) -> str:
-    place = tuple("lambda" if key == "lambda_" else key for key in detail["loc"] if key != "[key]")
+    place = tuple("lambda" if key == "lambda_" else str(key) for key in detail["loc"] if key != "[key]")
     kind = detail["type"]
     message = _PHRASES.get(kind) or detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     found = _shown(detail["input"])
@@ -132,25 +147,25 @@ def _finding(
         message, found = f"a known key ({hint})", repr(place[-1])
     elif kind == "missing":
         message, found = "a value", "none"
-    elif message.startswith("at "):  # a finding that names its own place
-        dotted, _, message = message.removeprefix("at ").partition(": ")
-        place = tuple(dotted.split("."))
+    elif kind == "misplaced":
+        place = tuple(detail["ctx"]["place"].split("."))
     if not message.startswith("expected"):
         message = f"expected {message}"
     if ", found" not in message:
         message += f", found {found}"
-    return ": ".join(
-        part for part in (_where(place, path, lines, overridden), ".".join(map(str, place)), message) if part
-    )
+    return ": ".join(part for part in (_where(place, path, lines, overridden), ".".join(place), message) if part)
 
 
 def _where(
-    place: tuple[Any, ...],
+    place: tuple[str, ...],
     path: Path,
-    lines: Mapping[tuple[Any, ...], int],
+    lines: Mapping[tuple[str, ...], int],
     overridden: Mapping[tuple[str, ...], str],
 ) -> str:
     """The override or the line of the file that a finding is about, as near as there is one."""
+    for changed, override in overridden.items():
+        if changed[: len(place)] == place:
+            return f"--set {override}"
     for length in range(len(place), 0, -1):
         if place[:length] in overridden:
             return f"--set {overridden[place[:length]]}"
@@ -172,17 +187,17 @@ def _known_keys(place: Sequence[Any]) -> list[str]:
     return sorted(here.get("properties", {}))
 
 
-def _lines(node: yaml.Node | None, place: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
+def _lines(node: yaml.Node | None, place: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
     """The line of every value in the file, from 1."""
-    lines: dict[tuple[Any, ...], int] = {}
+    lines: dict[tuple[str, ...], int] = {}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             lines[(*place, key.value)] = key.start_mark.line + 1
             lines |= _lines(value, (*place, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            lines[(*place, index)] = value.start_mark.line + 1
-            lines |= _lines(value, (*place, index))
+            lines[(*place, str(index))] = value.start_mark.line + 1
+            lines |= _lines(value, (*place, str(index)))
     return lines
 
 

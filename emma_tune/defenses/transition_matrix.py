@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 LEAST = 1e-12
-"""The smallest entry of T before its rows are normalised, and of p' before it is."""
+"""The smallest entry of T and of p' before they are normalised."""
 
 
 def perturb(posteriors: Tensor, T: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def perturb(posteriors: Tensor, T: Tensor) -> Tensor:
 
 
 def project_rows(T: Tensor) -> Tensor:
-    """Back to a transition matrix: entries at least 1e-12, rows of sum 1.
+    """Back to a transition matrix: positive entries, rows of sum 1.
 
     The reference's projection, which is not the Euclidean one: clamp, then divide each row by its sum.
 

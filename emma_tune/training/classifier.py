@@ -65,9 +65,14 @@ def posteriors_of(classifier: nn.Module, images: Tensor, batch_size: int = 512) 
 
     Returns:
         (N, K) on the CPU.
+
+    Raises:
+        FloatingPointError: if an answer is not a number; its top class would pass for one.
     """
     training = classifier.training
     classifier.eval()
     answers = torch.cat([F.softmax(classifier(batch), dim=1).cpu() for batch in images.split(batch_size)])
     classifier.train(training)
+    if not answers.isfinite().all():
+        raise FloatingPointError("expected posteriors that are numbers, found NaN: the training has diverged")
     return answers

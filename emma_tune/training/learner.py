@@ -93,7 +93,7 @@ class Learner:
             The mean loss a sample.
 
         Raises:
-            FloatingPointError: if it is not finite.
+            FloatingPointError: if it is not finite, or the weights after the last step are not.
         """
         self.begin(epoch)
         total = torch.zeros((), dtype=torch.float64)
@@ -102,6 +102,8 @@ class Learner:
         mean = float(total / len(images))
         if not math.isfinite(mean):
             raise FloatingPointError(f"{self._role}: expected a finite loss in epoch {epoch}, found {mean}")
+        if not all(parameter.isfinite().all() for parameter in self.classifier.parameters()):
+            raise FloatingPointError(f"{self._role}: expected finite weights after epoch {epoch}, found others")
         return mean
 
     def weights(self) -> dict[str, Tensor]:

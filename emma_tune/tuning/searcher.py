@@ -187,7 +187,7 @@ class StudySearcher(Searcher):
         except CorruptArtifactError as error:
             aside = self._store.set_aside(task.stage, task.key)
             self._say(f"corrupt artifact, made anew: {error} (moved to {aside})")
-            return False
+            return self._store.has(task.stage, task.key)
 
     def _metrics(self, task: Task) -> Metrics | None:
         record = self._store.record(task.stage, task.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import optuna
 import pytest
@@ -113,8 +114,9 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert {path: after.get(path) for path in before} == before
 
 
-def test_damage_is_repaired_and_reported(finished, emma):
+def test_files_are_what_they_should_be_and_damage_is_repaired_and_reported(finished, emma):
     file, folder, store, _ = finished
+    check_files(folder, store)
     view = StudyView(folder)
     before = view.front()
     tensors = next(store.glob("matrix/*/tensors.safetensors"))
@@ -140,8 +142,7 @@ def test_damage_is_repaired_and_reported(finished, emma):
     assert emma.json("status", folder)["problems"] == []
 
 
-def test_records_and_files_are_what_they_should_be(finished):
-    _, folder, store, _ = finished
+def check_files(folder: Path, store: Path) -> None:
     record = json.loads(next(store.glob("attacker/*/record.json")).read_text())
     assert record["recipe"]["stage"] == "attacker"
     assert record["provenance"]["threads"] == 1

@@ -33,7 +33,7 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
         driver = emma.start("run", file)
         try:
             # some moments are before the first task runs, some long after
-            code = driver.wait(timeout=chance.uniform(3, 12) if kills < KILLS else 120)
+            code = driver.wait(timeout=chance.uniform(3, 10) if kills < KILLS else 120)
         except subprocess.TimeoutExpired:
             kill_tree(driver.pid)
             driver.wait()

@@ -37,8 +37,8 @@ def training(**other: object) -> Training:
 
 
 def configure(**other: object) -> MatrixSettings:
-    given = {"lambda": 0.3, "lr_gamma": 0.3, "st_epoch": 1, "keep": "last", "min_change": 0.0, "patience": 99}
-    return MatrixSettings(**{"training": training(), "seed": SEED} | given | other)
+    usual = {"lambda": 0.3, "lr_gamma": 0.3, "st_epoch": 1, "keep": "last", "min_change": 0.0, "patience": 99}
+    return MatrixSettings(**{"training": training(), "seed": SEED} | usual | other)
 
 
 @pytest.fixture(scope="module")
@@ -258,11 +258,11 @@ def test_the_kept_matrix_is_the_snapshot_of_the_lowest_trace(
 def test_a_state_is_a_copy(pool: tuple[Runtime, Artifact], surrogate: Artifact) -> None:
     config = configure(lr_gamma=1.0, keep="lowest_trace")
     expected = run_through(optimize_matrix(config, posteriors=pool[1], surrogate=surrogate, runtime=pool[0]))
-    given = {name: tensor.clone() for name, tensor in [*surrogate.tensors.items(), *pool[1].tensors.items()]}
+    handed = {name: tensor.clone() for name, tensor in [*surrogate.tensors.items(), *pool[1].tensors.items()]}
     stage = optimize_matrix(config, posteriors=pool[1], surrogate=surrogate, runtime=pool[0])
     for _ in expected.history:
         for tensor in next(stage).state().tensors.values():
             tensor.zero_()
     assert torch.equal(run_through(stage).tensors["matrix"], expected.tensors["matrix"])
     inputs = {**surrogate.tensors, **pool[1].tensors}
-    assert all(torch.equal(inputs[name], tensor) for name, tensor in given.items())
+    assert all(torch.equal(inputs[name], tensor) for name, tensor in handed.items())

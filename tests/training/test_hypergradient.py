@@ -133,12 +133,12 @@ def test_leaves_everything_as_it_was(kind: str) -> None:
     net, x = draw(kind, 10, torch.float32)
     p, T = draw_answers(10, "at", torch.float32)
     weights_and_buffers = copy.deepcopy(net.state_dict())
-    given = [tensor.clone() for tensor in (x, p, T)]
+    handed = [tensor.clone() for tensor in (x, p, T)]
     gradient, loss = hypergradient(net, x, p, T, lr=LR, weight=0.3)
     assert net.state_dict().keys() == weights_and_buffers.keys()
     assert all(torch.equal(value, weights_and_buffers[name]) for name, value in net.state_dict().items())
     assert all(w.grad is None and w.requires_grad for w in net.parameters())
-    assert all(torch.equal(now, before) for now, before in zip((x, p, T), given, strict=True))
+    assert all(torch.equal(now, before) for now, before in zip((x, p, T), handed, strict=True))
     assert net.training
     assert not any(tensor.requires_grad for tensor in (T, gradient, loss))
 

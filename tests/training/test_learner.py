@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from emma_tune.config import Training
-from emma_tune.training.classifier import Classifier, new_classifier
+from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
 
 K = 3
@@ -148,3 +148,19 @@ def test_goes_on_as_if_nothing_had_happened(pause: int) -> None:
     assert same(second.state(), through.state())
     assert same(second.classifier.state_dict(), through.classifier.state_dict())
     assert same(state, kept), "a state is a copy"
+
+
+def test_weights_lost_in_the_very_last_step_are_noticed():
+    """The loss is taken before the step: a single batch whose only step diverges still has a finite one."""
+    images = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    targets = torch.eye(3)[torch.arange(8) % 3]
+    usual = Training(model="resnet8", epochs=1, lr=1e30, batch_size=8)
+    classifier = new_classifier("resnet8", images, classes=3, seed=0, role="attacker")
+    learner = Learner(classifier, usual, seed=0, role="attacker")
+
+    def train_and_ask() -> None:
+        learner.epoch(images, targets, 0)
+        posteriors_of(classifier, images)
+
+    with pytest.raises(FloatingPointError):  # whichever sees it first: the weights, or the next answers
+        train_and_ask()

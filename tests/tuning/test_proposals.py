@@ -109,7 +109,7 @@ def test_the_journal_is_optunas_and_says_what_is_known(proposer, tmp_path):
     drive(driven, 0, 3, log)
     failed, _ = driven.propose(3, 3)
     driven.fail(Point(3, "emma", failed))
-    running, _ = driven.propose(4, 4)
+    _running, _ = driven.propose(4, 4)
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna-journal.log")))
     study = optuna.load_study(study_name="tiny", storage=storage)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3 + ["FAIL", "RUNNING"]
