@@ -44,8 +44,10 @@ def draw_tradeoff(view: StudyView, axes: Axes) -> pd.DataFrame:
             axes.scatter(rows.l1, 100 * rows.attacker_accuracy, s=36, edgecolors=BLUE, label=label, **style)
     for marker, (defense, rows) in zip("sD^v", done[done.defense != "emma"].groupby("defense"), strict=False):
         axes.scatter(rows.l1, 100 * rows.attacker_accuracy, s=44, color=ORANGE, marker=marker, label=defense)
-    front = done[done.on_front].sort_values("l1")
-    axes.plot(front.l1, 100 * front.attacker_accuracy, color=GRAY, lw=1, zorder=0, label="front (by validation)")
+    # rings, not a line: members are chosen by validation figures, so that test figures need not descend
+    front = done[done.on_front]
+    ring = {"s": 170, "facecolors": "none", "edgecolors": GRAY, "linewidths": 1.5}
+    axes.scatter(front.l1, 100 * front.attacker_accuracy, label="on the front (by validation figures)", **ring)
     axes.set_xlabel("budget: mean ‖p' − p‖₁ on the victim's test data")
     axes.set_ylabel("worst clone's accuracy on test data, %")
     axes.set_title(f"{view.study.name}: {len(done)} points, thieves: {', '.join(view.study.attackers)}")
