@@ -86,7 +86,7 @@ def front(
         from emma_tune.results import StudyView
 
         if as_json and as_csv:
-            raise ValueError("front: expected --json or --csv, found both")
+            raise typer.BadParameter("expected --json or --csv, found both")
         view = StudyView(folder)
         content = view.front()
     if as_json:

@@ -75,8 +75,9 @@ def _no_boolean(value: object) -> object:
 
 
 Count = Annotated[int, Field(strict=True, ge=1)]
-Real = Annotated[float, BeforeValidator(_no_boolean)]
-Rate = Annotated[Real, Field(gt=0)]
+NOT_BOOLEAN = BeforeValidator(_no_boolean)
+Real = Annotated[float, NOT_BOOLEAN]
+Rate = Annotated[float, Field(gt=0), NOT_BOOLEAN]
 ModelName = Annotated[str, OneOf("network", tuple(sorted(MODELS)))]
 LabeledName = Annotated[str, OneOf("data set to train a victim on", tuple(sorted(LABELED)))]
 PoolName = Annotated[str, OneOf("query pool", tuple(sorted(POOLS)))]
@@ -92,8 +93,8 @@ class Training(Frozen):
     model: ModelName = Field(description="network")
     epochs: Count = Field(description="epochs E, ≥ 1")
     lr: Rate = Field(0.1, description="learning rate of the first epoch, > 0; falls by a cosine to lr·1e-3")
-    momentum: Annotated[Real, Field(ge=0, lt=1)] = Field(0.9, description="SGD momentum, in [0, 1)")
-    weight_decay: Annotated[Real, Field(ge=0)] = Field(5e-4, description="L2 penalty, ≥ 0")
+    momentum: Annotated[float, Field(ge=0, lt=1), NOT_BOOLEAN] = Field(0.9, description="SGD momentum, in [0, 1)")
+    weight_decay: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(5e-4, description="L2 penalty, ≥ 0")
     batch_size: Annotated[int, Field(strict=True, ge=2)] = Field(128, description="images a batch, ≥ 2")
     augmentation: AugmentationName = Field("shift", description="augmentation of the training images")
 
@@ -120,7 +121,7 @@ class Defense(Frozen):
         "lowest_trace",
         description="which matrix is released: of the epoch with the lowest trace, or the last",
     )
-    min_change: Annotated[Real, Field(ge=0)] | None = Field(
+    min_change: Annotated[float, Field(ge=0), NOT_BOOLEAN] | None = Field(
         None, description="stop when mean|ΔT| of an epoch is below; 0.01 up to ten classes, else 1e-4"
     )
     patience: Count = Field(3, description="stop after so many epochs in which trace(T) reached no new low")
@@ -277,7 +278,7 @@ Direction = Literal["min", "max"]
 class Limits(Frozen):
     """What a point must satisfy to be on the front."""
 
-    accuracy_drop: Annotated[Real, Field(ge=0, le=1)] | None = Field(
+    accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
         None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
     )
 
@@ -285,8 +286,10 @@ class Limits(Frozen):
 class Share(Frozen):
     """What one task takes of a node."""
 
-    cpu: Annotated[Real, Field(gt=0)] = Field(1, description="CPU cores; below 1 several tasks share one")
-    gpu: Annotated[Real, Field(ge=0)] = Field(0, description="share of a GPU, or whole GPUs")
+    cpu: Annotated[float, Field(gt=0), NOT_BOOLEAN] = Field(
+        1, description="CPU cores; below 1 several tasks share one"
+    )
+    gpu: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(0, description="share of a GPU, or whole GPUs")
 
     @field_validator("gpu")
     @classmethod

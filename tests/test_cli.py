@@ -1,0 +1,42 @@
+"""The verbs start light, and the schema is the study file's."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "ray", "optuna", "pandas", "numpy", "sklearn", "matplotlib", "pydantic", "rich.live")
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.parametrize("module", ["emma_tune", "emma_tune.cli"])
+def test_nothing_heavy_is_imported_before_it_is_needed(emma, module):
+    ended = emma.python("-c", f"import {module}, sys, json; print(json.dumps(sorted(sys.modules)))")
+    assert ended.returncode == 0, ended.stderr
+    assert not set(json.loads(ended.stdout)) & set(HEAVY)
+
+
+def test_the_schema_describes_every_field_of_the_example(emma):
+    schema = json.loads(emma("schema").stdout)
+    assert schema["additionalProperties"] is False
+    assert {"name", "victim", "queries", "search", "attackers"} <= set(schema["properties"])
+    victim = schema["$defs"]["Victim"]["properties"]
+    assert victim["model"]["enum"] == ["resnet10", "resnet18", "resnet34", "resnet8"]
+    assert victim["lr"]["exclusiveMinimum"] == 0
+    assert "lambda" in schema["$defs"]["Space"]["properties"]
+
+
+def test_front_is_told_one_format(emma, tmp_path):
+    ended = emma("front", tmp_path, "--json", "--csv")
+    assert ended.returncode == 2
+    assert "found both" in ended.stderr
+
+
+def test_the_readmes_example_runs(emma):
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    ended = emma.python("-c", example.replace("epochs=5", "epochs=1"))
+    assert ended.returncode == 0, ended.stderr
+    assert "validation.accuracy" in ended.stdout
