@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,6 +111,8 @@ def schema() -> None:
 
 def main() -> None:
     """The entry point."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a run that has begun puts its own handlers in place
+        signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
     app()
 
 

@@ -86,15 +86,17 @@ def run_study(study: Study, out: Path, store: Path, *, address: str | None, cons
         artifacts = Store(store)
         with ThreadPoolExecutor(1) as background:  # images load while Ray starts
             images = background.submit(_store_images, study, artifacts)
-            _start_ray(address)
-            interruption.listen()  # Ray has put its own handler for SIGTERM in place
             try:
+                _start_ray(address)
+                interruption.listen()  # Ray has put its own handler for SIGTERM in place
                 shares, slots = _shares(study, console)
                 if interruption.requested:
                     return Ending(interrupted=True, failures={})
                 started = Started(study, images.result(), store)
                 folder.write(started)
                 return _tune(started, folder, artifacts, shares, slots, interruption, console)
+            except SystemExit:  # SIGTERM in the moment when Ray's handler was in place: nothing runs yet
+                return Ending(interrupted=True, failures={})
             finally:
                 ray.shutdown()
 

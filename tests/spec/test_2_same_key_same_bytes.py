@@ -85,3 +85,13 @@ def test_interrupted_twice_and_resumed_it_is_as_if_nothing_had_happened(emma, st
     interrupted = view.store.fetch("victim", victim.key)
     assert interrupted.history == through.history
     assert interrupted.metrics == through.metrics
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_ray_is_starting_is_an_interruption_too(emma, study_file, tmp_path, number):
+    driver = emma.start("run", study_file())
+    wait_for((tmp_path / "runs" / "tiny" / "driver.lock").exists, what="the driver")
+    time.sleep(1)  # Ray takes several seconds, and for a moment has its own handler in place
+    interrupt(driver, number)
+    assert driver.wait(timeout=30) == 130
+    assert "Traceback" not in (tmp_path / "output.log").read_text()
