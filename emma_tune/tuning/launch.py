@@ -9,7 +9,7 @@ import signal
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,20 +84,20 @@ def run_study(study: Study, out: Path, store: Path, *, address: str | None, cons
     with _interruptible() as interruption, folder.drive():
         folder.check_belongs_to(study)
         artifacts = Store(store)
-        with ThreadPoolExecutor(1) as background:  # images load while Ray starts
-            images = background.submit(_store_images, study, artifacts)
+        with ThreadPoolExecutor(1) as background:
+            # Ray starts in a thread while images load here: in the main thread it would take SIGTERM for itself
+            starting = background.submit(_start_ray, address)
             try:
-                _start_ray(address)
-                interruption.listen()  # Ray has put its own handler for SIGTERM in place
+                started = Started(study, _store_images(study, artifacts), store)
+                starting.result()
+                interruption.listen()  # Ray's C++ side would print a stack trace at SIGTERM
                 shares, slots = _shares(study, console)
                 if interruption.requested:
                     return Ending(interrupted=True, failures={})
-                started = Started(study, images.result(), store)
                 folder.write(started)
                 return _tune(started, folder, artifacts, shares, slots, interruption, console)
-            except SystemExit:  # SIGTERM in the moment when Ray's handler was in place: nothing runs yet
-                return Ending(interrupted=True, failures={})
             finally:
+                wait([starting])
                 ray.shutdown()
 
 
@@ -211,6 +211,7 @@ def _store_images(study: Study, store: Store) -> dict[str, str]:
 def _start_ray(address: str | None) -> None:
     # "local" and not None: None would join whatever cluster a killed run left behind
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    logging.getLogger("ray").setLevel(logging.ERROR)
     ray.init(
         address=address or "local",
         include_dashboard=False if address is None else None,
