@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from emma_tune.artifact import Metrics
-from emma_tune.config import Study
+from emma_tune.config import SEARCHED, Study
 from emma_tune.ledger import Ledger, read_ledger
 from emma_tune.pareto import as_losses, hypervolume, nondominated
 from emma_tune.plan import Planner, Point, PointPlan, Task
@@ -224,7 +224,7 @@ class StudyView:
         states = [self._point_state(point) for point in self.ledger.points.values()]
         unfinished = states.count("unfinished")
         driver = self.folder.driver()
-        searched = sum(point.defense == "emma" for point in self.ledger.points.values())
+        searched = sum(point.defense == SEARCHED for point in self.ledger.points.values())
         complete = unfinished == 0 and len(states) > 0 and searched >= self.study.search.points
         return {
             "study": self.study.name,

@@ -56,7 +56,6 @@ class StageTrainable(Trainable):
         self._store = Store(Path(new_config["store"]))
         self._run = new_config["run"]
         self._queue = [Task.from_json(text) for text in new_config["tasks"]]
-        self._done: list[str] = []
         self._stage: StageRun | None = None
         self._progress: Progress | None = None
         self._seconds = self._saved_at = self._saving_took = 0.0
@@ -70,13 +69,13 @@ class StageTrainable(Trainable):
                 self._advance()
                 if time.monotonic() >= until:
                     break
-            return {"done": not self._queue, "done_keys": self._done, **self._position()}
+            return {"done": not self._queue, **self._position()}
         except Exception as error:
             task = self._queue[0]
             reason = f"{task.stage}: {type(error).__name__}: {error}"
             if self._store.note_failure(task.key, run=self._run, reason=reason) < 2:
                 raise
-            return {"done": True, "done_keys": self._done, "failed_key": task.key, "reason": reason}
+            return {"done": True, "reason": reason}
 
     def cleanup(self) -> None:
         """The process ends: a task under way saves where it is."""
@@ -130,7 +129,6 @@ class StageTrainable(Trainable):
     def _leave(self, task: Task) -> None:
         self._store.drop_state(task.key)
         self._queue.pop(0)
-        self._done.append(task.key)
         self._stage = None
 
     def _save(self) -> None:
