@@ -12,6 +12,7 @@ The store knows no stage: a stage is a folder's name.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -152,19 +153,11 @@ class Store:
     def _rename_into_place(self, incoming: Path, stage: str, key: str) -> bool:
         folder = self.folder(stage, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # renaming onto a folder that is not empty fails: the first to finish a task wins
-            incoming.rename(folder)
-        except OSError:
-            if self.has(stage, key):
-                return False
-            if not folder.exists():
-                raise
+        if not _renamed(incoming, folder):
             with self._alone():
                 while not self.has(stage, key):  # a folder without a record is nobody's artifact
                     self._move_aside(folder)
-                    with contextlib.suppress(OSError):
-                        incoming.rename(folder)
+                    if _renamed(incoming, folder):
                         break
                 else:
                     return False
@@ -336,6 +329,17 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _renamed(incoming: Path, folder: Path) -> bool:
+    """Renames one folder to another; False if something lies there already: the first to finish a task wins."""
+    try:
+        incoming.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

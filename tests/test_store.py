@@ -242,7 +242,7 @@ def test_set_aside_a_damaged_artifact_is_kept_for_a_person_and_made_anew(store):
 
 # --- two processes ----------------------------------------------------------------------------------------
 
-RACES = 40
+RACES = 400
 
 
 def race(root: Path, barrier: Barrier, runner: int, results: Any) -> None:
