@@ -26,6 +26,7 @@ from emma_tune.models import MODELS
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 AUGMENTATIONS = ("none", "shift", "shift_flip")
 OWN_TRIAL_STAGES = ("victim", "surrogate", "matrix", "attacker")
+Precision = Literal["fp32", "bf16"]
 SEARCHED = "emma"
 """The defence whose parameters are searched."""
 
@@ -97,6 +98,12 @@ class Training(Frozen):
     weight_decay: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(5e-4, description="L2 penalty, ≥ 0")
     batch_size: Annotated[int, Field(strict=True, ge=2)] = Field(128, description="images a batch, ≥ 2")
     augmentation: AugmentationName = Field("shift", description="augmentation of the training images")
+    precision: Precision = Field(
+        "fp32", description="of training: fp32, or bf16 for convolutions and matrix products; answers are fp32"
+    )
+    compile: bool = Field(
+        False, description="train through torch.compile, which needs a C++ compiler; the matrix never does"
+    )
 
 
 class Victim(Training):
@@ -125,6 +132,7 @@ class Defense(Frozen):
         None, description="stop when mean|ΔT| of an epoch is below; 0.01 up to ten classes, else 1e-4"
     )
     patience: Count = Field(3, description="stop after so many epochs in which trace(T) reached no new low")
+    precision: Precision | None = Field(None, description="fp32 or bf16; the surrogate's when left out")
 
 
 class Attacker(Training):

@@ -201,8 +201,15 @@ class Planner:
 
     def _matrix(self, params: Params, seed: int, posteriors: Task, surrogate: Task) -> Task:
         defense = self.study.defense
+        surrogate_training = self.study.surrogate
         settings = MatrixSettings(
-            training=self.study.surrogate.model_copy(update={"epochs": defense.epochs}),
+            training=surrogate_training.model_copy(
+                update={
+                    "epochs": defense.epochs,
+                    "precision": defense.precision or surrogate_training.precision,
+                    "compile": False,  # the compiler knows no tangents
+                }
+            ),
             lambda_=params["lambda"],
             lr_gamma=params["lr_gamma"],
             st_epoch=int(params["st_epoch"]),

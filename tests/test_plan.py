@@ -68,6 +68,12 @@ BEHIND_MATRIX = {"matrix", "responses", "attacker", "evaluation"}
         ({"surrogate": {"epochs": 3}}, {"surrogate", *BEHIND_MATRIX}),
         ({"defense": {"epochs": 3}}, BEHIND_MATRIX),
         ({"defense": {"keep": "last"}}, BEHIND_MATRIX),
+        ({"defense": {"precision": "bf16"}}, BEHIND_MATRIX),
+        ({"victim": {"precision": "bf16"}}, set(STAGES)),
+        ({"victim": {"compile": True}}, set(STAGES)),
+        ({"surrogate": {"precision": "bf16"}}, {"surrogate", *BEHIND_MATRIX}),
+        ({"attackers": {"soft": {"precision": "bf16"}, "hard": {}}}, {"attacker", "evaluation"}),
+        ({"attackers": {"soft": {"compile": True}, "hard": {}}}, {"attacker", "evaluation"}),
         ({"attackers": {"soft": {"epochs": 3}, "hard": {}}}, {"attacker", "evaluation"}),
     ],
 )
@@ -75,6 +81,21 @@ def test_a_change_of_the_study_changes_these_stages_and_no_other(keys, changes, 
     # attackers and surrogate are pinned, so that a change of the victim reaches them through their inputs alone
     pinned = {"surrogate": {"epochs": 2}, "attackers": {"soft": {"epochs": 2}, "hard": {"epochs": 2}}}
     assert changed(keys(**pinned), keys(**{**pinned, **changes})) == expected
+
+
+def test_the_matrix_has_the_precision_of_its_surrogate_unless_it_has_its_own(study_file):
+    def training(**changes):
+        plan = Planner(load_study(study_file(**changes)), IMAGES).point(
+            Point(0, "emma", {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 1})
+        )
+        (matrix,) = (task for task in plan.tasks.values() if task.stage == "matrix")
+        return matrix.config.training
+
+    assert training().precision == "fp32"
+    assert training(surrogate={"precision": "bf16", "compile": True}).precision == "bf16"
+    assert training(surrogate={"precision": "bf16"}, defense={"precision": "fp32"}).precision == "fp32"
+    # the compiler knows no tangents: compiling the surrogate must not name another matrix than was computed
+    assert training(surrogate={"compile": True}).compile is False
 
 
 @pytest.mark.parametrize("params", [{"lambda": 0.2}, {"lr_gamma": 0.4}])

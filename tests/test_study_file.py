@@ -72,6 +72,8 @@ def test_surrogate_and_attackers_take_what_they_leave_out_from_the_victim(tmp_pa
         "weight_decay": 0.25,
         "batch_size": 32,
         "augmentation": "none",
+        "precision": "bf16",
+        "compile": True,
     }
     changes = {
         "victim": victim,

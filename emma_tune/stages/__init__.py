@@ -88,7 +88,7 @@ STAGES: dict[str, Stage] = {
         settings=settings.MatrixSettings,
         inputs=("posteriors", "surrogate"),
         images=("queries",),
-        version=1,
+        version=2,
         own_trial=True,
     ),
     "responses": Stage(  # the matrix under emma only

@@ -10,6 +10,7 @@ from emma_tune.defenses.transition_matrix import perturb, project_rows
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import MatrixSettings
 from emma_tune.training.classifier import new_classifier
+from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
 from emma_tune.training.learner import Learner, restore_classifier
 
@@ -45,14 +46,15 @@ def optimize_matrix(
     for epoch in range(config.st_epoch + len(history), config.training.epochs):
         if settled(history, config, classes=K):
             break
-        T_before, outer = T, 0.0
+        T_before, outer = T, torch.zeros_like(T[0, 0], dtype=torch.float64)
         lr = learner.begin(epoch)
         for indices, batch in learner.batches(images, epoch):
             p = clean[indices]
-            gradient, outer_loss = hypergradient(classifier, batch, p, T, lr=lr, weight=config.lambda_)
+            forward = ForwardPass(classifier, batch, precision=config.training.precision)
+            gradient, outer_loss = hypergradient(forward, p, T, lr=lr, weight=config.lambda_)
             T = project_rows(T - config.lr_gamma * gradient)
-            learner.update(batch, perturb(p, T))
-            outer += len(indices) / len(images) * float(outer_loss)
+            learner.descend(forward.logits, perturb(p, T))
+            outer += len(indices) * outer_loss
         if not T.isfinite().all():
             raise FloatingPointError(f"matrix: expected finite entries of T after epoch {epoch}, found NaN")
 
@@ -61,7 +63,7 @@ def optimize_matrix(
         history.append(
             {
                 "epoch": epoch,
-                "outer_loss": outer,
+                "outer_loss": float(outer / len(images)),
                 "trace": float(T.trace()),
                 "lowest_trace": float(lowest.trace()),
                 "change": float((T - T_before).abs().mean()),

@@ -13,12 +13,11 @@ differentiate twice for; Finn et al. 2017). What is left of the outer loss is a 
 from __future__ import annotations
 
 import torch
-import torch.autograd.forward_ad as forward_mode
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from emma_tune.defenses.transition_matrix import perturb
+from emma_tune.training.forward_pass import ForwardPass
 
 
 def align_loss(posteriors: Tensor, T: Tensor) -> Tensor:
@@ -44,13 +43,14 @@ def mislead_loss(logits: Tensor, posteriors: Tensor) -> Tensor:
 
 
 def hypergradient(
-    surrogate: nn.Module, images: Tensor, posteriors: Tensor, T: Tensor, *, lr: float, weight: float
+    forward: ForwardPass, posteriors: Tensor, T: Tensor, *, lr: float, weight: float
 ) -> tuple[Tensor, Tensor]:
     """`∇_T L_out`, with `L_out = λ L_align(T) + (1−λ) L_mis(θ'(T))`.
 
+    Takes one backward through the given pass, one forward and backward at θ', and one tangent pass.
+
     Args:
-        surrogate: f_θ in training mode; neither its weights nor its buffers change.
-        images: augmented batch x, (B, C, H, W).
+        forward: f_θ on the augmented batch; its graph is kept for the real update.
         posteriors: clean posteriors p of the un-augmented batch, (B, K).
         T: (K, K) row-stochastic.
         lr: η, the surrogate's current learning rate.
@@ -59,32 +59,29 @@ def hypergradient(
     Returns:
         The gradient (K, K), and the value of L_out.
     """
-    weights = {name: parameter.detach() for name, parameter in surrogate.named_parameters()}
-
-    def logits_at(at: dict[str, Tensor]) -> Tensor:
-        buffers = {name: buffer.clone() for name, buffer in surrogate.named_buffers()}
-        logits: Tensor = functional_call(surrogate, (at, buffers), (images,))
-        return logits
-
     T = T.detach().requires_grad_()
     targets = perturb(posteriors, T)
-
-    theta = {name: w.clone().requires_grad_() for name, w in weights.items()}
-    inner_loss = F.cross_entropy(logits_at(theta), targets.detach())
-    inner = torch.autograd.grad(inner_loss, list(theta.values()))
-    virtual = {
-        name: (w - lr * step).requires_grad_() for (name, w), step in zip(weights.items(), inner, strict=True)
-    }
-    mislead = mislead_loss(logits_at(virtual), posteriors)
-    v = torch.autograd.grad(mislead, list(virtual.values()))
-
-    with forward_mode.dual_level(), torch.no_grad():
-        dual = {
-            name: forward_mode.make_dual(w, tangent) for (name, w), tangent in zip(weights.items(), v, strict=True)
-        }
-        Jv = forward_mode.unpack_dual(F.log_softmax(logits_at(dual), dim=1)).tangent  # (B, K)
+    v, mislead = _virtual_step(forward, posteriors, targets.detach(), lr)
+    Jv = forward.tangent(v)
 
     align = align_loss(posteriors, T)
-    through_targets = (lr / len(images)) * (targets * Jv).sum()  # its gradient in T is that of L_mis
+    through_targets = (lr / len(Jv)) * (targets * Jv).sum()  # its gradient in T is that of L_mis
     (gradient,) = torch.autograd.grad(weight * align + (1 - weight) * through_targets, T)
     return gradient, (weight * align + (1 - weight) * mislead).detach()
+
+
+def _virtual_step(
+    forward: ForwardPass, posteriors: Tensor, targets: Tensor, lr: float
+) -> tuple[dict[str, Tensor], Tensor]:
+    """`v = ∇_θ' L_mis(θ')` by the names of the weights, and `L_mis(θ')`, at `θ' = θ − η ∇_θ L_in`."""
+    theta = {name: w for name, w in forward.network.named_parameters() if w.requires_grad}
+    inner_loss = F.cross_entropy(forward.logits, targets)
+    inner = torch.autograd.grad(inner_loss, list(theta.values()), retain_graph=True)
+    virtual = {
+        name: torch.sub(w.detach(), step, alpha=lr).requires_grad_()
+        for (name, w), step in zip(theta.items(), inner, strict=True)
+    }
+    del inner
+    mislead = mislead_loss(forward.elsewhere(virtual), posteriors)
+    v = torch.autograd.grad(mislead, list(virtual.values()))
+    return dict(zip(virtual, v, strict=True)), mislead.detach()

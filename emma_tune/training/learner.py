@@ -12,6 +12,7 @@ from torch import Tensor
 from emma_tune.config import Training
 from emma_tune.data.augmentation import augment
 from emma_tune.training.classifier import Classifier
+from emma_tune.training.precision import ask
 from emma_tune.training.schedule import cosine_lr
 from emma_tune.training.seeds import generator
 
@@ -29,6 +30,7 @@ class Learner:
     def __init__(self, classifier: Classifier, training: Training, *, seed: int, role: str) -> None:
         self.classifier = classifier
         self.training = training
+        self._network = torch.compile(classifier, dynamic=False) if training.compile else classifier
         self._seed = seed
         self._role = role
         self.optimizer = torch.optim.SGD(
@@ -65,17 +67,21 @@ class Learner:
             indices = chunk.to(images.device)
             yield indices, augment(images[indices], self.training.augmentation, chance)
 
-    def update(self, images: Tensor, targets: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
+        """f(x), (B, K), of a batch (B, C, H, W) uint8, with its graph."""
+        return ask(self._network, images, self.training.precision)
+
+    def descend(self, logits: Tensor, targets: Tensor) -> Tensor:
         """One SGD step on `−(1/B) Σ_ik s_ik log softmax(f(x))_ik`.
 
         Args:
-            images: (B, C, H, W) uint8.
+            logits: f(x), (B, K), with the graph to the weights.
             targets: s, (B, K) distributions.
 
         Returns:
             The loss before the step, a scalar.
         """
-        loss = F.cross_entropy(self.classifier(images), targets)
+        loss = F.cross_entropy(logits, targets)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -96,9 +102,9 @@ class Learner:
             FloatingPointError: if it is not finite, or the weights after the last step are not.
         """
         self.begin(epoch)
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=images.device)
         for indices, batch in self.batches(images, epoch):
-            total += len(indices) * self.update(batch, targets[indices]).cpu()
+            total += len(indices) * self.descend(self.logits(batch), targets[indices])
         mean = float(total / len(images))
         if not math.isfinite(mean):
             raise FloatingPointError(f"{self._role}: expected a finite loss in epoch {epoch}, found {mean}")

@@ -5,13 +5,17 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from emma_tune.training.classifier import new_classifier
+from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import align_loss, hypergradient, mislead_loss
+from tests.textbook import outer_loss, textbook_hypergradient
 
 B, LR = 12, 0.1
 NETWORKS = ("smooth", "convolution", "batch_norm", "resnet8")
@@ -56,30 +60,6 @@ def draw_answers(K: int, place: str, dtype: torch.dtype) -> tuple[Tensor, Tensor
     return p, torch.eye(K, dtype=dtype) if place == "below" else T
 
 
-def outer_loss(net: nn.Module, x: Tensor, p: Tensor, T: Tensor, lr: float, weight: float) -> Tensor:
-    """Steps 1 to 3 of the method as they are written, differentiable in T."""
-    theta = {name: w.detach().clone().requires_grad_() for name, w in net.named_parameters()}
-    buffers = {name: b.clone() for name, b in net.named_buffers()}
-    mixed = torch.clamp(p @ T, 1e-12, 1)
-    s = mixed / mixed.sum(dim=1, keepdim=True)
-    logits = functional_call(net, (theta, copy.deepcopy(buffers)), (x,))
-    inner = -(s * (logits - logits.logsumexp(dim=1, keepdim=True))).sum() / len(x)
-    steps = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
-    virtual = {name: w - lr * step for (name, w), step in zip(theta.items(), steps, strict=True)}
-    q = functional_call(net, (virtual, buffers), (x,)).softmax(dim=1)
-    rows, top = torch.arange(len(x)), p.argmax(dim=1)
-    align = -(p @ T)[rows, top].log().mean()
-    mislead = -(1.000001 - q[rows, top]).log().mean()
-    return weight * align + (1 - weight) * mislead
-
-
-def textbook(net: nn.Module, x: Tensor, p: Tensor, T: Tensor, lr: float, weight: float) -> tuple[Tensor, Tensor]:
-    """The gradient by double backward, and the loss."""
-    T = T.clone().requires_grad_()
-    loss = outer_loss(net, x, p, T, lr, weight)
-    return torch.autograd.grad(loss, T)[0], loss.detach()
-
-
 def relative(found: Tensor, expected: Tensor) -> float:
     assert expected.norm() > 0
     return float((found - expected).norm() / expected.norm())
@@ -95,8 +75,8 @@ def test_is_double_backward(
 ) -> None:
     net, x = draw(kind, K, dtype)
     p, T = draw_answers(K, place, dtype)
-    gradient, loss = hypergradient(net, x, p, T, lr=LR, weight=weight)
-    expected, expected_loss = textbook(net, x, p, T, LR, weight)
+    gradient, loss = hypergradient(ForwardPass(net, x), p, T, lr=LR, weight=weight)
+    expected, expected_loss = textbook_hypergradient(net, x, p, T, LR, weight)
     assert gradient.dtype == dtype
     assert relative(gradient, expected) <= tolerance
     assert relative(loss, expected_loss) <= tolerance
@@ -106,9 +86,9 @@ def test_is_double_backward(
 def test_single_precision_is_near_the_exact_gradient(kind: str) -> None:
     net, x = draw(kind, 10, torch.float32)
     p, T = draw_answers(10, "inside", torch.float32)
-    gradient, _ = hypergradient(net, x, p, T, lr=LR, weight=0.03)
+    gradient, _ = hypergradient(ForwardPass(net, x), p, T, lr=LR, weight=0.03)
     exact = x if x.dtype == torch.uint8 else x.double()
-    expected, _ = textbook(copy.deepcopy(net).double(), exact, p.double(), T.double(), LR, 0.03)
+    expected, _ = textbook_hypergradient(copy.deepcopy(net).double(), exact, p.double(), T.double(), LR, 0.03)
     assert relative(gradient.double(), expected) <= 1e-4
 
 
@@ -117,7 +97,7 @@ def test_is_the_slope_of_the_outer_loss(weight: float) -> None:
     net, x = draw("smooth", 4, torch.float64)
     p, T = draw_answers(4, "inside", torch.float64)
     p = 0.9 * p + 0.1 / 4  # nothing at the clamp, where there is no slope
-    gradient, _ = hypergradient(net, x, p, T, lr=1.0, weight=weight)
+    gradient, _ = hypergradient(ForwardPass(net, x), p, T, lr=1.0, weight=weight)
     h = 1e-5
     for k in range(4):
         for j in range(4):
@@ -129,18 +109,111 @@ def test_is_the_slope_of_the_outer_loss(weight: float) -> None:
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_leaves_everything_as_it_was(kind: str) -> None:
+def test_only_buffers_change_and_as_one_training_forward_changes_them(kind: str) -> None:
     net, x = draw(kind, 10, torch.float32)
     p, T = draw_answers(10, "at", torch.float32)
-    weights_and_buffers = copy.deepcopy(net.state_dict())
+    trained = copy.deepcopy(net)
+    trained(x)
     handed = [tensor.clone() for tensor in (x, p, T)]
-    gradient, loss = hypergradient(net, x, p, T, lr=LR, weight=0.3)
-    assert net.state_dict().keys() == weights_and_buffers.keys()
-    assert all(torch.equal(value, weights_and_buffers[name]) for name, value in net.state_dict().items())
+    gradient, loss = hypergradient(ForwardPass(net, x), p, T, lr=LR, weight=0.3)
+    assert net.state_dict().keys() == trained.state_dict().keys()
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in net.state_dict().items())
     assert all(w.grad is None and w.requires_grad for w in net.parameters())
     assert all(torch.equal(now, before) for now, before in zip((x, p, T), handed, strict=True))
     assert net.training
     assert not any(tensor.requires_grad for tensor in (T, gradient, loss))
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_real_update_goes_on_from_the_same_pass(kind: str) -> None:
+    net, x = draw(kind, 10, torch.float64)
+    p, T = draw_answers(10, "inside", torch.float64)
+    alone = copy.deepcopy(net)
+    forward = ForwardPass(net, x)
+    hypergradient(forward, p, T, lr=LR, weight=0.3)
+    F.cross_entropy(forward.logits, p @ T).backward()
+    F.cross_entropy(alone(x), p @ T).backward()
+    for (name, found), expected in zip(net.named_parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, rtol=1e-12, atol=1e-15, msg=name)
+
+
+TORCHVISION = [
+    "resnet18",  # rectifiers and sums in place
+    "mobilenet_v2",
+    "densenet121",
+    "efficientnet_b0",  # stochastic depth
+    "convnext_tiny",  # layer norm
+    "squeezenet1_1",  # rectifiers in place right behind convolutions, and dropout
+]
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision_classifiers_go_through_unchanged(name: str) -> None:
+    chance = torch.Generator().manual_seed(7)
+    x = torch.randn(4, 3, 64 if name == "convnext_tiny" else 32, 32, generator=chance, dtype=torch.float64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        net = torchvision.models.get_model(name, weights=None, num_classes=4).double().train()
+    check_against_textbook(net, x)
+
+
+def test_a_vision_transformer_goes_through_unchanged() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        net = torchvision.models.VisionTransformer(
+            image_size=16, patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=8, num_classes=4,
+            dropout=0.2, attention_dropout=0.2,
+        ).double()  # fmt: skip
+        nn.init.normal_(net.heads.head.weight)  # it starts at zero, where nothing depends on T
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    with sdpa_kernel(SDPBackend.MATH):  # for the textbook: the fused kernels cannot be differentiated twice
+        check_against_textbook(net.train(), x)
+
+
+def test_frozen_weights_stay_where_they_are() -> None:
+    net, x = draw("batch_norm", 4, torch.float64)
+    net[0].requires_grad_(False)
+    p, T = draw_answers(4, "inside", torch.float64)
+    gradient, _ = hypergradient(ForwardPass(net, x), p, T, lr=LR, weight=0.3)
+    with torch.no_grad():
+        features = net[0](x)
+    expected, _ = textbook_hypergradient(net[1:], features, p, T, LR, 0.3)
+    assert relative(gradient, expected) <= 1e-9
+
+
+class HalfPrecision(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.net(x).float()
+
+
+@pytest.mark.parametrize("kind", ["batch_norm", "resnet8"])
+def test_half_precision_errs_no_more_than_double_backward_does(kind: str) -> None:
+    net, x = draw(kind, 10, torch.float32)
+    p, T = draw_answers(10, "inside", torch.float32)
+    exact, _ = textbook_hypergradient(net, x, p, T, LR, 0.03)
+    of_textbook, _ = textbook_hypergradient(HalfPrecision(net), x, p, T, LR, 0.03)
+    forward = ForwardPass(net, x, precision="bf16")
+    found, _ = hypergradient(forward, p, T, lr=LR, weight=0.03)
+    assert forward.logits.dtype == found.dtype == torch.float32
+    assert 0 < relative(found, exact) < 1.5 * relative(of_textbook, exact)
+
+
+def check_against_textbook(net: nn.Module, x: Tensor) -> None:
+    """Also where the network draws: both forms draw twice, and the tangent pass draws what the first one drew."""
+    p, T = draw_answers(4, "inside", torch.float64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        expected, _ = textbook_hypergradient(net, x, p[:4], T, LR, 0.03)
+        after = torch.get_rng_state()
+        torch.manual_seed(9)
+        gradient, _ = hypergradient(ForwardPass(net, x), p[:4], T, lr=LR, weight=0.03)
+        assert torch.equal(torch.get_rng_state(), after)
+    assert relative(gradient, expected) <= 1e-9
 
 
 @settings(deadline=None)

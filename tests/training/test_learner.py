@@ -164,3 +164,36 @@ def test_weights_lost_in_the_very_last_step_are_noticed():
 
     with pytest.raises(FloatingPointError):  # whichever sees it first: the weights, or the next answers
         train_and_ask()
+
+
+def test_half_precision_is_autocast_and_keeps_the_weights_whole() -> None:
+    images, targets = draw(24)
+    classifier = fresh(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = copy.deepcopy(classifier).train()(images[:8])
+    learner = Learner(classifier, training(precision="bf16"), seed=1, role="victim")
+    learner.begin(0)
+    logits = learner.logits(images[:8])
+    assert logits.dtype == torch.float32
+    assert torch.equal(logits, expected.float())
+    exactly = Learner(fresh(images), training(), seed=1, role="victim")
+    losses = [(learner.epoch(images, targets, epoch), exactly.epoch(images, targets, epoch)) for epoch in (0, 1)]
+    assert all(half != whole and half == pytest.approx(whole, rel=0.03) for half, whole in losses)
+    assert all(value.dtype != torch.bfloat16 for value in learner.state().values())
+
+
+@pytest.mark.slow
+def test_compiled_training_is_the_same_training_and_can_go_on() -> None:
+    images, targets = draw(24)
+    plain = Learner(fresh(images), training(), seed=1, role="victim")
+    through = Learner(fresh(images), training(compile=True), seed=1, role="victim")
+    for epoch in (0, 1):
+        loss, compiled_loss = (learner.epoch(images, targets, epoch) for learner in (plain, through))
+        assert compiled_loss == pytest.approx(loss, rel=1e-3)
+        if epoch == 0:
+            state = through.state()
+    assert state.keys() == plain.state().keys()  # a compiled network has the names of the one it was made from
+    resumed = Learner(fresh(images), training(compile=True), seed=1, role="victim")
+    resumed.restore(state)
+    resumed.epoch(images, targets, 1)
+    assert same(resumed.state(), through.state())
