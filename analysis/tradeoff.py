@@ -44,13 +44,17 @@ def draw_tradeoff(view: StudyView, axes: Axes) -> pd.DataFrame:
             axes.scatter(rows.l1, 100 * rows.attacker_accuracy, s=36, edgecolors=BLUE, label=label, **style)
     for marker, (defense, rows) in zip("sD^v", done[done.defense != "emma"].groupby("defense"), strict=False):
         axes.scatter(rows.l1, 100 * rows.attacker_accuracy, s=44, color=ORANGE, marker=marker, label=defense)
+    left = table[table.state == "dominated"]
+    for number, l1 in enumerate(left.l1):  # their clones have no test figures: a budget is all that belongs here
+        label = f"budgets of {len(left)} points stopped as dominated" if number == 0 else None
+        axes.axvline(l1, ymax=0.04, color=GRAY, label=label)
     # rings, not a line: members are chosen by validation figures, so that test figures need not descend
     front = done[done.on_front]
     ring = {"s": 170, "facecolors": "none", "edgecolors": GRAY, "linewidths": 1.5}
     axes.scatter(front.l1, 100 * front.attacker_accuracy, label="on the front (by validation figures)", **ring)
     axes.set_xlabel("budget: mean ‖p' − p‖₁ on the victim's test data")
     axes.set_ylabel("worst clone's accuracy on test data, %")
-    axes.set_title(f"{view.study.name}: {len(done)} points, thieves: {', '.join(view.study.attackers)}")
+    axes.set_title(f"{view.study.name}: {len(table)} points, thieves: {', '.join(view.study.attackers)}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return table

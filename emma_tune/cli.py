@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+BEGAN = time.monotonic()
 DONE, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
 
 app = typer.Typer(
@@ -69,8 +71,9 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
     """Say how far a study is."""
     with _user_errors():
         from emma_tune.results import StudyView
+        from emma_tune.status import status_of
 
-        content = StudyView(folder).status()
+        content = status_of(StudyView(folder))
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
@@ -120,14 +123,17 @@ def _drive(study: Any, folder: Path, store: Path, address: str | None) -> None:
     from rich.console import Console
 
     from emma_tune.results import StudyView
+    from emma_tune.status import status_of
     from emma_tune.tuning.launch import run_study
 
     console = Console()
-    ending = run_study(study, folder, store.absolute(), address=address, console=console)
+    ending = run_study(study, folder, store.absolute(), address=address, console=console, began=BEGAN)
     if ending.interrupted:
         typer.echo(f"interrupted, everything is saved; go on with: emma-tune resume {folder}")
         raise typer.Exit(INTERRUPTED)
-    _print_front(StudyView(folder).front())
+    view = StudyView(folder)
+    _print_front(view.front())
+    _print_thrift(status_of(view))
     typer.echo(f"folder: {folder}")
     for point, reason in ending.failures.items():
         typer.echo(f"point {point} failed: {reason}")
@@ -188,13 +194,27 @@ def _print_front(content: dict[str, Any]) -> None:
     typer.echo(f"hypervolume {content['hypervolume']:.4f} ({content['hypervolume_validation']:.4f} in validation)")
 
 
+def _print_thrift(content: dict[str, Any]) -> None:
+    left_out, last_run, dominated = content["left_out"], content["last_run"], content["points"]["dominated"]
+    if dominated:
+        typer.echo(
+            f"{dominated} points stopped as dominated: {left_out['epochs']:g} attacker epochs left out, "
+            f"about {left_out['seconds']:.0f} s"
+        )
+    if last_run and last_run["span"]:
+        typer.echo(
+            f"last run: {last_run['startup']:.1f} s until the first trial, then {last_run['span']:.1f} s with "
+            f"{100 * last_run['utilization']:.0f} % of {last_run['slots']} slots at work"
+        )
+
+
 def _print_status(content: dict[str, Any]) -> None:
     from rich.table import Table
 
     points = content["points"]
     typer.echo(
         f"{content['study']}: {content['state']}; points: {points['asked']} asked, {points['finished']} finished, "
-        f"{points['failed']} failed, {points['running']} running"
+        f"{points['dominated']} dominated, {points['failed']} failed, {points['running']} running"
     )
     if content["driver"]:
         typer.echo(f"driven by {content['driver']}")
@@ -204,6 +224,7 @@ def _print_status(content: dict[str, Any]) -> None:
     for stage, row in content["tasks"].items():
         table.add_row(stage, *(str(number) for number in row.values()), f"{content['seconds'][stage]:.1f}")
     _print(table)
+    _print_thrift(content)
     for failure in content["failures"]:
         typer.echo(f"point {failure['point']} failed: {failure['reason']}")
     _report(content["problems"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -254,6 +255,9 @@ class Search(Frozen):
         "gp", description="Gaussian process, tree Parzen, NSGA-II, Sobol sequence, uniform, or every value"
     )
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="seed of the proposals")
+    stop_dominated: bool = Field(
+        True, description="stop a point once nothing that still runs for it can bring it to the front"
+    )
     space: Space
 
     @model_validator(mode="after")
@@ -289,6 +293,10 @@ class Limits(Frozen):
     accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
         None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
     )
+
+    def kept_by(self, figures: Mapping[str, Any]) -> bool:
+        """Whether a point of these validation figures may be on the front."""
+        return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
 
 
 class Share(Frozen):

@@ -2,8 +2,10 @@
 
     {"event": "run", "run": "4f1c…", "time": …, "host": …, "pid": …}
     {"event": "asked", "point": 3, "defense": "emma", "params": {"lambda": 0.01, …}, "sampler": {…}, …}
-    {"event": "finished", "point": 3, "plan": "…", "figures": {"validation": {…}, "test": {…}}, …}
-    {"event": "failed", "point": 3, "plan": "…", "reason": "…", "task": "…", …}
+    {"event": "finished", "point": 3, "plan": "…", "figures": {"validation": {…}, "test": {…}}, "tasks": {…}, …}
+    {"event": "dominated", "point": 4, "plan": "…", "bounds": {…}, "by": 3, "left_out": 11, "tasks": {…}, …}
+    {"event": "failed", "point": 5, "plan": "…", "reason": "…", "task": "…", …}
+    {"event": "ended", "run": "4f1c…", "startup": 6.1, "span": 80.2, "slots": 2, "busy": 141.0, …}
 
 A line that cannot be read is left out and reported. `plan` names what a conclusion was drawn under: after an
 edit of the study it no longer holds, and the point is planned again.
@@ -15,28 +17,77 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emma_tune.plan import Point
 
 
+class Done(NamedTuple):
+    """A finished task, as a conclusion remembers it.
+
+    Attributes:
+        stage: its stage.
+        run: the run that made it.
+        seconds: it took.
+        epochs: it ran.
+    """
+
+    stage: str
+    run: str
+    seconds: float
+    epochs: int
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How a point ended.
+    """How a point ended: finished (`figures`), dominated (`bounds`) or failed (`reason`).
 
     Attributes:
         plan: `Planner.digest` of the study it ended under.
-        figures: measures by part, `validation` and `test`; None if it failed.
-        reason: why it failed; None if it finished.
+        figures: measures by part, `validation` and `test`.
+        bounds: the best measures that it could still have come to. That it is dominated follows from them, and
+            holds only as long as a finished point beats them.
+        by: number of the point that beat them.
+        left_out: epochs of its attackers that were not trained.
+        tasks: its finished tasks by key, so that reading a large study need not open every record.
+        reason: why it failed.
         task: key of the task that failed.
     """
 
     plan: str
     figures: Mapping[str, Any] | None = None
+    bounds: Mapping[str, Any] | None = None
+    by: int | None = None
+    left_out: int = 0
+    tasks: Mapping[str, Done] = field(default_factory=dict)
     reason: str | None = None
     task: str | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run spent its time.
+
+    Attributes:
+        run: which.
+        startup: seconds from the command to the first trial.
+        span: seconds from the first trial to the last.
+        slots: how many trials could run at once.
+        busy: seconds that stages ran, of all trials together.
+    """
+
+    run: str
+    startup: float
+    span: float
+    slots: int
+    busy: float
+
+    @property
+    def utilization(self) -> float:
+        """Share of the slots' time in which a stage ran, in [0, 1]."""
+        return self.busy / (self.span * self.slots) if self.span else 0.0
 
 
 @dataclass
@@ -48,6 +99,7 @@ class Ledger:
         outcomes: the last one of each point that ended.
         sampler: what the sampler remembers of each point.
         runs: identifiers of the runs, oldest first.
+        ended: of the runs that came to an orderly end, oldest first.
         problems: lines that were left out, each with its place.
     """
 
@@ -55,6 +107,7 @@ class Ledger:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     sampler: dict[int, dict[str, Any]] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -67,16 +120,32 @@ class Ledger:
         if kind == "run":
             self.runs.append(event["run"])
             return
+        if kind == "ended":
+            names = ("run", "startup", "span", "slots", "busy")
+            self.ended.append(Ended(**{name: event[name] for name in names}))
+            return
         number = int(event["point"])
         if kind == "asked":
             point, memory = Point(number, event["defense"], dict(event["params"])), dict(event["sampler"])
             self.points[number], self.sampler[number] = point, memory
         elif kind == "finished":
-            self.outcomes[number] = Outcome(event["plan"], figures=event["figures"])
+            self.outcomes[number] = Outcome(event["plan"], figures=dict(event["figures"]), tasks=_tasks(event))
+        elif kind == "dominated":
+            self.outcomes[number] = Outcome(
+                event["plan"],
+                bounds=dict(event["bounds"]),
+                by=event["by"],
+                left_out=event["left_out"],
+                tasks=_tasks(event),
+            )
         elif kind == "failed":
             self.outcomes[number] = Outcome(event["plan"], reason=event["reason"], task=event["task"])
         else:
             raise ValueError(f"unknown event {kind!r}")
+
+
+def _tasks(event: Mapping[str, Any]) -> dict[str, Done]:
+    return {key: Done(*done) for key, done in dict(event["tasks"]).items()}
 
 
 def read_ledger(path: Path) -> Ledger:
@@ -136,9 +205,19 @@ class LedgerWriter:
             }
         )
 
-    def finished(self, number: int, *, plan: str, figures: Mapping[str, Any]) -> None:
-        """Every task of a point is done."""
-        self._append({"event": "finished", "point": number, "plan": plan, "figures": dict(figures)})
+    def ended(self, ended: Ended) -> None:
+        """A driver has come to an orderly end."""
+        self._append({"event": "ended", **asdict(ended)})
+
+    def concluded(self, number: int, outcome: Outcome) -> None:
+        """A point is finished or dominated."""
+        event: dict[str, Any] = {"point": number, "plan": outcome.plan, "tasks": dict(outcome.tasks)}
+        if outcome.figures is not None:
+            self._append({"event": "finished", **event, "figures": dict(outcome.figures)})
+        else:
+            assert outcome.bounds is not None, "a point that has not failed is finished or dominated"
+            known = {"bounds": dict(outcome.bounds), "by": outcome.by, "left_out": outcome.left_out}
+            self._append({"event": "dominated", **event, **known})
 
     def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
         """A point cannot be finished, because a task failed."""

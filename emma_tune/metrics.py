@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 Answers = NDArray[np.floating]  # (N, K) distributions
 Labels = NDArray[np.integer]  # (N,)
+
+
+def all_finite(where: str, figures: dict[str, float]) -> dict[str, float]:
+    """The figures, if each of them is a number.
+
+    Raises:
+        FloatingPointError: naming `where` and the figure that is not finite.
+    """
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{where}: expected a finite {name}, found {value}")
+    return figures
 
 
 def accuracy(answers: Answers, labels: Labels) -> float:

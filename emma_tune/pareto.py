@@ -19,6 +19,16 @@ WORST: dict[str, float] = {
 }
 """The corner of the fixed box, by measure: the value no defence can exceed."""
 
+BEST: dict[str, float] = {
+    "l1": 0.0,
+    "l1_queries": 0.0,
+    "attacker_accuracy": 0.0,
+    "accuracy_drop": -1.0,
+    "flip_rate": 0.0,
+    "victim_accuracy": 1.0,
+}
+"""The value no defence can better, by measure."""
+
 
 def as_losses(points: Sequence[Mapping[str, float]], objectives: Mapping[str, Direction]) -> NDArray[np.float64]:
     """Points as rows of values to minimise: (N, D), signs of `max` objectives turned.
@@ -40,6 +50,20 @@ def nondominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
     import moocore
 
     return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
+
+
+def dominators(losses: NDArray[np.float64], bound: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Rows that dominate every point that is nowhere below a bound.
+
+    Args:
+        losses: (N, D), values to minimise.
+        bound: (D,), below which a point that is not yet known cannot come.
+
+    Returns:
+        The indices of the rows that are nowhere above the bound and somewhere below it: whatever the point
+        becomes, such a row is at least as good everywhere and better somewhere.
+    """
+    return np.flatnonzero((losses <= bound).all(axis=1) & (losses < bound).any(axis=1))
 
 
 def hypervolume(points: Sequence[Mapping[str, float]], objectives: Mapping[str, Direction]) -> float:

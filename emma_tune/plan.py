@@ -114,11 +114,15 @@ class PointPlan:
     Attributes:
         point: the point.
         tasks: in the order of the pipeline, by key.
-        evaluations: the task that measures an attacker, by (seed, attacker).
+        responses: the task that measures what the defence costs, by seed.
+        attackers: the task that trains a clone, by (seed, attacker).
+        evaluations: the task that measures it, by (seed, attacker).
     """
 
     point: Point
     tasks: Mapping[str, Task]
+    responses: Mapping[int, Task]
+    attackers: Mapping[tuple[int, str], Task]
     evaluations: Mapping[tuple[int, str], Task]
 
 
@@ -156,6 +160,8 @@ class Planner:
     def point(self, point: Point) -> PointPlan:
         """All tasks of a point."""
         tasks: dict[str, Task] = {}
+        released: dict[int, Task] = {}
+        attackers: dict[tuple[int, str], Task] = {}
         evaluations: dict[tuple[int, str], Task] = {}
         for seed in self.study.seeds:
             victim, posteriors = self.foundation(seed)
@@ -169,6 +175,7 @@ class Planner:
                 inputs = {"posteriors": posteriors.key}
             responses = self._task("responses", ResponsesSettings(defense=point.defense), inputs)
             chain.append(responses)
+            released[seed] = responses
             for name, thief in self.study.attackers.items():
                 settings = AttackerSettings(kind=thief.kind, training=_training(thief), seed=seed)
                 attacker = self._task("attacker", settings, {"responses": responses.key})
@@ -177,10 +184,11 @@ class Planner:
                     EvaluationSettings(),
                     {"posteriors": posteriors.key, "responses": responses.key, "attacker": attacker.key},
                 )
+                attackers[seed, name] = attacker
                 evaluations[seed, name] = evaluation
                 chain += [attacker, evaluation]
             tasks |= {task.key: task for task in chain}
-        return PointPlan(point, tasks, evaluations)
+        return PointPlan(point, tasks, released, attackers, evaluations)
 
     def _plan_foundation(self, seed: int) -> tuple[Task, Task]:
         training = _training(self.study.victim)

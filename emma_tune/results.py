@@ -5,63 +5,23 @@ The same files are read whether the study is running, finished or interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from emma_tune.artifact import Metrics
-from emma_tune.config import SEARCHED, Study
-from emma_tune.ledger import Ledger, read_ledger
+from emma_tune.config import Study
+from emma_tune.dominance import Rivals
+from emma_tune.figures import Figures, point_figures
+from emma_tune.ledger import Ledger, Outcome, read_ledger
 from emma_tune.pareto import as_losses, hypervolume, nondominated
-from emma_tune.plan import Planner, Point, PointPlan, Task
-from emma_tune.stages import STAGES
-from emma_tune.store import CorruptArtifactError, Store
+from emma_tune.plan import Planner, Point, Task
+from emma_tune.store import CorruptArtifactError, Record, Store
 from emma_tune.study_folder import StudyFolder
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Figures = dict[str, dict[str, Any]]
-"""Measures of a point by part, `validation` and `test`."""
-
-
-def point_figures(plan: PointPlan, metrics_of: Callable[[Task], Metrics | None]) -> Figures | None:
-    """A point's measures: the mean over seeds; for the thieves, of the best epoch by validation accuracy.
-
-    Args:
-        plan: the point's tasks.
-        metrics_of: metrics of an evaluation task, None while it is not finished.
-
-    Returns:
-        For each part `l1`, `l1_queries`, `victim_accuracy`, `accuracy_drop`, `flip_rate`, `attackers` (clone
-        accuracy by name) and `attacker_accuracy` (the worst case: per seed the maximum over attackers, then the
-        mean); None while an evaluation is missing.
-    """
-    evaluations: dict[int, dict[str, Metrics]] = {}
-    for (seed, attacker), task in plan.evaluations.items():
-        metrics = metrics_of(task)
-        if metrics is None:
-            return None
-        evaluations.setdefault(seed, {})[attacker] = metrics
-    return {part: _part_figures(part, evaluations) for part in ("validation", "test")}
-
-
-def _part_figures(part: str, evaluations: Mapping[int, Mapping[str, Metrics]]) -> dict[str, Any]:
-    one_per_seed = [next(iter(of_seed.values())) for of_seed in evaluations.values()]
-    clone = f"{part}.clone_accuracy.best"
-    names = next(iter(evaluations.values()))
-    return {
-        **{
-            name: fmean(metrics[f"{part}.{name}"] for metrics in one_per_seed)
-            for name in ("l1", "victim_accuracy", "accuracy_drop", "flip_rate")
-        },
-        "l1_queries": fmean(metrics["queries.l1"] for metrics in one_per_seed),
-        "attacker_accuracy": fmean(
-            max(metrics[clone] for metrics in of_seed.values()) for of_seed in evaluations.values()
-        ),
-        "attackers": {name: fmean(of_seed[name][clone] for of_seed in evaluations.values()) for name in names},
-    }
 
 
 class StudyView:
@@ -84,23 +44,41 @@ class StudyView:
         self.problems: list[str] = list(self.ledger.problems)
         self._digest = self.planner.digest
 
+    @cached_property
+    def outcomes(self) -> dict[int, Outcome]:
+        """How points ended under the study as it is now; unfinished ones are not in it."""
+        current = {n: outcome for n, outcome in self.ledger.outcomes.items() if outcome.plan == self._digest}
+        finished = {n: outcome.figures["validation"] for n, outcome in current.items() if outcome.figures}
+        rivals = Rivals(self.study, finished)
+        for number, outcome in list(current.items()):
+            if outcome.bounds is not None:
+                by = rivals.beaten_by(outcome.bounds["validation"])
+                if by is None:  # a point is dominated only as long as somebody dominates it
+                    del current[number]
+                else:
+                    current[number] = replace(outcome, by=by)
+        return current
+
     def figures(self, point: Point) -> Figures | None:
-        """Measures of a point under the study as it is now; None while it is unfinished or if it failed."""
-        outcome = self.ledger.outcomes.get(point.number)
-        if outcome and outcome.plan == self._digest:
+        """Measures of a point under the study as it is now; None if it is unfinished, dominated or failed."""
+        outcome = self.outcomes.get(point.number)
+        if outcome:
             return dict(outcome.figures) if outcome.figures else None
         return point_figures(self.planner.point(point), self._metrics)
 
-    def reason(self, point: Point) -> str | None:
-        """Why a point failed; None if it did not."""
-        outcome = self.ledger.outcomes.get(point.number)
-        return outcome.reason if outcome and outcome.plan == self._digest else None
+    def state(self, point: Point) -> str:
+        """finished, dominated, failed or unfinished."""
+        outcome = self.outcomes.get(point.number)
+        if outcome is None:
+            return "finished" if self.figures(point) else "unfinished"
+        return "finished" if outcome.figures else "failed" if outcome.reason else "dominated"
 
     def _metrics(self, task: Task) -> Metrics | None:
-        record = self._record(task)
+        record = self.record(task)
         return record.metrics if record else None
 
-    def _record(self, task: Task) -> Any:
+    def record(self, task: Task) -> Record | None:
+        """The record of a task; None while it is not finished. A damaged one is noted among the problems."""
         try:
             return self.store.record(task.stage, task.key)
         except CorruptArtifactError as error:
@@ -113,38 +91,42 @@ class StudyView:
     def points(self) -> pd.DataFrame:
         """One row a point of the ledger.
 
-        Columns: `point`, `defense`, `state` (finished, failed, unfinished), `reason`, `lambda`, `lr_gamma`,
-        `st_epoch`, `within_limits`, `on_front`, and every measure of test (plain name) and validation
-        (`validation.` + name); clone accuracies as `attackers.NAME`.
+        Columns: `point`, `defense`, `state` (finished, dominated, failed, unfinished), `reason`, `lambda`,
+        `lr_gamma`, `st_epoch`, `within_limits`, `on_front`, and every measure of test (plain name) and validation
+        (`validation.` + name); clone accuracies as `attackers.NAME`. A dominated point has its costs, no clone
+        accuracies, `dominated_by`, and as `validation.attacker_accuracy_at_least` what its clones had reached.
         """
         import pandas as pd
 
         on_front = {row["point"] for row in self.front()["points"]}
-        rows = []
-        for point in self.ledger.points.values():
-            figures, reason = self.figures(point), self.reason(point)
-            row: dict[str, Any] = {
-                "point": point.number,
-                "defense": point.defense,
-                "state": "finished" if figures else "failed" if reason else "unfinished",
-                "reason": reason,
-                **{name: point.params.get(name) for name in ("lambda", "lr_gamma", "st_epoch")},
-                "within_limits": bool(figures and self.within_limits(figures["validation"])),
-                "on_front": point.number in on_front,
-            }
-            for part, prefix in (("test", ""), ("validation", "validation.")):
-                for name, value in (figures or {}).get(part, {}).items():
-                    if name == "attackers":
-                        row |= {f"{prefix}attackers.{thief}": a for thief, a in value.items()}
-                    else:
-                        row[prefix + name] = value
-            rows.append(row)
-        return pd.DataFrame(rows)
+        return pd.DataFrame(
+            [{**self._row(point), "on_front": point.number in on_front} for point in self.ledger.points.values()]
+        )
 
-    def within_limits(self, figures: Mapping[str, Any]) -> bool:
-        """Whether a point may be on the front."""
-        limit = self.study.limits.accuracy_drop
-        return limit is None or figures["accuracy_drop"] <= limit
+    def _row(self, point: Point) -> dict[str, Any]:
+        figures, outcome = self.figures(point), self.outcomes.get(point.number)
+        bounds = outcome.bounds if outcome else None
+        known = figures or bounds
+        row: dict[str, Any] = {
+            "point": point.number,
+            "defense": point.defense,
+            "state": self.state(point),
+            "reason": outcome.reason if outcome else None,
+            **{name: point.params.get(name) for name in ("lambda", "lr_gamma", "st_epoch")},
+            "within_limits": bool(known and self.study.limits.kept_by(known["validation"])),
+        }
+        for part, prefix in (("test", ""), ("validation", "validation.")):
+            for name, value in (figures or {}).get(part, {}).items():
+                if name == "attackers":
+                    row |= {f"{prefix}attackers.{thief}": a for thief, a in value.items()}
+                else:
+                    row[prefix + name] = value
+        if outcome and bounds:
+            exact = bounds["test"]  # empty while the costs of a seed are not known
+            row |= exact | {f"validation.{name}": bounds["validation"][name] for name in exact}
+            row["dominated_by"] = outcome.by
+            row["validation.attacker_accuracy_at_least"] = bounds["validation"]["attacker_accuracy"]
+        return row
 
     def front(self) -> dict[str, Any]:
         """The front: membership by validation figures, shown with test figures.
@@ -157,7 +139,7 @@ class StudyView:
         feasible = [
             (point, figures)
             for point, figures in finished
-            if figures and self.within_limits(figures["validation"])
+            if figures and self.study.limits.kept_by(figures["validation"])
         ]
         objectives = self.study.objectives
         kept = nondominated(as_losses([figures["validation"] for _, figures in feasible], objectives))
@@ -189,71 +171,3 @@ class StudyView:
                 for point, figures in members
             ],
         }
-
-    # --- status -------------------------------------------------------------------------------------------
-
-    def status(self) -> dict[str, Any]:
-        """How far the study is.
-
-        Returns:
-            `study`, `state` (running, finished, interrupted), `driver`, `points` (asked, finished, failed,
-            running), `tasks` by stage (done, reused: of those, made by another run than the last, running,
-            failed), `seconds` by stage, `failures` (point, reason), `problems`.
-        """
-        tasks = self._planned_tasks()
-        progress = self.folder.progress()
-        running = {entry["key"] for entry in progress.get("tasks", ())}
-        outcomes = {
-            number: outcome for number, outcome in self.ledger.outcomes.items() if outcome.plan == self._digest
-        }
-        failed_tasks = {outcome.task for outcome in outcomes.values() if outcome.reason}
-        run = self.ledger.runs[-1] if self.ledger.runs else None
-        by_stage = {stage: {"done": 0, "reused": 0, "running": 0, "failed": 0} for stage in STAGES}
-        seconds = dict.fromkeys(STAGES, 0.0)
-        for task in tasks.values():
-            count = by_stage[task.stage]
-            record = self._record(task)
-            if record:
-                count["done"] += 1
-                count["reused"] += record.provenance.get("run") != run
-                seconds[task.stage] += record.provenance.get("seconds", 0.0)
-            elif task.key in running:
-                count["running"] += 1
-            elif task.key in failed_tasks:
-                count["failed"] += 1
-        states = [self._point_state(point) for point in self.ledger.points.values()]
-        unfinished = states.count("unfinished")
-        driver = self.folder.driver()
-        searched = sum(point.defense == SEARCHED for point in self.ledger.points.values())
-        complete = unfinished == 0 and len(states) > 0 and searched >= self.study.search.points
-        return {
-            "study": self.study.name,
-            "state": "running" if driver else "finished" if complete else "interrupted",
-            "driver": driver,
-            "points": {
-                "asked": len(states),
-                "finished": states.count("finished"),
-                "failed": states.count("failed"),
-                "running": unfinished if driver else 0,
-            },
-            "tasks": by_stage,
-            "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
-            "failures": [
-                {"point": point.number, "reason": self.reason(point)}
-                for point in self.ledger.points.values()
-                if self.reason(point)
-            ],
-            "problems": self.problems,
-        }
-
-    def _point_state(self, point: Point) -> str:
-        if self.figures(point):
-            return "finished"
-        return "failed" if self.reason(point) else "unfinished"
-
-    def _planned_tasks(self) -> dict[str, Task]:
-        """Every task of every point, each once."""
-        tasks: dict[str, Task] = {}
-        for point in self.ledger.points.values():
-            tasks |= self.planner.point(point).tasks
-        return tasks

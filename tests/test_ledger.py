@@ -8,19 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emma_tune.ledger import Ledger, LedgerWriter, Outcome, read_ledger
+from emma_tune.ledger import Done, Ended, Ledger, LedgerWriter, Outcome, read_ledger
 from emma_tune.plan import Point
 
 FIGURES = {"validation": {"l1": 0.1, "attacker_accuracy": 0.30000000000000004}, "test": {"l1": 0.125}}
+BOUNDS = {"validation": {"l1": 0.2, "attacker_accuracy": 0.1 + 0.2, "attackers": {"soft": 0.0}}, "test": {}}
+TASKS = {"a1b2": Done("victim", "4f1c", 1.25, 30), "c3d4": Done("responses", "9d0e", 0.1 + 0.2, 0)}
 EVENTS = [
     ("run", "4f1c"),
     ("asked", Point(0, "none"), {}),
     ("asked", Point(1, "emma", {"lambda": 1e-4, "lr_gamma": 0.1 + 0.2, "st_epoch": 5}), {"trial": 1, "x": [None]}),
-    ("finished", 0, "plan-a", FIGURES),
+    ("finished", 0, Outcome("plan-a", figures=FIGURES, tasks=TASKS)),
     ("failed", 1, "plan-a", "loss is “nan”\nat epoch 3", "a1b2"),
+    ("ended", Ended("4f1c", startup=6.1, span=80.2, slots=2, busy=0.1 + 0.2)),
     ("run", "9d0e"),
     ("asked", Point(2, "emma", {"lambda": 0.5, "lr_gamma": 1.0, "st_epoch": 0}), {"trial": 2}),
-    ("finished", 1, "plan-b", FIGURES),
+    ("dominated", 2, Outcome("plan-b", bounds=BOUNDS, by=0, left_out=11, tasks=TASKS)),
+    ("finished", 1, Outcome("plan-b", figures=FIGURES)),
 ]
 
 
@@ -30,8 +34,10 @@ def append(writer: LedgerWriter, event: tuple) -> None:
         writer.run(*said)
     elif kind == "asked":
         writer.asked(*said)
-    elif kind == "finished":
-        writer.finished(said[0], plan=said[1], figures=said[2])
+    elif kind == "ended":
+        writer.ended(*said)
+    elif kind in ("finished", "dominated"):
+        writer.concluded(*said)
     else:
         writer.failed(said[0], plan=said[1], reason=said[2], task=said[3])
 
@@ -52,8 +58,10 @@ def told(events: list[tuple]) -> Ledger:
         elif kind == "asked":
             ledger.points[said[0].number] = said[0]
             ledger.sampler[said[0].number] = said[1]
-        elif kind == "finished":
-            ledger.outcomes[said[0]] = Outcome(said[1], figures=said[2])
+        elif kind == "ended":
+            ledger.ended.append(said[0])
+        elif kind in ("finished", "dominated"):
+            ledger.outcomes[said[0]] = said[1]
         else:
             ledger.outcomes[said[0]] = Outcome(said[1], reason=said[2], task=said[3])
     ledger.outcomes = {n: outcome for n, outcome in ledger.outcomes.items() if n in ledger.points}
@@ -83,6 +91,8 @@ def test_points_come_in_the_order_they_were_asked_and_the_next_number_follows(pa
 
 def test_the_last_outcome_of_a_point_counts(path):
     assert read_ledger(path).outcomes[1] == Outcome("plan-b", figures=FIGURES)
+    write(path, [("dominated", 1, Outcome("plan-c", bounds=BOUNDS, by=0))])
+    assert read_ledger(path).outcomes[1] == Outcome("plan-c", bounds=BOUNDS, by=0)
 
 
 def test_each_event_is_one_line_of_json_with_its_time(path):
@@ -112,23 +122,42 @@ def test_a_second_writer_goes_on_where_the_first_ended(path):
     assert read_ledger(path) == told([*EVENTS, ("run", "third"), ("failed", 2, "plan-b", "why", "key")])
 
 
-@pytest.mark.parametrize("kind", ["finished", "failed"])
+STRAYS = {
+    "finished": ("finished", 5, Outcome("plan", figures=FIGURES)),
+    "dominated": ("dominated", 5, Outcome("plan", bounds=BOUNDS, by=0)),
+    "failed": ("failed", 5, "plan", "why", "key"),
+}
+
+
+@pytest.mark.parametrize("kind", STRAYS)
 def test_an_outcome_of_a_point_that_was_never_asked_is_ignored(tmp_path, kind):
     path = tmp_path / "ledger.jsonl"
-    stray = (kind, 5, "plan", {}) if kind == "finished" else (kind, 5, "plan", "why", "key")
-    write(path, [("asked", Point(0, "none"), {}), stray])
+    write(path, [("asked", Point(0, "none"), {}), STRAYS[kind]])
     ledger = read_ledger(path)
     assert ledger.outcomes == {}
     assert ledger.next_number == 1
 
 
-def test_a_figure_that_is_not_a_number_is_refused_and_nothing_is_written(path):
+@pytest.mark.parametrize("known", ["figures", "bounds"])
+def test_a_figure_that_is_not_a_number_is_refused_and_nothing_is_written(path, known):
     before = path.read_bytes()
     writer = LedgerWriter(path)
     with pytest.raises(ValueError, match="JSON"):
-        writer.finished(2, plan="plan", figures={"test": {"l1": float("nan")}})
+        writer.concluded(2, Outcome("plan", **{known: {"test": {"l1": float("nan")}}}))
     writer.close()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("ended", "share"),
+    [
+        (Ended("r", startup=6.0, span=80.0, slots=2, busy=120.0), 0.75),
+        (Ended("r", startup=6.0, span=10.0, slots=1, busy=10.0), 1.0),
+        (Ended("r", startup=6.0, span=0.0, slots=2, busy=0.0), 0.0),  # nothing was left to do
+    ],
+)
+def test_utilization_is_the_share_of_the_slots_time_in_which_a_stage_ran(ended, share):
+    assert ended.utilization == share
 
 
 # --- torn -------------------------------------------------------------------------------------------------
@@ -168,14 +197,21 @@ def test_a_ledger_that_is_one_torn_line_begins_anew(tmp_path):
 
 NUMBERS = st.integers(0, 4)
 VALUES = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**6), 10**6), st.text())
+TIMES = st.floats(0, 1e9)
 MAPPINGS = st.dictionaries(st.text(max_size=5), st.one_of(VALUES, st.lists(VALUES, max_size=2)), max_size=3)
+PARTS = st.dictionaries(st.text(), MAPPINGS, max_size=2)
+DONE = st.dictionaries(st.text(), st.builds(Done, st.text(), st.text(), TIMES, NUMBERS), max_size=2)
+FINISHED = st.builds(Outcome, st.text(), figures=PARTS, tasks=DONE)
+DOMINATED = st.builds(Outcome, st.text(), bounds=PARTS, by=NUMBERS, left_out=NUMBERS, tasks=DONE)
 ANY_EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("run"), st.text()),
         st.tuples(
             st.just("asked"), st.builds(Point, NUMBERS, st.sampled_from(["emma", "none"]), MAPPINGS), MAPPINGS
         ),
-        st.tuples(st.just("finished"), NUMBERS, st.text(), st.dictionaries(st.text(), MAPPINGS, max_size=2)),
+        st.tuples(st.just("ended"), st.builds(Ended, st.text(), TIMES, TIMES, NUMBERS, TIMES)),
+        st.tuples(st.just("finished"), NUMBERS, FINISHED),
+        st.tuples(st.just("dominated"), NUMBERS, DOMINATED),
         st.tuples(st.just("failed"), NUMBERS, st.text(), st.text(), st.text()),
     ),
     min_size=1,
@@ -229,6 +265,19 @@ def test_cut_at_every_byte_of_a_whole_study_nothing_raises(path):
         b'{"event": "asked", "point": 7, "defense": "emma", "params": {}}',
         b'{"event": "asked", "point": null, "defense": "emma", "params": {}, "sampler": {}}',
         b'{"event": "finished", "point": 2, "plan": "p"}',
+        b'{"event": "finished", "point": 2, "plan": "p", "figures": {}}',
+        b'{"event": "finished", "point": 2, "plan": "p", "figures": null, "tasks": {}}',
+        b'{"event": "finished", "point": 2, "plan": "p", "figures": {}, "tasks": null}',
+        b'{"event": "finished", "point": 2, "plan": "p", "figures": {}, "tasks": [1]}',
+        b'{"event": "finished", "point": 2, "plan": "p", "figures": {}, "tasks": {"k": ["victim", "r", 1.0]}}',
+        b'{"event": "finished", "point": 2, "plan": "p", "figures": {}, "tasks": {"k": null}}',
+        b'{"event": "dominated", "point": 2, "plan": "p"}',
+        b'{"event": "dominated", "point": 2, "plan": "p", "bounds": {}, "left_out": 1, "tasks": {}}',
+        b'{"event": "dominated", "point": 2, "plan": "p", "bounds": {}, "by": 0, "tasks": {}}',
+        b'{"event": "dominated", "point": 2, "plan": "p", "bounds": null, "by": 0, "left_out": 1, "tasks": {}}',
+        b'{"event": "dominated", "point": 2, "plan": "p", "bounds": {}, "by": 0, "left_out": 1, "tasks": 7}',
+        b'{"event": "ended"}',
+        b'{"event": "ended", "run": "r", "startup": 1, "span": 2, "slots": 3}',
         b'{"event": "failed", "point": 2, "plan": "p", "reason": "r"}',
         b'{"event": "failed", "point": 1e999, "plan": "p", "reason": "r", "task": "t"}',
     ],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emma_tune.metrics import accuracy, agreement, ece, flip_rate, l1, nll
+from emma_tune.metrics import accuracy, agreement, all_finite, ece, flip_rate, l1, nll
 
 UNTIMED = settings(deadline=None)
 
@@ -138,3 +138,12 @@ def test_errors_of_different_bins_do_not_cancel():
     answers = np.array([[0.6, 0.4], [0.9, 0.1]])
     assert ece(answers, np.array([0, 1])) == pytest.approx((0.4 + 0.9) / 2)
     assert ece(answers, np.array([0, 1]), bins=1) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_figures_are_refused_as_soon_as_one_of_them_is_not_finite(value):
+    figures = {"l1": 0.5, "nll": value, "ece": 0.0}
+    with pytest.raises(FloatingPointError, match=f"^responses: expected a finite nll, found {value}$"):
+        all_finite("responses", figures)
+    del figures["nll"]
+    assert all_finite("responses", figures) == {"l1": 0.5, "ece": 0.0}

@@ -4,44 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from emma_tune.ledger import LedgerWriter
+from emma_tune.artifact import Artifact
+from emma_tune.ledger import Done, Ended, LedgerWriter, Outcome
 from emma_tune.pareto import hypervolume
 from emma_tune.plan import Planner, Point
-from emma_tune.results import StudyView, point_figures
+from emma_tune.results import StudyView
+from emma_tune.status import status_of
 from emma_tune.study_file import StudyError, load_study
 from emma_tune.study_folder import Started, StudyFolder
 
 IMAGES = {"victim": "v", "queries": "q"}
-
-
-def test_the_worst_thief_is_taken_in_each_seed_and_then_the_mean(study_file):
-    plan = Planner(load_study(study_file(seeds=[1, 2])), IMAGES).point(Point(0, "none"))
-    clone = {(1, "soft"): 0.9, (1, "hard"): 0.5, (2, "soft"): 0.3, (2, "hard"): 0.7}
-    by_key = {
-        plan.evaluations[place].key: {
-            "queries.l1": 0.5 * place[0],
-            **{
-                f"{part}.{name}": value + shift
-                for part, shift in (("validation", 0.0), ("test", 0.01))
-                for name, value in {
-                    "l1": 0.2 * place[0],
-                    "victim_accuracy": 0.9,
-                    "accuracy_drop": 0.05,
-                    "flip_rate": 0.1,
-                    "clone_accuracy.best": accuracy,
-                }.items()
-            },
-        }
-        for place, accuracy in clone.items()
-    }
-    figures = point_figures(plan, lambda task: by_key[task.key])
-    assert figures["validation"]["attacker_accuracy"] == pytest.approx((0.9 + 0.7) / 2)
-    assert figures["validation"]["attackers"] == pytest.approx({"soft": 0.6, "hard": 0.6})
-    assert figures["validation"]["l1"] == pytest.approx((0.2 + 0.4) / 2)
-    assert figures["validation"]["l1_queries"] == pytest.approx((0.5 + 1.0) / 2)
-    assert figures["test"]["attacker_accuracy"] == pytest.approx(0.81)
-    missing = plan.evaluations[2, "hard"].key
-    assert point_figures(plan, lambda task: None if task.key == missing else by_key[task.key]) is None
 
 
 @pytest.fixture
@@ -64,14 +36,11 @@ def folder(study_file, tmp_path):
         params = {} if defense == "none" else {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 1}
         writer.asked(Point(number, defense, params), {})
         common = {"victim_accuracy": 0.9, "flip_rate": 0.0, "l1_queries": 0.0, "attackers": {"soft": 0.1}}
-        writer.finished(
-            number,
-            plan=digest,
-            figures={
-                "validation": {"l1": l1, "attacker_accuracy": attacker, "accuracy_drop": drop, **common},
-                "test": {"l1": test_l1, "attacker_accuracy": test_attacker, "accuracy_drop": 0.5, **common},
-            },
-        )
+        figures = {
+            "validation": {"l1": l1, "attacker_accuracy": attacker, "accuracy_drop": drop, **common},
+            "test": {"l1": test_l1, "attacker_accuracy": test_attacker, "accuracy_drop": 0.5, **common},
+        }
+        writer.concluded(number, Outcome(digest, figures=figures))
     writer.asked(Point(4, "emma", {"lambda": 0.2, "lr_gamma": 0.3, "st_epoch": 1}), {})
     writer.failed(4, plan=digest, reason="matrix: ValueError: no", task="k")
     writer.close()
@@ -102,11 +71,142 @@ def test_the_table_has_every_point(folder):
 
 
 def test_status_counts_points_and_names_failures(folder):
-    status = StudyView(folder).status()
-    assert status["points"] == {"asked": 5, "finished": 4, "failed": 1, "running": 0}
+    status = status_of(StudyView(folder))
+    assert status["points"] == {"asked": 5, "finished": 4, "dominated": 0, "failed": 1, "running": 0}
     assert status["failures"] == [{"point": 4, "reason": "matrix: ValueError: no"}]
     assert status["state"] == "finished"
     assert status["driver"] is None
+
+
+# --- dominated --------------------------------------------------------------------------------------------
+
+
+def bounds(attacker: float, drop: float = 0.0) -> dict:
+    """Of a point whose costs are known: l1 1.2 in validation, 1.3 in test."""
+    costs = {"victim_accuracy": 0.9, "flip_rate": 0.0, "l1_queries": 0.5, "accuracy_drop": drop}
+    clones = {"attacker_accuracy": attacker, "attackers": {"soft": attacker, "hard": 0.0}}
+    return {"validation": {"l1": 1.2, **costs, **clones}, "test": {"l1": 1.3, **costs}}
+
+
+@pytest.fixture
+def with_dominated(folder):
+    """A fifth searched point, beaten by point 1 in the middle of its soft clone."""
+    view = StudyView(folder)
+    writer = LedgerWriter(folder / "ledger.jsonl")
+    writer.asked(Point(5, "emma", {"lambda": 0.3, "lr_gamma": 0.3, "st_epoch": 1}), {})
+    tasks = {
+        "v": Done("victim", "one", 10.0, 2), "r": Done("responses", "two", 0.5, 0),
+        "a": Done("attacker", "two", 6.0, 3),
+    }  # fmt: skip
+    told = Outcome(view.planner.digest, bounds=bounds(0.55), by=1, left_out=5, tasks=tasks)
+    writer.concluded(5, told)
+    writer.close()
+    return folder
+
+
+def change(folder, study_file, tmp_path, **changes) -> None:
+    changes = {"search": {"stop_dominated": True}, "limits": {"accuracy_drop": 0.02}} | changes
+    StudyFolder(folder).write(Started(load_study(study_file(**changes)), IMAGES, tmp_path / "runs" / "store"))
+
+
+def test_a_dominated_point_is_shown_with_its_costs_and_what_its_clones_had_reached(
+    with_dominated, study_file, tmp_path
+):
+    change(with_dominated, study_file, tmp_path)
+    view = StudyView(with_dominated)
+    row = view.points().set_index("point").loc[5]
+    assert (row.state, row.dominated_by, bool(row.on_front), bool(row.within_limits)) == (
+        "dominated",
+        1,
+        False,
+        True,
+    )
+    assert (row.l1, row["validation.l1"]) == (1.3, 1.2)
+    assert row["validation.attacker_accuracy_at_least"] == 0.55
+    for unknown in ("attacker_accuracy", "validation.attacker_accuracy", "attackers.soft"):
+        assert row[unknown] != row[unknown], f"{unknown} of a clone that was not trained to its end"
+    assert view.figures(view.ledger.points[5]) is None
+    assert {member["point"] for member in view.front()["points"]} == {0, 1}
+
+
+def test_status_counts_dominated_points_and_what_they_were_spared(with_dominated, study_file, tmp_path):
+    change(with_dominated, study_file, tmp_path)
+    status = status_of(StudyView(with_dominated))
+    assert status["points"] == {"asked": 6, "finished": 4, "dominated": 1, "failed": 1, "running": 0}
+    assert status["state"] == "finished"
+    assert status["left_out"] == {"epochs": 5, "seconds": 10.0}  # 6 s for 3 epochs: 2 s each
+    # what a concluded point made is read in the ledger, and counted though the store here is empty
+    assert status["tasks"]["victim"] == {"done": 1, "reused": 0, "running": 0, "failed": 0}
+    assert status["tasks"]["responses"] == {"done": 1, "reused": 1, "running": 0, "failed": 0}
+    assert status["seconds"] == dict.fromkeys(status["seconds"], 0) | {
+        "victim": 10.0, "responses": 0.5, "attacker": 6.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "dominated"),
+        ({"limits": {"accuracy_drop": 0.01}}, "dominated"),  # as much as its dominator loses
+        ({"limits": {"accuracy_drop": 0.009}}, "unfinished"),
+        ({"search": {"stop_dominated": False}}, "unfinished"),
+        ({"objectives": {"l1_queries": "min", "attacker_accuracy": "min"}}, "dominated"),
+        ({"objectives": {"attacker_accuracy": "min"}}, "dominated"),
+        ({"objectives": {"victim_accuracy": "max"}}, "unfinished"),  # equal, which is not better
+        ({"attackers": {"soft": {}}}, "unfinished"),  # another plan
+    ],
+    ids=str,
+)
+def test_it_is_dominated_only_as_long_as_somebody_dominates_it(
+    with_dominated, study_file, tmp_path, changes, state
+):
+    change(with_dominated, study_file, tmp_path, **changes)
+    view = StudyView(with_dominated)
+    assert view.points().set_index("point").state[5] == state
+    assert status_of(view)["points"]["dominated"] == (state == "dominated")
+    assert status_of(view)["state"] == ("finished" if state == "dominated" else "interrupted")
+
+
+def test_it_is_dominated_by_whoever_dominates_it_today(with_dominated, study_file, tmp_path):
+    # points 1 and 2 beat it, and point 1, who did when it was left, is beyond today's limit
+    change(with_dominated, study_file, tmp_path, limits={"accuracy_drop": 0.009})
+    ledger = StudyView(with_dominated).ledger
+    writer = LedgerWriter(with_dominated / "ledger.jsonl")
+    writer.concluded(5, Outcome(ledger.outcomes[5].plan, bounds=bounds(0.7), by=1))
+    writer.close()
+    row = StudyView(with_dominated).points().set_index("point").loc[5]
+    assert (row.state, row.dominated_by) == ("dominated", 2)
+
+
+def test_a_point_that_is_no_longer_dominated_has_the_figures_of_its_tasks_if_all_are_done(
+    with_dominated, study_file, tmp_path
+):
+    change(with_dominated, study_file, tmp_path, search={"stop_dominated": False})
+    view = StudyView(with_dominated)
+    plan = view.planner.point(view.ledger.points[5])
+    names = ("l1", "victim_accuracy", "accuracy_drop", "flip_rate")
+    costs = {f"{part}.{name}": 0.125 for part in ("validation", "test") for name in names} | {"queries.l1": 0.5}
+    clones = {f"{part}.clone_accuracy.best": 0.25 for part in ("validation", "test")}
+    for tasks, metrics in ((plan.responses, costs), (plan.evaluations, clones)):
+        for task in tasks.values():
+            view.store.commit(task.stage, task.key, Artifact({}, metrics), recipe=task.recipe, provenance={})
+    row = StudyView(with_dominated).points().set_index("point").loc[5]
+    assert (row.state, row.l1, row.attacker_accuracy, bool(row.on_front)) == ("finished", 0.125, 0.25, False)
+
+
+def test_the_last_run_that_ended_by_itself_is_told(with_dominated):
+    assert status_of(StudyView(with_dominated))["last_run"] is None
+    writer = LedgerWriter(with_dominated / "ledger.jsonl")
+    writer.ended(Ended("one", startup=1.0, span=2.0, slots=1, busy=1.0))
+    writer.ended(Ended("two", startup=6.0, span=80.0, slots=2, busy=120.0))
+    writer.run("killed")
+    writer.close()
+    assert status_of(StudyView(with_dominated))["last_run"] == {
+        "startup": 6.0, "span": 80.0, "slots": 2, "utilization": 0.75,
+    }  # fmt: skip
+
+
+# --- other studies ----------------------------------------------------------------------------------------
 
 
 def test_conclusions_under_another_study_do_not_count(folder, study_file, tmp_path):
@@ -114,7 +214,7 @@ def test_conclusions_under_another_study_do_not_count(folder, study_file, tmp_pa
     StudyFolder(folder).write(Started(study, IMAGES, tmp_path / "runs" / "store"))
     view = StudyView(folder)
     assert view.front()["points"] == []
-    assert view.status()["points"]["finished"] == 0
+    assert status_of(view)["points"]["finished"] == 0
 
 
 def test_a_folder_that_is_no_study_is_named(tmp_path):

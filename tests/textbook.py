@@ -18,7 +18,7 @@ def outer_loss(net: nn.Module, x: Tensor, p: Tensor, T: Tensor, lr: float, weigh
     mixed = torch.clamp(p @ T, 1e-12, 1)
     s = mixed / mixed.sum(dim=1, keepdim=True)
     logits = functional_call(net, (theta, copy.deepcopy(buffers)), (x,))
-    inner = -(s * (logits - logits.logsumexp(dim=1, keepdim=True))).sum() / len(x)
+    inner = -(s * logits.log_softmax(dim=1)).sum() / len(x)
     steps = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
     virtual = {name: w - lr * step for (name, w), step in zip(theta.items(), steps, strict=True)}
     q = functional_call(net, (virtual, buffers), (x,)).softmax(dim=1)

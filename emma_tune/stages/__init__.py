@@ -95,8 +95,8 @@ STAGES: dict[str, Stage] = {
         function="emma_tune.stages.responses:release_responses",
         settings=settings.ResponsesSettings,
         inputs=("posteriors", "matrix"),
-        images=(),
-        version=1,
+        images=("victim",),
+        version=2,
         own_trial=False,
     ),
     "attacker": Stage(
@@ -104,7 +104,7 @@ STAGES: dict[str, Stage] = {
         settings=settings.AttackerSettings,
         inputs=("responses",),
         images=("victim", "queries"),
-        version=1,
+        version=2,
         own_trial=True,
     ),
     "evaluation": Stage(
@@ -112,7 +112,7 @@ STAGES: dict[str, Stage] = {
         settings=settings.EvaluationSettings,
         inputs=("posteriors", "responses", "attacker"),
         images=("victim",),
-        version=1,
+        version=2,
         own_trial=False,
     ),
 }

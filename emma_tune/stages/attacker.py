@@ -25,7 +25,7 @@ def train_attacker(
     Returns:
         tensors: the clone's posteriors on the victim's images, `last.validation` and `last.test` of the last
         epoch, `best.validation` and `best.test` of the epoch with the highest validation accuracy, each
-        (N, K); history: both accuracies, every epoch.
+        (N, K); history: both accuracies, every epoch, and the best validation accuracy up to then.
     """
     images = runtime.query_images()
     targets = attack_targets(config.kind, responses.tensors["queries"]).to(runtime.device)
@@ -43,13 +43,14 @@ def train_attacker(
 
     for epoch in range(len(history), config.training.epochs):
         loss = learner.epoch(images, targets, epoch)
-        best_before = max((past["validation.accuracy"] for past in history), default=-1.0)
+        best_before = history[-1]["best.validation.accuracy"] if history else -1.0
         history.append({"epoch": epoch, "loss": loss})
         for part in PARTS:
             answers[f"last.{part}"] = posteriors_of(classifier, runtime.victim_images(part))
             history[-1][f"{part}.accuracy"] = accuracy(answers[f"last.{part}"].numpy(), labels[part])
         if history[-1]["validation.accuracy"] > best_before:
             answers |= {f"best.{part}": answers[f"last.{part}"] for part in PARTS}
+        history[-1]["best.validation.accuracy"] = max(best_before, history[-1]["validation.accuracy"])
         yield Progress(
             epoch + 1,
             config.training.epochs,

@@ -77,8 +77,9 @@ def _virtual_step(
     theta = {name: w for name, w in forward.network.named_parameters() if w.requires_grad}
     inner_loss = F.cross_entropy(forward.logits, targets)
     inner = torch.autograd.grad(inner_loss, list(theta.values()), retain_graph=True)
+    # rounded twice, as it is written: what is rounded otherwise here an untrained network magnifies a thousandfold
     virtual = {
-        name: torch.sub(w.detach(), step, alpha=lr).requires_grad_()
+        name: (w.detach() - lr * step).requires_grad_()
         for (name, w), step in zip(theta.items(), inner, strict=True)
     }
     del inner

@@ -44,6 +44,7 @@ class Agenda:
         self._running: set[str] = set()
         self._failed: dict[str, str] = {}
         self._open: dict[int, PointPlan] = {}
+        self._dropped: set[str] = set()
 
     def add(self, plan: PointPlan) -> None:
         """Takes up the tasks of a point."""
@@ -85,6 +86,19 @@ class Agenda:
         self._running -= {task.key for task in trial}
         self._failed[key] = reason
 
+    def drop(self, point: Point) -> None:
+        """A point needs nothing more; what runs for it alone is no longer wanted."""
+        self._dropped |= self._open.pop(point.number).tasks.keys()
+
+    def release(self, trial: Iterable[Task]) -> None:
+        """A trial was stopped; what it had not done by then waits, if anybody wants it."""
+        self._running -= {task.key for task in trial}
+
+    def wants(self, trial: Iterable[Task]) -> bool:
+        """Whether somebody needs what a trial has not done yet: an open point, or a failed one, once retried."""
+        left = {task.key for task in trial} - self._done
+        return not left <= self._dropped or any(not left.isdisjoint(plan.tasks) for plan in self._open.values())
+
     def settle(self) -> list[Settled]:
         """Takes leave of the points that are finished or cannot be."""
         settled = []
@@ -112,9 +126,9 @@ class Agenda:
         return point.number in self._open
 
     @property
-    def open_points(self) -> int:
-        """How many points are not settled."""
-        return len(self._open)
+    def open(self) -> tuple[PointPlan, ...]:
+        """The points that are not settled."""
+        return tuple(self._open.values())
 
     def counts(self) -> dict[str, dict[str, int]]:
         """By stage, how many tasks are done, running, failed and waiting."""

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ from ray.tune.stopper import Stopper
 from emma_tune.config import OWN_TRIAL_STAGES, Study
 from emma_tune.data.images import fingerprint
 from emma_tune.data.prepare import prepare_images
-from emma_tune.ledger import LedgerWriter, read_ledger
+from emma_tune.ledger import Ended, LedgerWriter, read_ledger
 from emma_tune.plan import Planner
 from emma_tune.stages import STAGES
 from emma_tune.store import Store
@@ -64,7 +65,9 @@ class Ending:
     failures: Mapping[int, str]
 
 
-def run_study(study: Study, out: Path, store: Path, *, address: str | None, console: Console) -> Ending:
+def run_study(
+    study: Study, out: Path, store: Path, *, address: str | None, console: Console, began: float | None = None
+) -> Ending:
     """Runs a study until every point is settled, or until it is interrupted.
 
     Running again resumes: what the store has is not computed again.
@@ -75,10 +78,12 @@ def run_study(study: Study, out: Path, store: Path, *, address: str | None, cons
         store: folder of artifacts, shared with other studies.
         address: of a Ray cluster; a local one is started if None.
         console: where to show progress.
+        began: when the command was given, by `time.monotonic()`; now if None.
 
     Raises:
         StudyError: if the folder is another study's, somebody else drives it, or the cluster is too small.
     """
+    began = time.monotonic() if began is None else began
     folder = StudyFolder(out)
     folder.check_belongs_to(study)
     with _interruptible() as interruption, folder.drive():
@@ -95,7 +100,7 @@ def run_study(study: Study, out: Path, store: Path, *, address: str | None, cons
                 if interruption.requested:
                     return Ending(interrupted=True, failures={})
                 folder.write(started)
-                return _tune(started, folder, artifacts, shares, slots, interruption, console)
+                return _tune(started, folder, artifacts, shares, slots, interruption, console, began)
             finally:
                 wait([starting])
                 ray.shutdown()
@@ -109,6 +114,7 @@ def _tune(
     slots: int,
     interruption: Interruption,
     console: Console,
+    began: float,
 ) -> Ending:
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -148,7 +154,7 @@ def _tune(
                 run_config=tune.RunConfig(
                     name="tune",
                     storage_path=str(folder.ray),
-                    stop=interruption,
+                    stop=_Stops(interruption, searcher),
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                     # the store keeps unfinished state; Tune would ask for a pickle after every trial
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -158,13 +164,24 @@ def _tune(
             ).fit()
         finally:
             progress.close()
-        return Ending(interruption.requested, searcher.failures)
+        searcher.tidy()
+        first, last = progress.span
+        writer.ended(
+            Ended(
+                run,
+                startup=round(first - began, 3),
+                span=round(last - first, 3),
+                slots=slots,
+                busy=round(searcher.busy, 3),
+            )
+        )
+        return Ending(interruption.requested, searcher.conclusions.failures)
     finally:
         writer.close()
 
 
-class Interruption(Stopper):
-    """Stops the run when SIGINT or SIGTERM came; a second signal ends the process at once."""
+class Interruption:
+    """Hears SIGINT and SIGTERM; a second signal ends the process at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -178,13 +195,23 @@ class Interruption(Stopper):
         self.requested = True
         signal.signal(number, signal.SIG_DFL)
 
+
+class _Stops(Stopper):
+    """What Tune asks at every report: whether to stop that trial, and whether to stop altogether."""
+
+    def __init__(self, interruption: Interruption, searcher: StudySearcher) -> None:
+        self._interruption = interruption
+        self._searcher = searcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # pickled by Tune into a file that nobody reads
+
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is stopped by itself."""
-        return False
+        return self._searcher.hear(trial_id, result)
 
     def stop_all(self) -> bool:
-        """Whether to stop: Tune then ends every worker, which saves where it is."""
-        return self.requested
+        """After a signal: Tune then ends every worker, which saves where it is."""
+        return self._interruption.requested
 
 
 @contextmanager

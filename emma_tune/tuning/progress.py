@@ -37,7 +37,8 @@ class Progress(Callback):
         self._folder = folder
         self._console = console
         self._began = time.monotonic()
-        self._began_with = searcher.finished
+        self._began_with = searcher.conclusions.drawn
+        self._first = self._last = self._began
         self._positions: dict[str, dict[str, Any]] = {}
         self._shown_at = self._line_at = -float("inf")
         self._live: Live | None = None
@@ -53,12 +54,15 @@ class Progress(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial got its worker."""
+        if self._first == self._began:
+            self._first = time.monotonic()
         self._positions[trial.trial_id] = {"epoch": 0, "epochs": 0}
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial reports."""
+        self._last = time.monotonic()
         self._positions[trial.trial_id] = {"epoch": result.get("epoch", 0), "epochs": result.get("epochs", 0)}
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -82,6 +86,11 @@ class Progress(Callback):
             self._line_at = now
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """When the first trial began and when the last report came, by `time.monotonic()`."""
+        return self._first, max(self._first, self._last)
+
     def close(self) -> None:
         """The run ended, however."""
         if self._live:
@@ -97,14 +106,18 @@ class Progress(Callback):
 
     def _times(self) -> str:
         elapsed = time.monotonic() - self._began
-        ended = self._searcher.finished + len(self._searcher.failures)
+        ended = self._searcher.conclusions.drawn
         here, left = ended - self._began_with, self._searcher.wanted - ended
         remaining = f"about {_clock(elapsed / here * left)}" if here > 0 else "not known yet"
         return f"elapsed {_clock(elapsed)}, remaining {remaining}"
 
     def _points(self) -> str:
-        failed = f", {len(self._searcher.failures)} failed" if self._searcher.failures else ""
-        return f"points {self._searcher.finished} of {self._searcher.wanted}{failed}"
+        counts = {
+            "dominated": self._searcher.conclusions.dominated,
+            "failed": len(self._searcher.conclusions.failures),
+        }
+        others = "".join(f", {count} {name}" for name, count in counts.items() if count)
+        return f"points {self._searcher.conclusions.drawn} of {self._searcher.wanted}{others}"
 
     def _line(self) -> str:
         counts = self._searcher.agenda.counts()

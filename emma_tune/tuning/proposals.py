@@ -96,19 +96,23 @@ class Proposer:
         kept = {name: value for name, value in memory.items() if not name.startswith("fixed_params")}
         return {name: params[name] for name in self._dimensions}, kept
 
-    def conclude(self, point: Point, figures: Mapping[str, Any], memory: Mapping[str, Any]) -> None:
-        """Tells Optuna of a finished point, of this run or an earlier one.
+    def conclude(
+        self, point: Point, figures: Mapping[str, Any], memory: Mapping[str, Any], *, bounds: bool = False
+    ) -> None:
+        """Tells Optuna of a finished or dominated point, of this run or an earlier one.
 
         A point outside the space of today is left out.
 
         Args:
-            point: finished.
-            figures: its validation figures.
+            point: of the ledger.
+            figures: its validation figures, or the best it could have come to.
             memory: what the sampler remembers of it, from the ledger.
+            bounds: whether the figures are such bounds; noted in the journal as `dominated`.
         """
         trial = self._open.pop(point.number, None)
         params = self._searched(point)
         if trial is not None:
+            trial.set_user_attr("dominated", bounds)
             for name, value in self._constraints(figures).items():
                 trial.set_constraint(name, value)
             self._optuna.tell(trial, self._values(figures))
@@ -118,7 +122,7 @@ class Proposer:
                     params=params,
                     distributions=self._distributions,
                     values=self._values(figures),
-                    user_attrs={"point": point.number},
+                    user_attrs={"point": point.number, "dominated": bounds},
                     system_attrs=dict(memory),
                     constraints=self._constraints(figures),
                 )

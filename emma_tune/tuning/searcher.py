@@ -7,13 +7,12 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from emma_tune.artifact import Metrics
 from emma_tune.config import SEARCHED
 from emma_tune.ledger import Ledger, LedgerWriter
 from emma_tune.plan import Planner, Point, Task
-from emma_tune.results import point_figures
-from emma_tune.store import CorruptArtifactError, Store
+from emma_tune.store import CorruptArtifactError, Record, Store
 from emma_tune.tuning.agenda import Agenda
+from emma_tune.tuning.conclusions import Conclusions, Heard
 from emma_tune.tuning.proposals import Proposer
 
 Say = Callable[[str], None]
@@ -57,11 +56,12 @@ class StudySearcher(Searcher):
         self._slots = slots
         self._shares = shares
         self._say = say
-        self._digest = planner.digest
         self.agenda = Agenda(self._is_done)
         self.trials: dict[str, list[Task]] = {}
-        self.failures: dict[int, str] = {}
-        self.finished = 0
+        self.conclusions = Conclusions(planner, ledger, writer, proposer, self._record_of)
+        self.busy = 0.0
+        self._heard: dict[str, Heard] = {}
+        self._stopped: list[Task] = []
         self._take_up_ledger()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class StudySearcher(Searcher):
             self._propose()
             tasks = self.agenda.next()
         if tasks is None:
-            over = self.agenda.open_points == 0 and not self._points_left()
+            over = not self.agenda.open and not self._points_left()
             return str(Searcher.FINISHED) if over else None
         self.trials[trial_id] = tasks
         return {
@@ -92,30 +92,60 @@ class StudySearcher(Searcher):
             "share": dict(self._shares[tasks[0].stage]),
         }
 
+    def hear(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """A trial reports.
+
+        Returns:
+            True if nobody waits for it any more, so that it can be stopped.
+        """
+        self.busy += result.get("busy", 0.0)
+        best = result.get("metrics", {}).get("best.validation.accuracy")
+        if best is not None:
+            self._heard[result["task"]] = Heard(best, result["epoch"])
+            self._leave_dominated()
+        tasks = self.trials.get(trial_id, [])
+        return bool(tasks) and not result.get("done") and not self.agenda.wants(tasks)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial ended: with all its tasks done, with a reason, or because its worker died too often."""
+        """A trial ended: with all its tasks done, unwanted, with a reason, or as its worker died too often."""
         tasks = self.trials.pop(trial_id, [])
         done = [task.key for task in tasks if self._store.has(task.stage, task.key)]
         self.agenda.done(done)
         left = next((task for task in tasks if task.key not in done), None)
-        if left is not None:
+        if left is not None and not self.agenda.wants(tasks):
+            self.agenda.release(tasks)
+            self._store.drop_state(left.key)
+            self._stopped.append(left)
+        elif left is not None:
             reason = f"{left.stage}: its worker died again and again"
             if result and not error:
                 reason = str(result.get("reason", f"{left.stage}: its trial ended without its artifact"))
             self.agenda.failed(tasks, left.key, reason)
         self._settle()
 
+    def tidy(self) -> None:
+        """The workers are gone: one that was stopped may have saved, as it went, what nobody wants."""
+        for task in self._stopped:
+            if not self.agenda.wants([task]):
+                self._store.drop_state(task.key)
+
     # --- points -------------------------------------------------------------------------------------------
 
     def _take_up_ledger(self) -> None:
         """Points of earlier runs are planned again: what the store has is done, the rest is to be done."""
+        left = [point for point in self._ledger.points.values() if self.conclusions.was_left(point)]
         for point in self._ledger.points.values():
-            self.agenda.add(self._planner.point(point))
+            if point not in left:
+                self.agenda.add(self._planner.point(point))
         fixed = {point.defense for point in self._ledger.points.values()}
         for baseline in self._planner.study.baselines:
             if baseline not in fixed:
                 self._open(Point(self._ledger.next_number, baseline), {})
         self._settle()
+        for point in left:
+            if not self.conclusions.leave_again(point):
+                self.agenda.add(self._planner.point(point))
+        self._settle()  # another study may have done all that is open again
         for point in list(self._ledger.points.values()):
             if point.defense == SEARCHED and self.agenda.is_open(point):
                 self._proposer.adopt(point)
@@ -144,10 +174,10 @@ class StudySearcher(Searcher):
 
     def _may_propose(self) -> bool:
         """Ask only when a point could use what is free, so that proposals know as much as possible."""
-        if not self._points_left() or self.agenda.open_points >= self._slots:
+        if not self._points_left() or len(self.agenda.open) >= self._slots:
             return False
         laid = all(self.agenda.is_done(task) for task in self._foundations())
-        return laid or self.agenda.open_points == 0
+        return laid or not self.agenda.open
 
     def _propose(self) -> None:
         number = self._ledger.next_number
@@ -156,28 +186,20 @@ class StudySearcher(Searcher):
         self._settle()
 
     def _settle(self) -> None:
-        """Concludes what can be concluded: ledger first, then Optuna."""
+        """Concludes what can be concluded."""
         for settled in self.agenda.settle():
-            point = settled.plan.point
-            if settled.failed is not None:
+            if settled.failed is None:
+                self.conclusions.finish(settled.plan)
+            else:
                 assert settled.reason is not None
-                self._conclude_failed(point, settled.failed, settled.reason)
-                continue
-            figures = point_figures(settled.plan, self._metrics)
-            assert figures is not None, "every evaluation of a settled point is done"
-            outcome = self._ledger.outcomes.get(point.number)
-            if outcome is None or outcome.plan != self._digest or outcome.figures != figures:
-                self._writer.finished(point.number, plan=self._digest, figures=figures)
-            self.finished += 1
-            if point.defense == SEARCHED:
-                memory = self._ledger.sampler.get(point.number, {})
-                self._proposer.conclude(point, figures["validation"], memory)
+                self.conclusions.fail(settled.plan.point, settled.failed, settled.reason)
+                self._say(f"point {settled.plan.point.number} failed: {settled.reason}")
+        self._leave_dominated()
 
-    def _conclude_failed(self, point: Point, task: Task, reason: str) -> None:
-        self._writer.failed(point.number, plan=self._digest, reason=reason, task=task.key)
-        self.failures[point.number] = reason
-        self._say(f"point {point.number} failed: {reason}")
-        self._proposer.fail(point)
+    def _leave_dominated(self) -> None:
+        for plan in self.agenda.open:
+            if self.conclusions.leave_if_dominated(plan, self._heard):
+                self.agenda.drop(plan.point)
 
     # --- store --------------------------------------------------------------------------------------------
 
@@ -189,16 +211,10 @@ class StudySearcher(Searcher):
             self._say(f"corrupt artifact, made anew: {error} (moved to {aside})")
             return self._store.has(task.stage, task.key)
 
-    def _metrics(self, task: Task) -> Metrics | None:
-        record = self._store.record(task.stage, task.key)
-        return record.metrics if record else None
-
-    @property
-    def asked(self) -> int:
-        """Points in the ledger."""
-        return len(self._ledger.points)
+    def _record_of(self, task: Task) -> Record | None:
+        return self._store.record(task.stage, task.key) if self.agenda.is_done(task) else None
 
     @property
     def wanted(self) -> int:
         """Points there will be when the study is complete."""
-        return self.asked + max(0, self._to_search() - self._searched())
+        return len(self._ledger.points) + max(0, self._to_search() - self._searched())

@@ -58,24 +58,25 @@ class StageTrainable(Trainable):
         self._queue = [Task.from_json(text) for text in new_config["tasks"]]
         self._stage: StageRun | None = None
         self._progress: Progress | None = None
-        self._seconds = self._saved_at = self._saving_took = 0.0
+        self._seconds = self._busy = self._saved_at = self._saving_took = 0.0
         return True
 
     def step(self) -> dict[str, Any]:
-        """Runs for an interval, or to the end of the trial."""
+        """Runs for an interval, or to the end of the trial; tells how far it is and how long a stage ran."""
         until = time.monotonic() + INTERVAL
+        self._busy = 0.0
         try:
             while self._queue:
                 self._advance()
                 if time.monotonic() >= until:
                     break
-            return {"done": not self._queue, **self._position()}
+            return {"done": not self._queue, "busy": self._busy, **self._position()}
         except Exception as error:
             task = self._queue[0]
             reason = f"{task.stage}: {type(error).__name__}: {error}"
             if self._store.note_failure(task.key, run=self._run, reason=reason) < 2:
                 raise
-            return {"done": True, "reason": reason}
+            return {"done": True, "busy": self._busy, "reason": reason}
 
     def cleanup(self) -> None:
         """The process ends: a task under way saves where it is."""
@@ -97,15 +98,19 @@ class StageTrainable(Trainable):
         try:
             self._progress = next(self._stage)
         except StopIteration as finished:
-            self._seconds += time.monotonic() - started
+            self._took(time.monotonic() - started)
             self._store.commit(
                 task.stage, task.key, finished.value, recipe=task.recipe, provenance=self._provenance()
             )
             self._leave(task)
             return
-        self._seconds += time.monotonic() - started
+        self._took(time.monotonic() - started)
         if time.monotonic() - self._saved_at > max(INTERVAL, self._saving_took / SAVING_SHARE):
             self._save()
+
+    def _took(self, seconds: float) -> None:
+        self._seconds += seconds
+        self._busy += seconds
 
     def _begin(self, task: Task) -> None:
         inputs = {stage: self._store.fetch(stage, key) for stage, key in task.inputs.items()}
@@ -129,7 +134,7 @@ class StageTrainable(Trainable):
     def _leave(self, task: Task) -> None:
         self._store.drop_state(task.key)
         self._queue.pop(0)
-        self._stage = None
+        self._stage = self._progress = None
 
     def _save(self) -> None:
         assert self._progress is not None
@@ -157,7 +162,12 @@ class StageTrainable(Trainable):
     def _position(self) -> dict[str, Any]:
         if not self._queue or self._progress is None:
             return {"epoch": 0, "epochs": 0}
-        return {"epoch": self._progress.epoch, "epochs": self._progress.epochs}
+        return {
+            "task": self._queue[0].key,
+            "epoch": self._progress.epoch,
+            "epochs": self._progress.epochs,
+            "metrics": dict(self._progress.metrics),
+        }
 
 
 def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:

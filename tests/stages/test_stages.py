@@ -238,6 +238,8 @@ def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy(
     accuracies = [{part: _accuracy(tensors[f"last.{part}"], labels[part]) for part in PARTS} for tensors in after]
     of_validation = [figures["validation"] for figures in accuracies]
     best = of_validation.index(max(of_validation))
+    so_far = [figures["best.validation.accuracy"] for figures in artifact.history]
+    assert so_far == [max(of_validation[: epoch + 1]) for epoch in range(6)]
     if lr == 1e-9:  # too slow to learn: a tie
         assert len(set(of_validation)) < 6
     for part in PARTS:
@@ -295,7 +297,11 @@ def test_every_measure_recomputed(pipeline: Pipeline) -> None:
             expected[f"{part}.clone_accuracy.{epoch}"] = share(guesses, labels)
             expected[f"{part}.agreement_defended.{epoch}"] = share(guesses, top(released[part]))
             expected[f"{part}.agreement_undefended.{epoch}"] = share(guesses, top(p[part]))
-    metrics = pipeline.artifacts["evaluation"].metrics
+    costs, gains = pipeline.artifacts["responses"].metrics, pipeline.artifacts["evaluation"].metrics
+    of_clone = {name for name in expected if "clone" in name or "agreement" in name}
+    assert gains.keys() == of_clone  # what a defence costs is known before a thief has begun
+    assert costs.keys() == expected.keys() - of_clone
+    metrics = costs | gains
     assert metrics == pytest.approx(expected, abs=1e-9)
     assert metrics["queries.l1"] > 0.1, "the defence must have changed something"
     for part in PARTS:

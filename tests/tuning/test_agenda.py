@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emma_tune.plan import Planner, Point
+from emma_tune.plan import Planner, Point, Task
 from emma_tune.stages import STAGES
 from emma_tune.study_file import load_study
 from emma_tune.tuning.agenda import Agenda
@@ -34,7 +34,7 @@ def test_every_task_runs_once_after_all_it_needs(planner, seed):
     agenda = Agenda(lambda task: False)
     plans = [planner.point(point) for point in points()]
     waiting, running, done, settled = list(plans), [], [], []
-    while waiting or agenda.open_points:
+    while waiting or agenda.open:
         if waiting and chance.random() < 0.3:
             agenda.add(waiting.pop(0))
         trial = agenda.next() if len(running) < 3 else None
@@ -96,7 +96,7 @@ def test_a_failed_task_fails_the_points_that_need_it_and_no_other(planner):
         assert all(task.key in plans[1].tasks for task in trial)  # nothing more is done for a failed point
         agenda.done(task.key for task in trial)
     assert [settled.failed for settled in agenda.settle()] == [None]
-    assert agenda.open_points == 0
+    assert agenda.open == ()
 
 
 def test_counts_add_up(planner, tmp_path: Path):
@@ -108,3 +108,91 @@ def test_counts_add_up(planner, tmp_path: Path):
     assert sum(sum(row.values()) for row in counts.values()) == len(plan.tasks)
     assert counts["victim"] == {"done": 2, "running": 0, "failed": 0, "waiting": 0}
     assert counts["posteriors"]["running"] == 1
+
+
+# --- points that are left ---------------------------------------------------------------------------------
+
+
+def run_until(agenda: Agenda, stage: str) -> list[list[Task]]:
+    """Hands out and finishes trials until only trials that begin with `stage` are left; gives those, running."""
+    running, others = [], True
+    while others:
+        handed_out = list(iter(agenda.next, None))
+        running += [trial for trial in handed_out if trial[0].stage == stage]
+        others = [trial for trial in handed_out if trial[0].stage != stage]
+        agenda.done(task.key for trial in others for task in trial)
+    return running
+
+
+def test_nothing_more_is_done_for_a_dropped_point_and_all_for_the_others(planner):
+    dropped, kept = planner.point(emma_point(0, 0.1)), planner.point(emma_point(1, 0.2))
+    agenda = Agenda(lambda task: False)
+    agenda.add(dropped)
+    agenda.add(kept)
+    agenda.drop(dropped.point)
+    assert agenda.open == (kept,)
+    assert not agenda.is_open(dropped.point)
+    done = []
+    while trial := agenda.next():
+        agenda.done(task.key for task in trial)
+        done += [task.key for task in trial]
+    assert sorted(done) == sorted(kept.tasks)  # shared tasks among them
+    assert [settled.plan for settled in agenda.settle()] == [kept]
+
+
+def test_a_trial_is_wanted_as_long_as_an_open_point_needs_what_it_has_not_done(planner):
+    first, second = planner.point(emma_point(0, 0.1)), planner.point(emma_point(1, 0.2))
+    agenda = Agenda(lambda task: task.stage in ("victim", "posteriors"))
+    agenda.add(first)
+    agenda.add(second)
+    surrogate = agenda.next()
+    assert surrogate[0].stage == "surrogate"
+    assert surrogate[0].key in second.tasks  # shared
+    agenda.drop(first.point)
+    assert agenda.wants(surrogate)
+    agenda.drop(second.point)
+    assert not agenda.wants(surrogate)
+    agenda.add(second)
+    assert agenda.wants(surrogate)
+    agenda.done(task.key for task in surrogate)
+    assert not agenda.wants(surrogate)  # nothing of it is left to do
+
+
+def test_a_trial_whose_wanted_part_is_done_is_not_wanted_for_the_rest(planner):
+    none, argmax = planner.point(Point(0, "none")), planner.point(Point(1, "argmax"))
+    agenda = Agenda(lambda task: False)
+    agenda.add(none)
+    trial = agenda.next()
+    assert [task.stage for task in trial] == ["victim", "posteriors", "responses"]
+    agenda.add(argmax)
+    agenda.drop(none.point)
+    assert agenda.wants(trial)  # argmax needs the victim and the posteriors
+    agenda.done(task.key for task in trial[:2])
+    assert not agenda.wants(trial)  # and not the responses of none
+
+
+def test_what_a_stopped_trial_had_not_done_waits_until_somebody_wants_it(planner):
+    plan = planner.point(emma_point(0, 0.1))
+    agenda = Agenda(lambda task: False)
+    agenda.add(plan)
+    trials = run_until(agenda, "attacker")
+    assert sorted(trial[0].key for trial in trials) == sorted(task.key for task in plan.attackers.values())
+    stopped, running = trials[0], trials[1:]
+    agenda.drop(plan.point)
+    agenda.release(stopped)
+    assert agenda.next() is None
+    assert agenda.counts()["attacker"] == {"done": 0, "running": len(running), "failed": 0, "waiting": 0}
+    agenda.add(plan)
+    assert agenda.next() == stopped  # again, with the evaluation behind it; the others still run
+    assert agenda.next() is None
+
+
+def test_a_dropped_point_is_neither_settled_nor_failed(planner):
+    plan = planner.point(emma_point(0, 0.1))
+    agenda = Agenda(lambda task: False)
+    agenda.add(plan)
+    trial = agenda.next()
+    agenda.drop(plan.point)
+    agenda.done(plan.tasks)
+    agenda.failed(trial, trial[0].key, "too late")
+    assert agenda.settle() == []

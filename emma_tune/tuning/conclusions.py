@@ -1,0 +1,157 @@
+"""What is concluded of points: finished, dominated or failed. The ledger hears of it first, then Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from emma_tune.artifact import Metrics
+from emma_tune.config import SEARCHED
+from emma_tune.dominance import Rivals
+from emma_tune.figures import best_possible, point_figures
+from emma_tune.ledger import Done, Ledger, LedgerWriter, Outcome
+from emma_tune.plan import Planner, Point, PointPlan, Task
+from emma_tune.stages.settings import AttackerSettings
+from emma_tune.store import Record
+from emma_tune.tuning.proposals import Proposer
+
+
+class Heard(NamedTuple):
+    """How far a clone under way is, as its trial last reported.
+
+    Attributes:
+        best: its best validation accuracy so far.
+        epoch: epochs it has trained.
+    """
+
+    best: float
+    epoch: int
+
+
+class Conclusions:
+    """Draws them, and keeps count.
+
+    Args:
+        planner: of the study.
+        ledger: the study's points so far.
+        writer: appends to it.
+        proposer: Optuna's side.
+        record_of: the record of a task, None while it is not finished.
+
+    Attributes:
+        finished: how many points are.
+        dominated: how many points were left because nothing could bring them to the front.
+        failures: points that failed, with the reason.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        ledger: Ledger,
+        writer: LedgerWriter,
+        proposer: Proposer,
+        record_of: Callable[[Task], Record | None],
+    ) -> None:
+        self._digest = planner.digest
+        self._ledger = ledger
+        self._writer = writer
+        self._proposer = proposer
+        self._record_of = record_of
+        self._rivals = Rivals(planner.study)
+        self.finished = 0
+        self.dominated = 0
+        self.failures: dict[int, str] = {}
+
+    @property
+    def drawn(self) -> int:
+        """Points that nothing more is to be done for."""
+        return self.finished + self.dominated + len(self.failures)
+
+    def finish(self, plan: PointPlan) -> None:
+        """Every task of a point is done."""
+        figures = point_figures(plan, self._metrics)
+        assert figures is not None, "every evaluation of a finished point is done"
+        self._write(plan.point, Outcome(self._digest, figures=figures, tasks=self._done_tasks(plan)))
+        self.finished += 1
+        self._rivals.add(plan.point.number, figures["validation"])
+        if plan.point.defense == SEARCHED:
+            self._proposer.conclude(plan.point, figures["validation"], self._memory(plan.point))
+
+    def fail(self, point: Point, task: Task, reason: str) -> None:
+        """A point cannot be finished, because a task failed."""
+        self._writer.failed(point.number, plan=self._digest, reason=reason, task=task.key)
+        self.failures[point.number] = reason
+        self._proposer.fail(point)
+
+    def leave_if_dominated(self, plan: PointPlan, heard: Mapping[str, Heard]) -> bool:
+        """Leaves an open point if nothing can bring it to the front any more.
+
+        Baselines are never left: people look at them whether or not they are on the front. But they beat others.
+
+        Args:
+            plan: the point's tasks.
+            heard: of clones under way, by the key of their task.
+
+        Returns:
+            Whether the point was left.
+        """
+        if plan.point.defense != SEARCHED:
+            return False
+        bounds = best_possible(plan, self._metrics, {key: clone.best for key, clone in heard.items()})
+        by = self._rivals.beaten_by(bounds["validation"])
+        if by is None:
+            return False
+        left_out = 0
+        for task in plan.attackers.values():
+            if self._record_of(task) is None:
+                assert isinstance(task.config, AttackerSettings)
+                trained = heard[task.key].epoch if task.key in heard else 0
+                left_out += task.config.training.epochs - trained
+        tasks = self._done_tasks(plan)
+        self._write(plan.point, Outcome(self._digest, bounds=bounds, by=by, left_out=left_out, tasks=tasks))
+        self._tell_dominated(plan.point, bounds)
+        return True
+
+    def was_left(self, point: Point) -> bool:
+        """Whether an earlier run left a point under the study as it is now."""
+        outcome = self._ledger.outcomes.get(point.number)
+        return outcome is not None and outcome.plan == self._digest and outcome.bounds is not None
+
+    def leave_again(self, point: Point) -> bool:
+        """Leaves a point as an earlier run did, if it still holds: limits, objectives and rivals may have changed.
+
+        Returns:
+            Whether the point was left.
+        """
+        bounds = self._ledger.outcomes[point.number].bounds
+        assert bounds is not None, "the point was left"
+        if self._rivals.beaten_by(bounds["validation"]) is None:
+            return False
+        self._tell_dominated(point, bounds)
+        return True
+
+    def _tell_dominated(self, point: Point, bounds: Mapping[str, Any]) -> None:
+        self.dominated += 1
+        self._proposer.conclude(point, bounds["validation"], self._memory(point), bounds=True)
+
+    def _write(self, point: Point, outcome: Outcome) -> None:
+        if self._ledger.outcomes.get(point.number) != outcome:  # else an earlier run has written the same
+            self._writer.concluded(point.number, outcome)
+
+    def _memory(self, point: Point) -> Mapping[str, Any]:
+        return self._ledger.sampler.get(point.number, {})
+
+    def _metrics(self, task: Task) -> Metrics | None:
+        record = self._record_of(task)
+        return record.metrics if record else None
+
+    def _done_tasks(self, plan: PointPlan) -> dict[str, Done]:
+        """What a conclusion remembers of the finished tasks of a point."""
+        records = {key: self._record_of(task) for key, task in plan.tasks.items()}
+        return {
+            key: Done(
+                plan.tasks[key].stage, record.provenance["run"], record.provenance["seconds"], len(record.history)
+            )
+            for key, record in records.items()
+            if record is not None
+        }

@@ -1,0 +1,136 @@
+"""The matrix step against the textbook: its error, how long a whole step takes, and how much it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from emma_tune.artifact import Artifact
+from emma_tune.config import Precision, Training
+from emma_tune.data.augmentation import augment
+from emma_tune.data.images import ImageSet
+from emma_tune.defenses.transition_matrix import project_rows
+from emma_tune.models import build_model
+from emma_tune.stages.matrix import optimize_matrix
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import MatrixSettings
+from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
+from emma_tune.training.forward_pass import ForwardPass
+from emma_tune.training.hypergradient import hypergradient
+from emma_tune.training.learner import Learner
+from tests.benchmarks.measure import Row, alternating, peak_memory
+from tests.textbook import textbook_hypergradient, textbook_step
+
+K, LR, LR_GAMMA, WEIGHT = 10, 0.1, 0.3, 0.03
+
+
+class Plain(nn.Module):
+    """The network as it is usually written: images (B, C, H, W), in that order in memory."""
+
+    def __init__(self, model: str, classifier: Classifier) -> None:
+        super().__init__()
+        self.network = build_model(model, channels=3, classes=K)
+        self.network.load_state_dict(classifier.network.state_dict())
+        self.register_buffer("mean", classifier.mean.clone())
+        self.register_buffer("std", classifier.std.clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network((images.to(self.mean.dtype) / 255 - self.mean) / self.std)
+        return logits
+
+
+def matrix_step(device: torch.device, *, long: bool) -> Iterator[Row]:
+    model, B = ("resnet34", 256) if device.type == "cuda" else ("resnet18", 64)
+    images = torch.randint(0, 256, (B, 3, 32, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    yield from _errors(model, images[: B // 4].to(device))
+
+    ours = {p: _stage(model, images, p, device) for p in ("fp32", "bf16")}
+    textbook = _textbook(model, images.to(device), device)
+    seconds = alternating({**ours, "textbook": textbook}, rounds=7 if long else 3, device=device)
+    held = {name: peak_memory(step, device) for name, step in {**ours, "textbook": textbook}.items()}
+    network = f"{model}, 3×32×32, batch {B}"
+    for precision, goal in (("fp32", "≥ 2.0"), ("bf16", "≥ 3.5")):
+        yield Row(
+            f"whole matrix step, {precision}: textbook / here",
+            seconds["textbook"] / seconds[precision],
+            "×",
+            goal,
+            f"{network}: {seconds['textbook']:.3f} s / {seconds[precision]:.3f} s",
+        )
+    for precision in ("fp32", "bf16"):
+        yield Row(
+            f"peak memory of a step, {precision}: here / textbook",
+            held[precision] / held["textbook"],
+            "×",
+            "≤ 0.7",
+            f"{network}: {held[precision] / 1e6:.0f} MB / {held['textbook'] / 1e6:.0f} MB",
+        )
+
+
+def _errors(model: str, images: Tensor) -> Iterator[Row]:
+    """Relative errors of the hypergradient against double backward."""
+    T = project_rows(torch.eye(K, dtype=torch.float64) + 0.05).to(images.device)
+
+    def network(dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
+        net = new_classifier(model, images.cpu(), classes=K, seed=1, role="surrogate").to(images.device, dtype)
+        return net.train(), posteriors_of(net, images).to(images.device, dtype)
+
+    def textbook(dtype: torch.dtype) -> Tensor:
+        net, p = network(dtype)
+        return textbook_hypergradient(net, images, p, T.to(dtype), LR, WEIGHT)[0]
+
+    exact, single = textbook(torch.float64), textbook(torch.float32)
+    cases: list[tuple[str, torch.dtype, Precision, Tensor, str]] = [
+        ("float64, against the textbook in float64", torch.float64, "fp32", exact, "≤ 1e-9"),
+        ("float32, against the textbook in float32", torch.float32, "fp32", single, "≤ 1e-4"),
+        ("float32, against the textbook in float64", torch.float32, "fp32", exact, ""),
+        ("bf16, against the textbook in float32", torch.float32, "bf16", single, ""),
+    ]
+    for name, dtype, precision, expected, goal in cases:
+        net, p = network(dtype)
+        found, _ = hypergradient(
+            ForwardPass(net, images, precision=precision), p, T.to(dtype), lr=LR, weight=WEIGHT
+        )
+        error = float((found - expected).norm() / expected.norm())
+        yield Row(f"hypergradient, {name}", error, "", goal, f"relative error, untrained {model}, η {LR}")
+
+
+def _stage(model: str, images: Tensor, precision: Precision, device: torch.device) -> Callable[[], object]:
+    """The stage itself, with a pool of one batch: each epoch is one step."""
+    training = Training(model=model, epochs=10_000, lr=LR, batch_size=len(images), precision=precision)
+    classifier = new_classifier(model, images, classes=K, seed=1, role="surrogate")
+    posteriors = posteriors_of(classifier.to(device), images.to(device))
+    stage = optimize_matrix(
+        MatrixSettings(
+            **{"lambda": WEIGHT},
+            training=training,
+            lr_gamma=LR_GAMMA,
+            st_epoch=0,
+            keep="last",
+            min_change=0.0,
+            patience=10_000,
+            seed=1,
+        ),
+        posteriors=Artifact({"queries": posteriors}),
+        surrogate=Artifact(Learner(classifier, training, seed=1, role="surrogate").weights()),
+        runtime=Runtime(device, {}, ImageSet(images.numpy())),
+    )
+    return lambda: next(stage)
+
+
+def _textbook(model: str, images: Tensor, device: torch.device) -> Callable[[], object]:
+    """The textbook step on the same images, with the same augmentation."""
+    start = new_classifier(model, images.cpu(), classes=K, seed=1, role="surrogate")
+    surrogate, victim = Plain(model, start).to(device).train(), Plain(model, start).to(device).eval()
+    optimizer = torch.optim.SGD(surrogate.parameters(), lr=LR, momentum=0.9, weight_decay=5e-4)
+    T = torch.eye(K, device=device)
+    chance = torch.Generator().manual_seed(1)
+
+    def step() -> None:
+        nonlocal T
+        batch = augment(images, "shift", chance)
+        T = textbook_step(surrogate, victim, optimizer, batch, images, T, lr=LR, lr_gamma=LR_GAMMA, weight=WEIGHT)
+
+    return step

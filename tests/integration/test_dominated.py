@@ -1,0 +1,93 @@
+"""On real Ray: stopping dominated points spares work, changes nothing on the front, and can be made up for.
+
+Which points are left is certain here and no matter of timing: an almost unperturbed answer has the top class of
+the clean one, so that the thief who keeps only that gets the same clone as without a defence, at a budget above 0.
+The other thief learns nothing and takes its time: while it trains, the point is found to be dominated.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from emma_tune.results import StudyView
+from emma_tune.status import status_of
+
+WEAK, STRONG = (1.0e-4, 2.0e-4), 100.0
+SLOW = 60
+CHANGES = {
+    "victim": {"epochs": 4},
+    "defense": {"epochs": 6},
+    "attackers": {"hard": {"epochs": 6}, "slow": {"kind": "soft", "epochs": SLOW, "lr": 1.0e-9}},
+    "baselines": ["none"],
+    "search": {
+        "points": 3,
+        "sampler": "grid",  # the same points, whatever Optuna is told
+        "stop_dominated": True,
+        "space": {"lambda": 0.1, "lr_gamma": {"choices": [WEAK[0], STRONG, WEAK[1]]}, "st_epoch": 0},
+    },
+}
+OFF = ("--set", "search.stop_dominated=false")
+
+
+def trained(folder: Path) -> int:
+    """Attacker epochs of all artifacts in a study's store."""
+    records = StudyView(folder).store.root.glob("attacker/*/record.json")
+    return sum(len(json.loads(record.read_text())["history"]) for record in records)
+
+
+def numbered(folder: Path) -> dict[int, tuple[str, float | None]]:
+    """Defence and step size of each point."""
+    points = StudyView(folder).ledger.points.values()
+    return {point.number: (point.defense, point.params.get("lr_gamma")) for point in points}
+
+
+@pytest.mark.slow
+def test_the_front_is_the_same_for_less_work_and_what_was_left_can_be_made_up(emma, study_file, tmp_path):
+    through, left = tmp_path / "runs" / "through", tmp_path / "runs" / "left"
+    ended = emma("run", study_file(name="through", store="store-through", **CHANGES), *OFF)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "dominated" not in ended.stdout
+    file = study_file(name="left", store="store-left", **CHANGES)
+    ended = emma("run", file)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+    assert numbered(left) == numbered(through)
+    weak = {number for number, (_, step) in numbered(left).items() if step in WEAK}
+    expected = emma.json("front", through)
+    assert {point["point"] for point in expected["points"]}.isdisjoint(weak)
+    assert emma.json("front", left) == {**expected, "study": "left"}
+
+    whole, status = status_of(StudyView(through)), emma.json("status", left)
+    assert whole["points"] == {"asked": 4, "finished": 4, "dominated": 0, "failed": 0, "running": 0}
+    assert whole["left_out"]["epochs"] == 0
+    assert status["state"] == "finished"
+    assert status["points"] == {"asked": 4, "finished": 2, "dominated": 2, "failed": 0, "running": 0}
+    assert 0 < status["left_out"]["epochs"] <= 2 * SLOW
+    assert status["left_out"]["seconds"] > 0
+    assert "2 points stopped as dominated: " in ended.stdout
+    assert trained(left) < trained(through) == 4 * (6 + SLOW)
+    assert not list((tmp_path / "store-left").glob("partial/*/state.safetensors"))
+
+    table = StudyView(left).points().set_index("point")
+    assert set(table.index[table.state == "dominated"]) == weak
+    for number in weak:
+        reached = StudyView(through).points().set_index("point").loc[number, "validation.attacker_accuracy"]
+        assert table.loc[number, "validation.attacker_accuracy_at_least"] == reached
+    storage = JournalStorage(JournalFileBackend(str(left / "optuna-journal.log")))
+    trials = optuna.load_study(study_name="left", storage=storage).trials
+    assert {trial.user_attrs["point"] for trial in trials if trial.user_attrs["dominated"]} == weak
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+
+    # switched off: every point is run to its end, and comes out as if it had never been left
+    ended = emma("run", file, *OFF)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert status_of(StudyView(left))["points"] == whole["points"]
+    table, expected = StudyView(left).points(), StudyView(through).points()
+    assert table[expected.columns].equals(expected)
+    assert trained(left) == trained(through)

@@ -1,0 +1,146 @@
+"""A study without Ray: trials are run by hand, their artifacts committed with the metrics that a test wants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from emma_tune.artifact import Artifact
+from emma_tune.ledger import LedgerWriter, read_ledger
+from emma_tune.plan import Planner, PointPlan, Task
+from emma_tune.stages import STAGES
+from emma_tune.store import Store
+from emma_tune.study_file import load_study
+from emma_tune.study_folder import Started, StudyFolder
+from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.searcher import StudySearcher
+
+IMAGES = {"victim": "v", "queries": "q"}
+SHARES = {stage: {"cpu": 1.0, "gpu": 0.0} for stage in STAGES}
+EPOCHS = 10
+STUDY: dict[str, Any] = {
+    "attackers": {"soft": {"epochs": EPOCHS}, "hard": {"epochs": EPOCHS}},
+    "search": {
+        "stop_dominated": True,
+        "sampler": "grid",  # whatever Optuna is told, the points are these
+        "points": 2,
+        "space": {"lambda": {"choices": [0.1, 0.2]}, "lr_gamma": 0.3, "st_epoch": 1},
+    },
+}
+NONE, ARGMAX, FIRST, SECOND = range(4)
+COSTS = {NONE: (0.0, 0.0), ARGMAX: (0.25, 0.05), FIRST: (1.0, 0.0), SECOND: (1.5, 0.0)}
+"""l1 and accuracy drop of a point."""
+CLONES = {NONE: 0.9, ARGMAX: 0.5, FIRST: 0.75, SECOND: 0.25}
+"""Accuracy of each of its clones in the end: argmax alone dominates the first searched point."""
+
+
+class Desk:
+    """One study in a folder, and a searcher at a time that drives it."""
+
+    def __init__(self, folder: Path, study_file: Any) -> None:
+        self.place, self.store, self._study_file = (
+            StudyFolder(folder / "study"),
+            Store(folder / "store"),
+            study_file,
+        )
+        self.place.root.mkdir()
+        self.said: list[str] = []
+        self._trials = 0
+
+    def open(self, slots: int = 4, **changes: Any) -> StudySearcher:
+        """A run begins, of the study with these changes."""
+        whole = {**STUDY, **changes, "search": {**STUDY["search"], **changes.get("search", {})}}
+        study = load_study(self._study_file(**whole))
+        self.place.write(Started(study, IMAGES, self.store.root))
+        self.planner = Planner(study, IMAGES)
+        self.searcher = StudySearcher(
+            planner=self.planner,
+            store=self.store,
+            ledger=read_ledger(self.place.ledger),
+            writer=LedgerWriter(self.place.ledger),
+            proposer=Proposer(study, self.place.journal),
+            run="a-run",
+            slots=slots,
+            shares=SHARES,
+            say=self.said.append,
+        )
+        return self.searcher
+
+    def suggest(self) -> tuple[str, list[Task]] | None:
+        """A trial and its tasks; None if there is none for now."""
+        self._trials += 1
+        trial = f"trial-{self._trials}"
+        config = self.searcher.suggest(trial)
+        if not isinstance(config, dict):
+            return None
+        return trial, [Task.from_json(text) for text in config["tasks"]]
+
+    def trials(self) -> Iterator[tuple[str, list[Task]]]:
+        """All that can be handed out now."""
+        return iter(self.suggest, None)
+
+    def finish(self, trial: str, tasks: list[Task]) -> None:
+        """A trial does all its tasks, reports, and ends."""
+        self.make(tasks)
+        self.searcher.hear(trial, {"done": True, "busy": 1.0, "epoch": 0, "epochs": 0})
+        self.searcher.on_trial_complete(trial, {"done": True})
+
+    def make(self, tasks: list[Task]) -> None:
+        """Puts artifacts into the store."""
+        for task in tasks:
+            metrics: dict[str, float] = {}
+            if task.stage in ("responses", "evaluation"):
+                point = self.point_of(task)
+                l1, drop = COSTS[point]
+                rest = {"victim_accuracy": 1 - drop, "flip_rate": 0.0, "clone_accuracy.best": CLONES[point]}
+                figures = {"l1": l1, "accuracy_drop": drop, **rest}
+                metrics = {f"{part}.{n}": x for part in ("validation", "test") for n, x in figures.items()}
+                metrics["queries.l1"] = l1
+            provenance = {"run": "a-run", "seconds": 2.0}
+            history = [{"epoch": epoch} for epoch in range(EPOCHS if task.stage == "attacker" else 0)]
+            artifact = Artifact({}, metrics, history)
+            self.store.commit(task.stage, task.key, artifact, recipe=task.recipe, provenance=provenance)
+
+    def plan(self, number: int) -> PointPlan:
+        """Tasks of a point."""
+        return self.planner.point(read_ledger(self.place.ledger).points[number])
+
+    def point_of(self, task: Task) -> int:
+        """The first point that needs a task."""
+        return next(n for n in read_ledger(self.place.ledger).points if task.key in self.plan(n).tasks)
+
+    def report(self, trial: str, tasks: list[Task], epoch: int, best: float) -> bool:
+        """An attacker's trial reports; whether it is to be stopped."""
+        metrics = {"loss": 1.0, "validation.accuracy": best / 2, "best.validation.accuracy": best}
+        position = {"task": tasks[0].key, "epoch": epoch, "epochs": EPOCHS, "metrics": metrics}
+        return self.searcher.hear(trial, {"busy": 1.0, **position})
+
+    def finish_all_but(self, *points: int) -> dict[tuple[int, str], tuple[str, list[Task]]]:
+        """Runs all there is to run, but leaves the attackers of `points` running: trials by point and thief."""
+        running = {}
+        while some := list(self.trials()):
+            for trial, tasks in some:
+                number = self.point_of(tasks[0])
+                if tasks[0].stage == "attacker" and number in points:
+                    (place,) = (p for p, task in self.plan(number).attackers.items() if task.key == tasks[0].key)
+                    running[number, place[1]] = (trial, tasks)
+                else:
+                    self.finish(trial, tasks)
+        return running
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Of this kind, in the ledger."""
+        lines = self.place.ledger.read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+    def journal(self) -> dict[int, optuna.trial.FrozenTrial]:
+        """Optuna's trials by point."""
+        storage = JournalStorage(JournalFileBackend(str(self.place.journal)))
+        trials = optuna.load_study(study_name="tiny", storage=storage).trials
+        return {trial.user_attrs["point"]: trial for trial in trials}
