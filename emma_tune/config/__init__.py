@@ -1,0 +1,28 @@
+"""The study file as types: what a user may write, and what is wrong with it."""
+
+from emma_tune.config.fields import AUGMENTATIONS, OWN_TRIAL_STAGES, SEARCHED, Frozen, Precision
+from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
+from emma_tune.config.search import Dimension, EpochChoice, Search, Space
+from emma_tune.config.study import MEASURES, Direction, Limits, Share, Study
+
+__all__ = [
+    "AUGMENTATIONS",
+    "MEASURES",
+    "OWN_TRIAL_STAGES",
+    "SEARCHED",
+    "Attacker",
+    "Defense",
+    "Dimension",
+    "Direction",
+    "EpochChoice",
+    "Frozen",
+    "Limits",
+    "Precision",
+    "Queries",
+    "Search",
+    "Share",
+    "Space",
+    "Study",
+    "Training",
+    "Victim",
+]

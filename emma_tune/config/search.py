@@ -1,0 +1,140 @@
+"""What is searched, and how points are proposed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from emma_tune.config.fields import Count, Frozen, Rate, Real, misplaced
+
+
+class Dimension(Frozen):
+    """One real hyperparameter: a range (low, high, optionally log or step), choices, or a fixed value."""
+
+    low: Real | None = None
+    high: Real | None = None
+    log: bool = False
+    step: Rate | None = None
+    choices: tuple[Real, ...] | None = None
+    value: Real | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_value(cls, given: object) -> object:
+        if isinstance(given, dict | Dimension):
+            return given
+        try:
+            return {"value": float(str(given))}  # YAML takes 1e-3 for text
+        except ValueError:
+            raise ValueError("expected a number, {low, high} or {choices: […]}") from None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        ranged = self.low is not None or self.high is not None
+        if sum((ranged, self.choices is not None, self.value is not None)) != 1:
+            raise ValueError("expected a number, {low, high} or {choices: […]}")
+        if self.choices is not None and not self.choices:
+            raise ValueError("expected at least one choice")
+        if not ranged:
+            if self.log or self.step is not None:
+                raise ValueError("expected log and step only beside low and high")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("expected both low and high")
+        if not self.low < self.high:
+            raise ValueError(f"expected low < high, found low {self.low:g}, high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"expected low > 0 on a log scale, found {self.low:g}")
+        if self.log and self.step is not None:
+            raise ValueError("expected either log or step, not both")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value that can be proposed."""
+        values = self.grid()
+        if values:
+            return min(values), max(values)
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
+    def grid(self) -> tuple[float, ...]:
+        """Every value, where there are finitely many; empty for a continuous range."""
+        if self.value is not None:
+            return (self.value,)
+        if self.choices is not None:
+            return self.choices
+        if self.step is None:
+            return ()
+        assert self.low is not None
+        assert self.high is not None
+        # decimal steps: the values a person would write, not 0.30000000000000004
+        count = int((self.high - self.low) / self.step + 1e-9) + 1
+        return tuple(float(f"{self.low + i * self.step:.12g}") for i in range(count))
+
+
+class EpochChoice(Frozen):
+    """A hyperparameter that counts epochs: choices, or a fixed value."""
+
+    choices: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_choice(cls, given: object) -> object:
+        if isinstance(given, dict | EpochChoice):
+            return given
+        if isinstance(given, bool) or not isinstance(given, int):
+            raise ValueError("expected a whole number or {choices: […]}")
+        return {"choices": (given,)}
+
+
+class Space(Frozen):
+    """What is searched. A value instead of a range fixes a hyperparameter."""
+
+    lambda_: Dimension = Field(alias="lambda", description="weight λ of staying useful, in [0, 1]")
+    lr_gamma: Dimension = Field(description="step size of the matrix, > 0")
+    st_epoch: EpochChoice = Field(description="epochs the surrogate is trained before the matrix, ≥ 0")
+
+    @field_validator("lambda_")
+    @classmethod
+    def _weight(cls, dimension: Dimension) -> Dimension:
+        low, high = dimension.bounds
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"expected values in [0, 1], found {low:g} … {high:g}")
+        return dimension
+
+    @field_validator("lr_gamma")
+    @classmethod
+    def _step_size(cls, dimension: Dimension) -> Dimension:
+        low, _ = dimension.bounds
+        if low <= 0:
+            raise ValueError(f"expected values > 0, found {low:g}")
+        return dimension
+
+
+class Search(Frozen):
+    """How points are proposed."""
+
+    points: Count = Field(description="searched points, baselines not counted")
+    sampler: Literal["gp", "tpe", "nsga2", "qmc", "random", "grid"] = Field(
+        "gp", description="Gaussian process, tree Parzen, NSGA-II, Sobol sequence, uniform, or every value"
+    )
+    seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="seed of the proposals")
+    stop_dominated: bool = Field(
+        True, description="stop a point once nothing that still runs for it can bring it to the front"
+    )
+    space: Space
+
+    @model_validator(mode="after")
+    def _grid_is_finite(self) -> Self:
+        if self.sampler == "grid":
+            for name, dimension in (("lambda", self.space.lambda_), ("lr_gamma", self.space.lr_gamma)):
+                if not dimension.grid():
+                    raise misplaced(
+                        f"search.space.{name}",
+                        "expected finitely many values for the grid sampler (choices, {low, high, step} or a "
+                        "number), found a continuous range",
+                    )
+        return self

@@ -1,0 +1,154 @@
+"""The study as a whole: its parts, what they share, and what must fit together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from emma_tune.config.fields import (
+    NAME,
+    NOT_BOOLEAN,
+    BaselineName,
+    Frozen,
+    OneOf,
+    StageName,
+    misplaced,
+)
+from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
+from emma_tune.config.search import Search
+
+MEASURES: dict[str, Literal["min", "max"]] = {
+    "l1": "min",
+    "attacker_accuracy": "min",
+    "accuracy_drop": "min",
+    "victim_accuracy": "max",
+    "l1_queries": "min",
+    "flip_rate": "min",
+}
+"""What can be an objective, and the direction in which it is better for the defender."""
+
+MeasureName = Annotated[str, OneOf("measure of a point", tuple(MEASURES))]
+Direction = Literal["min", "max"]
+
+
+class Limits(Frozen):
+    """What a point must satisfy to be on the front."""
+
+    accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
+        None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
+    )
+
+    def kept_by(self, figures: Mapping[str, Any]) -> bool:
+        """Whether a point of these validation figures may be on the front."""
+        return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
+
+
+class Share(Frozen):
+    """What one task takes of a node."""
+
+    cpu: Annotated[float, Field(gt=0), NOT_BOOLEAN] = Field(
+        1, description="CPU cores; below 1 several tasks share one"
+    )
+    gpu: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(0, description="share of a GPU, or whole GPUs")
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole_above_one(cls, gpu: float) -> float:
+        if gpu > 1 and gpu != int(gpu):
+            raise ValueError("expected a share of at most 1, or whole GPUs")
+        return gpu
+
+
+class Study(Frozen):
+    """A study: what is attacked, by whom, how it is defended, and what is searched for."""
+
+    name: str = Field(
+        description="names the study and its folder: letters, digits, dot, dash, underscore",
+        json_schema_extra={"pattern": f"^{NAME}$"},
+    )
+    victim: Victim
+    queries: Queries
+    surrogate: Training = Field(description="the defender's stand-in for the thief; left-out fields: victim's")
+    defense: Defense
+    attackers: dict[str, Attacker] = Field(
+        min_length=1, description="thieves by name; kind: the name when left out; other fields: victim's"
+    )
+    baselines: tuple[BaselineName, ...] = Field(("none",), description="fixed defences beside the searched")
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
+        (0,), min_length=1, description="one victim, and every point once, for each"
+    )
+    search: Search
+    objectives: dict[MeasureName, Direction] = Field(
+        {"l1": "min", "attacker_accuracy": "min"}, min_length=1, description="measure: min or max"
+    )
+    limits: Limits = Limits(accuracy_drop=None)
+    resources: dict[StageName, Share] = Field(
+        default_factory=dict, description="what a task of a stage takes; one CPU and no GPU when left out"
+    )
+    store: str | None = Field(
+        None, description="folder of the artifacts; `store` beside the study's folder when left out"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit_from_victim(cls, given: object) -> object:
+        """Fields of surrogate and attackers that were left out come from the victim."""
+        if not isinstance(given, dict) or not isinstance(given.get("victim"), dict):
+            return given
+        shared = {key: value for key, value in given["victim"].items() if key in Training.model_fields}
+        study = dict(given)
+        if isinstance(study.setdefault("surrogate", {}), dict):
+            study["surrogate"] = {**shared, **study["surrogate"]}
+        if isinstance(study.get("attackers"), dict):
+            study["attackers"] = {
+                name: {**shared, "kind": name, **(attacker or {})}
+                if isinstance(attacker, dict | None)
+                else attacker
+                for name, attacker in study["attackers"].items()
+            }
+        return study
+
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(NAME, name):
+            raise ValueError("expected letters, digits, dot, dash, underscore, a letter or digit first")
+        return name
+
+    @field_validator("objectives")
+    @classmethod
+    def _better_is_better(cls, objectives: dict[str, Direction]) -> dict[str, Direction]:
+        for name, direction in objectives.items():
+            if direction != MEASURES[name]:
+                raise misplaced(f"objectives.{name}", f"expected {MEASURES[name]}, found {direction!r}")
+        return objectives
+
+    @field_validator("seeds", "baselines")
+    @classmethod
+    def _no_repetition(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("expected each value once")
+        return values
+
+    @model_validator(mode="after")
+    def _epochs_fit(self) -> Self:
+        latest = max(self.search.space.st_epoch.choices)
+        if latest > self.surrogate.epochs:
+            raise misplaced(
+                "search.space.st_epoch",
+                f"expected at most surrogate.epochs = {self.surrogate.epochs}, found {latest}",
+            )
+        if latest >= self.defense.epochs:
+            raise misplaced(
+                "search.space.st_epoch",
+                f"expected less than defense.epochs = {self.defense.epochs}, so that an epoch of the matrix "
+                f"is left, found {latest}",
+            )
+        return self
+
+    def share(self, stage: str) -> Share:
+        """What a task of this stage takes; one CPU where the study says nothing."""
+        return self.resources.get(stage, Share(cpu=1, gpu=0))
