@@ -97,7 +97,8 @@ class Conclusions:
         """
         if plan.point.defense != SEARCHED:
             return False
-        bounds = best_possible(plan, self._metrics, {key: clone.best for key, clone in heard.items()})
+        under_way = {task.key: heard[task.key] for task in plan.attackers.values() if task.key in heard}
+        bounds = best_possible(plan, self._metrics, {key: clone.best for key, clone in under_way.items()})
         by = self._rivals.beaten_by(bounds["validation"])
         if by is None:
             return False
@@ -105,7 +106,7 @@ class Conclusions:
         for task in plan.attackers.values():
             if self._record_of(task) is None:
                 assert isinstance(task.config, AttackerSettings)
-                trained = heard[task.key].epoch if task.key in heard else 0
+                trained = under_way[task.key].epoch if task.key in under_way else 0
                 left_out += task.config.training.epochs - trained
         tasks = self._done_tasks(plan)
         self._write(plan.point, Outcome(self._digest, bounds=bounds, by=by, left_out=left_out, tasks=tasks))

@@ -133,9 +133,11 @@ class StudySearcher(Searcher):
 
     def _take_up_ledger(self) -> None:
         """Points of earlier runs are planned again: what the store has is done, the rest is to be done."""
-        left = [point for point in self._ledger.points.values() if self.conclusions.was_left(point)]
+        left = []
         for point in self._ledger.points.values():
-            if point not in left:
+            if self.conclusions.was_left(point):
+                left.append(point)
+            else:
                 self.agenda.add(self._planner.point(point))
         fixed = {point.defense for point in self._ledger.points.values()}
         for baseline in self._planner.study.baselines:
