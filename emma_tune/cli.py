@@ -8,13 +8,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emma_tune import terminal
+
 if TYPE_CHECKING:
-    from rich.table import Table
+    from emma_tune.config import Study
 
 BEGAN = time.monotonic()
 DONE, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
@@ -27,9 +30,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+data = typer.Typer(help="Data sets: which are there, and how to get them.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Root = Annotated[Path | None, typer.Option("--root", envvar="EMMA_TUNE_DATA", help="The data root.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Address = Annotated[str | None, typer.Option(help="A Ray cluster; a local one is started if left out.")]
+
+
+class Until(StrEnum):
+    """The stages that a run can end with."""
+
+    VICTIM = "victim"
+    SURROGATE = "surrogate"
+    MATRIX = "matrix"
+    RESPONSES = "responses"
+    ATTACKER = "attacker"
 
 
 @app.command()
@@ -40,6 +57,12 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a field; +N adds to the file's number."),
     ] = None,
+    until: Annotated[
+        Until | None, typer.Option(help="The last stage to run; running again without it goes on from there.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be run and reused, and about what it costs.")
+    ] = False,
     address: Address = None,
 ) -> None:
     """Run a study, or go on with it: what is done is not done again."""
@@ -48,12 +71,11 @@ def run(
 
         checked = load_study(study, overrides or [])
         folder = out or Path("runs") / checked.name
-        _drive(
-            checked,
-            folder,
-            Path(checked.store) if checked.store else folder.absolute().parent / "store",
-            address,
-        )
+        store = Path(checked.store) if checked.store else folder.absolute().parent / "store"
+        if dry_run:
+            _preview(checked, folder, store, until)
+        else:
+            _drive(checked, folder, store, until, address)
 
 
 @app.command()
@@ -63,7 +85,7 @@ def resume(folder: Folder, address: Address = None) -> None:
         from emma_tune.study_folder import StudyFolder
 
         started = StudyFolder(folder).read()
-        _drive(started.study, folder, started.store, address)
+        _drive(started.study, folder, started.store, None, address)
 
 
 @app.command()
@@ -77,7 +99,7 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
-        _print_status(content)
+        terminal.show_status(content)
 
 
 @app.command()
@@ -100,8 +122,73 @@ def front(
         points = view.points()
         typer.echo((points[points.on_front] if len(points) else points).to_csv(index=False), nl=False)
     else:
-        _print_front(content)
-    _report(view.problems)
+        terminal.show_front(content)
+    terminal.show_problems(view.problems)
+
+
+@app.command()
+def responses(
+    folder: Folder,
+    point: Annotated[int, typer.Option(help="The number of a point.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.npz", help="Where to write.")],
+    seed: Annotated[int | None, typer.Option(help="Of the victim. [default: the study's first]")] = None,
+) -> None:
+    """Write what a point's victim answers to pool and test images, with names and labels."""
+    with _user_errors():
+        from emma_tune.answers import write_answers
+        from emma_tune.results import StudyView
+
+        arrays = write_answers(StudyView(folder), point, seed, out)
+    for name, array in sorted(arrays.items()):
+        typer.echo(f"{name}: {array.dtype} {array.shape}")
+    typer.echo(f"{out}")
+
+
+@data.command("list")
+def data_list(root: Root = None) -> None:
+    """Say which data sets are found where, and how to get the others."""
+    from emma_tune.data import DATASETS, PREFIXES, find
+    from emma_tune.data.source import DataError
+
+    rows = []
+    for name, described in {**DATASETS, **PREFIXES}.items():
+        found = "any path"
+        if name in DATASETS:
+            try:
+                here = find(name, root)
+                if here:
+                    counts = ", ".join(f"{part} {len(images)}" for part, images in here.parts.items())
+                    found = f"{here.place or 'in an installed package'} ({counts})"
+                else:
+                    found = ""
+            except DataError as error:
+                found = f"damaged: {error}"
+        use = "victim, queries" if described.labeled else "queries"
+        rows.append({"name": name, "use": use, "found": found, "place": described.place, "get": described.get})
+    typer.echo(f"data root: {root or 'none; set data_root in a study, EMMA_TUNE_DATA, or --root'}")
+    terminal.show_data_sets(rows)
+
+
+@data.command("fetch")
+def data_fetch(name: Annotated[str, typer.Argument(help="The data set.")], root: Root = None) -> None:
+    """Download a data set, check its sums and unpack it below the data root."""
+    with _user_errors():
+        from emma_tune.data import DATASETS, find
+        from emma_tune.data.fetch import FETCHERS, fetch
+        from emma_tune.data.source import DataError
+        from emma_tune.study_file import StudyError
+
+        if name not in FETCHERS:
+            how = f"; {DATASETS[name].get}" if name in DATASETS else ""
+            raise StudyError(f"expected one of {', '.join(FETCHERS)}, found {name}{how}")
+        if root is None:
+            raise StudyError("expected a data root, --root or EMMA_TUNE_DATA, found none")
+        try:
+            fetch(name, root)
+            found = find(name, root)
+        except DataError as error:
+            raise StudyError(str(error)) from error
+    typer.echo(f"{name}: {found.place if found else root}")
 
 
 @app.command()
@@ -119,25 +206,43 @@ def main() -> None:
     app()
 
 
-def _drive(study: Any, folder: Path, store: Path, address: str | None) -> None:
+def _drive(study: Study, folder: Path, store: Path, until: Until | None, address: str | None) -> None:
     from rich.console import Console
 
+    from emma_tune.plan import named
     from emma_tune.results import StudyView
     from emma_tune.status import status_of
     from emma_tune.tuning.launch import run_study
 
     console = Console()
-    ending = run_study(study, folder, store.absolute(), address=address, console=console, began=BEGAN)
+    stage = until.value if until else None
+    ending = run_study(study, folder, store.absolute(), address=address, console=console, until=stage, began=BEGAN)
     if ending.interrupted:
         typer.echo(f"interrupted, everything is saved; go on with: emma-tune resume {folder}")
         raise typer.Exit(INTERRUPTED)
     view = StudyView(folder)
-    _print_front(view.front())
-    _print_thrift(status_of(view))
+    if until:
+        terminal.show_status(status_of(view))
+        typer.echo(f"as far as {until.value}; to the end with: emma-tune resume {folder}")
+    else:
+        terminal.show_front(view.front())
+        terminal.show_thrift(status_of(view))
     typer.echo(f"folder: {folder}")
     for point, reason in ending.failures.items():
-        typer.echo(f"point {point} failed: {reason}")
+        typer.echo(f"{named(point)} failed: {reason}")
     raise typer.Exit(SOME_FAILED if ending.failures else DONE)
+
+
+def _preview(study: Study, folder: Path, store: Path, until: Until | None) -> None:
+    from emma_tune.ledger import read_ledger
+    from emma_tune.preview import forecast
+    from emma_tune.store import Store
+    from emma_tune.study_folder import StudyFolder
+
+    place = StudyFolder(folder)
+    place.check_belongs_to(study)
+    content = forecast(study, Store(store.absolute()), read_ledger(place.ledger), until.value if until else None)
+    terminal.show_forecast(content)
 
 
 @contextmanager
@@ -150,81 +255,3 @@ def _user_errors() -> Iterator[None]:
     except StudyError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(WRONG_INPUT) from None
-
-
-def _report(problems: list[str]) -> None:
-    for problem in problems:
-        typer.echo(problem, err=True)
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if console.is_terminal:
-        console.print(table)
-    else:
-        Console(width=120).print(table)
-
-
-def _print_front(content: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    names = sorted({name for point in content["points"] for name in point["attackers"]})
-    table = Table(title=f"front of {content['study']}, figures of the test part", box=None, title_justify="left")
-    for column in (
-        "point",
-        "defense",
-        "lambda",
-        "lr_gamma",
-        "st_epoch",
-        "l1",
-        "victim",
-        "worst clone",
-        *names,
-    ):
-        table.add_column(column, justify="left" if column == "defense" else "right")
-    for point in content["points"]:
-        params = point["params"]
-        chosen = [f"{params[name]:.4g}" if name in params else "" for name in ("lambda", "lr_gamma", "st_epoch")]
-        measured = [f"{100 * point['victim_accuracy']:.1f} %", f"{100 * point['attacker_accuracy']:.1f} %"]
-        thieves = [f"{100 * point['attackers'][name]:.1f} %" for name in names]
-        table.add_row(str(point["point"]), point["defense"], *chosen, f"{point['l1']:.3f}", *measured, *thieves)
-    _print(table)
-    typer.echo(f"hypervolume {content['hypervolume']:.4f} ({content['hypervolume_validation']:.4f} in validation)")
-
-
-def _print_thrift(content: dict[str, Any]) -> None:
-    left_out, last_run, dominated = content["left_out"], content["last_run"], content["points"]["dominated"]
-    if dominated:
-        typer.echo(
-            f"{dominated} points stopped as dominated: {left_out['epochs']:g} attacker epochs left out, "
-            f"about {left_out['seconds']:.0f} s"
-        )
-    if last_run and last_run["span"]:
-        typer.echo(
-            f"last run: {last_run['startup']:.1f} s until the first trial, then {last_run['span']:.1f} s with "
-            f"{100 * last_run['utilization']:.0f} % of {last_run['slots']} slots at work"
-        )
-
-
-def _print_status(content: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    points = content["points"]
-    typer.echo(
-        f"{content['study']}: {content['state']}; points: {points['asked']} asked, {points['finished']} finished, "
-        f"{points['dominated']} dominated, {points['failed']} failed, {points['running']} running"
-    )
-    if content["driver"]:
-        typer.echo(f"driven by {content['driver']}")
-    table = Table(box=None)
-    for column in ("stage", "done", "reused", "running", "failed", "seconds"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for stage, row in content["tasks"].items():
-        table.add_row(stage, *(str(number) for number in row.values()), f"{content['seconds'][stage]:.1f}")
-    _print(table)
-    _print_thrift(content)
-    for failure in content["failures"]:
-        typer.echo(f"point {failure['point']} failed: {failure['reason']}")
-    _report(content["problems"])

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from emma_tune.config import SEARCHED, Frozen, Study, Training
+from emma_tune.models import NONE
 from emma_tune.stages import STAGES
 from emma_tune.stages.settings import (
     AttackerSettings,
@@ -42,6 +43,18 @@ class Point:
     number: int
     defense: str
     params: Params = field(default_factory=dict)
+
+
+GROUNDWORK = Point(-1, "none")
+"""Stands for what comes before any point."""
+
+BEFORE_POINTS = ("victim", "surrogate")
+"""Stages that need no point to be planned."""
+
+
+def named(number: int) -> str:
+    """A point's number for people; what comes before any point by its name."""
+    return "the groundwork" if number == GROUNDWORK.number else f"point {number}"
 
 
 def key_of(recipe: Mapping[str, Any]) -> str:
@@ -132,11 +145,22 @@ class Planner:
     Args:
         study: the study.
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
+        weights: fingerprints of the weights to begin with, by `weights_name`.
+        until: the last stage to plan; all if None.
     """
 
-    def __init__(self, study: Study, images: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        images: Mapping[str, str],
+        weights: Mapping[str, str] | None = None,
+        *,
+        until: str | None = None,
+    ) -> None:
         self.study = study
+        self.until = until
         self.images = dict(images)
+        self.weights = dict(weights or {})
         # the stages that points share are planned once
         self._foundation = cache(self._plan_foundation)
         self._legs = cache(self._plan_legs)
@@ -147,11 +171,10 @@ class Planner:
 
         Two studies of the same digest plan the same tasks for the same point.
         """
-        study = self.study.model_dump(
-            mode="json", include={"victim", "queries", "surrogate", "defense", "attackers", "seeds"}
-        )
+        study = self.study.model_dump(mode="json", include={"surrogate", "defense", "attackers", "seeds"})
+        study["victim"] = self.study.victim.model_dump(mode="json", include=set(Training.model_fields))
         versions = {name: stage.version for name, stage in STAGES.items()}
-        return key_of({"study": study, "images": self.images, "versions": versions})
+        return key_of({"study": study, "images": self.images, "weights": self.weights, "versions": versions})
 
     def foundation(self, seed: int) -> tuple[Task, Task]:
         """The victim of a seed and its posteriors: what every point of that seed stands on."""
@@ -177,7 +200,7 @@ class Planner:
             chain.append(responses)
             released[seed] = responses
             for name, thief in self.study.attackers.items():
-                settings = AttackerSettings(kind=thief.kind, training=_training(thief), seed=seed)
+                settings = AttackerSettings(kind=thief.kind, training=self._training(thief), seed=seed)
                 attacker = self._task("attacker", settings, {"responses": responses.key})
                 evaluation = self._task(
                     "evaluation",
@@ -188,10 +211,23 @@ class Planner:
                 evaluations[seed, name] = evaluation
                 chain += [attacker, evaluation]
             tasks |= {task.key: task for task in chain}
-        return PointPlan(point, tasks, released, attackers, evaluations)
+        return PointPlan(point, self._cut(tasks), released, attackers, evaluations)
+
+    def groundwork(self) -> PointPlan:
+        """What all points share: victims, clean answers, and surrogates of every st_epoch."""
+        tasks: dict[str, Task] = {}
+        for seed in self.study.seeds:
+            legs = self._legs(seed, max(self.study.search.space.st_epoch.choices))
+            tasks |= {task.key: task for task in (*self.foundation(seed), *legs)}
+        return PointPlan(GROUNDWORK, self._cut(tasks), {}, {}, {})
+
+    def _cut(self, tasks: dict[str, Task]) -> dict[str, Task]:
+        """The tasks of the stages that are planned."""
+        last = len(STAGES) if self.until is None else list(STAGES).index(self.until)
+        return {key: task for key, task in tasks.items() if list(STAGES).index(task.stage) <= last}
 
     def _plan_foundation(self, seed: int) -> tuple[Task, Task]:
-        training = _training(self.study.victim)
+        training = self._training(self.study.victim)
         victim = self._task("victim", VictimSettings(training=training, seed=seed), {})
         settings = PosteriorsSettings(model=training.model)
         return victim, self._task("posteriors", settings, {"victim": victim.key})
@@ -202,18 +238,19 @@ class Planner:
         ends = sorted({e for e in self.study.search.space.st_epoch.choices if e < until} | {until})
         legs: list[Task] = []
         for end in ends:
-            settings = SurrogateSettings(training=self.study.surrogate, until=end, seed=seed)
+            settings = SurrogateSettings(training=self._training(self.study.surrogate), until=end, seed=seed)
             before = legs[-1].key if legs else None
             legs.append(self._task("surrogate", settings, {"posteriors": posteriors.key}, before))
         return legs
 
     def _matrix(self, params: Params, seed: int, posteriors: Task, surrogate: Task) -> Task:
         defense = self.study.defense
-        surrogate_training = self.study.surrogate
+        surrogate_training = self._training(self.study.surrogate)
         settings = MatrixSettings(
             training=surrogate_training.model_copy(
                 update={
                     "epochs": defense.epochs,
+                    "batch_size": defense.batch_size or surrogate_training.batch_size,
                     "precision": defense.precision or surrogate_training.precision,
                     "compile": False,  # the compiler knows no tangents
                 }
@@ -232,7 +269,14 @@ class Planner:
         images = {name: self.images[name] for name in STAGES[stage].images}
         return Task(stage, config, inputs, images, continues)
 
+    def _training(self, part: Training) -> Training:
+        """How a network is trained, without its data set or kind; weights are named by their content."""
+        named = {name: getattr(part, name) for name in Training.model_fields}
+        if part.weights != NONE:
+            named["weights"] = self.weights[weights_name(part)]
+        return Training(**named)
 
-def _training(part: Training) -> Training:
-    """How a victim or an attacker is trained, without its data set or kind."""
-    return Training(**{name: getattr(part, name) for name in Training.model_fields})
+
+def weights_name(part: Training) -> str:
+    """What a part begins with, as a name in a table."""
+    return f"{part.model}: {part.weights}"

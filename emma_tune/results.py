@@ -39,7 +39,7 @@ class StudyView:
         started = self.folder.read()
         self.study: Study = started.study
         self.store = Store(started.store)
-        self.planner = Planner(started.study, started.images)
+        self.planner = Planner(started.study, started.images, started.weights)
         self.ledger: Ledger = read_ledger(self.folder.ledger)
         self.problems: list[str] = list(self.ledger.problems)
         self._digest = self.planner.digest

@@ -30,7 +30,7 @@ def status_of(view: StudyView) -> dict[str, Any]:
     states = [view.state(point) for point in view.ledger.points.values()]
     unfinished = states.count("unfinished")
     searched = sum(point.defense == SEARCHED for point in view.ledger.points.values())
-    complete = unfinished == 0 and len(states) > 0 and searched >= view.study.search.points
+    complete = unfinished == 0 and len(states) > 0 and searched >= view.study.search.proposals
     open_tasks = _open_tasks(view)
     done = _done_tasks(view, open_tasks)
     return {
@@ -58,8 +58,8 @@ def status_of(view: StudyView) -> dict[str, Any]:
 
 
 def _open_tasks(view: StudyView) -> dict[str, Task]:
-    """Every task of the points that are neither finished nor dominated, each once."""
-    tasks: dict[str, Task] = {}
+    """Every task of the points that are neither finished nor dominated, and of what comes before, each once."""
+    tasks = dict(view.planner.groundwork().tasks)
     for point in view.ledger.points.values():
         outcome = view.outcomes.get(point.number)
         if outcome is None or outcome.reason:

@@ -2,8 +2,9 @@
 
     <store>/<stage>/<key>/tensors.safetensors, record.json     finished, never changed again
     <store>/partial/<key>/state.safetensors, failure.json      under way
-    <store>/images/<fingerprint>.safetensors                   decoded images that workers map
-    <store>/incoming/                                          artifacts before they are renamed into place
+    <store>/weights/<fingerprint>.safetensors                  what trainings begin with
+    <store>/images/                                            decoded images (emma_tune.data.cache)
+    <store>/incoming/                                          whatever is not yet renamed into place
     <store>/aside/                                             artifacts found corrupt, for a person to look at
 
 The store knows no stage: a stage is a folder's name.
@@ -29,8 +30,7 @@ from typing import TYPE_CHECKING, Any, cast
 from emma_tune.artifact import Artifact, Metrics, State
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from torch import Tensor
 
 ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which something left in `incoming` belongs to nobody any more."""
@@ -285,28 +285,36 @@ class Store:
         _write(path, json.dumps({"run": run, "count": count, "reason": reason}).encode())
         return int(count)
 
-    # --- images -------------------------------------------------------------------------------------------
+    # --- weights ------------------------------------------------------------------------------------------
 
-    def put_images(self, fingerprint: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Keeps decoded images for the workers; does nothing if they are there, and undamaged."""
-        from safetensors.numpy import save
+    def put_weights(self, tensors: Mapping[str, Tensor]) -> str:
+        """Keeps weights that trainings begin with; does nothing if they are there, and undamaged.
 
-        content = save({name: array.copy() for name, array in arrays.items()})
-        path = self.root / "images" / f"{fingerprint}.safetensors"
-        if path.exists() and path.read_bytes() == content:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{uuid.uuid4().hex}")
-        _write(beside, content)
-        beside.replace(path)
+        Returns:
+            Their fingerprint.
+        """
+        content, fingerprint = _weights_file(tensors)
+        path = self.root / "weights" / f"{fingerprint}.safetensors"
+        if not path.exists() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = path.with_name(f".{uuid.uuid4().hex}")
+            _write(beside, content)
+            beside.replace(path)
+        return fingerprint
 
-    def images(self, fingerprint: str) -> dict[str, NDArray[np.generic]]:
-        """The arrays that `put_images` was given."""
-        from safetensors.numpy import load_file
+    def weights(self, fingerprint: str) -> dict[str, Tensor]:
+        """The tensors that `put_weights` was given.
 
-        return cast(
-            "dict[str, NDArray[np.generic]]", load_file(self.root / "images" / f"{fingerprint}.safetensors")
-        )
+        Raises:
+            CorruptArtifactError: if they are damaged.
+        """
+        from safetensors.torch import load
+
+        path = self.root / "weights" / f"{fingerprint}.safetensors"
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest()[:32] != fingerprint:
+            raise CorruptArtifactError(f"{path}: expected the bytes that were written, found changed ones")
+        return load(content)
 
     # --- order --------------------------------------------------------------------------------------------
 
@@ -318,6 +326,18 @@ class Store:
                     shutil.rmtree(entry, ignore_errors=True)
             except FileNotFoundError:
                 continue  # its writer renamed it meanwhile
+
+
+def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Names weights by their content: 32 hexadecimal digits."""
+    return _weights_file(tensors)[1]
+
+
+def _weights_file(tensors: Mapping[str, Tensor]) -> tuple[bytes, str]:
+    from safetensors.torch import save
+
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    return content, hashlib.sha256(content).hexdigest()[:32]
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
-"""Reading a study file: YAML, overrides, and one line for each thing that is wrong with it."""
+"""Reading a study file: YAML, the file it extends, and overrides; with one line for each thing that is wrong."""
 
 from __future__ import annotations
 
-import difflib
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ import yaml
 from pydantic import ValidationError
 
 from emma_tune.config import Study
+from emma_tune.data import PREFIXES
+from emma_tune.findings import Place, findings_of, shown
+from emma_tune.models import IMAGENET, NONE
+
+DATA_ROOT = "EMMA_TUNE_DATA"
+"""The environment's data root, for studies that name none."""
 
 
 class StudyError(ValueError):
@@ -27,43 +34,121 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         StudyError: naming each place, what was expected there and what stood there.
     """
+    document = _read(path, ())
+    given = document.given
+    overridden = {_override(given, override): override for override in overrides}
+    _make_absolute(given, path.parent)
+    if given.get("data_root") is None and os.environ.get(DATA_ROOT):
+        given["data_root"] = os.path.abspath(os.environ[DATA_ROOT])
+    try:
+        return Study.model_validate(given)
+    except ValidationError as error:
+        raise StudyError("\n".join(findings_of(error, given, path, document.lines, overridden))) from error
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What is written, with the files it extends.
+
+    Attributes:
+        given: as YAML has it, paths made absolute.
+        lines: where each field stands, as `file:line`.
+    """
+
+    given: dict[str, Any]
+    lines: dict[Place, str]
+
+
+def _read(path: Path, below: tuple[Path, ...]) -> _Document:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         problem = getattr(error, "strerror", None) or "not a text file"
-        raise StudyError(f"{path}: expected a study file, found none that can be read ({problem})") from error
+        where = f"{below[-1]}: extends: " if below else ""
+        raise StudyError(
+            f"{where}{path}: expected a study file, found none that can be read ({problem})"
+        ) from error
     try:
         given = yaml.safe_load(text)
-        lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader))
+        lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader), path)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise StudyError(f"{place}: expected YAML, found {_yaml_problem(error)}") from error
     if not isinstance(given, dict):
-        raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {_shown(given)}")
-    overridden = {_override(given, override): override for override in overrides}
-    if isinstance(given.get("store"), str):
-        given["store"] = str((path.parent / given["store"]).resolve())
-    try:
-        return Study.model_validate(given)
-    except ValidationError as error:
-        details = [d for d in error.errors() if not _inherited(d["loc"], d["type"], given)]
-        findings = [_finding(d, path, lines, overridden) for d in details if not _follows(d, details)]
-        raise StudyError("\n".join(dict.fromkeys(findings))) from error
+        raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {shown(given)}")
+    _make_absolute(given, path.parent)
+    own = _Document(given, lines)
+    if "extends" not in given:
+        return own
+    base = given.pop("extends")
+    if not isinstance(base, str):
+        raise StudyError(f"{lines[('extends',)]}: extends: expected the path of a study file, found {shown(base)}")
+    chain = (*below, path)
+    extended = path.parent / base
+    if extended.resolve() in {file.resolve() for file in chain}:
+        raise StudyError(
+            f"{lines[('extends',)]}: extends: expected a file that does not extend this one, found {base}"
+        )
+    return _extended(_read(extended, chain), own)
+
+
+WHOLE = (("attackers",), ("objectives",), ("search", "space", "*"), ("resources", "*"))
+"""Taken as a whole from the file that names them; elsewhere fields are taken one by one."""
+
+
+def _extended(base: _Document, own: _Document) -> _Document:
+    """`base` with what `own` says instead."""
+    lines = {place: line for place, line in base.lines.items() if not _replaced(place, own)}
+    return _Document(_merged(base.given, own.given, ()), {**lines, **own.lines})
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        here = (*place, str(key))
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict) and not _is_whole(here)
+        merged[key] = _merged(base[key], value, here) if nested else value
+    return merged
+
+
+def _is_whole(place: Place) -> bool:
+    return any(
+        len(place) == len(whole) and all(name in ("*", key) for name, key in zip(whole, place, strict=True))
+        for whole in WHOLE
+    )
+
+
+def _replaced(place: Place, own: _Document) -> bool:
+    """Whether what stood at a place of the base is not there any more."""
+    return any(place[:depth] in own.lines and _is_whole(place[:depth]) for depth in range(1, len(place)))
+
+
+def _make_absolute(given: dict[str, Any], folder: Path) -> None:
+    """Paths in a file mean relative to it, wherever it is extended from."""
+
+    def absolute(text: str) -> str:
+        return str((folder / Path(text).expanduser()).resolve())
+
+    for key in ("store", "data_root"):
+        if isinstance(given.get(key), str):
+            given[key] = absolute(given[key])
+    attackers = given.get("attackers")
+    attackers = list(attackers.values()) if isinstance(attackers, dict) else []
+    for part in (given.get("victim"), given.get("queries"), given.get("surrogate"), *attackers):
+        if not isinstance(part, dict):
+            continue
+        prefix, colon, place = str(part.get("dataset")).partition(":")
+        if colon and place and prefix in PREFIXES:
+            part["dataset"] = f"{prefix}:{absolute(place)}"
+        if isinstance(part.get("weights"), str) and part["weights"] not in ("", NONE, IMAGENET):
+            part["weights"] = absolute(part["weights"])
 
 
 def _yaml_problem(error: Exception) -> str:
     """What the parser says is wrong, in one line."""
     problem = getattr(error, "problem", None) or str(error)
     return " ".join(problem.split()).removeprefix("found ") or type(error).__name__
-
-
-def _follows(detail: Any, details: Sequence[Any]) -> bool:
-    """Whether a complaint only follows from another: a list is too short because its items were wrong."""
-    place = detail["loc"]
-    return detail["type"] == "too_short" and any(
-        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
-    )
 
 
 def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:
@@ -93,114 +178,15 @@ def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _inherited(place: tuple[Any, ...], kind: str, given: Mapping[str, Any]) -> bool:
-    """Whether a complaint repeats one about the victim, from whom a left-out field was taken."""
-    if not place or place[0] not in ("surrogate", "attackers"):
-        return False
-    field = place[-1]
-    victim = given.get("victim")
-    own = _at(given, place)
-    if kind == "missing":
-        return not isinstance(victim, dict) or field not in victim
-    return own is _ABSENT and isinstance(victim, dict) and field in victim
-
-
-_ABSENT = object()
-
-
-def _at(given: Any, place: Sequence[Any]) -> Any:
-    for key in place:
-        try:
-            given = given[key]
-        except (KeyError, IndexError, TypeError):
-            return _ABSENT
-    return given
-
-
-_PHRASES = {
-    "model_type": "a mapping",
-    "dict_type": "a mapping",
-    "tuple_type": "a list",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "string_type": "a name",
-    "invalid_key": "a name for a key",
-    "too_short": "at least one value",
-}
-
-
-def _finding(
-    detail: Any,
-    path: Path,
-    lines: Mapping[tuple[str, ...], int],
-    overridden: Mapping[tuple[str, ...], str],
-) -> str:
-    place = tuple("lambda" if key == "lambda_" else str(key) for key in detail["loc"] if key != "[key]")
-    kind = detail["type"]
-    message = _PHRASES.get(kind) or detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    found = _shown(detail["input"])
-    if kind == "extra_forbidden":
-        known = _known_keys(place[:-1])
-        close = difflib.get_close_matches(str(place[-1]), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-        message, found = f"a known key ({hint})", repr(place[-1])
-    elif kind == "missing":
-        message, found = "a value", "none"
-    elif kind == "misplaced":
-        place = tuple(detail["ctx"]["place"].split("."))
-    if not message.startswith("expected"):
-        message = f"expected {message}"
-    if ", found" not in message:
-        message += f", found {found}"
-    return ": ".join(part for part in (_where(place, path, lines, overridden), ".".join(place), message) if part)
-
-
-def _where(
-    place: tuple[str, ...],
-    path: Path,
-    lines: Mapping[tuple[str, ...], int],
-    overridden: Mapping[tuple[str, ...], str],
-) -> str:
-    """The override or the line of the file that a finding is about, as near as there is one."""
-    for changed, override in overridden.items():
-        if changed[: len(place)] == place:
-            return f"--set {override}"
-    for length in range(len(place), 0, -1):
-        if place[:length] in overridden:
-            return f"--set {overridden[place[:length]]}"
-        if place[:length] in lines:
-            return f"{path}:{lines[place[:length]]}"
-    return str(path)
-
-
-def _known_keys(place: Sequence[Any]) -> list[str]:
-    """The keys that a mapping at this place may have."""
-    schema = Study.model_json_schema(by_alias=True)
-    here: Any = schema
-    for key in place:
-        here = here.get("properties", {}).get(key) or here.get("additionalProperties") or {}
-        options = [here, *here.get("allOf", ()), *here.get("anyOf", ())]
-        reference = next((option["$ref"] for option in options if "$ref" in option), None)
-        if reference:
-            here = schema["$defs"][reference.removeprefix("#/$defs/")]
-    return sorted(here.get("properties", {}))
-
-
-def _lines(node: yaml.Node | None, place: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
-    """The line of every value in the file, from 1."""
-    lines: dict[tuple[str, ...], int] = {}
+def _lines(node: yaml.Node | None, path: Path, place: Place = ()) -> dict[Place, str]:
+    """Where every value of the file stands, as `file:line`, from 1."""
+    lines: dict[Place, str] = {}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            lines[(*place, key.value)] = key.start_mark.line + 1
-            lines |= _lines(value, (*place, key.value))
+            lines[(*place, key.value)] = f"{path}:{key.start_mark.line + 1}"
+            lines |= _lines(value, path, (*place, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            lines[(*place, str(index))] = value.start_mark.line + 1
-            lines |= _lines(value, (*place, str(index)))
+            lines[(*place, str(index))] = f"{path}:{value.start_mark.line + 1}"
+            lines |= _lines(value, path, (*place, str(index)))
     return lines
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,6 +1,6 @@
 """A study's folder: what it was started with, who drives it, and where its files lie.
 
-study.json          the study as it was last run, the fingerprints of its images, its store
+study.json          the study as it was last run, the fingerprints of its images and weights, its store
 ledger.jsonl        its points
 driver.lock         held by the driver; says who that is
 progress.json       what the driver is doing, written anew every few seconds
@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,13 @@ class Started:
         study: complete, every default filled in.
         images: fingerprints of the victim's images and of the pool.
         store: folder of its artifacts.
+        weights: fingerprints of the weights that trainings begin with, by name.
     """
 
     study: Study
     images: Mapping[str, str]
     store: Path
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 class StudyFolder:
@@ -68,7 +70,7 @@ class StudyFolder:
             content = json.loads(self._started.read_bytes())
             study = Study.model_validate(content["study"])
             store = (self.root / content["store"]).resolve()
-            return Started(study, content["images"], store)
+            return Started(study, content["images"], store, content["weights"])
         except FileNotFoundError as error:
             raise StudyError(f"{self.root}: expected the folder of a study, found no study.json in it") from error
         except (ValueError, KeyError, TypeError, ValidationError) as error:
@@ -93,6 +95,7 @@ class StudyFolder:
         content = {
             "study": started.study.model_dump(mode="json", by_alias=True),
             "images": dict(started.images),
+            "weights": dict(started.weights),
             "store": os.path.relpath(started.store, self.root),
         }
         self._replace(self._started, content)

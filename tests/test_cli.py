@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from emma_tune.models import MODELS
+
 HEAVY = ("torch", "ray", "optuna", "pandas", "numpy", "sklearn", "matplotlib", "pydantic", "rich.live")
 README = Path(__file__).parents[1] / "README.md"
 
@@ -24,7 +26,10 @@ def test_the_schema_describes_every_field_of_the_example(emma):
     assert schema["additionalProperties"] is False
     assert {"name", "victim", "queries", "search", "attackers"} <= set(schema["properties"])
     victim = schema["$defs"]["Victim"]["properties"]
-    assert victim["model"]["enum"] == ["resnet10", "resnet18", "resnet34", "resnet8"]
+    assert victim["model"]["enum"] == sorted(MODELS)
+    assert {"resnet8", "wrn40_2", "torchvision:resnet18", "resnet50"} <= set(victim["model"]["enum"])
+    assert "digits" in victim["dataset"]["anyOf"][0]["enum"]
+    assert re.match(victim["dataset"]["anyOf"][1]["pattern"], "folder:/my/birds")
     assert victim["lr"]["exclusiveMinimum"] == 0
     assert "lambda" in schema["$defs"]["Space"]["properties"]
 

@@ -3,13 +3,13 @@
 import json
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
@@ -372,28 +372,42 @@ def test_a_torn_note_of_a_failure_counts_from_one(store):
         assert store.note_failure(KEY, run="a", reason="why") == 1
 
 
-# --- images -----------------------------------------------------------------------------------------------
+# --- weights ----------------------------------------------------------------------------------------------
 
 
-def test_images_come_back_as_they_were_put(store):
-    arrays = {
-        "train.images": np.arange(48, dtype=np.uint8).reshape(3, 1, 4, 4)[:, :, ::-1, 1:3],  # not contiguous
-        "train.labels": np.array([2, 0, 1]),
-    }
-    store.put_images("f00d", arrays)
-    found = store.images("f00d")
-    assert set(found) == set(arrays)
-    for name, array in arrays.items():
-        assert found[name].dtype == array.dtype
-        assert np.array_equal(found[name], array)
+def test_weights_come_back_as_they_were_put(store):
+    tensors = {"network.w": torch.arange(48.0).reshape(3, 16).t(), "mean": torch.tensor([1 / 3])}  # not contiguous
+    assert_same_tensors(store.weights(store.put_weights(tensors)), tensors)
 
 
-def test_images_that_are_there_are_not_written_again(store):
-    store.put_images("f00d", {"images": np.zeros(3, np.uint8)})
+def test_weights_are_named_by_their_content(store):
+    tensors = {"w": torch.zeros(2, 3)}
+    fingerprint = store.put_weights(tensors)
+    assert len(fingerprint) == 32
+    assert set(fingerprint) <= set("0123456789abcdef")
+    assert store.put_weights({"w": torch.zeros(2, 3)}) == fingerprint
+    changed = [{"v": torch.zeros(2, 3)}, {"w": torch.zeros(3, 2)}, {"w": torch.tensor([[0, 0, 0], [0, 0, 1e-45]])}]
+    assert len({fingerprint, *(store.put_weights(other) for other in changed)}) == 4
+
+
+def test_weights_that_are_there_are_not_written_again(store):
+    fingerprint = store.put_weights({"w": torch.zeros(3)})
     before = content(store.root)
-    store.put_images("f00d", {"images": np.zeros(3, np.uint8)})
+    store.put_weights({"w": torch.zeros(3)})
     assert content(store.root) == before
-    assert set(before) == {"images/f00d.safetensors"}
+    assert set(before) == {f"weights/{fingerprint}.safetensors"}
+
+
+def test_damaged_weights_are_noticed_and_put_anew(store):
+    fingerprint = store.put_weights({"w": torch.zeros(3)})
+    path = store.root / "weights" / f"{fingerprint}.safetensors"
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:-1] + b"!", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptArtifactError, match=re.escape(str(path))):
+            store.weights(fingerprint)
+        assert store.put_weights({"w": torch.zeros(3)}) == fingerprint
+        assert path.read_bytes() == whole
 
 
 # --- order ------------------------------------------------------------------------------------------------
@@ -402,13 +416,16 @@ def test_images_that_are_there_are_not_written_again(store):
 def test_sweep_removes_what_is_old_in_incoming_and_nothing_else(store):
     commit(store)
     store.save_state(KEY, STATE, seconds=1)
-    store.put_images("f00d", {"images": np.zeros(3, np.uint8)})
+    weights = store.root / "weights" / f"{store.put_weights({'w': torch.zeros(3)})}.safetensors"
+    images = store.root / "images" / "f00d" / "train.images.npy"
+    images.parent.mkdir(parents=True)
+    images.write_bytes(b"pixels")
     store.set_aside("victim", KEY)
     commit(store)
     before = content(store.root)
     old = time.time() - ABANDONED_AFTER - 60
-    for folder in (store.folder("victim", KEY), store.root / "partial" / KEY, store.root / "images"):
-        os.utime(folder, (old, old))
+    for entry in (store.folder("victim", KEY), store.root / "partial" / KEY, weights.parent, images.parent):
+        os.utime(entry, (old, old))
     for name, age in (("old", old), ("fresh", old + 120)):
         entry = store.root / "incoming" / name
         entry.mkdir()
@@ -428,7 +445,7 @@ def test_nothing_in_a_store_is_a_pickle(store):
     commit(store)
     store.save_state(KEY, STATE, seconds=1)
     store.note_failure(KEY, run="a", reason="why")
-    store.put_images("f00d", {"images": np.zeros(3, np.uint8)})
+    store.put_weights({"w": torch.zeros(3)})
     assert store.set_aside("victim", KEY) is None  # what is sound stays where it is
     tensors = store.folder("victim", KEY) / "tensors.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"!")

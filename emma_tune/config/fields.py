@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -9,12 +10,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchem
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.data import LABELED, POOLS
+from emma_tune.data import DATASETS, PREFIXES
 from emma_tune.defenses import BASELINES
 from emma_tune.models import MODELS
 
+MANY = 20
+"""Names that are too many to list to somebody who has mistyped one."""
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-AUGMENTATIONS = ("none", "shift", "shift_flip")
+AUGMENTATIONS = ("none", "shift", "shift_flip", "crop_flip", "randaugment")
 OWN_TRIAL_STAGES = ("victim", "surrogate", "matrix", "attacker")
 Precision = Literal["fp32", "bf16"]
 SEARCHED = "emma"
@@ -36,22 +40,31 @@ class OneOf:
     Attributes:
         what: the kind of thing named.
         names: the table.
+        prefixes: with a path behind it and a colon between, each of these will do as well.
     """
 
     what: str
     names: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
 
     def check(self, name: str) -> str:
         """The name, if it is in the table."""
-        if name not in self.names:
-            raise ValueError(f"expected a known {self.what}, one of {', '.join(self.names)}")
+        prefix, _, path = name.partition(":")
+        if name not in self.names and not (prefix in self.prefixes and path):
+            known = (*self.names, *(f"{prefix}:PATH" for prefix in self.prefixes))
+            close = difflib.get_close_matches(name, known, n=1)
+            shown = f"did you mean {close[0]}?" if close and len(known) > MANY else f"one of {', '.join(known)}"
+            raise ValueError(f"expected a known {self.what}, {shown}")
         return name
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "enum": list(self.names)}
+        named: dict[str, Any] = {"type": "string", "enum": list(self.names)}
+        if not self.prefixes:
+            return named
+        return {"anyOf": [named, {"type": "string", "pattern": f"^({'|'.join(self.prefixes)}):."}]}
 
 
 def misplaced(place: str, message: str) -> PydanticCustomError:
@@ -66,12 +79,14 @@ def _no_boolean(value: object) -> object:
 
 
 Count = Annotated[int, Field(strict=True, ge=1)]
+BatchSize = Annotated[int, Field(strict=True, ge=2)]
 NOT_BOOLEAN = BeforeValidator(_no_boolean)
 Real = Annotated[float, NOT_BOOLEAN]
 Rate = Annotated[float, Field(gt=0), NOT_BOOLEAN]
 ModelName = Annotated[str, OneOf("network", tuple(sorted(MODELS)))]
-LabeledName = Annotated[str, OneOf("data set to train a victim on", tuple(sorted(LABELED)))]
-PoolName = Annotated[str, OneOf("query pool", tuple(sorted(POOLS)))]
+LABELED = tuple(name for name, dataset in DATASETS.items() if dataset.labeled)
+LabeledName = Annotated[str, OneOf("data set to train a victim on", LABELED, tuple(PREFIXES))]
+PoolName = Annotated[str, OneOf("query pool", tuple(DATASETS), tuple(PREFIXES))]
 AttackName = Annotated[str, OneOf("attacker", tuple(sorted(ATTACKS)))]
 BaselineName = Annotated[str, OneOf("baseline defence", tuple(sorted(BASELINES)))]
 AugmentationName = Annotated[str, OneOf("augmentation", tuple(sorted(AUGMENTATIONS)))]

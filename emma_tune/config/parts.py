@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from emma_tune.config.fields import (
     NOT_BOOLEAN,
     AttackName,
     AugmentationName,
+    BatchSize,
     Count,
     Frozen,
     LabeledName,
@@ -17,7 +18,9 @@ from emma_tune.config.fields import (
     PoolName,
     Precision,
     Rate,
+    misplaced,
 )
+from emma_tune.models import IMAGENET, is_torchvisions
 
 
 class Training(Frozen):
@@ -28,8 +31,14 @@ class Training(Frozen):
     lr: Rate = Field(0.1, description="learning rate of the first epoch, > 0; falls by a cosine to lr·1e-3")
     momentum: Annotated[float, Field(ge=0, lt=1), NOT_BOOLEAN] = Field(0.9, description="SGD momentum, in [0, 1)")
     weight_decay: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(5e-4, description="L2 penalty, ≥ 0")
-    batch_size: Annotated[int, Field(strict=True, ge=2)] = Field(128, description="images a batch, ≥ 2")
+    batch_size: BatchSize = Field(128, description="images a batch, ≥ 2")
     augmentation: AugmentationName = Field("shift", description="augmentation of the training images")
+    smallest_crop: Annotated[float, Field(gt=0, le=1), NOT_BOOLEAN] = Field(
+        0.08, description="of crop_flip and randaugment: least share of an image's area that is kept, in (0, 1]"
+    )
+    weights: Annotated[str, Field(min_length=1)] = Field(
+        "none", description="to begin with: none, imagenet (torchvision's networks), or a file; the head is new"
+    )
     precision: Precision = Field(
         "fp32", description="of training: fp32, or bf16 for convolutions and matrix products; answers are fp32"
     )
@@ -37,11 +46,29 @@ class Training(Frozen):
         False, description="train through torch.compile, which needs a C++ compiler; the matrix never does"
     )
 
+    @field_validator("weights")
+    @classmethod
+    def _of_that_network(cls, weights: str, info: ValidationInfo) -> str:
+        model = info.data.get("model")
+        if weights == IMAGENET and model and not is_torchvisions(model):
+            raise ValueError(f"expected none or a file, since torchvision has no {model} of this form")
+        return weights
+
 
 class Victim(Training):
     """The deployed classifier, trained on labeled images."""
 
     dataset: LabeledName = Field(description="labeled images: parts train, validation, test")
+    limit: Count | None = Field(None, description="train on a fixed subset of so many images; all when left out")
+    image_size: Annotated[int, Field(strict=True, ge=8)] | None = Field(
+        None, description="side in pixels of what the network sees; the data set's own when left out"
+    )
+
+    @model_validator(mode="after")
+    def _size_of_own_images(self) -> Self:
+        if self.dataset.startswith("folder:") and self.image_size is None:
+            raise misplaced("victim.image_size", "expected a side in pixels for images in a folder, found none")
+        return self
 
 
 class Queries(Frozen):
@@ -64,6 +91,7 @@ class Defense(Frozen):
         None, description="stop when mean|ΔT| of an epoch is below; 0.01 up to ten classes, else 1e-4"
     )
     patience: Count = Field(3, description="stop after so many epochs in which trace(T) reached no new low")
+    batch_size: BatchSize | None = Field(None, description="images a batch, ≥ 2; the surrogate's when left out")
     precision: Precision | None = Field(None, description="fp32 or bf16; the surrogate's when left out")
 
 

@@ -127,6 +127,17 @@ class Search(Frozen):
     )
     space: Space
 
+    @property
+    def proposals(self) -> int:
+        """Searched points there will be: as many as are wanted, or as the grid has."""
+        if self.sampler != "grid":
+            return self.points
+        space = self.space
+        return min(
+            self.points,
+            len(space.lambda_.grid()) * len(space.lr_gamma.grid()) * len(space.st_epoch.choices),
+        )
+
     @model_validator(mode="after")
     def _grid_is_finite(self) -> Self:
         if self.sampler == "grid":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from emma_tune.config.fields import (
     NAME,
@@ -32,6 +32,12 @@ MEASURES: dict[str, Literal["min", "max"]] = {
 
 MeasureName = Annotated[str, OneOf("measure of a point", tuple(MEASURES))]
 Direction = Literal["min", "max"]
+
+
+def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What a part says, over what it shares; weights belong to a network and are not shared with another."""
+    other = own.get("model", shared.get("model")) != shared.get("model")
+    return {**{key: value for key, value in shared.items() if not (other and key == "weights")}, **own}
 
 
 class Limits(Frozen):
@@ -62,8 +68,18 @@ class Share(Frozen):
         return gpu
 
 
+def _may_extend(schema: dict[str, Any]) -> None:
+    """In a file a study may name another one; by the time it is checked the two have become one."""
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "a study file, whose fields count where this one says nothing; relative to this one",
+    }
+
+
 class Study(Frozen):
     """A study: what is attacked, by whom, how it is defended, and what is searched for."""
+
+    model_config = ConfigDict(json_schema_extra=_may_extend)
 
     name: str = Field(
         description="names the study and its folder: letters, digits, dot, dash, underscore",
@@ -88,6 +104,12 @@ class Study(Frozen):
     resources: dict[StageName, Share] = Field(
         default_factory=dict, description="what a task of a stage takes; one CPU and no GPU when left out"
     )
+    data_root: str | None = Field(
+        None, description="folder of the data sets that do not come with a package; EMMA_TUNE_DATA when left out"
+    )
+    on_bad_image: Literal["skip", "fail"] = Field(
+        "skip", description="skip: leave out images that cannot be read, and name them; fail: do not start"
+    )
     store: str | None = Field(
         None, description="folder of the artifacts; `store` beside the study's folder when left out"
     )
@@ -101,10 +123,10 @@ class Study(Frozen):
         shared = {key: value for key, value in given["victim"].items() if key in Training.model_fields}
         study = dict(given)
         if isinstance(study.setdefault("surrogate", {}), dict):
-            study["surrogate"] = {**shared, **study["surrogate"]}
+            study["surrogate"] = _with_shared(shared, study["surrogate"])
         if isinstance(study.get("attackers"), dict):
             study["attackers"] = {
-                name: {**shared, "kind": name, **(attacker or {})}
+                name: _with_shared({**shared, "kind": name}, attacker or {})
                 if isinstance(attacker, dict | None)
                 else attacker
                 for name, attacker in study["attackers"].items()

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from emma_tune.data.table import DATASETS, PREFIXES, DataSet, dataset
+
 if TYPE_CHECKING:
-    from emma_tune.data.images import ImageSet
+    from emma_tune.data.source import Found
 
-LABELED: dict[str, str] = {
-    "digits": "emma_tune.data.embedded:digits",
-}
-"""Sets a victim can be trained on: name → where its loader of the parts train, validation and test lives."""
-
-POOLS: dict[str, str] = {
-    "mnist5k": "emma_tune.data.embedded:mnist5k",
-    "letters": "emma_tune.data.letters:letters",
-}
-"""Sets a thief can ask with: name → where its loader of one part lives."""
+__all__ = ["DATASETS", "PREFIXES", "DataSet", "dataset", "find"]
 
 
-def load_labeled(name: str) -> dict[str, ImageSet]:
-    """Loads the parts `train`, `validation` and `test` of one of `LABELED`."""
-    return cast("Callable[[], dict[str, ImageSet]]", _loader(LABELED[name]))()
+def find(name: str, root: Path | None) -> Found | None:
+    """Looks for a data set.
 
+    Args:
+        name: one of `DATASETS`, or `folder:PATH` or `npz:PATH`.
+        root: the data root, if there is one.
 
-def load_pool(name: str) -> ImageSet:
-    """Loads one of `POOLS`; labels that it may have are dropped, a thief has none."""
-    return cast("Callable[[], ImageSet]", _loader(POOLS[name]))()
+    Returns:
+        What was found; None if it is not there.
 
-
-def _loader(place: str) -> object:
-    module, _, function = place.partition(":")
-    return getattr(import_module(module), function)
+    Raises:
+        DataError: if it is there and not what it should be.
+    """
+    module, _, function = dataset(name).find.partition(":")
+    finder = cast("Callable[..., Found | None]", getattr(import_module(module), function))
+    prefix, _, place = name.partition(":")
+    return finder(Path(place)) if prefix in PREFIXES else finder(root)

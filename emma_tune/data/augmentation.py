@@ -2,28 +2,84 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emma_tune.data.batches import middle
+from emma_tune.data.randaugment import rand_augment
 
-def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
+
+def augment(
+    images: Tensor, kind: str, generator: torch.Generator, *, size: tuple[int, int], smallest_crop: float = 0.08
+) -> Tensor:
     """Augments a batch.
 
     Args:
-        images: (B, C, H, W) uint8.
-        kind: one of `emma_tune.config.AUGMENTATIONS`: `none`; `shift`: zero padding by an eighth of the
-            side, then a random crop of the old size (RandomCrop(32, padding=4) at 32 pixels);
-            `shift_flip`: the same, then half of the images mirrored.
+        images: (B, C, H, W) uint8, as they are kept.
+        kind: one of `emma_tune.config.AUGMENTATIONS`: `none`: the middle; `shift`: the middle with zero padding
+            by an eighth of the side, then a random crop of its size (RandomCrop(32, padding=4) at 32 pixels);
+            `shift_flip`: the same, then half of the images mirrored; `crop_flip`: RandomResizedCrop of the whole,
+            then mirrored; `randaugment`: the same, then `rand_augment`.
         generator: the source of chance, on the CPU, so that every device draws the same.
+        size: height h and width w that a network sees.
+        smallest_crop: of `crop_flip` and `randaugment`: least share of an image's area that is kept, in (0, 1].
 
     Returns:
-        (B, C, H, W) uint8.
+        (B, C, h, w) uint8.
     """
+    if kind in ("crop_flip", "randaugment"):
+        cropped = _flip(resized_crop(images, size, smallest_crop, generator), generator)
+        return rand_augment(cropped, generator) if kind == "randaugment" else cropped
+    images = middle(images, size)
     if kind == "none":
         return images
     images = _shift(images, max(1, images.shape[-1] // 8), generator)
     return _flip(images, generator) if kind == "shift_flip" else images
+
+
+def resized_crop(images: Tensor, size: tuple[int, int], smallest: float, generator: torch.Generator) -> Tensor:
+    """Random boxes of `smallest` to all of the area, 3:4 to 4:3, resized (Szegedy et al. 2015).
+
+    Bilinear without antialiasing: a crop is enlarged, or reduced by an eighth at most.
+
+    Args:
+        images: (B, C, H, W) uint8.
+        size: height and width of the result.
+        smallest: share of the area, in (0, 1].
+        generator: on the CPU.
+    """
+    H, W = images.shape[-2:]
+    boxes = random_boxes(len(images), H, W, smallest, generator).to(images.device)
+    top, left, height, width = (side[:, None].float() for side in boxes)
+    rows = top + _positions(size[0], height)  # (B, h)
+    columns = left + _positions(size[1], width)  # (B, w)
+    y, x = (rows + 0.5) * (2 / H) - 1, (columns + 0.5) * (2 / W) - 1
+    grid = torch.stack((x[:, None, :].expand(-1, size[0], -1), y[:, :, None].expand(-1, -1, size[1])), dim=-1)
+    sampled = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.round().clamp(0, 255).to(torch.uint8)
+
+
+def _positions(count: int, side: Tensor) -> Tensor:
+    """Where `count` pixels lie in a row of `side` (B, 1) pixels, by their centers, inside its outermost ones."""
+    centers = torch.arange(count, device=side.device) + 0.5
+    return (centers * side / count - 0.5).clamp(min=0).minimum(side - 1)
+
+
+def random_boxes(count: int, H: int, W: int, smallest: float, generator: torch.Generator) -> Tensor:
+    """(4, count) whole numbers: top, left, height, width; the whole image where ten tries did not fit."""
+    area = H * W * torch.empty(count, 10).uniform_(smallest, 1, generator=generator)
+    ratio = torch.empty(count, 10).uniform_(math.log(3 / 4), math.log(4 / 3), generator=generator).exp()
+    place = torch.rand(2, count, generator=generator)
+    width, height = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
+    fits = (width > 0) & (width <= W) & (height > 0) & (height <= H)
+    first, any_fits = fits.int().argmax(dim=1, keepdim=True), fits.any(dim=1)
+    width = torch.where(any_fits, width.gather(1, first)[:, 0], W)
+    height = torch.where(any_fits, height.gather(1, first)[:, 0], H)
+    top, left = (place * torch.stack((H - height + 1, W - width + 1))).long()
+    return torch.stack((top, left, height, width))
 
 
 def _shift(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:

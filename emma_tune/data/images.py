@@ -1,28 +1,101 @@
-"""Images in memory: arrays, their fingerprint, and how a query pool is brought to a victim's shape."""
+"""Images as arrays: their fingerprint, their pixel statistics, and how they are brought to another shape."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+CHUNK = 4096
+"""Images that are worked on at a time, so that sets larger than memory can be."""
+
+MARGIN_FROM = 128
+"""From this side on, images are kept an eighth larger than they are seen: 256 for 224."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape in which images are kept, and the middle part that a network sees where nothing is augmented.
+
+    Attributes:
+        channels: 1 or 3.
+        height: pixels, as kept.
+        width: pixels, as kept.
+        view: height and width of what a network sees, not above those kept.
+    """
+
+    channels: int
+    height: int
+    width: int
+    view: tuple[int, int]
+
+    @staticmethod
+    def square(side: int, *, channels: int = 3) -> Shape:
+        """For a network that sees `side` pixels: photographs (`MARGIN_FROM`) get a margin for random crops."""
+        kept = round(side / 0.875) if side >= MARGIN_FROM else side
+        return Shape(channels, kept, kept, (side, side))
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """Mean and standard deviation by channel, of pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with or without labels.
+    """Images with or without labels; the arrays may be mapped files that are larger than memory.
 
     Attributes:
         images: (N, C, H, W) uint8, 0 … 255.
         labels: (N,) int64 in [0, K), or None for a query pool.
+        names: (N,) text, where each came from; None where nobody has asked yet.
+        view: height and width of the middle part that a network sees; all of it if None.
+        counted: statistics that were counted before.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64] | None = None
+    names: NDArray[np.str_] | None = None
+    view: tuple[int, int] | None = None
+    counted: PixelStatistics | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> Shape:
+        """As kept, and as seen."""
+        _, channels, height, width = self.images.shape
+        return Shape(channels, height, width, self.view or (height, width))
+
+    @cached_property
+    def statistics(self) -> PixelStatistics:
+        """Of all pixels kept; counted as integers, so that no order of summation can matter."""
+        if self.counted:
+            return self.counted
+        counts = np.zeros((self.images.shape[1], 256), dtype=np.int64)
+        for start in range(0, len(self), CHUNK):
+            for channel, pixels in enumerate(np.swapaxes(self.images[start : start + CHUNK], 0, 1)):
+                counts[channel] += np.bincount(pixels.ravel(), minlength=256)
+        values, total = np.arange(256) / 255, counts.sum(axis=1)
+        mean = counts @ values / total
+        variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / np.maximum(total - 1, 1)
+        return PixelStatistics(tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))
+
+    def take(self, indices: NDArray[np.integer]) -> ImageSet:
+        """Some of the images, in the given order."""
+        labels = None if self.labels is None else self.labels[indices]
+        names = None if self.names is None else self.names[indices]
+        return ImageSet(self.images[indices], labels, names, self.view)
 
 
 def fingerprint(arrays: Mapping[str, NDArray[np.generic]]) -> str:
@@ -37,54 +110,61 @@ def fingerprint(arrays: Mapping[str, NDArray[np.generic]]) -> str:
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for start in range(0, len(array), CHUNK):
+            digest.update(np.ascontiguousarray(array[start : start + CHUNK]).data)
     return digest.hexdigest()[:32]
 
 
-def match_shape(pool: ImageSet, *, channels: int, height: int, width: int) -> ImageSet:
-    """Brings a query pool to the shape a victim accepts.
+def match_shape(pool: ImageSet, shape: Shape) -> ImageSet:
+    """Brings arrays to the shape a victim accepts.
 
-    Size by antialiased bilinear interpolation; gray to color by repetition, color to gray by luma
-    (ITU-R BT.601), as Pillow does.
+    What sticks out beyond the wanted proportions is cut off on both sides; size by antialiased bilinear
+    interpolation; gray to color by repetition, color to gray by luma (ITU-R BT.601), as Pillow does.
 
     Args:
         pool: images (N, C, H, W) with C 1 or 3.
-        channels: 1 or 3.
-        height: pixels.
-        width: pixels.
-
-    Returns:
-        Images (N, channels, height, width).
+        shape: as wanted.
 
     Raises:
         ValueError: for channels that have no meaning as gray or color.
     """
+    have = pool.images.shape[1]
+    if have != shape.channels and {have, shape.channels} != {1, 3}:
+        raise ValueError(f"query pool: expected images of {shape.channels} channels, or 1 or 3, found {have}")
     images = pool.images
-    have = images.shape[1]
-    if have != channels:
-        if {have, channels} != {1, 3}:
-            raise ValueError(f"query pool: expected images of {channels} channels, or 1 or 3, found {have}")
-        if channels == 3:
-            images = np.repeat(images, 3, axis=1)
-        else:
-            luma = np.array([0.299, 0.587, 0.114])[None, :, None, None]
-            images = np.rint((images * luma).sum(axis=1, keepdims=True)).astype(np.uint8)
-    if images.shape[2:] != (height, width):
-        resized = F.interpolate(
-            torch.from_numpy(images).float(), size=(height, width), mode="bilinear", antialias=True
+    if images.shape[1:] != (shape.channels, shape.height, shape.width):
+        images = np.concatenate(
+            [_matched(images[start : start + CHUNK], shape) for start in range(0, len(images), CHUNK)]
         )
-        images = resized.round().clamp(0, 255).to(torch.uint8).numpy()
-    return ImageSet(images)
+    view = None if shape.view == (shape.height, shape.width) else shape.view
+    return ImageSet(images, pool.labels, pool.names, view)
 
 
-def take_subset(pool: ImageSet, limit: int | None) -> ImageSet:
-    """The fixed subset of a pool: its first `limit` images in an order that depends on nothing else.
+def _matched(images: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
+    if images.shape[1] < shape.channels:
+        images = np.repeat(images, 3, axis=1)
+    elif images.shape[1] > shape.channels:
+        luma = np.array([0.299, 0.587, 0.114])[None, :, None, None]
+        images = np.rint((images * luma).sum(axis=1, keepdims=True)).astype(np.uint8)
+    wanted = (shape.height, shape.width)
+    height, width = images.shape[2:]
+    if (height, width) == wanted:
+        return images
+    rows = min(height, round(width * shape.height / shape.width))
+    columns = min(width, round(height * shape.width / shape.height))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    cut = np.ascontiguousarray(images[:, :, top : top + rows, left : left + columns])
+    resized = F.interpolate(torch.from_numpy(cut).float(), size=wanted, mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def subset(count: int, limit: int | None) -> NDArray[np.intp]:
+    """A fixed subset of `count` images: the first `limit` in an order that depends on nothing else, sorted.
 
     Args:
-        pool: N images.
-        limit: how many; None, or more than N, for all.
+        count: how many there are.
+        limit: how many to take; None, or more than there are, for all.
     """
-    if limit is None or limit >= len(pool.images):
-        return pool
-    order = np.random.default_rng(0).permutation(len(pool.images))
-    return ImageSet(pool.images[np.sort(order[:limit])])
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).permutation(count)[:limit])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.data.images import ImageSet
+from emma_tune.data.source import Found
 
 COUNT = 5000
 SIZE = 20
@@ -26,16 +27,21 @@ FONTS = (
 )
 
 
-def letters() -> ImageSet:
+def letters(root: Path | None) -> Found:
     """Draws 5,000 Latin letters (20×20, gray, white on black) in the fonts that matplotlib ships.
 
     Letter, font, size, rotation and place come from one fixed seed.
     """
+    return Found(_letters)
+
+
+def _letters() -> dict[str, ImageSet]:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     rng = np.random.default_rng(0)
-    return ImageSet(np.stack([_draw(rng, folder) for _ in range(COUNT)])[:, None])
+    drawn = np.stack([_draw(rng, folder) for _ in range(COUNT)])[:, None]
+    return {"queries": ImageSet(drawn, None, np.array([f"letters/{row}" for row in range(COUNT)]))}
 
 
 def _draw(rng: np.random.Generator, folder: Path) -> NDArray[np.uint8]:

@@ -2,20 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-MODELS: dict[str, str] = {
+OWN: dict[str, str] = {
     "resnet8": "emma_tune.models.resnet:resnet8",
     "resnet10": "emma_tune.models.resnet:resnet10",
     "resnet18": "emma_tune.models.resnet:resnet18",
     "resnet34": "emma_tune.models.resnet:resnet34",
+    "wrn40_2": "emma_tune.models.wide_resnet:wrn40_2",
 }
-"""Name → where its constructor `(channels, classes) -> nn.Module` lives."""
+"""For small images: name → where its constructor `(channels, classes) -> nn.Module` lives."""
+
+TORCHVISION: tuple[str, ...] = (
+    "alexnet",
+    *(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
+    *(f"densenet{depth}" for depth in (121, 161, 169, 201)),
+    *(f"efficientnet_b{size}" for size in range(8)),
+    *(f"efficientnet_v2_{size}" for size in "sml"),
+    "googlenet",
+    "inception_v3",
+    "maxvit_t",
+    *(f"mnasnet{width}" for width in ("0_5", "0_75", "1_0", "1_3")),
+    "mobilenet_v2",
+    *(f"mobilenet_v3_{size}" for size in ("large", "small")),
+    *(f"regnet_x_{size}" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")),
+    *(f"regnet_y_{size}" for size in ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf", "128gf")),
+    *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    *(f"resnext{size}" for size in ("50_32x4d", "101_32x8d", "101_64x4d")),
+    *(f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0")),
+    *(f"squeezenet1_{version}" for version in (0, 1)),
+    *(f"swin_{size}" for size in "tsb"),
+    *(f"swin_v2_{size}" for size in "tsb"),
+    *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
+    *(f"vit_{size}" for size in ("b_16", "b_32", "l_16", "l_32", "h_14")),
+    *(f"wide_resnet{depth}_2" for depth in (50, 101)),
+)
+"""torchvision's classifiers, for photographs; listed here so that reading a study need not import torchvision."""
+
+PREFIX = "torchvision:"
+
+MODELS: tuple[str, ...] = (
+    *OWN,
+    *(f"{PREFIX}{name}" if name in OWN else name for name in TORCHVISION),
+)
+"""Every name that a study may give. Where both have a name, torchvision's has a prefix."""
+
+
+NONE, IMAGENET = "none", "imagenet"
+"""What a training may begin with, besides the weights in a file."""
+
+
+def is_torchvisions(name: str) -> bool:
+    """Whether one of `MODELS` is torchvision's."""
+    return name not in OWN
+
+
+def build_outline(name: str, *, channels: int, classes: int) -> nn.Module:
+    """`build_model` without memory for the weights: for shapes, and for what can be asked of them alone."""
+    import torch
+
+    # torchvision's RegNet computes its widths with tensors, which must have values
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        return build_model(name, channels=channels, classes=classes).to("meta")
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Loads a whole state that has lost PyTorch's notes on versions on its way through a file.
+
+    Args:
+        network: changed.
+        state: every tensor of `network.state_dict()`, by name.
+    """
+    complete = network.state_dict()  # notes and all
+    differing = sorted(complete.keys() ^ state.keys())
+    if differing:
+        raise ValueError(f"expected the tensors of the network, found others: {differing[0]} differs")
+    complete.update(state)
+    network.load_state_dict(complete)
 
 
 def build_model(name: str, *, channels: int, classes: int) -> nn.Module:
@@ -23,12 +91,16 @@ def build_model(name: str, *, channels: int, classes: int) -> nn.Module:
 
     Args:
         name: one of `MODELS`.
-        channels: channels of the images, ≥ 1.
+        channels: channels of the images, 1 or 3; torchvision's networks always take 3.
         classes: number of classes K, ≥ 2.
 
     Returns:
         A module that maps images (B, channels, H, W) to logits (B, K).
     """
-    module, _, function = MODELS[name].partition(":")
+    if is_torchvisions(name):
+        from emma_tune.models.torchvision import build
+
+        return build(name.removeprefix(PREFIX), classes=classes)
+    module, _, function = OWN[name].partition(":")
     constructor = cast("Callable[..., nn.Module]", getattr(import_module(module), function))
     return constructor(channels=channels, classes=classes)

@@ -30,7 +30,12 @@ def train_attacker(
     images = runtime.query_images()
     targets = attack_targets(config.kind, responses.tensors["queries"]).to(runtime.device)
     classifier = new_classifier(
-        config.training.model, images.cpu(), classes=targets.shape[1], seed=config.seed, role="attacker"
+        config.training.model,
+        images,
+        classes=targets.shape[1],
+        seed=config.seed,
+        role="attacker",
+        weights=runtime.first_weights(config.training),
     ).to(runtime.device)
     learner = Learner(classifier, config.training, seed=config.seed, role="attacker")
     labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}

@@ -32,7 +32,7 @@ def optimize_matrix(
     """
     images, clean = runtime.query_images(), posteriors.tensors["queries"].to(runtime.device)
     K = clean.shape[1]
-    classifier = new_classifier(config.training.model, images.cpu(), classes=K, seed=config.seed, role="surrogate")
+    classifier = new_classifier(config.training.model, images, classes=K, seed=config.seed, role="surrogate")
     restore_classifier(classifier, surrogate.tensors)
     classifier = classifier.to(runtime.device)
     learner = Learner(classifier, config.training, seed=config.seed, role="matrix")

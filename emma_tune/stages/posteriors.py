@@ -15,8 +15,9 @@ def answer_cleanly(config: PosteriorsSettings, *, victim: Artifact, runtime: Run
     Returns:
         tensors: `queries`, `validation`, `test`, each (N, K).
     """
-    shape = runtime.victim_images("train")[:2].cpu()
-    classifier = new_classifier(config.model, shape, classes=runtime.classes, seed=0, role="victim")
+    classifier = new_classifier(
+        config.model, runtime.victim_images("train"), classes=runtime.classes, seed=0, role="victim"
+    )
     restore_classifier(classifier, victim.tensors)  # weights and normalisation are the victim's own
     classifier = classifier.to(runtime.device)
     return Artifact(

@@ -1,33 +1,39 @@
-"""What a stage needs besides its recipe: where to compute, and the images."""
+"""What a stage needs besides its recipe: where to compute, the images, and weights to begin with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from emma_tune.config import Training
+from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
+from emma_tune.models import NONE
+from emma_tune.models.pretrained import Weights
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Device and images. Nothing in here may change a result.
+    """Device, images and weights. Nothing in here may change a result.
 
     Attributes:
-        device: where networks and images lie.
+        device: where networks compute.
         victim: the labeled parts train, validation and test; empty for a stage that reads none.
         queries: the pool, in the victim's shape; None for a stage that reads none.
+        weights: reads those of a fingerprint.
     """
 
     device: torch.device
     victim: Mapping[str, ImageSet]
     queries: ImageSet | None
+    weights: Callable[[str], Weights] = field(default=lambda name: {})
 
-    def victim_images(self, part: str) -> Tensor:
-        """(N, C, H, W) uint8 on the device; `part` is train, validation or test."""
-        return torch.from_numpy(self.victim[part].images).to(self.device)
+    def victim_images(self, part: str) -> Images:
+        """The victim's; `part` is train, validation or test."""
+        return Images(self.victim[part], self.device)
 
     def victim_labels(self, part: str) -> Tensor:
         """(N,) int64 on the device."""
@@ -35,10 +41,14 @@ class Runtime:
         assert labels is not None, "a victim's images have labels"
         return torch.from_numpy(labels).to(self.device)
 
-    def query_images(self) -> Tensor:
-        """(N, C, H, W) uint8 on the device."""
+    def query_images(self) -> Images:
+        """The pool."""
         assert self.queries is not None, "the stage's table says that it reads the pool"
-        return torch.from_numpy(self.queries.images).to(self.device)
+        return Images(self.queries, self.device)
+
+    def first_weights(self, training: Training) -> Weights | None:
+        """What a training begins with; None for a fresh network."""
+        return None if training.weights == NONE else self.weights(training.weights)
 
     @property
     def classes(self) -> int:

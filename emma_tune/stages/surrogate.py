@@ -21,7 +21,12 @@ def train_surrogate(
     """
     images, targets = runtime.query_images(), posteriors.tensors["queries"].to(runtime.device)
     classifier = new_classifier(
-        config.training.model, images.cpu(), classes=targets.shape[1], seed=config.seed, role="surrogate"
+        config.training.model,
+        images,
+        classes=targets.shape[1],
+        seed=config.seed,
+        role="surrogate",
+        weights=runtime.first_weights(config.training),
     ).to(runtime.device)
     learner = Learner(classifier, config.training, seed=config.seed, role="surrogate")
     history = []

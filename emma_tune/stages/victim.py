@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 
 from emma_tune.artifact import Artifact, Progress, StageRun, State
@@ -19,9 +20,14 @@ def train_victim(config: VictimSettings, *, runtime: Runtime, state: State | Non
         tensors: the weights, as `Learner.weights` names them; metrics: accuracy on validation and test.
     """
     images, K = runtime.victim_images("train"), runtime.classes
-    targets = F.one_hot(runtime.victim_labels("train"), K).float()
+    targets = F.one_hot(runtime.victim_labels("train"), K).to(torch.get_default_dtype())
     classifier = new_classifier(
-        config.training.model, images.cpu(), classes=K, seed=config.seed, role="victim"
+        config.training.model,
+        images,
+        classes=K,
+        seed=config.seed,
+        role="victim",
+        weights=runtime.first_weights(config.training),
     ).to(runtime.device)
     learner = Learner(classifier, config.training, seed=config.seed, role="victim")
     history = []

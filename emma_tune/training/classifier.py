@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emma_tune.models import build_model
+from emma_tune.data.batches import Images
+from emma_tune.models import build_model, is_torchvisions
+from emma_tune.models.pretrained import Weights, load_body
 from emma_tune.training.seeds import derive_seed
 
 
@@ -30,37 +32,48 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of uint8 images (B, C, H, W)."""
+        # gray images in front of a network for color: three means make three channels
         pixels = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
         logits: Tensor = self.network(pixels.contiguous(memory_format=torch.channels_last))
         return logits
 
 
-def new_classifier(model: str, images: Tensor, *, classes: int, seed: int, role: str) -> Classifier:
-    """A freshly initialised classifier with the pixel statistics of its own training images.
+def new_classifier(
+    model: str, images: Images, *, classes: int, seed: int, role: str, weights: Weights | None = None
+) -> Classifier:
+    """A classifier to be trained, normalised by the statistics of its own images, or those of its first weights.
 
     Args:
         model: one of `emma_tune.models.MODELS`.
-        images: (N, C, H, W) uint8, what it will be trained on.
+        images: what it will be trained on.
         classes: K.
         seed: the study's seed.
         role: victim, surrogate or attacker; each has an initialisation of its own.
+        weights: to begin with, but for the head; freshly initialised if None.
     """
-    pixels = images.double() / 255
+    channels = images.shape.channels
+    dtype = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, role, "initialization"))
-        network = build_model(model, channels=images.shape[1], classes=classes)
-    # 1e-3 keeps a constant channel finite
-    mean, std = pixels.mean(dim=(0, 2, 3)), pixels.std(dim=(0, 2, 3)).clamp(min=1e-3)
-    return Classifier(network, mean.float(), std.float())
+        network = build_model(model, channels=channels, classes=classes)
+    if weights:
+        load_body(network, model, weights)
+    if weights and "mean" in weights:
+        mean, std = weights["mean"], weights["std"]
+    else:
+        # 1e-3 keeps a constant channel finite
+        mean, std = torch.tensor(images.statistics.mean), torch.tensor(images.statistics.std).clamp(min=1e-3)
+    takes = 3 if is_torchvisions(model) else channels
+    return Classifier(network, *(statistic.to(dtype).expand(takes).clone() for statistic in (mean, std)))
 
 
 @torch.no_grad()
-def posteriors_of(classifier: nn.Module, images: Tensor, batch_size: int = 512) -> Tensor:
+def posteriors_of(classifier: nn.Module, images: Images, batch_size: int = 512) -> Tensor:
     """Clean posteriors: softmax of the logits, in evaluation mode, on the un-augmented view.
 
     Args:
         classifier: its mode is left as it was found.
-        images: (N, C, H, W) uint8.
+        images: N images.
         batch_size: images a forward pass.
 
     Returns:
@@ -71,7 +84,7 @@ def posteriors_of(classifier: nn.Module, images: Tensor, batch_size: int = 512) 
     """
     training = classifier.training
     classifier.eval()
-    answers = torch.cat([F.softmax(classifier(batch), dim=1).cpu() for batch in images.split(batch_size)])
+    answers = torch.cat([F.softmax(classifier(batch), dim=1).cpu() for batch in images.plain(batch_size)])
     classifier.train(training)
     if not answers.isfinite().all():
         raise FloatingPointError("expected posteriors that are numbers, found NaN: the training has diverged")

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from emma_tune.config import Training
 from emma_tune.data.augmentation import augment
+from emma_tune.data.batches import Images
+from emma_tune.models import load_state
 from emma_tune.training.classifier import Classifier
 from emma_tune.training.precision import ask
 from emma_tune.training.schedule import cosine_lr
@@ -48,15 +50,15 @@ class Learner:
         self.classifier.train()
         return lr
 
-    def batches(self, images: Tensor, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, images: Images, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The shuffled, augmented batches of an epoch; the same ones whenever it is asked again.
 
         Args:
-            images: (N, C, H, W) uint8.
+            images: N images.
             epoch: names the seeds.
 
         Yields:
-            Indices (B,) into `images`, and the augmented images (B, C, H, W).
+            Indices (B,) into `images`, and the augmented images (B, C, h, w) uint8, both on the device.
         """
         order = torch.randperm(len(images), generator=generator(self._seed, self._role, "order", epoch))
         chance = generator(self._seed, self._role, "augmentation", epoch)
@@ -64,8 +66,14 @@ class Learner:
         if len(chunks) > 1 and len(chunks[-1]) == 1:  # batch norm cannot learn from a lone image
             chunks[-2:] = [torch.cat(chunks[-2:])]
         for chunk in chunks:
-            indices = chunk.to(images.device)
-            yield indices, augment(images[indices], self.training.augmentation, chance)
+            augmented = augment(
+                images.batch(chunk),
+                self.training.augmentation,
+                chance,
+                size=images.shape.view,
+                smallest_crop=self.training.smallest_crop,
+            )
+            yield chunk.to(images.device), augmented
 
     def logits(self, images: Tensor) -> Tensor:
         """f(x), (B, K), of a batch (B, C, H, W) uint8, with its graph."""
@@ -87,11 +95,11 @@ class Learner:
         self.optimizer.step()
         return loss.detach()
 
-    def epoch(self, images: Tensor, targets: Tensor, epoch: int) -> float:
+    def epoch(self, images: Images, targets: Tensor, epoch: int) -> float:
         """Trains one epoch.
 
         Args:
-            images: (N, C, H, W) uint8.
+            images: N images.
             targets: (N, K) distributions.
             epoch: sets the rate and names the seeds.
 
@@ -141,6 +149,7 @@ class Learner:
 def restore_classifier(classifier: Classifier, tensors: Mapping[str, Tensor]) -> None:
     """Loads what `Learner.weights` gave; other tensors in the mapping are left alone."""
     prefix = "classifier."
-    classifier.load_state_dict(
-        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    load_state(
+        classifier,
+        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)},
     )

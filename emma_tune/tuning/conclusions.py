@@ -10,7 +10,7 @@ from emma_tune.config import SEARCHED
 from emma_tune.dominance import Rivals
 from emma_tune.figures import best_possible, point_figures
 from emma_tune.ledger import Done, Ledger, LedgerWriter, Outcome
-from emma_tune.plan import Planner, Point, PointPlan, Task
+from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.store import Record
 from emma_tune.tuning.proposals import Proposer
@@ -40,6 +40,7 @@ class Conclusions:
 
     Attributes:
         finished: how many points are.
+        paused: how many came as far as this run was to go.
         dominated: how many points were left because nothing could bring them to the front.
         failures: points that failed, with the reason.
     """
@@ -59,13 +60,14 @@ class Conclusions:
         self._record_of = record_of
         self._rivals = Rivals(planner.study)
         self.finished = 0
+        self.paused = 0
         self.dominated = 0
         self.failures: dict[int, str] = {}
 
     @property
     def drawn(self) -> int:
         """Points that nothing more is to be done for."""
-        return self.finished + self.dominated + len(self.failures)
+        return self.finished + self.paused + self.dominated + len(self.failures)
 
     def finish(self, plan: PointPlan) -> None:
         """Every task of a point is done."""
@@ -77,11 +79,16 @@ class Conclusions:
         if plan.point.defense == SEARCHED:
             self._proposer.conclude(plan.point, figures["validation"], self._memory(plan.point))
 
+    def pause(self) -> None:
+        """A point came as far as this run was to go."""
+        self.paused += 1
+
     def fail(self, point: Point, task: Task, reason: str) -> None:
         """A point cannot be finished, because a task failed."""
-        self._writer.failed(point.number, plan=self._digest, reason=reason, task=task.key)
         self.failures[point.number] = reason
-        self._proposer.fail(point)
+        if point != GROUNDWORK:
+            self._writer.failed(point.number, plan=self._digest, reason=reason, task=task.key)
+            self._proposer.fail(point)
 
     def leave_if_dominated(self, plan: PointPlan, heard: Mapping[str, Heard]) -> bool:
         """Leaves an open point if nothing can bring it to the front any more.

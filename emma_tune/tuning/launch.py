@@ -35,15 +35,14 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from emma_tune.config import OWN_TRIAL_STAGES, Study
-from emma_tune.data.images import fingerprint
-from emma_tune.data.prepare import prepare_images
 from emma_tune.ledger import Ended, LedgerWriter, read_ledger
+from emma_tune.materials import Report, prepare
 from emma_tune.plan import Planner
 from emma_tune.stages import STAGES
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import Started, StudyFolder
-from emma_tune.tuning.progress import Progress
+from emma_tune.tuning.progress import Progress, shown_decoding
 from emma_tune.tuning.proposals import Proposer
 from emma_tune.tuning.searcher import StudySearcher
 from emma_tune.tuning.trainable import StageTrainable
@@ -66,7 +65,14 @@ class Ending:
 
 
 def run_study(
-    study: Study, out: Path, store: Path, *, address: str | None, console: Console, began: float | None = None
+    study: Study,
+    out: Path,
+    store: Path,
+    *,
+    address: str | None,
+    console: Console,
+    until: str | None = None,
+    began: float | None = None,
 ) -> Ending:
     """Runs a study until every point is settled, or until it is interrupted.
 
@@ -78,6 +84,7 @@ def run_study(
         store: folder of artifacts, shared with other studies.
         address: of a Ray cluster; a local one is started if None.
         console: where to show progress.
+        until: the last stage to run; all if None.
         began: when the command was given, by `time.monotonic()`; now if None.
 
     Raises:
@@ -93,14 +100,20 @@ def run_study(
             # Ray starts in a thread while images load here: in the main thread it would take SIGTERM for itself
             starting = background.submit(_start_ray, address)
             try:
-                started = Started(study, _store_images(study, artifacts), store)
+                with shown_decoding(console) as report:
+                    materials = prepare(study, artifacts, interruption.watching(report))
+                for remark in materials.remarks:
+                    console.print(remark, highlight=False, markup=False, soft_wrap=True)
+                started = Started(study, materials.images, store, materials.weights)
                 starting.result()
                 interruption.listen()  # Ray's C++ side would print a stack trace at SIGTERM
                 shares, slots = _shares(study, console)
                 if interruption.requested:
                     return Ending(interrupted=True, failures={})
                 folder.write(started)
-                return _tune(started, folder, artifacts, shares, slots, interruption, console, began)
+                return _tune(started, folder, artifacts, shares, slots, interruption, console, until, began)
+            except InterruptedError:
+                return Ending(interrupted=True, failures={})
             finally:
                 wait([starting])
                 ray.shutdown()
@@ -114,6 +127,7 @@ def _tune(
     slots: int,
     interruption: Interruption,
     console: Console,
+    until: str | None,
     began: float,
 ) -> Ending:
     def say(line: str) -> None:
@@ -128,7 +142,7 @@ def _tune(
     try:
         writer.run(run)
         searcher = StudySearcher(
-            planner=Planner(started.study, started.images),
+            planner=Planner(started.study, started.images, started.weights, until=until),
             store=store,
             ledger=ledger,
             writer=writer,
@@ -191,6 +205,16 @@ class Interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._heard)
 
+    def watching(self, report: Report) -> Report:
+        """A report of progress that raises InterruptedError after a signal."""
+
+        def watched(name: str, done: int, total: int) -> None:
+            if self.requested:
+                raise InterruptedError
+            report(name, done, total)
+
+        return watched
+
     def _heard(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         signal.signal(number, signal.SIG_DFL)
@@ -224,15 +248,6 @@ def _interruptible() -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _store_images(study: Study, store: Store) -> dict[str, str]:
-    """Puts the study's images where workers find them; their fingerprints."""
-    victim, queries = prepare_images(study.victim.dataset, study.queries.dataset, study.queries.limit)
-    fingerprints = {"victim": fingerprint(victim), "queries": fingerprint(queries)}
-    store.put_images(fingerprints["victim"], victim)
-    store.put_images(fingerprints["queries"], queries)
-    return fingerprints
 
 
 def _start_ray(address: str | None) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from emma_tune.materials import Report
+from emma_tune.plan import BEFORE_POINTS
 from emma_tune.stages import STAGES
 from emma_tune.study_folder import StudyFolder
 from emma_tune.tuning.searcher import StudySearcher
@@ -106,6 +112,8 @@ class Progress(Callback):
 
     def _times(self) -> str:
         elapsed = time.monotonic() - self._began
+        if self._searcher.until in BEFORE_POINTS:
+            return f"elapsed {_clock(elapsed)}"
         ended = self._searcher.conclusions.drawn
         here, left = ended - self._began_with, self._searcher.wanted - ended
         remaining = f"about {_clock(elapsed / here * left)}" if here > 0 else "not known yet"
@@ -117,6 +125,8 @@ class Progress(Callback):
             "failed": len(self._searcher.conclusions.failures),
         }
         others = "".join(f", {count} {name}" for name, count in counts.items() if count)
+        if self._searcher.until:
+            return f"as far as {self._searcher.until}{others}"
         return f"points {self._searcher.conclusions.drawn} of {self._searcher.wanted}{others}"
 
     def _line(self) -> str:
@@ -145,6 +155,27 @@ class Progress(Callback):
             waiting = row["waiting"] + row["running"] - started
             table.add_row(stage, *(str(n or "·") for n in (row["done"], started, waiting, row["failed"])), now)
         return Group(table, Text(f"{self._points()} · {self._times()}"))
+
+
+@contextmanager
+def shown_decoding(console: Console) -> Iterator[Report]:
+    """Shows how far images are decoded: a bar in a terminal, plain lines elsewhere, nothing if none are."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+        line_at = time.monotonic()
+
+        def report(name: str, done: int, total: int) -> None:
+            nonlocal line_at
+            if name not in tasks:
+                tasks[name] = bar.add_task(f"decoding {name}", total=total)
+            bar.update(tasks[name], completed=done)
+            now = time.monotonic()
+            if not console.is_terminal and now - line_at >= LINE_EVERY:
+                line_at = now
+                console.print(f"decoding {name}: {done} of {total} images", highlight=False, soft_wrap=True)
+
+        yield report
 
 
 def _clock(seconds: float) -> str:

@@ -61,13 +61,6 @@ class Proposer:
         self._optuna.set_metric_names(list(study.objectives))
         self._open: dict[int, optuna.Trial] = {}
 
-    @property
-    def size(self) -> int | None:
-        """How many points there are at most; None if the space is not enumerated."""
-        if self._search.sampler != "grid":
-            return None
-        return len(list(itertools.product(*self._dimensions.values())))
-
     def adopt(self, point: Point) -> None:
         """Takes up a point of the ledger that is not settled."""
         params = self._searched(point)

@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 
 from emma_tune.config import SEARCHED
 from emma_tune.ledger import Ledger, LedgerWriter
-from emma_tune.plan import Planner, Point, Task
+from emma_tune.plan import BEFORE_POINTS, Planner, Point, Task, named
 from emma_tune.store import CorruptArtifactError, Record, Store
 from emma_tune.tuning.agenda import Agenda
 from emma_tune.tuning.conclusions import Conclusions, Heard
@@ -133,6 +133,10 @@ class StudySearcher(Searcher):
 
     def _take_up_ledger(self) -> None:
         """Points of earlier runs are planned again: what the store has is done, the rest is to be done."""
+        if self._planner.until in BEFORE_POINTS:
+            self.agenda.add(self._planner.groundwork())
+            self._settle()
+            return
         left = []
         for point in self._ledger.points.values():
             if self.conclusions.was_left(point):
@@ -160,15 +164,12 @@ class StudySearcher(Searcher):
     def _searched(self) -> int:
         return sum(point.defense == SEARCHED for point in self._ledger.points.values())
 
-    def _to_search(self) -> int:
-        """Searched points there will be: as many as the study wants, or the space has."""
-        wanted, size = self._planner.study.search.points, self._proposer.size
-        return wanted if size is None else min(wanted, size)
-
     def _points_left(self) -> bool:
         """Whether to propose another point some time; not on a foundation that has failed."""
+        if self._planner.until in BEFORE_POINTS:
+            return False
         sound = not any(self.agenda.has_failed(task) for task in self._foundations())
-        return sound and self._searched() < self._to_search()
+        return sound and self._searched() < self._planner.study.search.proposals
 
     def _foundations(self) -> list[Task]:
         """What every point stands on: victim and posteriors of each seed."""
@@ -190,15 +191,19 @@ class StudySearcher(Searcher):
     def _settle(self) -> None:
         """Concludes what can be concluded."""
         for settled in self.agenda.settle():
-            if settled.failed is None:
+            if settled.failed is None and self._planner.until is not None:
+                self.conclusions.pause()
+            elif settled.failed is None:
                 self.conclusions.finish(settled.plan)
             else:
                 assert settled.reason is not None
                 self.conclusions.fail(settled.plan.point, settled.failed, settled.reason)
-                self._say(f"point {settled.plan.point.number} failed: {settled.reason}")
+                self._say(f"{named(settled.plan.point.number)} failed: {settled.reason}")
         self._leave_dominated()
 
     def _leave_dominated(self) -> None:
+        if self._planner.until is not None:
+            return  # asked for as far as a stage, and not for what is left of it
         for plan in self.agenda.open:
             if self.conclusions.leave_if_dominated(plan, self._heard):
                 self.agenda.drop(plan.point)
@@ -219,4 +224,9 @@ class StudySearcher(Searcher):
     @property
     def wanted(self) -> int:
         """Points there will be when the study is complete."""
-        return len(self._ledger.points) + max(0, self._to_search() - self._searched())
+        return len(self._ledger.points) + max(0, self._planner.study.search.proposals - self._searched())
+
+    @property
+    def until(self) -> str | None:
+        """The last stage of this run; None if it is to the end."""
+        return self._planner.until

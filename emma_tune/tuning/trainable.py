@@ -14,6 +14,7 @@ from ray.tune import PlacementGroupFactory, Trainable
 
 import emma_tune
 from emma_tune.artifact import Progress, StageRun, State
+from emma_tune.data.cache import ImageCache
 from emma_tune.data.images import ImageSet
 from emma_tune.plan import Task
 from emma_tune.stages import STAGES
@@ -174,21 +175,13 @@ def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
     """The images that a task reads, and where to compute."""
     return Runtime(
         device,
-        victim=_labeled(store, task.images.get("victim")),
-        queries=_pool(store, task.images.get("queries")),
+        victim=_parts(store, task.images.get("victim")),
+        queries=_parts(store, task.images.get("queries")).get("queries"),
+        weights=store.weights,
     )
 
 
-@functools.lru_cache(maxsize=2)
-def _labeled(store: Store, fingerprint: str | None) -> dict[str, ImageSet]:
-    """The parts of a labeled set; none for a stage that reads none."""
-    arrays: dict[str, Any] = store.images(fingerprint) if fingerprint else {}
-    parts = {name.split(".")[0] for name in arrays}
-    return {part: ImageSet(arrays[f"{part}.images"], arrays[f"{part}.labels"]) for part in parts}
-
-
-@functools.lru_cache(maxsize=2)
-def _pool(store: Store, fingerprint: str | None) -> ImageSet | None:
-    """The query pool; None for a stage that reads none."""
-    arrays: dict[str, Any] = store.images(fingerprint) if fingerprint else {}
-    return ImageSet(arrays["images"]) if arrays else None
+@functools.lru_cache(maxsize=4)
+def _parts(store: Store, fingerprint: str | None) -> dict[str, ImageSet]:
+    """The parts of a set of images, mapped; none for a stage that reads none."""
+    return ImageCache(store.root).load(fingerprint) if fingerprint else {}

@@ -21,6 +21,7 @@ from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
 from emma_tune.training.learner import Learner
 from tests.benchmarks.measure import Row, alternating, peak_memory
+from tests.pictures import as_images
 from tests.textbook import textbook_hypergradient, textbook_step
 
 K, LR, LR_GAMMA, WEIGHT = 10, 0.1, 0.3, 0.03
@@ -74,8 +75,10 @@ def _errors(model: str, images: Tensor) -> Iterator[Row]:
     T = project_rows(torch.eye(K, dtype=torch.float64) + 0.05).to(images.device)
 
     def network(dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
-        net = new_classifier(model, images.cpu(), classes=K, seed=1, role="surrogate").to(images.device, dtype)
-        return net.train(), posteriors_of(net, images).to(images.device, dtype)
+        net = new_classifier(model, as_images(images), classes=K, seed=1, role="surrogate").to(
+            images.device, dtype
+        )
+        return net.train(), posteriors_of(net, as_images(images)).to(images.device, dtype)
 
     def textbook(dtype: torch.dtype) -> Tensor:
         net, p = network(dtype)
@@ -100,8 +103,9 @@ def _errors(model: str, images: Tensor) -> Iterator[Row]:
 def _stage(model: str, images: Tensor, precision: Precision, device: torch.device) -> Callable[[], object]:
     """The stage itself, with a pool of one batch: each epoch is one step."""
     training = Training(model=model, epochs=10_000, lr=LR, batch_size=len(images), precision=precision)
-    classifier = new_classifier(model, images, classes=K, seed=1, role="surrogate")
-    posteriors = posteriors_of(classifier.to(device), images.to(device))
+    kept = as_images(images.to(device))
+    classifier = new_classifier(model, kept, classes=K, seed=1, role="surrogate")
+    posteriors = posteriors_of(classifier.to(device), kept)
     stage = optimize_matrix(
         MatrixSettings(
             **{"lambda": WEIGHT},
@@ -122,7 +126,7 @@ def _stage(model: str, images: Tensor, precision: Precision, device: torch.devic
 
 def _textbook(model: str, images: Tensor, device: torch.device) -> Callable[[], object]:
     """The textbook step on the same images, with the same augmentation."""
-    start = new_classifier(model, images.cpu(), classes=K, seed=1, role="surrogate")
+    start = new_classifier(model, as_images(images), classes=K, seed=1, role="surrogate")
     surrogate, victim = Plain(model, start).to(device).train(), Plain(model, start).to(device).eval()
     optimizer = torch.optim.SGD(surrogate.parameters(), lr=LR, momentum=0.9, weight_decay=5e-4)
     T = torch.eye(K, device=device)
@@ -130,7 +134,7 @@ def _textbook(model: str, images: Tensor, device: torch.device) -> Callable[[], 
 
     def step() -> None:
         nonlocal T
-        batch = augment(images, "shift", chance)
+        batch = augment(images, "shift", chance, size=(images.shape[2], images.shape[3]))
         T = textbook_step(surrogate, victim, optimizer, batch, images, T, lr=LR, lr_gamma=LR_GAMMA, weight=WEIGHT)
 
     return step

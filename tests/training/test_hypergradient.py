@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import align_loss, hypergradient, mislead_loss
+from tests.pictures import as_images
 from tests.textbook import outer_loss, textbook_hypergradient
 
 B, LR = 12, 0.1
@@ -34,7 +35,8 @@ def draw(kind: str, K: int, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
     chance = torch.Generator().manual_seed(5)
     images = torch.randint(0, 256, (B, 3, 8, 8), generator=chance).to(torch.uint8)
     if kind == "resnet8":  # batch norm everywhere, uint8 images, channels_last
-        return new_classifier("resnet8", images, classes=K, seed=5, role="surrogate").to(dtype).train(), images
+        net = new_classifier("resnet8", as_images(images), classes=K, seed=5, role="surrogate")
+        return net.to(dtype).train(), images
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         if kind == "smooth":

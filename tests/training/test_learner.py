@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from emma_tune.config import Training
+from emma_tune.data.batches import Images
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
+from tests.pictures import as_images
 
 K = 3
 
@@ -24,11 +26,14 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def draw(N: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    chance = torch.Generator().manual_seed(N)
-    images = torch.randint(0, 256, (N, 1, 8, 8), generator=chance).to(torch.uint8)
+def pixels(N: int) -> Tensor:
+    return torch.randint(0, 256, (N, 1, 8, 8), generator=torch.Generator().manual_seed(N)).to(torch.uint8)
+
+
+def draw(N: int, dtype: torch.dtype = torch.float32) -> tuple[Images, Tensor]:
+    chance = torch.Generator().manual_seed(1000 + N)
     targets = torch.rand(N, K, generator=chance, dtype=torch.float64) ** 2 + 0.01
-    return images, (targets / targets.sum(dim=1, keepdim=True)).to(dtype)
+    return as_images(pixels(N)), (targets / targets.sum(dim=1, keepdim=True)).to(dtype)
 
 
 def training(**other: object) -> Training:
@@ -37,7 +42,7 @@ def training(**other: object) -> Training:
     )
 
 
-def fresh(images: Tensor, seed: int = 1) -> Classifier:
+def fresh(images: Images, seed: int = 1) -> Classifier:
     return new_classifier("resnet8", images, classes=K, seed=seed, role="victim")
 
 
@@ -84,16 +89,15 @@ def test_epochs_are_sgd_written_out(augmentation: str, momentum: float, weight_d
 def test_batches_are_a_permutation_without_a_lone_image(
     classifier: Classifier, N: int, size: int, epoch: int
 ) -> None:
-    images, _ = draw(60)
-    images = images[:N]
+    kept = pixels(60)[:N]
     learner = Learner(classifier, training(batch_size=size, augmentation="none"), seed=1, role="victim")
-    batches = list(learner.batches(images, epoch))
+    batches = list(learner.batches(as_images(kept), epoch))
     assert sorted(torch.cat([indices for indices, _ in batches]).tolist()) == list(range(N))
     sizes = [len(indices) for indices, _ in batches]
     assert all(length == size for length in sizes[:-1])
     assert sizes[-1] <= size + 1
     assert N == 1 or min(sizes) > 1
-    assert all(torch.equal(batch, images[indices]) for indices, batch in batches)
+    assert all(torch.equal(batch, kept[indices]) for indices, batch in batches)
 
 
 def test_a_remainder_of_one_joins_the_batch_before() -> None:
@@ -105,7 +109,7 @@ def test_a_remainder_of_one_joins_the_batch_before() -> None:
 
 def test_batches_depend_on_seed_role_and_epoch_only() -> None:
     images, targets = draw(24)
-    twins = images[:1].expand_as(images)  # of equal images the augmentation alone shows
+    twins = as_images(pixels(24)[:1].repeat(24, 1, 1, 1))  # of equal images the augmentation alone shows
 
     def batches(seed: int, role: str, epoch: int, learner: Learner | None = None) -> tuple[Tensor, Tensor]:
         learner = learner or Learner(fresh(images), training(augmentation="shift_flip"), seed=seed, role=role)
@@ -152,7 +156,7 @@ def test_goes_on_as_if_nothing_had_happened(pause: int) -> None:
 
 def test_weights_lost_in_the_very_last_step_are_noticed():
     """The loss is taken before the step: a single batch whose only step diverges still has a finite one."""
-    images = torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = as_images(pixels(8))
     targets = torch.eye(3)[torch.arange(8) % 3]
     usual = Training(model="resnet8", epochs=1, lr=1e30, batch_size=8)
     classifier = new_classifier("resnet8", images, classes=3, seed=0, role="attacker")
@@ -170,10 +174,10 @@ def test_half_precision_is_autocast_and_keeps_the_weights_whole() -> None:
     images, targets = draw(24)
     classifier = fresh(images)
     with torch.autocast("cpu", torch.bfloat16):
-        expected = copy.deepcopy(classifier).train()(images[:8])
+        expected = copy.deepcopy(classifier).train()(pixels(24)[:8])
     learner = Learner(classifier, training(precision="bf16"), seed=1, role="victim")
     learner.begin(0)
-    logits = learner.logits(images[:8])
+    logits = learner.logits(pixels(24)[:8])
     assert logits.dtype == torch.float32
     assert torch.equal(logits, expected.float())
     exactly = Learner(fresh(images), training(), seed=1, role="victim")

@@ -53,12 +53,12 @@ class Desk:
         self.said: list[str] = []
         self._trials = 0
 
-    def open(self, slots: int = 4, **changes: Any) -> StudySearcher:
-        """A run begins, of the study with these changes."""
+    def open(self, slots: int = 4, until: str | None = None, **changes: Any) -> StudySearcher:
+        """A run begins, of the study with these changes, as far as a stage."""
         whole = {**STUDY, **changes, "search": {**STUDY["search"], **changes.get("search", {})}}
         study = load_study(self._study_file(**whole))
         self.place.write(Started(study, IMAGES, self.store.root))
-        self.planner = Planner(study, IMAGES)
+        self.planner = Planner(study, IMAGES, until=until)
         self.searcher = StudySearcher(
             planner=self.planner,
             store=self.store,

@@ -83,11 +83,15 @@ def check_in_space(log) -> None:
 
 def test_the_grid_is_every_combination_once(proposer):
     log = []
-    grid = proposer("grid", GRID)
-    assert grid.size == 6
-    drive(grid, 0, 6, log)
+    drive(proposer("grid", GRID), 0, 6, log)
     combinations = {(p.params["lambda"], p.params["lr_gamma"], p.params["st_epoch"]) for p, _ in log}
     assert combinations == set(itertools.product([0.1, 0.2, 0.3], [0.3, 1.0], [1]))
+
+
+@pytest.mark.parametrize(("sampler", "points", "there"), [("grid", 12, 6), ("grid", 4, 4), ("random", 12, 12)])
+def test_there_are_as_many_proposals_as_are_wanted_or_as_the_grid_has(study_file, sampler, points, there):
+    study = load_study(study_file(search={"sampler": sampler, "points": points, "space": GRID}))
+    assert study.search.proposals == there
 
 
 def test_qmc_fills_the_space_evenly(proposer):

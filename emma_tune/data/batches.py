@@ -1,0 +1,57 @@
+"""Images on their way to a network: batches on the device, wherever the array lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from emma_tune.data.images import ImageSet, PixelStatistics, Shape
+
+ON_DEVICE = 2 << 30
+"""Bytes up to which a set is moved to an accelerator as a whole; of larger ones, batches are."""
+
+
+class Images:
+    """A set of images as training reads it.
+
+    Args:
+        images: arrays, mapped perhaps.
+        device: where batches are wanted.
+    """
+
+    def __init__(self, images: ImageSet, device: torch.device | str = "cpu") -> None:
+        self._set = images
+        self.device = torch.device(device)
+        self._array = torch.from_numpy(images.images)
+        if self.device.type != "cpu" and self._array.nbytes <= ON_DEVICE:
+            self._array = self._array.to(self.device)
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    @property
+    def shape(self) -> Shape:
+        """As kept, and as seen."""
+        return self._set.shape
+
+    @property
+    def statistics(self) -> PixelStatistics:
+        """Of all pixels."""
+        return self._set.statistics
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Images as they are kept, (B, C, H, W) uint8 on the device; `indices` (B,)."""
+        return self._array[indices.to(self._array.device)].to(self.device, non_blocking=True)
+
+    def plain(self, batch_size: int) -> Iterator[Tensor]:
+        """All images in order as a network sees them un-augmented, in batches (B, C, h, w) uint8."""
+        for batch in self._array.split(batch_size):
+            yield middle(batch.to(self.device, non_blocking=True), self.shape.view)
+
+
+def middle(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle of images (B, C, H, W), of `size` (h, w): torchvision's CenterCrop."""
+    top, left = (round((have - want) / 2) for have, want in zip(images.shape[-2:], size, strict=True))
+    return images[..., top : top + size[0], left : left + size[1]]

@@ -1,0 +1,99 @@
+"""Trees of folders, one for each class: official sets in that form, and anyone's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from emma_tune.data.files import Files, images_below
+from emma_tune.data.source import DataError, Found, Part
+
+PARTS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
+"""Parts of a labeled set, and the folders they may lie in."""
+
+IMAGENET_CUB200_LIMIT, IMAGENET_CUB200_SEED = 30_000, 1
+
+
+def find_labeled(folder: Path) -> Found | None:
+    """A tree `{train,test}/<class>/…`, perhaps with `validation`; None if there is no such folder."""
+    if not (folder / "train").is_dir():
+        return None
+    return Found(lambda: _labeled(folder), folder)
+
+
+def find_pool(folder: Path) -> Found | None:
+    """All images below a folder, or below its `train` if it has one; None if there is no such folder."""
+    if not folder.is_dir():
+        return None
+    inside = folder / "train" if (folder / "train").is_dir() else folder
+    return Found(lambda: {"queries": Files(inside, tuple(images_below(inside)))}, inside)
+
+
+def own(folder: Path) -> Found | None:
+    """Anyone's images: labeled if there are `train` and `test`, else a pool."""
+    return find_labeled(folder) or find_pool(folder)
+
+
+def caltech256(root: Path | None) -> Found | None:
+    """Caltech-256 (Griffin et al. 2007), all 257 folders."""
+    return _first(root, "256_ObjectCategories", "caltech256/256_ObjectCategories", "caltech256", find=find_pool)
+
+
+def imagenet_cifar10(root: Path | None) -> Found | None:
+    """ImageNet images of classes like CIFAR-10's."""
+    return _first(root, "imagenet_cifar10", "ImageNet_CIFAR10", find=find_pool)
+
+
+def imagenet_cifar100(root: Path | None) -> Found | None:
+    """ImageNet images of classes like CIFAR-100's."""
+    return _first(root, "imagenet_cifar100", "ImageNet_CIFAR100", find=find_pool)
+
+
+def imagenet_cub200(root: Path | None) -> Found | None:
+    """ImageNet images of birds: the first 30,000 of a fixed shuffle, as many as Caltech-256 has."""
+    found = _first(root, "imagenet_cub200", "ImageNet_CUB200", find=find_pool)
+    if found is None:
+        return None
+
+    def cut() -> Mapping[str, Part]:
+        part = found.parts["queries"]
+        order = np.random.RandomState(IMAGENET_CUB200_SEED).permutation(len(part))  # the reference's generator
+        return {"queries": part.take(np.sort(order[:IMAGENET_CUB200_LIMIT]))}
+
+    return Found(cut, found.place)
+
+
+def _first(root: Path | None, *places: str, find: Callable[[Path], Found | None]) -> Found | None:
+    founds = (find(root / place) for place in places) if root else ()
+    return next((found for found in founds if found), None)
+
+
+def _labeled(folder: Path) -> dict[str, Part]:
+    classes = sorted(entry.name for entry in (folder / "train").iterdir() if _is_class(entry))
+    parts: dict[str, Part] = {}
+    for part, places in PARTS.items():
+        inside = next((folder / place for place in places if (folder / place).is_dir()), None)
+        if inside is not None:
+            parts[part] = _of_classes(inside, classes)
+    return parts
+
+
+def _of_classes(folder: Path, classes: list[str]) -> Files:
+    strange = sorted(e.name for e in folder.iterdir() if _is_class(e) and e.name not in classes)
+    if strange:
+        raise DataError(
+            f"{folder}: expected folders of classes that are trained on ({', '.join(classes[:5])}, …), "
+            f"found {', '.join(strange[:5])}"
+        )
+    names, labels = [], []
+    for label, name in enumerate(classes):
+        inside = images_below(folder / name) if (folder / name).is_dir() else []  # a part may miss a class
+        names += [f"{name}/{file}" for file in inside]
+        labels += [label] * len(inside)
+    return Files(folder, tuple(names), np.array(labels, dtype=np.int64))
+
+
+def _is_class(entry: Path) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")

@@ -1,0 +1,45 @@
+"""CUB-200-2011 (Wah et al. 2011): 11,788 photographs of 200 kinds of birds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from emma_tune.data.files import Files
+from emma_tune.data.source import DataError, Found, Part
+
+
+def cub200(root: Path | None) -> Found | None:
+    """The folder of the official archive, with `images/` and its lists."""
+    places = [root / place for place in ("CUB_200_2011", "cub200/CUB_200_2011", "cub200")] if root else []
+    folder = next((place for place in places if (place / "images.txt").is_file()), None)
+    return Found(lambda: _read(folder), folder) if folder else None
+
+
+def _read(folder: Path) -> dict[str, Part]:
+    """The official split; ids and labels count from 1 in the lists."""
+    names = _listed(folder / "images.txt")
+    labels = _listed(folder / "image_class_labels.txt")
+    trains = _listed(folder / "train_test_split.txt")
+    parts: dict[str, Part] = {}
+    for part, flag in (("train", "1"), ("test", "0")):
+        ids = [number for number in names if trains.get(number) == flag]
+        unlabeled = [number for number in ids if not labels.get(number, "").isdigit()]
+        if unlabeled:
+            raise DataError(f"{folder}: expected a class for image {unlabeled[0]}, found none")
+        parts[part] = Files(
+            folder / "images",
+            tuple(names[number] for number in ids),
+            np.array([int(labels[number]) - 1 for number in ids], dtype=np.int64),
+        )
+    return parts
+
+
+def _listed(file: Path) -> dict[str, str]:
+    """A list of lines `id value`."""
+    try:
+        lines = [line.split(maxsplit=1) for line in file.read_text().splitlines() if line.strip()]
+        return {number: value.strip() for number, value in lines}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: expected a list of lines `id value`, found none that can be read") from error

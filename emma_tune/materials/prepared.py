@@ -1,0 +1,69 @@
+"""Before a run: everything decoded, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from emma_tune.config import Study
+from emma_tune.data.cache import Cached, ImageCache, Source
+from emma_tune.materials.images import check_labels, pool_source, remarks_on, victim_source
+from emma_tune.materials.networks import begins, check_networks, read_first
+from emma_tune.store import Store
+from emma_tune.study_file import StudyError
+
+Report = Callable[[str, int, int], None]
+"""Hears of which data set how many of how many images are decoded."""
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What there is.
+
+    Attributes:
+        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
+        weights: fingerprints of the weights that trainings begin with, by `weights_name`.
+        remarks: on images that were left out, a line each.
+    """
+
+    images: Mapping[str, str]
+    weights: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
+
+
+def prepare(study: Study, store: Store, report: Report) -> Materials:
+    """Decodes the images, unless that was done before, reads the weights, and checks both.
+
+    Args:
+        study: checked.
+        store: where arrays and weights are kept for the workers.
+        report: hears of progress.
+
+    Raises:
+        StudyError: if something is not there, cannot be read, or does not fit.
+    """
+    cache = ImageCache(store.root)
+    victim = _cached(study, victim_source(study), "victim.dataset", cache, report)
+    parts = cache.load(victim.fingerprint)
+    shape = parts["train"].shape
+    pool = _cached(study, pool_source(study, shape), "queries.dataset", cache, report)
+    check_labels(parts)
+    weights = {
+        name: store.put_weights(read_first(place, part, shape)) for name, (place, part) in begins(study).items()
+    }
+    check_networks(study, shape)
+    remarks = [
+        *remarks_on(study.victim.dataset, victim.bad),
+        *remarks_on(study.queries.dataset, pool.bad),
+    ]
+    return Materials({"victim": victim.fingerprint, "queries": pool.fingerprint}, weights, tuple(remarks))
+
+
+def _cached(study: Study, source: Source, place: str, cache: ImageCache, report: Report) -> Cached:
+    try:
+        cached = cache.get(source, lambda done, total: report(source.name, done, total))
+    except ValueError as error:  # a DataError, or channels that cannot be matched
+        raise StudyError(f"{place}: {error}") from error
+    if cached.bad and study.on_bad_image == "fail":
+        raise StudyError("\n".join(f"{place}: {line}" for line in remarks_on(source.name, cached.bad)))
+    return cached

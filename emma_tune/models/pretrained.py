@@ -1,0 +1,100 @@
+"""Weights to begin a training with: from ImageNet, or from a file; the head is always new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from emma_tune.models import IMAGENET, PREFIX, build_outline, is_torchvisions, load_state
+
+OURS = "classifier."
+"""Before every name in an artifact of this package."""
+
+Weights = dict[str, Tensor]
+"""`network.` + the name of each tensor, and perhaps `mean` and `std` (C,) of the pixels they were trained on."""
+
+
+def read_weights(model: str, weights: str, *, channels: int) -> Weights:
+    """Reads weights; of a file, tensors only.
+
+    Args:
+        model: one of `emma_tune.models.MODELS`.
+        weights: `imagenet`, or the path of a state of that network: .safetensors (a victim of a store will do),
+            or what `torch.save` makes of a `state_dict()`.
+        channels: of the images that it is to be trained on.
+
+    Raises:
+        OSError: if they are not there and cannot be fetched.
+        ValueError: if they are another network's, or no weights at all.
+    """
+    if weights == IMAGENET:
+        from emma_tune.models.torchvision import imagenet_weights
+
+        state = imagenet_weights(model.removeprefix(PREFIX))
+    else:
+        state = _read(Path(weights))
+    if any(name.startswith(f"{OURS}network.") for name in state):
+        found = {name.removeprefix(OURS): value for name, value in state.items() if name.startswith(OURS)}
+        for name in ("mean", "std"):
+            found[name] = found[name].flatten()
+    else:
+        found = {f"network.{name}": value for name, value in state.items()}
+        if is_torchvisions(model):
+            from emma_tune.models.torchvision import normalization
+
+            found |= dict(zip(("mean", "std"), normalization(model.removeprefix(PREFIX)), strict=True))
+    _body(build_outline(model, channels=channels, classes=2), model, found)
+    return found
+
+
+def load_body(network: nn.Module, model: str, weights: Weights) -> None:
+    """Loads all weights but the head's, which stays as it is initialised.
+
+    Args:
+        network: of `build_model(model, …)`; changed.
+        model: its name.
+        weights: from `read_weights`.
+    """
+    load_state(network, {**network.state_dict(), **_body(network, model, weights)})
+
+
+def _body(network: nn.Module, model: str, weights: Weights) -> dict[str, Tensor]:
+    """The weights without the head, if they fit the network."""
+    head = _head(model)
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items() if name not in head}
+    given = {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
+    body = {name: value for name, value in given.items() if name not in head}
+    for name in sorted(expected.keys() | body.keys()):
+        found = tuple(body[name].shape) if name in body else "none"
+        if expected.get(name, "none") != found:
+            raise ValueError(
+                f"expected weights of {model}, with {name} of shape {expected.get(name, 'none')}, found {found}"
+            )
+    return body
+
+
+def _head(model: str) -> set[str]:
+    """The tensors whose shape depends on the number of classes."""
+    two, three = (build_outline(model, channels=3, classes=K).state_dict() for K in (2, 3))
+    return {name for name, value in two.items() if value.shape != three[name].shape}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise ValueError(f"expected weights in a file, found none that can be read ({error})") from error
+    except Exception as error:  # of the restricted unpickler, whose errors have a module of their own
+        raise ValueError(f"expected tensors and nothing else in {path}, found more") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"expected tensors by name, as state_dict() gives them, found {type(state).__name__}")
+    return dict(state)

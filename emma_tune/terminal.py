@@ -1,0 +1,149 @@
+"""What the command line prints: tables and lines, never control codes where nobody looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from emma_tune.preview import Forecast
+
+
+def show_problems(problems: list[str]) -> None:
+    """What was left out while reading a study."""
+    for problem in problems:
+        typer.echo(problem, err=True)
+
+
+def _show(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(table)
+    else:
+        Console(width=120).print(table)
+
+
+def show_front(content: dict[str, Any]) -> None:
+    """The front, best first."""
+    from rich.table import Table
+
+    names = sorted({name for point in content["points"] for name in point["attackers"]})
+    table = Table(title=f"front of {content['study']}, figures of the test part", box=None, title_justify="left")
+    for column in (
+        "point",
+        "defense",
+        "lambda",
+        "lr_gamma",
+        "st_epoch",
+        "l1",
+        "victim",
+        "worst clone",
+        *names,
+    ):
+        table.add_column(column, justify="left" if column == "defense" else "right")
+    for point in content["points"]:
+        params = point["params"]
+        chosen = [f"{params[name]:.4g}" if name in params else "" for name in ("lambda", "lr_gamma", "st_epoch")]
+        measured = [f"{100 * point['victim_accuracy']:.1f} %", f"{100 * point['attacker_accuracy']:.1f} %"]
+        thieves = [f"{100 * point['attackers'][name]:.1f} %" for name in names]
+        table.add_row(str(point["point"]), point["defense"], *chosen, f"{point['l1']:.3f}", *measured, *thieves)
+    _show(table)
+    typer.echo(f"hypervolume {content['hypervolume']:.4f} ({content['hypervolume_validation']:.4f} in validation)")
+
+
+def show_thrift(content: dict[str, Any]) -> None:
+    """What early stops spared, and how busy the last run was."""
+    left_out, last_run, dominated = content["left_out"], content["last_run"], content["points"]["dominated"]
+    if dominated:
+        typer.echo(
+            f"{dominated} points stopped as dominated: {left_out['epochs']:g} attacker epochs left out, "
+            f"about {left_out['seconds']:.0f} s"
+        )
+    if last_run and last_run["span"]:
+        typer.echo(
+            f"last run: {last_run['startup']:.1f} s until the first trial, then {last_run['span']:.1f} s with "
+            f"{100 * last_run['utilization']:.0f} % of {last_run['slots']} slots at work"
+        )
+
+
+def show_status(content: dict[str, Any]) -> None:
+    """How far a study is."""
+    from rich.table import Table
+
+    from emma_tune.plan import named
+
+    points = content["points"]
+    typer.echo(
+        f"{content['study']}: {content['state']}; points: {points['asked']} asked, {points['finished']} finished, "
+        f"{points['dominated']} dominated, {points['failed']} failed, {points['running']} running"
+    )
+    if content["driver"]:
+        typer.echo(f"driven by {content['driver']}")
+    table = Table(box=None)
+    for column in ("stage", "done", "reused", "running", "failed", "seconds"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, row in content["tasks"].items():
+        table.add_row(stage, *(str(number) for number in row.values()), f"{content['seconds'][stage]:.1f}")
+    _show(table)
+    show_thrift(content)
+    for failure in content["failures"]:
+        typer.echo(f"{named(failure['point'])} failed: {failure['reason']}")
+    show_problems(content["problems"])
+
+
+def show_forecast(content: Forecast) -> None:
+    """What a run would do."""
+    from rich.table import Table
+
+    asked = f", {content.asked} of them known" if content.asked else ""
+    table = Table(title=f"{content.points} searched points{asked}", box=None, title_justify="left")
+    for column in ("stage", "tasks", "reused", "to do", "epochs", "PFLOP"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    stages = content.stages.items()
+    for name, stage in stages:
+        numbers = (
+            stage.tasks,
+            stage.done,
+            stage.tasks - stage.done,
+            f"{stage.epochs:g}",
+            f"{stage.flops / 1e15:,.3g}",
+        )
+        table.add_row(name, *map(str, numbers))
+    _show(table)
+    flops = sum(stage.flops for _, stage in stages)
+    times = (f"{_duration(flops / (rate * 1e12))} at {rate} TFLOP/s" for rate in SUSTAINED)
+    typer.echo(f"compute: {flops / 1e15:,.4g} PFLOP at most, that is {', '.join(times)} sustained in all")
+    for remark in content.remarks:
+        typer.echo(remark)
+
+
+def show_data_sets(rows: list[dict[str, str]]) -> None:
+    """Which data sets are there, and how to get the others."""
+    from rich.table import Table
+
+    table = Table(box=None)
+    for column in ("data set", "for", "found"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(row["name"], row["use"], row["found"] or "no", style=None if row["found"] else "dim")
+    _show(table)
+    for row in rows:
+        if not row["found"]:
+            typer.echo(f"{row['name']}: expected as {row['place']}; to get it: {row['get']}")
+
+
+SUSTAINED = (0.1, 10, 100)
+"""TFLOP/s that a few CPU cores, a GPU in fp32 and one in bf16 keep up in training, as an order of magnitude."""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:,.0f} h"

@@ -1,0 +1,51 @@
+"""Images reach a network as they lie in their array, mapped or not: whole for augmentation, else their middle."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2.functional import center_crop
+
+from emma_tune.data.batches import Images, middle
+from emma_tune.data.cache import ImageCache, Source
+from emma_tune.data.images import ImageSet, Shape
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (23, 3, 10, 12), dtype=np.uint8)
+KEPT = ImageSet(PIXELS, view=(8, 7))
+
+
+@pytest.fixture(params=["in memory", "mapped"])
+def images(request, tmp_path):
+    if request.param == "in memory":
+        return Images(KEPT)
+    cache = ImageCache(tmp_path)
+    cached = cache.get(Source("mine", "1", {"queries": KEPT}, None), lambda done, total: None)
+    return Images(cache.load(cached.fingerprint)["queries"])
+
+
+def test_a_batch_is_the_images_as_they_are_kept_in_the_order_asked_for(images):
+    assert len(images) == 23
+    assert images.shape == Shape(3, 10, 12, (8, 7))
+    for indices in ([], [5], [22, 0, 7, 7], list(range(23))):
+        batch = images.batch(torch.tensor(indices, dtype=torch.long))
+        assert batch.dtype == torch.uint8
+        assert np.array_equal(batch.numpy(), PIXELS[indices])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 23, 100])
+def test_the_plain_view_is_the_middle_of_every_image_in_order(images, batch_size):
+    batches = list(images.plain(batch_size))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert torch.equal(torch.cat(batches), center_crop(torch.from_numpy(PIXELS), [8, 7]))
+
+
+def test_a_batch_is_a_copy(images):
+    images.batch(torch.tensor([3])).zero_()
+    assert np.array_equal(images.batch(torch.tensor([3]))[0].numpy(), PIXELS[3])
+
+
+@pytest.mark.parametrize(
+    ("have", "want"), [((5, 5), (4, 4)), ((7, 9), (4, 4)), ((6, 8), (3, 5)), ((4, 4), (4, 4))]
+)
+def test_the_middle_is_torchvisions(have, want):
+    batch = torch.arange(have[0] * have[1]).view(1, 1, *have)
+    assert torch.equal(middle(batch, want), center_crop(batch, list(want)))

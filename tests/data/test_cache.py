@@ -1,0 +1,440 @@
+"""Decoded once, mapped ever after: what is on disk is what was decoded, or it is decoded anew."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emma_tune.data import find
+from emma_tune.data.cache import Cached, ImageCache, Source, content_of
+from emma_tune.data.files import Files
+from emma_tune.data.images import ImageSet, Shape
+from emma_tune.data.source import DataError
+from tests.pictures import class_tree, photograph, save
+
+TREE = {"train": {"a": 4, "b": 3}, "test": {"a": 2, "b": 3}}
+SMALL = Shape.square(8)
+SEEN = Shape(3, 8, 8, view=(6, 6))
+
+
+class Listener:
+    """Hears how many images are decoded; none are while somebody else is waited for."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[int, int]] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        if done:
+            self.heard.append((done, total))
+
+
+def source(folder: Path, shape: Shape = SMALL) -> Source:
+    found = find(f"folder:{folder}", None)
+    return Source("mine", found.stamp, found.parts, shape)
+
+
+def expected(folder: Path, part: Files) -> np.ndarray:
+    """What the files of `class_tree` are decoded to at their own size."""
+    from PIL import Image
+
+    return np.stack([np.asarray(Image.open(part.root / name)).transpose(2, 0, 1) for name in part.names])
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return class_tree(tmp_path / "tree", TREE)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ImageCache:
+    return ImageCache(tmp_path / "store")
+
+
+def get(cache: ImageCache, wanted: Source) -> tuple[Cached, bool]:
+    """What a source became, and whether it was decoded for that."""
+    listener = Listener()
+    cached = cache.get(wanted, listener)
+    return cached, bool(listener.heard)
+
+
+def everything(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+# --- what is kept -----------------------------------------------------------------------------------------
+
+
+def test_what_is_mapped_is_what_was_decoded(cache, tree):
+    wanted = source(tree, SEEN)
+    cached, decoded = get(cache, wanted)
+    assert decoded
+    assert cached.bad == ()
+    parts = cache.load(cached.fingerprint)
+    assert list(parts) == list(wanted.parts)
+    for name, part in parts.items():
+        files = wanted.parts[name]
+        assert isinstance(part.images, np.memmap)
+        assert np.array_equal(part.images, expected(tree, files))
+        assert part.images.dtype == np.uint8
+        assert part.labels.tolist() == files.labels.tolist()
+        assert part.labels.dtype == np.int64
+        assert part.names.tolist() == list(files.names)
+        assert part.shape == SEEN
+
+
+def test_arrays_are_kept_as_they_are_or_in_the_wanted_shape(cache):
+    images = np.stack([photograph(n, 12, 12).transpose(2, 0, 1) for n in range(5)])
+    given = ImageSet(images, np.arange(5), np.array(list("abcde")))
+    plain, _ = get(cache, Source("mine", "1", {"train": given}, None))
+    kept = cache.load(plain.fingerprint)["train"]
+    assert isinstance(kept.images, np.memmap)
+    assert np.array_equal(kept.images, images)
+    assert kept.labels.tolist() == [0, 1, 2, 3, 4]
+    assert kept.names.tolist() == list("abcde")
+    pool, _ = get(cache, Source("mine", "1", {"queries": ImageSet(images)}, Shape(1, 6, 6, view=(4, 4))))
+    kept = cache.load(pool.fingerprint)["queries"]
+    assert kept.images.shape == (5, 1, 6, 6)
+    assert kept.shape.view == (4, 4)
+    assert kept.labels is None
+    assert kept.names is None
+
+
+def test_statistics_are_kept_and_those_of_all_pixels(cache, tree):
+    cached, _ = get(cache, source(tree, SEEN))
+    for part in cache.load(cached.fingerprint).values():
+        assert part.counted is not None
+        pixels = np.asarray(part.images, dtype=np.float64).swapaxes(0, 1).reshape(3, -1) / 255
+        assert part.statistics.mean == pytest.approx(tuple(pixels.mean(axis=1)), rel=1e-12)
+        assert part.statistics.std == pytest.approx(tuple(pixels.std(axis=1, ddof=1)), rel=1e-12)
+
+
+def test_whoever_writes_to_a_mapped_array_changes_nothing_on_disk(cache, tree, tmp_path):
+    cached, _ = get(cache, source(tree))
+    before = everything(tmp_path / "store")
+    part = cache.load(cached.fingerprint)["train"]
+    part.images[:] = 0
+    part.labels[:] = 7
+    del part
+    assert everything(tmp_path / "store") == before
+    assert cache.load(cached.fingerprint)["train"].images.any()
+
+
+def test_nothing_is_left_but_arrays_and_notes(cache, tree, tmp_path):
+    cached, _ = get(cache, source(tree))
+    files = {name for name in everything(tmp_path / "store") if not name.endswith(".lock")}
+    arrays = {f"{part}.{what}.npy" for part in ("train", "test") for what in ("images", "labels", "names")}
+    assert files == {
+        *(f"images/{cached.fingerprint}/{name}" for name in (*arrays, "about.json")),
+        f"images/sources/{source(tree).id}.json",
+    }
+    for name in files:
+        if name.endswith(".npy"):
+            np.load(tmp_path / "store" / name, allow_pickle=False)
+        else:
+            json.loads((tmp_path / "store" / name).read_bytes())
+
+
+# --- broken images ----------------------------------------------------------------------------------------
+
+
+def test_labels_and_names_stay_with_their_images_when_others_are_left_out(cache, tree):
+    wanted = source(tree)
+    whole = {name: expected(tree, part) for name, part in wanted.parts.items()}
+    (tree / "train" / "a" / "1.png").write_text("no image")
+    (tree / "train" / "b" / "0.png").write_bytes(b"")
+    (tree / "test" / "b" / "2.png").write_bytes((tree / "test" / "b" / "2.png").read_bytes()[:100])
+    cached, _ = get(cache, source(tree))
+    assert [Path(bad.file).relative_to(tree).as_posix() for bad in cached.bad] == [
+        "train/a/1.png", "train/b/0.png", "test/b/2.png",
+    ]  # fmt: skip
+    for name, gone in (("train", {1, 4}), ("test", {4})):
+        rows = [row for row in range(len(wanted.parts[name])) if row not in gone]
+        part = cache.load(cached.fingerprint)[name]
+        assert np.array_equal(part.images, whole[name][rows])
+        assert part.labels.tolist() == wanted.parts[name].labels[rows].tolist()
+        assert part.names.tolist() == [wanted.parts[name].names[row] for row in rows]
+    again, decoded = get(cache, source(tree))
+    assert not decoded
+    assert again == cached  # who comes later hears of them too
+
+
+def test_a_part_of_which_nothing_can_be_read_is_named_and_leaves_nothing(cache, tree, tmp_path):
+    for file in (tree / "test").rglob("*.png"):
+        file.write_text("no image")
+    with pytest.raises(DataError, match=r"^mine: expected images to test, found none that can be read$"):
+        get(cache, source(tree))
+    assert not list((tmp_path / "store").rglob("*.npy"))
+    assert cache.known(source(tree)) is None
+
+
+# --- known again ------------------------------------------------------------------------------------------
+
+
+def test_the_second_time_no_image_file_is_opened(cache, tree):
+    cached, _ = get(cache, source(tree))
+    for file in tree.rglob("*.png"):
+        found = file.stat()
+        file.write_bytes(bytes(found.st_size))
+        os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert cache.known(source(tree)) == cached
+    assert get(cache, source(tree)) == (cached, False)
+
+
+def test_to_look_makes_nothing(cache, tree, tmp_path):
+    assert cache.known(source(tree)) is None
+    assert not (tmp_path / "store").exists()
+    get(cache, source(tree))
+    before = everything(tmp_path / "store")
+    assert cache.known(source(tree)) is not None
+    assert everything(tmp_path / "store") == before
+
+
+def test_a_changed_file_is_decoded_anew(cache, tree):
+    first, _ = get(cache, source(tree))
+    save(tree / "train" / "a" / "0.png", photograph(99, 8, 8))
+    second, decoded = get(cache, source(tree))
+    assert decoded
+    assert second.fingerprint != first.fingerprint
+    assert np.array_equal(
+        cache.load(second.fingerprint)["train"].images[0].transpose(1, 2, 0), photograph(99, 8, 8)
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: save(tree / "train" / "a" / "9.png", photograph(99, 8, 8)),
+        lambda tree: (tree / "train" / "a" / "0.png").unlink(),
+        lambda tree: (tree / "train" / "a" / "0.png").rename(tree / "train" / "b" / "9.png"),
+    ],
+    ids=["one more", "one less", "of another class"],
+)
+def test_another_list_of_files_is_decoded_anew(cache, tree, change):
+    first, _ = get(cache, source(tree))
+    change(tree)
+    second, decoded = get(cache, source(tree))
+    assert decoded
+    assert second.fingerprint != first.fingerprint
+
+
+def test_the_same_files_in_another_shape_are_decoded_anew(cache, tree):
+    fingerprints = set()
+    for shape in (SMALL, SEEN, Shape.square(6), Shape.square(8, channels=1), Shape(3, 8, 6, view=(8, 6))):
+        cached, decoded = get(cache, source(tree, shape))
+        assert decoded
+        assert cache.load(cached.fingerprint)["train"].shape == shape
+        fingerprints.add(cached.fingerprint)
+    assert len(fingerprints) == 5
+
+
+def test_a_touched_file_becomes_the_same_arrays(cache, tree):
+    first, _ = get(cache, source(tree))
+    os.utime(tree / "train" / "a" / "0.png", (1, 1))
+    second, decoded = get(cache, source(tree))
+    assert decoded
+    assert second == first
+
+
+def test_a_copied_cache_is_known(cache, tree, tmp_path):
+    cached, _ = get(cache, source(tree))
+    shutil.copytree(tmp_path / "store", tmp_path / "copy", copy_function=shutil.copyfile)
+    copy = ImageCache(tmp_path / "copy")
+    shutil.rmtree(tmp_path / "store")
+    assert copy.known(source(tree)) == cached
+    assert get(copy, source(tree)) == (cached, False)
+
+
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a pixel": ("train.images.npy", flipped),
+    "a label": ("test.labels.npy", lambda file: np.save(file, np.zeros(5, np.int64))),
+    "cut short": ("train.images.npy", lambda file: os.truncate(file, 200)),
+    "images gone": ("test.images.npy", Path.unlink),
+    "labels gone": ("test.labels.npy", Path.unlink),
+    "its note cut short": ("about.json", lambda file: os.truncate(file, 40)),
+    "its note gone": ("about.json", Path.unlink),
+}
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE.values(), ids=DAMAGE)
+def test_what_is_damaged_is_made_anew(cache, tree, tmp_path, name, damage):
+    cached, _ = get(cache, source(tree))
+    file = tmp_path / "store" / "images" / cached.fingerprint / name
+    before = expected(tree, source(tree).parts["train"])
+    damage(file)
+    assert cache.known(source(tree)) is None
+    assert get(cache, source(tree)) == (cached, True)
+    assert get(cache, source(tree)) == (cached, False)
+    assert np.array_equal(cache.load(cached.fingerprint)["train"].images, before)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"fingerprint": "f00d", "bad": []}', b'"text"'])
+def test_a_damaged_note_of_a_source_is_written_anew(cache, tree, tmp_path, content):
+    cached, _ = get(cache, source(tree))
+    note = tmp_path / "store" / "images" / "sources" / f"{source(tree).id}.json"
+    whole = note.read_bytes()
+    note.write_bytes(content)
+    assert cache.known(source(tree)) is None
+    assert get(cache, source(tree)) == (cached, True)
+    assert note.read_bytes() == whole
+
+
+def test_an_array_that_is_no_array_is_never_unpickled(cache, tree, tmp_path):
+    cached, _ = get(cache, source(tree))
+    file = tmp_path / "store" / "images" / cached.fingerprint / "train.labels.npy"
+    np.save(file, np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="Python objects"):
+        cache.load(cached.fingerprint)
+    assert get(cache, source(tree)) == (cached, True)
+
+
+def test_what_is_not_there_is_not_found(cache):
+    with pytest.raises(FileNotFoundError):
+        cache.load("f00d")
+
+
+# --- identity ---------------------------------------------------------------------------------------------
+
+
+def test_names_and_places_are_no_part_of_what_images_are(cache, tree, tmp_path):
+    moved = class_tree(tmp_path / "another" / "place", TREE)
+    for number, file in enumerate(sorted(moved.rglob("*.png"))):
+        file.rename(file.with_name(f"bird {number:02}.png"))
+    (moved / "train" / "a").rename(moved / "train" / "A")
+    (moved / "test" / "a").rename(moved / "test" / "A")
+    cached, _ = get(cache, source(tree))
+    again, decoded = get(cache, replace(source(moved), name="another"))
+    assert decoded  # nobody could know
+    assert again.fingerprint == cached.fingerprint
+    for wanted in (source(tree), replace(source(moved), name="another")):
+        assert not get(cache, wanted)[1]
+
+
+def test_arrays_and_files_of_the_same_pixels_are_the_same(cache, tree):
+    files = source(tree).parts
+    arrays = {name: ImageSet(expected(tree, part), part.labels) for name, part in files.items()}
+    assert get(cache, Source("arrays", "1", arrays, None))[0] == get(cache, source(tree))[0]
+
+
+def test_pixels_labels_parts_order_and_view_are_what_images_are():
+    images = np.stack([photograph(n, 6, 6).transpose(2, 0, 1) for n in range(4)])
+    labels = np.array([0, 1, 0, 1])
+    base = {"train": ImageSet(images, labels)}
+    other = images.copy()
+    other[2, 1, 3, 3] ^= 1
+    variants = [
+        base,
+        {"train": ImageSet(other, labels)},
+        {"train": ImageSet(images, np.array([0, 1, 1, 1]))},
+        {"train": ImageSet(images)},
+        {"train": ImageSet(images, labels, view=(4, 4))},
+        {"train": ImageSet(images, labels, view=(4, 5))},
+        {"test": ImageSet(images, labels)},
+        {"train": base["train"].take(np.array([1, 0, 3, 2]))},
+        {**base, "test": ImageSet(images, labels)},
+    ]
+    assert len({content_of(parts) for parts in variants}) == len(variants)
+    named = ImageSet(images, labels, np.array(list("abcd")))
+    assert content_of({"train": named}) == content_of(base)
+
+
+# --- several at once, and sudden ends ---------------------------------------------------------------------
+
+
+def want(root: Path, tree: Path, barrier: Barrier, results: Any) -> None:
+    cache, listener = ImageCache(root), Listener()
+    barrier.wait()
+    results.put((cache.get(source(tree), listener).fingerprint, len(listener.heard)))
+
+
+def test_of_processes_that_want_the_same_images_at_once_one_decodes_them(tmp_path):
+    tree = class_tree(tmp_path / "tree", {"train": {"a": 150, "b": 100}, "test": {"a": 2, "b": 2}}, side=16)
+    spawn = multiprocessing.get_context("spawn")
+    barrier, results = spawn.Barrier(3), spawn.Queue()
+    processes = [spawn.Process(target=want, args=(tmp_path / "store", tree, barrier, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    assert len({fingerprint for fingerprint, _ in found}) == 1
+    assert sorted(heard for _, heard in found)[:2] == [0, 0]
+    assert max(heard for _, heard in found) == 5  # 250 files in four chunks, and one of four files
+    assert get(ImageCache(tmp_path / "store"), source(tree)) == (Cached(found[0][0]), False)
+
+
+class GivenUpError(Exception):
+    """Whoever listened does not want to hear more."""
+
+
+def test_a_decoding_that_is_given_up_leaves_nothing_half_done(cache, tree, tmp_path):
+    def give_up(done: int, total: int) -> None:
+        if done > 7:  # in the second part
+            raise GivenUpError
+
+    with pytest.raises(GivenUpError):
+        cache.get(source(tree), give_up)
+    assert not list((tmp_path / "store").rglob("*.npy"))
+    assert not list((tmp_path / "store" / "incoming").iterdir())
+    assert cache.known(source(tree)) is None
+    assert get(cache, source(tree))[1]
+
+
+def die(root: Path, tree: Path) -> None:
+    ImageCache(root).get(source(tree), lambda done, total: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def test_a_decoder_that_is_killed_is_in_nobodys_way(cache, tree, tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=die, args=(tmp_path / "store", tree))
+    process.start()
+    process.join(timeout=60)
+    assert process.exitcode == -signal.SIGKILL
+    left = list((tmp_path / "store").rglob("*.npy"))
+    assert left
+    assert all(file.is_relative_to(tmp_path / "store" / "incoming") for file in left)  # where a store sweeps
+    assert cache.known(source(tree)) is None
+    cached, decoded = get(cache, source(tree))
+    assert decoded
+    assert np.array_equal(
+        cache.load(cached.fingerprint)["train"].images, expected(tree, source(tree).parts["train"])
+    )
+
+
+def test_progress_counts_all_parts(cache, tmp_path):
+    tree = class_tree(tmp_path / "tree", {"train": {"a": 100}, "test": {"a": 30}}, side=2)
+    listener = Listener()
+    cache.get(source(tree), listener)
+    assert listener.heard == [(64, 130), (100, 130), (130, 130)]
+
+
+def test_an_array_cut_to_nothing_is_made_anew(cache, tree, tmp_path):
+    cached, _ = get(cache, source(tree))
+    (tmp_path / "store" / "images" / cached.fingerprint / "train.labels.npy").write_bytes(b"")
+    assert cache.known(source(tree)) is None
+    assert get(cache, source(tree)) == (cached, True)
+
+
+def test_labels_that_change_though_no_file_does_are_noticed(cache, tmp_path):
+    tree = class_tree(tmp_path / "tree", {"train": {"a": 2, "c": 2}, "test": {"a": 2, "c": 2}})
+    get(cache, source(tree))
+    (tree / "train" / "b").mkdir()  # a class without images moves those behind it
+    cached, _ = get(cache, source(tree))
+    assert cache.load(cached.fingerprint)["train"].labels.tolist() == [0, 0, 2, 2]

@@ -1,0 +1,230 @@
+"""Trees of class folders: labels follow the sorted names of the classes, whatever else lies about."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emma_tune.data import class_folders, find
+from emma_tune.data.files import Files, images_below
+from emma_tune.data.source import DataError, labeled_parts, query_part
+from tests.pictures import class_tree
+
+
+def listed(files: Files) -> dict[str, int]:
+    """Names with their labels."""
+    assert files.labels.dtype == np.int64
+    return dict(zip(files.names, files.labels.tolist(), strict=True))
+
+
+def parts_of(folder: Path) -> dict[str, Files]:
+    return find(f"folder:{folder}", None).parts
+
+
+# --- labeled ----------------------------------------------------------------------------------------------
+
+
+def test_labels_follow_the_sorted_names_of_the_classes(tmp_path):
+    class_tree(
+        tmp_path, {"train": {"wren": 2, "Crow": 1, "10 tit": 1, "2 owl": 2}, "test": {"wren": 1, "Crow": 1}}
+    )
+    parts = parts_of(tmp_path)
+    assert set(parts) == {"train", "test"}
+    assert parts["train"].root == tmp_path / "train"
+    assert listed(parts["train"]) == {
+        "10 tit/0.png": 0, "2 owl/0.png": 1, "2 owl/1.png": 1, "Crow/0.png": 2, "wren/0.png": 3, "wren/1.png": 3,
+    }  # fmt: skip
+    assert listed(parts["test"]) == {"Crow/0.png": 2, "wren/0.png": 3}
+
+
+def test_a_part_may_miss_a_class_and_the_others_keep_their_labels(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 1, "b": 1, "c": 1}, "test": {"c": 2}})
+    assert listed(parts_of(tmp_path)["test"]) == {"c/0.png": 2, "c/1.png": 2}
+
+
+def test_an_empty_class_folder_is_a_class_without_images(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 1, "b": 0, "c": 1}, "test": {"b": 1, "c": 1}})
+    parts = parts_of(tmp_path)
+    assert listed(parts["train"]) == {"a/0.png": 0, "c/0.png": 2}
+    assert listed(parts["test"]) == {"b/0.png": 1, "c/0.png": 2}
+
+
+def test_what_is_no_image_and_what_is_hidden_is_left_alone(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 1, "b": 1}, "test": {"a": 1, "b": 1}})
+    clean = {name: listed(part) for name, part in parts_of(tmp_path).items()}
+    for junk in ("train/README", "train/a/.DS_Store", "train/a/notes.txt", "train/b/x.png.part", "test/b/.x.png"):
+        (tmp_path / junk).write_text("not an image")
+    class_tree(tmp_path, {"train": {".cache": 1, "a/.thumbs": 1}, "test": {".ipynb_checkpoints": 1}})
+    (tmp_path / "train" / "index.png").write_text("an image of no class")
+    assert {name: listed(part) for name, part in parts_of(tmp_path).items()} == clean
+
+
+def test_folders_within_a_class_are_of_that_class(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 1, "a/young": 2, "b": 1}, "test": {"a": 1}})
+    assert listed(parts_of(tmp_path)["train"]) == {
+        "a/0.png": 0, "a/young/0.png": 0, "a/young/1.png": 0, "b/0.png": 1,
+    }  # fmt: skip
+
+
+def test_a_class_that_is_not_trained_on_is_named(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 1, "b": 1}, "test": {"a": 1, "z": 1, "y": 1}})
+    with pytest.raises(DataError) as raised:
+        parts_of(tmp_path)
+    assert str(raised.value) == (
+        f"{tmp_path / 'test'}: expected folders of classes that are trained on (a, b, …), found y, z"
+    )
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val"])
+def test_a_validation_folder_is_used_by_any_of_its_names(tmp_path, name):
+    class_tree(tmp_path, {"train": {"a": 2, "b": 2}, name: {"b": 1}, "test": {"a": 1, "b": 2}})
+    parts = labeled_parts(parts_of(tmp_path), "here")
+    assert {part: len(files) for part, files in parts.items()} == {"train": 4, "validation": 1, "test": 3}
+    assert listed(parts["validation"]) == {"b/0.png": 1}
+
+
+def test_without_one_a_fixed_half_of_the_test_images_validates(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 2, "b": 2}, "test": {"a": 5, "b": 6}})
+    parts = labeled_parts(parts_of(tmp_path), "here")
+    assert {part: len(files) for part, files in parts.items()} == {"train": 4, "validation": 5, "test": 6}
+    halves = [listed(parts[name]) for name in ("validation", "test")]
+    assert not set(halves[0]) & set(halves[1])
+    assert halves[0] | halves[1] == listed(parts_of(tmp_path)["test"])
+    again = labeled_parts(parts_of(tmp_path), "here")
+    assert [listed(again[name]) for name in ("validation", "test")] == halves
+    assert set(halves[0].values()) == set(halves[1].values()) == {0, 1}, "a half is no mere beginning"
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"train": {"a": 0}, "test": {"a": 2}}, "labeled images to train, found none"),
+        ({"train": {"a": 2}, "test": {"a": 0}}, "labeled images to test, found none"),
+        ({"train": {"a": 2}, "test": {"a": 1}}, "two test images at least, one to validate with, found 1"),
+    ],
+)
+def test_a_part_without_images_is_named(tmp_path, tree, expected):
+    class_tree(tmp_path, tree)
+    with pytest.raises(DataError, match=rf"^here: expected {expected}$"):
+        labeled_parts(parts_of(tmp_path), "here")
+
+
+def test_a_pool_can_train_no_victim(tmp_path):
+    class_tree(tmp_path, {"animals": {"a": 2}})
+    with pytest.raises(DataError, match=r"^here: expected labeled images to train, found none$"):
+        labeled_parts(parts_of(tmp_path), "here")
+
+
+# --- pools ------------------------------------------------------------------------------------------------
+
+
+def test_any_folder_of_images_is_a_pool(tmp_path):
+    class_tree(tmp_path, {"": {"b": 2, "a": 1}, "deep/er": {"c": 1}})
+    shutil.copy(tmp_path / "a" / "0.png", tmp_path / "top.JPEG")
+    (tmp_path / "notes.txt").write_text("no image")
+    found = find(f"folder:{tmp_path}", None)
+    files = query_part(found.parts, "here")
+    assert files.root == found.place == tmp_path
+    assert files.names == ("top.JPEG", "a/0.png", "b/0.png", "b/1.png", "deep/er/c/0.png")
+    assert files.labels is None
+
+
+def test_a_labeled_set_as_a_pool_is_what_it_is_trained_on_without_labels(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 2, "b": 1}, "test": {"a": 1}})
+    files = query_part(find(f"folder:{tmp_path}", None).parts, "here")
+    assert files.names == ("a/0.png", "a/1.png", "b/0.png")
+    assert files.labels is None
+
+
+def test_an_empty_pool_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"^here: expected images, found none$"):
+        query_part(parts_of(tmp_path), "here")
+
+
+def test_a_folder_that_is_not_there_is_not_found(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    assert find(f"folder:{tmp_path / 'absent'}", None) is None
+    assert find(f"folder:{tmp_path / 'file'}", None) is None
+
+
+def test_linked_folders_are_followed(tmp_path):
+    class_tree(tmp_path / "elsewhere", {"": {"a": 2}})
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "here").symlink_to(tmp_path / "elsewhere" / "a")
+    assert images_below(tmp_path / "pool") == ["here/0.png", "here/1.png"]
+
+
+# --- official trees ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["256_ObjectCategories", "caltech256/256_ObjectCategories", "caltech256"])
+def test_caltech256_is_all_images_of_all_folders(tmp_path, place):
+    class_tree(tmp_path / place, {"": {"001.ak47": 2, "257.clutter": 1, "056.dog": 1}}, suffix=".jpg")
+    files = find("caltech256", tmp_path).parts["queries"]
+    assert files.names == ("001.ak47/0.jpg", "001.ak47/1.jpg", "056.dog/0.jpg", "257.clutter/0.jpg")
+    assert files.root == tmp_path / place
+
+
+def test_caltech256_as_torchvision_unpacks_it_is_only_its_images(tmp_path):
+    class_tree(tmp_path / "caltech256/256_ObjectCategories", {"": {"001.ak47": 1}}, suffix=".jpg")
+    (tmp_path / "caltech256" / "256_ObjectCategories.tar").write_bytes(b"")
+    assert find("caltech256", tmp_path).parts["queries"].names == ("001.ak47/0.jpg",)
+
+
+@pytest.mark.parametrize("place", ["imagenet_{}", "ImageNet_{}"])
+@pytest.mark.parametrize("kind", ["cifar10", "cifar100", "cub200"])
+def test_of_an_imagenet_subset_the_training_images_are_asked(tmp_path, kind, place):
+    folder = tmp_path / place.format(kind if place.islower() else kind.upper())
+    class_tree(folder, {"train": {"n01": 2, "n02": 1}, "val": {"n01": 3}}, suffix=".JPEG")
+    files = find(f"imagenet_{kind}", tmp_path).parts["queries"]
+    assert files.names == ("n01/0.JPEG", "n01/1.JPEG", "n02/0.JPEG")
+    assert files.root == folder / "train"
+    assert files.labels is None
+
+
+def test_imagenet_cub200_is_cut_by_the_reference_generator(tmp_path, monkeypatch):
+    class_tree(tmp_path / "imagenet_cub200", {"train": {"n01": 9, "n02": 8, "n10": 6}}, side=1)
+    whole = images_below(tmp_path / "imagenet_cub200" / "train")
+    for limit in (1, 10, 22, 23, 30_000):
+        monkeypatch.setattr(class_folders, "IMAGENET_CUB200_LIMIT", limit)
+        files = find("imagenet_cub200", tmp_path).parts["queries"]
+        order = np.arange(23)
+        np.random.RandomState(1).shuffle(order)
+        assert files.names == tuple(whole[row] for row in sorted(order[:limit]))
+
+
+@pytest.mark.parametrize("name", ["caltech256", "imagenet_cifar10", "imagenet_cifar100", "imagenet_cub200"])
+def test_what_is_not_below_the_root_is_not_found(tmp_path, name):
+    assert find(name, tmp_path) is None
+    assert find(name, None) is None
+
+
+# --- stamps -----------------------------------------------------------------------------------------------
+
+
+def test_the_stamp_of_a_tree_changes_with_its_files_and_opens_none(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 1, "b": 1}, "test": {"a": 1}})
+    stamps = [find(f"folder:{tmp_path}", None).stamp]
+    assert find(f"folder:{tmp_path}", None).stamp == stamps[0]
+    file = tmp_path / "test" / "a" / "0.png"
+
+    def changed() -> None:
+        stamps.append(find(f"folder:{tmp_path}", None).stamp)
+
+    file.write_bytes(file.read_bytes() + b"\0")
+    changed()
+    os.utime(file, (1, 1))
+    changed()
+    file.rename(file.with_name("1.png"))
+    changed()
+    shutil.copy(tmp_path / "train" / "a" / "0.png", tmp_path / "train" / "a" / "1.png")
+    changed()
+    assert len(set(stamps)) == len(stamps)
+    before = stamps[-1]
+    (tmp_path / "train" / "README").write_text("no image")
+    changed()
+    assert stamps[-1] == before
