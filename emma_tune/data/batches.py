@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -24,7 +25,9 @@ class Images:
     def __init__(self, images: ImageSet, device: torch.device | str = "cpu") -> None:
         self._set = images
         self.device = torch.device(device)
-        self._array = torch.from_numpy(images.images)
+        with warnings.catch_warnings():  # maps of files are not writable, and nothing here writes
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            self._array = torch.from_numpy(images.images)
         if self.device.type != "cpu" and self._array.nbytes <= ON_DEVICE:
             self._array = self._array.to(self.device)
 

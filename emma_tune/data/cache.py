@@ -14,9 +14,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,25 @@ class Source:
 
     Attributes:
         name: for people.
-        stamp: changes whenever the images may have.
-        parts: by name.
+        stamp: changes whenever the images or their labels may have, or what is taken of them.
+        read: gives the parts by name.
         shape: what they are brought to; None leaves arrays as they are.
     """
 
     name: str
     stamp: str
-    parts: Mapping[str, Part]
+    read: Callable[[], Mapping[str, Part]]
     shape: Shape | None
+
+    @cached_property
+    def parts(self) -> Mapping[str, Part]:
+        """The parts by name."""
+        return self.read()
 
     @property
     def id(self) -> str:
-        """Names the source by what can be known without opening its files."""
-        digest = hashlib.sha256()
-        for name, part in sorted(self.parts.items()):
-            digest.update(f"{name} {len(part)}\n".encode())
-            digest.update(b"" if part.labels is None else np.ascontiguousarray(part.labels).tobytes())
-        about = [FORM, self.name, self.stamp, digest.hexdigest(), self.shape and asdict(self.shape)]
+        """Names the source by what can be known without reading arrays or opening the files of images."""
+        about = [FORM, self.name, self.stamp, self.shape and asdict(self.shape)]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 
@@ -183,7 +185,6 @@ class ImageCache:
 
     @contextmanager
     def _alone(self, source: Source, report: Report) -> Iterator[None]:
-        total = sum(len(part) for part in source.parts.values())
         lock = self._note(source).with_suffix(".lock")
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("a") as file:
@@ -192,7 +193,7 @@ class ImageCache:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    report(0, total)  # whoever listens may have had enough
+                    report(0, 0)  # whoever listens may have had enough
                     time.sleep(0.1)
             yield
 
@@ -246,8 +247,7 @@ def _only(rows: NDArray[np.intp], array: NDArray[np.uint8], file: Path) -> np.me
 def _map_part(folder: Path, name: str, about: Mapping[str, Any]) -> ImageSet:
     def mapped(what: str) -> NDArray[Any] | None:
         file = folder / f"{name}.{what}.npy"
-        # copy on write: PyTorch wants arrays that could be written
-        return np.load(file, mmap_mode="c", allow_pickle=False) if file.exists() else None
+        return np.load(file, mmap_mode="r", allow_pickle=False) if file.exists() else None
 
     images = mapped("images")
     assert images is not None

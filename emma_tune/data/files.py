@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,13 @@ class Files:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def stamp(self) -> str:
+        """Changes whenever one of the files, or its label, may have."""
+        labels = [None] * len(self) if self.labels is None else self.labels.tolist()
+        files = zip(self.names, labels, strict=True)
+        return "\n".join(f"{stamp_of(self.root / name)} {label}" for name, label in files)
 
     def take(self, indices: NDArray[np.integer]) -> Files:
         """Some of the files, in the given order."""
@@ -130,17 +137,10 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(np.asarray(image).clip(0, 65535) / 257).astype(np.uint8))
 
 
-def stamp(paths: Iterable[Path]) -> str:
-    """Changes whenever one of these files may have: their names, sizes and times of change.
-
-    Args:
-        paths: files; one that is not there counts as well.
-    """
-    lines = []
-    for path in paths:
-        try:
-            found = path.stat()
-            lines.append(f"{path} {found.st_size} {found.st_mtime_ns}")
-        except OSError:
-            lines.append(f"{path} absent")
-    return "\n".join(lines)
+def stamp_of(path: Path) -> str:
+    """Changes whenever a file may have: its place, size and time of change, or that it is not there."""
+    try:
+        found = path.stat()
+        return f"{path} {found.st_size} {found.st_mtime_ns}"
+    except OSError:
+        return f"{path} absent"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emma_tune.data.files import Files, stamp
+from emma_tune.data.files import Files, stamp_of
 from emma_tune.data.images import ImageSet
 
 Part = Files | ImageSet
@@ -48,11 +48,11 @@ class Found:
     def stamp(self) -> str:
         """Changes whenever the images may have changed, though nothing but the list of files is read."""
         if self.raw:
-            return stamp(self.raw)
+            return "\n".join(map(stamp_of, self.raw))
         if self.place is None:
             return "\n".join(f"{package} {version(package)}" for package in PACKAGES)
-        files = [part for _, part in sorted(self.parts.items()) if isinstance(part, Files)]
-        return "\n".join(stamp(part.root / name for name in part.names) for part in files)
+        files = [(name, part) for name, part in sorted(self.parts.items()) if isinstance(part, Files)]
+        return "\n".join(f"{name}\n{part.stamp}" for name, part in files)
 
 
 def labeled_parts(parts: Mapping[str, Part], where: str) -> dict[str, Part]:

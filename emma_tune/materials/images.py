@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from emma_tune.config import Study
@@ -10,39 +11,54 @@ from emma_tune.data import dataset, find
 from emma_tune.data.cache import Source
 from emma_tune.data.files import BadImage
 from emma_tune.data.images import ImageSet, Shape, subset
-from emma_tune.data.source import DataError, Found, labeled_parts, query_part
+from emma_tune.data.source import Found, Part, labeled_parts, query_part
 from emma_tune.study_file import StudyError
 
 NAMED = 5
 """Broken images that are named; of more, the number is told."""
 
 
+@contextmanager
+def place_named(place: str) -> Iterator[None]:
+    """What is wrong with images is a line with the place in the study that names them."""
+    try:
+        yield
+    except StudyError:
+        raise
+    except ValueError as error:  # a DataError, or channels that cannot be matched
+        raise StudyError(f"{place}: {error}") from error
+
+
 def victim_source(study: Study) -> Source:
     """The victim's images: all parts, those to train cut to the limit."""
     victim = study.victim
     found = _located(study, victim.dataset, "victim.dataset")
-    try:
+
+    def read() -> dict[str, Part]:
         parts = labeled_parts(found.parts, victim.dataset)
-    except DataError as error:
-        raise StudyError(f"victim.dataset: {error}") from error
-    parts["train"] = parts["train"].take(subset(len(parts["train"]), victim.limit))
-    side = victim.image_size or dataset(victim.dataset).side
+        return {**parts, "train": parts["train"].take(subset(len(parts["train"]), victim.limit))}
+
+    stamp = f"victim, {victim.limit} to train\n{found.stamp}"
+    own = dataset(victim.dataset).side
+    side = victim.image_size or own
     if side is None:
-        return Source(victim.dataset, found.stamp, parts, None)
-    train = parts["train"]
+        return Source(victim.dataset, stamp, read, None)
+    # arrays without a side of their own are gray or in color, as they are
+    train = found.parts.get("train") if own is None else None
     channels = train.images.shape[1] if isinstance(train, ImageSet) else 3
-    return Source(victim.dataset, found.stamp, parts, Shape.square(side, channels=channels))
+    return Source(victim.dataset, stamp, read, Shape.square(side, channels=channels))
 
 
 def pool_source(study: Study, shape: Shape) -> Source:
     """The pool, cut to the limit and in the victim's shape."""
-    name = study.queries.dataset
-    found = _located(study, name, "queries.dataset")
-    try:
-        part = query_part(found.parts, name)
-    except DataError as error:
-        raise StudyError(f"queries.dataset: {error}") from error
-    return Source(name, found.stamp, {"queries": part.take(subset(len(part), study.queries.limit))}, shape)
+    queries = study.queries
+    found = _located(study, queries.dataset, "queries.dataset")
+
+    def read() -> dict[str, Part]:
+        part = query_part(found.parts, queries.dataset)
+        return {"queries": part.take(subset(len(part), queries.limit))}
+
+    return Source(queries.dataset, f"queries, {queries.limit}\n{found.stamp}", read, shape)
 
 
 def _located(study: Study, name: str, place: str) -> Found:
@@ -52,10 +68,7 @@ def _located(study: Study, name: str, place: str) -> Found:
         StudyError: if it is not there, with how to get it.
     """
     root = Path(study.data_root) if study.data_root else None
-    try:
-        found = find(name, root)
-    except DataError as error:
-        raise StudyError(f"{place}: {error}") from error
+    found = find(name, root)
     if found is None:
         described = dataset(name)
         where = f"{described.place} below {root}" if root else described.place

@@ -9,7 +9,7 @@ from emma_tune.config import Study
 from emma_tune.data import dataset
 from emma_tune.data.cache import ImageCache, Source
 from emma_tune.data.images import Shape
-from emma_tune.materials.images import pool_source, victim_source
+from emma_tune.materials.images import place_named, pool_source, victim_source
 from emma_tune.materials.networks import begins, check_networks, forward_flops, read_first, weights_place
 from emma_tune.models import IMAGENET
 from emma_tune.store import Store, weights_fingerprint
@@ -60,13 +60,14 @@ def known(study: Study, store: Store) -> Known:
 
     def look(role: str, name: str, make: Callable[[], Source]) -> Source | None:
         try:
-            source = make()
+            with place_named(f"{role}.dataset"):
+                source = make()
+                counts.update({part: len(images) for part, images in source.parts.items()})
         except StudyError as error:
             if ":" in name:
                 raise
             remarks.append(str(error))
             return None
-        counts.update({part: len(images) for part, images in source.parts.items()})
         cached = arrays.known(source)
         if cached:
             images[role] = cached.fingerprint

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from emma_tune.config import Study
-from emma_tune.data.cache import Cached, ImageCache, Source
-from emma_tune.materials.images import check_labels, pool_source, remarks_on, victim_source
+from emma_tune.data.cache import ImageCache, Source
+from emma_tune.materials.images import check_labels, place_named, pool_source, remarks_on, victim_source
 from emma_tune.materials.networks import begins, check_networks, read_first
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError
@@ -43,27 +43,26 @@ def prepare(study: Study, store: Store, report: Report) -> Materials:
         StudyError: if something is not there, cannot be read, or does not fit.
     """
     cache = ImageCache(store.root)
-    victim = _cached(study, victim_source(study), "victim.dataset", cache, report)
-    parts = cache.load(victim.fingerprint)
-    shape = parts["train"].shape
-    pool = _cached(study, pool_source(study, shape), "queries.dataset", cache, report)
+    remarks: list[str] = []
+
+    def cached(place: str, make: Callable[[], Source]) -> str:
+        """The fingerprint of what a source became."""
+        with place_named(place):
+            source = make()
+            became = cache.get(source, lambda done, total: report(source.name, done, total))
+        remarked = remarks_on(source.name, became.bad)
+        if remarked and study.on_bad_image == "fail":
+            raise StudyError("\n".join(f"{place}: {line}" for line in remarked))
+        remarks.extend(remarked)
+        return became.fingerprint
+
+    victim = cached("victim.dataset", lambda: victim_source(study))
+    parts = cache.load(victim)
     check_labels(parts)
+    shape = parts["train"].shape
+    check_networks(study, shape)
+    queries = cached("queries.dataset", lambda: pool_source(study, shape))
     weights = {
         name: store.put_weights(read_first(place, part, shape)) for name, (place, part) in begins(study).items()
     }
-    check_networks(study, shape)
-    remarks = [
-        *remarks_on(study.victim.dataset, victim.bad),
-        *remarks_on(study.queries.dataset, pool.bad),
-    ]
-    return Materials({"victim": victim.fingerprint, "queries": pool.fingerprint}, weights, tuple(remarks))
-
-
-def _cached(study: Study, source: Source, place: str, cache: ImageCache, report: Report) -> Cached:
-    try:
-        cached = cache.get(source, lambda done, total: report(source.name, done, total))
-    except ValueError as error:  # a DataError, or channels that cannot be matched
-        raise StudyError(f"{place}: {error}") from error
-    if cached.bad and study.on_bad_image == "fail":
-        raise StudyError("\n".join(f"{place}: {line}" for line in remarks_on(source.name, cached.bad)))
-    return cached
+    return Materials({"victim": victim, "queries": queries}, weights, tuple(remarks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +40,7 @@ class Runtime:
         """(N,) int64 on the device."""
         labels = self.victim[part].labels
         assert labels is not None, "a victim's images have labels"
-        return torch.from_numpy(labels).to(self.device)
+        return torch.from_numpy(np.array(labels)).to(self.device)
 
     def query_images(self) -> Images:
         """The pool."""

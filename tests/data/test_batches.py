@@ -1,8 +1,12 @@
 """Images reach a network as they lie in their array, mapped or not: whole for augmentation, else their middle."""
 
+import json
+import os
+
 import numpy as np
 import pytest
 import torch
+from numpy.lib.format import open_memmap
 from torchvision.transforms.v2.functional import center_crop
 
 from emma_tune.data.batches import Images, middle
@@ -18,7 +22,7 @@ def images(request, tmp_path):
     if request.param == "in memory":
         return Images(KEPT)
     cache = ImageCache(tmp_path)
-    cached = cache.get(Source("mine", "1", {"queries": KEPT}, None), lambda done, total: None)
+    cached = cache.get(Source("mine", "1", lambda: {"queries": KEPT}, None), lambda done, total: None)
     return Images(cache.load(cached.fingerprint)["queries"])
 
 
@@ -49,3 +53,24 @@ def test_a_batch_is_a_copy(images):
 def test_the_middle_is_torchvisions(have, want):
     batch = torch.arange(have[0] * have[1]).view(1, 1, *have)
     assert torch.equal(middle(batch, want), center_crop(batch, list(want)))
+
+
+def test_a_set_larger_than_memory_is_read_by_the_batch(tmp_path):
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    shape = Shape.square(224)
+    count = 2 * memory // (3 * 256 * 256)
+    folder = tmp_path / "images" / "large"
+    folder.mkdir(parents=True)
+    array = open_memmap(
+        folder / "queries.images.npy", "w+", np.uint8, (count, 3, 256, 256)
+    )  # takes no room: holes
+    array[-1] = 7
+    array.flush()
+    statistics = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    about = {"parts": {"queries": {"view": shape.view, "statistics": statistics}}}
+    (folder / "about.json").write_text(json.dumps(about))
+    images = Images(ImageCache(tmp_path).load("large")["queries"])
+    assert (len(images), images.shape) == (count, shape)
+    batch = images.batch(torch.tensor([count - 1, 0, count // 2]))
+    assert batch.amax(dim=(1, 2, 3)).tolist() == batch.amin(dim=(1, 2, 3)).tolist() == [7, 0, 0]
+    assert next(images.plain(4)).shape == (4, 3, 224, 224)

@@ -92,7 +92,7 @@ def test_an_image_that_is_listed_and_not_there_is_left_out_and_named(folder, tmp
     missing = folder / "images" / IMAGES[3][0]
     missing.unlink()
     found = find("cub200", tmp_path)
-    wanted = Source("cub200", found.stamp, found.parts, Shape.square(8))
+    wanted = Source("cub200", found.stamp, lambda: found.parts, Shape.square(8))
     cached = ImageCache(tmp_path / "store").get(wanted, lambda done, total: None)
     assert [bad.file for bad in cached.bad] == [str(missing)]
 
@@ -102,7 +102,7 @@ def test_other_classes_for_the_same_images_are_other_images(folder, tmp_path):
 
     def fingerprint() -> str:
         found = find("cub200", tmp_path)
-        wanted = Source("cub200", found.stamp, found.parts, Shape.square(8))
+        wanted = Source("cub200", found.stamp, lambda: found.parts, Shape.square(8))
         return cache.get(wanted, lambda done, total: None).fingerprint
 
     before = fingerprint()

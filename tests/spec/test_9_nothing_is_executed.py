@@ -76,7 +76,7 @@ def test_a_study_file_cannot_call_anything(tmp_path):
 def test_pickles_among_the_images_and_weights_of_a_store_are_not_loaded(bomb, tmp_path):
     store, cache = Store(tmp_path / "store"), ImageCache(tmp_path / "store")
     images = ImageSet(np.zeros((3, 1, 4, 4), np.uint8), np.arange(3))
-    source = Source("mine", "1", {"train": images}, None)
+    source = Source("mine", "1", lambda: {"train": images}, None)
     cached = cache.get(source, lambda done, total: None)
     for file in ("train.images.npy", "train.labels.npy", "about.json"):
         (tmp_path / "store" / "images" / cached.fingerprint / file).write_bytes(bomb)
