@@ -12,7 +12,8 @@ from emma_tune.results import StudyView
 from emma_tune.status import status_of
 from tests.conftest import artifact_bytes, kill_tree
 
-KILLS = 8
+KILLS = int(os.environ.get("EMMA_TUNE_KILLS", "4"))
+"""The short form; `EMMA_TUNE_KILLS=8 pytest -m slow` is the long one."""
 
 
 @pytest.mark.slow
