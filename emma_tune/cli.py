@@ -147,26 +147,10 @@ def responses(
 @data.command("list")
 def data_list(root: Root = None) -> None:
     """Say which data sets are found where, and how to get the others."""
-    from emma_tune.data import DATASETS, PREFIXES, find
-    from emma_tune.data.source import DataError
+    from emma_tune.data.inventory import inventory
 
-    rows = []
-    for name, described in {**DATASETS, **PREFIXES}.items():
-        found = "any path"
-        if name in DATASETS:
-            try:
-                here = find(name, root)
-                if here:
-                    counts = ", ".join(f"{part} {len(images)}" for part, images in here.parts.items())
-                    found = f"{here.place or 'in an installed package'} ({counts})"
-                else:
-                    found = ""
-            except DataError as error:
-                found = f"damaged: {error}"
-        use = "victim, queries" if described.labeled else "queries"
-        rows.append({"name": name, "use": use, "found": found, "place": described.place, "get": described.get})
     typer.echo(f"data root: {root or 'none; set data_root in a study, EMMA_TUNE_DATA, or --root'}")
-    terminal.show_data_sets(rows)
+    terminal.show_data_sets(inventory(root))
 
 
 @data.command("fetch")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from emma_tune.config import SEARCHED, Study
-from emma_tune.ledger import Ledger
+from emma_tune.ledger import Ledger, Outcome
 from emma_tune.materials import Known, known
 from emma_tune.plan import Planner, Point, Task
 from emma_tune.stages import STAGES
@@ -64,7 +64,7 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
     """Plans a study as a run would.
 
     Points that nobody has proposed yet count at the mean over `st_epoch`; a matrix and a dominated point may end
-    earlier than is counted here.
+    earlier than is counted here. What an earlier run left as dominated is not counted.
 
     Args:
         study: checked.
@@ -81,9 +81,11 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
 
     asked = [point for point in ledger.points.values() if point.defense == SEARCHED]
     fixed = [Point(-2 - number, baseline) for number, baseline in enumerate(study.baselines)]
+    left = {number for number, outcome in ledger.outcomes.items() if _was_left(outcome, planner)}
     tasks = dict(planner.groundwork().tasks)
     for point in (*asked, *fixed):
-        tasks |= planner.point(point).tasks
+        if point.number not in left:
+            tasks |= planner.point(point).tasks
     cost = _Cost(materials, tasks)
     for task in tasks.values():
         _count(stages[task.stage], task, _is_done(store, task), cost)
@@ -104,6 +106,11 @@ def _count(stage: StageForecast, task: Task, done: bool, cost: _Cost) -> None:
         epochs, flops = cost.of(task)
         stage.epochs += epochs
         stage.flops += flops
+
+
+def _was_left(outcome: Outcome, planner: Planner) -> bool:
+    """Whether a point was left as dominated, under the study as it is."""
+    return outcome.bounds is not None and outcome.plan == planner.digest
 
 
 def _is_done(store: Store, task: Task) -> bool:

@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from emma_tune.data.inventory import Entry
     from emma_tune.preview import Forecast
 
 
@@ -122,19 +123,20 @@ def show_forecast(content: Forecast) -> None:
         typer.echo(remark)
 
 
-def show_data_sets(rows: list[dict[str, str]]) -> None:
+def show_data_sets(entries: list[Entry]) -> None:
     """Which data sets are there, and how to get the others."""
     from rich.table import Table
 
     table = Table(box=None)
     for column in ("data set", "for", "found"):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(row["name"], row["use"], row["found"] or "no", style=None if row["found"] else "dim")
+        table.add_column(column, overflow="fold")
+    for name, described, found in entries:
+        use = "victim, queries" if described.labeled else "queries"
+        table.add_row(name, use, found or "no", style=None if found else "dim")
     _show(table)
-    for row in rows:
-        if not row["found"]:
-            typer.echo(f"{row['name']}: expected as {row['place']}; to get it: {row['get']}")
+    for name, described, found in entries:
+        if not found:
+            typer.echo(f"{name}: expected as {described.place}; to get it: {described.get}")
 
 
 SUSTAINED = (0.1, 10, 100)

@@ -26,7 +26,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from emma_tune.data.files import BadImage, Report, decode
-from emma_tune.data.images import CHUNK, ImageSet, PixelStatistics, Shape, fingerprint, match_shape
+from emma_tune.data.images import ImageSet, PixelStatistics, Shape, chunks, fingerprint, match_shape
 from emma_tune.data.source import DataError, Part
 
 FORM = 1
@@ -224,6 +224,8 @@ def _arrays(part: Part, shape: Shape | None, file: Path, report: Report) -> tupl
     out = open_memmap(
         file, mode="w+", dtype=np.uint8, shape=(len(part), shape.channels, shape.height, shape.width)
     )
+    with file.open("rb+") as whole:  # room on disk is found wanting here, and not as a crash in the middle
+        os.posix_fallocate(whole.fileno(), 0, file.stat().st_size)
     bad = decode(part, shape, out, report)
     good = np.setdiff1d(np.arange(len(part)), list(bad))
     if bad:
@@ -238,8 +240,8 @@ def _only(rows: NDArray[np.intp], array: NDArray[np.uint8], file: Path) -> np.me
     """Some rows of the array in a file, in a file that takes its place."""
     beside = file.with_suffix(".rows")
     kept = open_memmap(beside, mode="w+", dtype=array.dtype, shape=(len(rows), *array.shape[1:]))
-    for start in range(0, len(rows), CHUNK):
-        kept[start : start + CHUNK] = array[rows[start : start + CHUNK]]
+    for some in chunks(kept):
+        kept[some] = array[rows[some]]
     beside.replace(file)
     return kept
 

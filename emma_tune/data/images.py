@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-CHUNK = 4096
-"""Images that are worked on at a time, so that sets larger than memory can be."""
+CHUNK = 16 << 20
+"""Bytes that are worked on at a time, so that sets larger than memory can be."""
 
 MARGIN_FROM = 128
 """From this side on, images are kept an eighth larger than they are seen: 256 for 224."""
@@ -83,8 +83,8 @@ class ImageSet:
         if self.counted:
             return self.counted
         counts = np.zeros((self.images.shape[1], 256), dtype=np.int64)
-        for start in range(0, len(self), CHUNK):
-            for channel, pixels in enumerate(np.swapaxes(self.images[start : start + CHUNK], 0, 1)):
+        for rows in chunks(self.images):
+            for channel, pixels in enumerate(np.swapaxes(self.images[rows], 0, 1)):
                 counts[channel] += np.bincount(pixels.ravel(), minlength=256)
         values, total = np.arange(256) / 255, counts.sum(axis=1)
         mean = counts @ values / total
@@ -96,6 +96,13 @@ class ImageSet:
         labels = None if self.labels is None else self.labels[indices]
         names = None if self.names is None else self.names[indices]
         return ImageSet(self.images[indices], labels, names, self.view)
+
+
+def chunks(array: NDArray[np.generic]) -> Iterator[slice]:
+    """The rows of an array, some at a time."""
+    step = max(1, CHUNK * len(array) // max(1, array.nbytes))
+    for start in range(0, len(array), step):
+        yield slice(start, start + step)
 
 
 def fingerprint(arrays: Mapping[str, NDArray[np.generic]]) -> str:
@@ -110,8 +117,8 @@ def fingerprint(arrays: Mapping[str, NDArray[np.generic]]) -> str:
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        for start in range(0, len(array), CHUNK):
-            digest.update(np.ascontiguousarray(array[start : start + CHUNK]).data)
+        for rows in chunks(array):
+            digest.update(np.ascontiguousarray(array[rows]).data)
     return digest.hexdigest()[:32]
 
 
@@ -133,9 +140,7 @@ def match_shape(pool: ImageSet, shape: Shape) -> ImageSet:
         raise ValueError(f"query pool: expected images of {shape.channels} channels, or 1 or 3, found {have}")
     images = pool.images
     if images.shape[1:] != (shape.channels, shape.height, shape.width):
-        images = np.concatenate(
-            [_matched(images[start : start + CHUNK], shape) for start in range(0, len(images), CHUNK)]
-        )
+        images = np.concatenate([_matched(images[rows], shape) for rows in chunks(images)])
     view = None if shape.view == (shape.height, shape.width) else shape.view
     return ImageSet(images, pool.labels, pool.names, view)
 

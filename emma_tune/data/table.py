@@ -104,13 +104,13 @@ PREFIXES: dict[str, DataSet] = {
     "folder": DataSet(
         "emma_tune.data.class_folders:own",
         labeled=True,
-        place="folder:PATH: {train,test}/<class>/, perhaps validation/; a pool: any folder of images",
+        place="{train,test}/<class>/, perhaps validation/; a pool: any folder of images",
         get="your own",
     ),
     "npz": DataSet(
         "emma_tune.data.npz:find",
         labeled=True,
-        place="npz:FILE: train_images, train_labels, test_images, test_labels, perhaps val_…; a pool: images",
+        place="train_images, train_labels, test_images, test_labels, perhaps val_…; a pool: images",
         get="your own",
     ),
 }

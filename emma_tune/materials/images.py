@@ -27,6 +27,10 @@ def place_named(place: str) -> Iterator[None]:
         raise
     except ValueError as error:  # a DataError, or channels that cannot be matched
         raise StudyError(f"{place}: {error}") from error
+    except OSError as error:
+        raise StudyError(
+            f"{place}: expected images that can be read and a store that has room for them, found {error}"
+        ) from error
 
 
 def victim_source(study: Study) -> Source:

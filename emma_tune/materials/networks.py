@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emma_tune.config import Study, Training
 from emma_tune.data.images import Shape
-from emma_tune.models import IMAGENET, NONE, is_torchvisions
+from emma_tune.models import IMAGENET, NONE, PREFIX, is_torchvisions
 from emma_tune.plan import weights_name
 from emma_tune.study_file import StudyError
 
@@ -57,7 +57,7 @@ def weights_place(part: Training) -> Path:
         return Path(part.weights)
     from emma_tune.models.torchvision import imagenet_file
 
-    return imagenet_file(part.model)
+    return imagenet_file(part.model.removeprefix(PREFIX))
 
 
 def check_networks(study: Study, shape: Shape) -> None:

@@ -112,7 +112,7 @@ def run_study(
                     return Ending(interrupted=True, failures={})
                 folder.write(started)
                 return _tune(started, folder, artifacts, shares, slots, interruption, console, until, began)
-            except InterruptedError:
+            except _InterruptedError:
                 return Ending(interrupted=True, failures={})
             finally:
                 wait([starting])
@@ -194,6 +194,10 @@ def _tune(
         writer.close()
 
 
+class _InterruptedError(Exception):
+    """A signal came while images were decoded."""
+
+
 class Interruption:
     """Hears SIGINT and SIGTERM; a second signal ends the process at once."""
 
@@ -206,11 +210,11 @@ class Interruption:
             signal.signal(number, self._heard)
 
     def watching(self, report: Report) -> Report:
-        """A report of progress that raises InterruptedError after a signal."""
+        """A report of progress that raises after a signal."""
 
         def watched(name: str, done: int, total: int) -> None:
             if self.requested:
-                raise InterruptedError
+                raise _InterruptedError
             report(name, done, total)
 
         return watched

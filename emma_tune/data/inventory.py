@@ -1,0 +1,41 @@
+"""Which data sets are there, and how to get the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from emma_tune.data import DATASETS, PREFIXES, find
+from emma_tune.data.source import DataError
+from emma_tune.data.table import DataSet
+
+
+class Entry(NamedTuple):
+    """What is known of a data set here.
+
+    Attributes:
+        name: as a study gives it.
+        described: what it is, and how to get it.
+        found: where, with the images in each part; empty if it is not there.
+    """
+
+    name: str
+    described: DataSet
+    found: str
+
+
+def inventory(root: Path | None) -> list[Entry]:
+    """Looks for every data set below a data root."""
+    named = [Entry(name, described, _found(name, root)) for name, described in DATASETS.items()]
+    return named + [Entry(f"{prefix}:PATH", described, "any path") for prefix, described in PREFIXES.items()]
+
+
+def _found(name: str, root: Path | None) -> str:
+    try:
+        here = find(name, root)
+        if here is None:
+            return ""
+        counts = ", ".join(f"{part} {len(images)}" for part, images in here.parts.items())
+        return f"{here.place or 'in an installed package'} ({counts})"
+    except DataError as error:
+        return f"damaged: {error}"
