@@ -196,13 +196,15 @@ def _drive(study: Study, folder: Path, store: Path, until: Until | None, address
     from emma_tune.plan import named
     from emma_tune.results import StudyView
     from emma_tune.status import status_of
+    from emma_tune.study_folder import StudyFolder
     from emma_tune.tuning.launch import run_study
 
     console = Console()
     stage = until.value if until else None
     ending = run_study(study, folder, store.absolute(), address=address, console=console, until=stage, began=BEGAN)
     if ending.interrupted:
-        typer.echo(f"interrupted, everything is saved; go on with: emma-tune resume {folder}")
+        again = f"emma-tune resume {folder}" if StudyFolder(folder).begun else "the same command"
+        typer.echo(f"interrupted, everything is saved; go on with: {again}")
         raise typer.Exit(INTERRUPTED)
     view = StudyView(folder)
     if until:

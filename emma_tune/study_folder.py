@@ -76,9 +76,14 @@ class StudyFolder:
         except (ValueError, KeyError, TypeError, ValidationError) as error:
             raise StudyError(f"{self._started}: expected the record of a study, found something else") from error
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run has come as far as to record what it runs."""
+        return self._started.exists()
+
     def check_belongs_to(self, study: Study) -> None:
         """Raises StudyError if the folder is another study's, or is not a study's and not empty."""
-        if self._started.exists():
+        if self.begun:
             other = self.read().study.name
             if other != study.name:
                 raise StudyError(

@@ -215,6 +215,7 @@ class Interruption:
         def watched(name: str, done: int, total: int) -> None:
             if self.requested:
                 raise _InterruptedError
+            self.listen()  # Ray, which starts meanwhile, puts a handler of its own in place
             report(name, done, total)
 
         return watched

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import optuna
 import pytest
+import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from emma_tune.results import StudyView
-from tests.conftest import artifact_bytes, determined
+from tests.conftest import TINY, EmmaTune, artifact_bytes, determined
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A finished tiny study, for copies."""
+    folder = tmp_path_factory.mktemp("once")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY, sort_keys=False))
+    ended = EmmaTune(folder)("run", folder / "tiny.yaml")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return folder, ended
 
 
 @pytest.fixture
-def finished(emma, study_file, tmp_path):
+def finished(once, tmp_path):
     """A finished tiny study: its file, its folder, its store."""
-    file, folder = study_file(), tmp_path / "runs" / "tiny"
-    ended = emma("run", file)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return file, folder, tmp_path / "runs" / "store", ended
+    folder, ended = once
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "tiny.yaml", tmp_path / "runs" / "tiny", tmp_path / "runs" / "store", ended
 
 
 def made(status: dict) -> dict[str, int]:
