@@ -32,8 +32,10 @@ def find_pool(folder: Path) -> Found | None:
 
 
 def own(folder: Path) -> Found | None:
-    """Anyone's images: labeled if there are `train` and `test`, else a pool."""
-    return find_labeled(folder) or find_pool(folder)
+    """Anyone's images: labeled if there are classes to train on, else a pool."""
+    train = folder / "train"
+    classes = train.is_dir() and any(_is_class(entry) for entry in train.iterdir())
+    return find_labeled(folder) if classes else find_pool(folder)
 
 
 def caltech256(root: Path | None) -> Found | None:

@@ -12,7 +12,7 @@ import pytest
 from emma_tune.data import class_folders, find
 from emma_tune.data.files import Files, images_below
 from emma_tune.data.source import DataError, labeled_parts, query_part
-from tests.pictures import class_tree
+from tests.pictures import class_tree, photograph, save
 
 
 def listed(files: Files) -> dict[str, int]:
@@ -228,3 +228,9 @@ def test_the_stamp_of_a_tree_changes_with_its_files_and_opens_none(tmp_path):
     (tmp_path / "train" / "README").write_text("no image")
     changed()
     assert stamps[-1] == before
+
+
+def test_images_without_classes_below_train_are_a_pool(tmp_path):
+    for number in range(3):
+        save(tmp_path / "mine" / "train" / f"{number}.png", photograph(number, 8, 8))
+    assert len(find(f"folder:{tmp_path / 'mine'}", None).parts["queries"]) == 3
