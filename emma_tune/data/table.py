@@ -18,7 +18,6 @@ class DataSet:
         counts: images by part as published, for estimates before they are there.
         place: where to put it below the data root; empty if it comes with an installed package.
         get: how to get it.
-        fetch: whether `emma-tune data fetch` can.
     """
 
     find: str
@@ -28,7 +27,6 @@ class DataSet:
     counts: Mapping[str, int] = field(default_factory=dict)
     place: str = ""
     get: str = "comes with an installed package"
-    fetch: bool = False
 
 
 FROM_THE_REFERENCE = "linked from the README of the method's reference implementation (github.com/wu-dd/EMMA)"
@@ -50,7 +48,6 @@ DATASETS: dict[str, DataSet] = {
         counts={"train": 50_000, "validation": 5_000, "test": 5_000},
         place="cifar-10-batches-py, or cifar10/{train,test}/<class>/",
         get="emma-tune data fetch cifar10",
-        fetch=True,
     ),
     "cifar100": DataSet(
         "emma_tune.data.cifar:cifar100",
@@ -60,7 +57,6 @@ DATASETS: dict[str, DataSet] = {
         counts={"train": 50_000, "validation": 5_000, "test": 5_000},
         place="cifar-100-python, or cifar100/{train,test}/<class>/",
         get="emma-tune data fetch cifar100",
-        fetch=True,
     ),
     "cub200": DataSet(
         "emma_tune.data.cub:cub200",
@@ -77,7 +73,6 @@ DATASETS: dict[str, DataSet] = {
         counts={"queries": 30_607},
         place="256_ObjectCategories/<class>/, or caltech256/<class>/",
         get="emma-tune data fetch caltech256",
-        fetch=True,
     ),
     "imagenet_cifar10": DataSet(
         "emma_tune.data.class_folders:imagenet_cifar10",
