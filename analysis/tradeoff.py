@@ -20,8 +20,10 @@ from matplotlib.axes import Axes
 
 from emma_tune.results import StudyView
 
-# Okabe & Ito: told apart by color-blind eyes and in print
-BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#666666"
+# Okabe & Ito: told apart by color-blind eyes; markers tell defences apart in print
+BLUE, GRAY = "#0072B2", "#666666"
+OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "sD^v<>pPX*hd8"
 
 
 def draw_tradeoff(view: StudyView, axes: Axes) -> pd.DataFrame:
@@ -42,8 +44,10 @@ def draw_tradeoff(view: StudyView, axes: Axes) -> pd.DataFrame:
         label = "emma" if kept else f"emma, beyond the accuracy limit of {view.study.limits.accuracy_drop:g}"
         if len(rows):
             axes.scatter(rows.l1, 100 * rows.attacker_accuracy, s=36, edgecolors=BLUE, label=label, **style)
-    for marker, (defense, rows) in zip("sD^v", done[done.defense != "emma"].groupby("defense"), strict=False):
-        axes.scatter(rows.l1, 100 * rows.attacker_accuracy, s=44, color=ORANGE, marker=marker, label=defense)
+    baselines = done[(done.defense != "emma") & done.within_limits].groupby("defense", sort=False)
+    for number, (defense, rows) in enumerate(baselines):
+        style = {"marker": MARKERS[number % len(MARKERS)], "color": OTHERS[number % len(OTHERS)]}
+        axes.scatter(rows.l1, 100 * rows.attacker_accuracy, s=44, label=defense, **style)
     left = table[table.state == "dominated"]
     for number, l1 in enumerate(left.l1):  # their clones have no test figures: a budget is all that belongs here
         label = f"budgets of {len(left)} points stopped as dominated" if number == 0 else None
@@ -56,7 +60,7 @@ def draw_tradeoff(view: StudyView, axes: Axes) -> pd.DataFrame:
     axes.set_ylabel("worst clone's accuracy on test data, %")
     axes.set_title(f"{view.study.name}: {len(table)} points, thieves: {', '.join(view.study.attackers)}")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return table
 
 
@@ -66,7 +70,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="the study's folder")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
     arguments = parser.parse_args()
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     table = draw_tradeoff(StudyView(arguments.folder), axes)
     arguments.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.out / "tradeoff.csv", index=False)

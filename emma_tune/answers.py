@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emma_tune.config import SEARCHED
 from emma_tune.data.cache import ImageCache
 from emma_tune.data.images import ImageSet
 from emma_tune.plan import Task
 from emma_tune.results import StudyView
+from emma_tune.stages.responses import MEASURED
 from emma_tune.store import CorruptArtifactError
 from emma_tune.study_file import StudyError
 
@@ -31,7 +31,7 @@ def write_answers(view: StudyView, number: int, seed: int | None, out: Path) -> 
     Returns:
         What was written: for the parts `queries`, `validation` and `test`, in the order of the images,
         `PART_posteriors` (N, K) and `PART_names` (N,), where each image came from; `validation_labels` and
-        `test_labels` (N,); under emma `matrix` (K, K).
+        `test_labels` (N,); of a defence that is a matrix `matrix` (K, K).
 
     Raises:
         StudyError: if there is no such point or seed, its answers are not there, or the file cannot be written.
@@ -56,16 +56,17 @@ def _answers(view: StudyView, number: int, seed: int | None) -> dict[str, NDArra
     if seed is not None and seed not in seeds:
         raise StudyError(f"{view.folder.root}: expected a seed of the study, {seeds}, found {seed}")
     plan = view.planner.point(view.ledger.points[number])
-    task = plan.responses[seeds[0] if seed is None else seed]
+    # of several repeats the first
+    task = next(plan.responses[run] for run, victim in view.planner.runs.items() if seed in (None, victim))
     images = ImageCache(view.store.root)
     arrays: dict[str, NDArray[Any]] = {}
     for role in ("queries", "victim"):
         for part, of in images.load(view.planner.images[role]).items():
             arrays |= _described(part, of)
-    for part, released in _fetch(view, number, task).items():
-        arrays[f"{part}_posteriors"] = released.numpy()
-    if plan.point.defense == SEARCHED:
-        arrays["matrix"] = _fetch(view, number, plan.tasks[task.inputs["matrix"]])["matrix"].numpy()
+    released = _fetch(view, number, task)
+    arrays |= {f"{part}_posteriors": released[part].numpy() for part in MEASURED}
+    if "matrix" in released:
+        arrays["matrix"] = released["matrix"].numpy()
     return arrays
 
 

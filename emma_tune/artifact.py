@@ -21,11 +21,13 @@ class Artifact:
         tensors: what later stages read, by name.
         metrics: what the stage measured of itself.
         history: one mapping an epoch; never a time, since the same key must hold the same bytes.
+        timings: seconds, by what took them: of this copy of the artifact, and of no other.
     """
 
     tensors: Mapping[str, Tensor]
     metrics: Metrics = field(default_factory=dict)
     history: list[Metrics] = field(default_factory=list)
+    timings: Metrics = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

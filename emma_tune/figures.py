@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from statistics import fmean
 from typing import Any
 
@@ -11,7 +11,7 @@ from emma_tune.pareto import BEST
 from emma_tune.plan import PointPlan, Task
 
 Figures = dict[str, dict[str, Any]]
-"""Measures of a point by part, `validation` and `test`."""
+"""Measures of a point by part, `validation` and `test`; of each of its runs under `runs`, by the run's seed."""
 
 MetricsOf = Callable[[Task], Metrics | None]
 """Metrics of a task, None while it is not finished."""
@@ -22,7 +22,7 @@ UNKNOWN_COST = {"queries.l1": BEST["l1_queries"]} | {f"validation.{name}": BEST[
 
 
 def point_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
-    """A point's measures: the mean over seeds; for the thieves, of the best epoch by validation accuracy.
+    """A point's measures: the mean over runs; for the thieves, of the best epoch by validation accuracy.
 
     Args:
         plan: the point's tasks.
@@ -30,8 +30,8 @@ def point_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
 
     Returns:
         For each part `l1`, `l1_queries`, `victim_accuracy`, `accuracy_drop`, `flip_rate`, `attackers` (clone
-        accuracy by name) and `attacker_accuracy` (the worst case: per seed the maximum over attackers, then the
-        mean); None while one is missing.
+        accuracy by name) and `attacker_accuracy` (the worst case: per run the maximum over attackers, then the
+        mean); the same of each run under `runs`; None while one is missing.
     """
     costs = {seed: metrics_of(task) for seed, task in plan.responses.items()}
     clones = {place: metrics_of(task) for place, task in plan.evaluations.items()}
@@ -39,11 +39,25 @@ def point_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
     evaluated = {place: metrics for place, metrics in clones.items() if metrics is not None}
     if len(known) < len(costs) or len(evaluated) < len(clones):
         return None
-    return {
-        part: _costs(part, known)
-        | _clones({place: metrics[f"{part}.clone_accuracy.best"] for place, metrics in evaluated.items()})
-        for part in PARTS
-    }
+
+    def of_runs(runs: Collection[int]) -> Figures:
+        here = {place: metrics for place, metrics in evaluated.items() if place[0] in runs}
+        return {
+            part: _costs(part, {run: known[run] for run in runs})
+            | _clones({place: metrics[f"{part}.clone_accuracy.best"] for place, metrics in here.items()})
+            for part in PARTS
+        }
+
+    return {**of_runs(known), "runs": {str(run): of_runs([run]) for run in known}}
+
+
+def against(figures: Figures, attacker: str | None) -> Figures | None:
+    """Figures with one thief's clone for the worst one; None where that thief has nothing to attack."""
+    if attacker is None:
+        return figures
+    if any(attacker not in figures[part]["attackers"] for part in PARTS):
+        return None
+    return {part: {**figures[part], "attacker_accuracy": figures[part]["attackers"][attacker]} for part in PARTS}
 
 
 def best_possible(plan: PointPlan, metrics_of: MetricsOf, reached: Mapping[str, float]) -> Figures:

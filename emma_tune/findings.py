@@ -128,14 +128,25 @@ def _where(
 def _known_keys(place: Sequence[Any]) -> list[str]:
     """The keys that a mapping at this place may have."""
     schema = Study.model_json_schema(by_alias=True)
-    here: Any = schema
+
+    def forms(of: Any) -> list[dict[str, Any]]:
+        """All that a value may be, whichever way the schema says it."""
+        if not isinstance(of, dict):
+            return []
+        if "$ref" in of:
+            return forms(schema["$defs"][of["$ref"].removeprefix("#/$defs/")])
+        options = (*of.get("allOf", ()), *of.get("anyOf", ()))
+        return [of, *(form for option in options for form in forms(option))]
+
+    here = forms(schema)
     for key in place:
-        here = here.get("properties", {}).get(key) or here.get("additionalProperties") or {}
-        options = [here, *here.get("allOf", ()), *here.get("anyOf", ())]
-        reference = next((option["$ref"] for option in options if "$ref" in option), None)
-        if reference:
-            here = schema["$defs"][reference.removeprefix("#/$defs/")]
-    return sorted(here.get("properties", {}))
+        below = [
+            part
+            for form in here
+            for part in (form.get("properties", {}).get(key, form.get("additionalProperties")), form.get("items"))
+        ]
+        here = [form for part in below for form in forms(part)]
+    return sorted({name for form in here for name in form.get("properties", {})})
 
 
 def shown(value: object) -> str:

@@ -49,10 +49,30 @@ def nll(answers: Answers, labels: Labels) -> float:
     return float(-np.log(np.maximum(of_label, 1e-12)).mean())
 
 
+def spectrum(singular_values: NDArray[np.floating]) -> dict[str, float]:
+    """How far a matrix is from losing what it is given.
+
+    Args:
+        singular_values: (K,), largest first.
+
+    Returns:
+        `rank` (singular values above the largest times K times the precision of single numbers, as NumPy counts
+        them), `smallest_singular_value`, and `condition_number`: largest by smallest, at most 1e12.
+    """
+    largest, smallest = float(singular_values[0]), float(singular_values[-1])
+    negligible = largest * len(singular_values) * float(np.finfo(np.float32).eps)
+    return {
+        "rank": float((singular_values > negligible).sum()),
+        "smallest_singular_value": smallest,
+        "condition_number": min(largest / smallest, 1e12) if smallest > 0 else 1e12,
+    }
+
+
 def ece(answers: Answers, labels: Labels, bins: int = 15) -> float:
     """Expected calibration error over equal-width bins of confidence (Guo et al. 2017), in [0, 1]."""
     confidence = answers.max(axis=1).astype(np.float64)
     right = answers.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    # an answer that is no number has a gap that is none, wherever it is counted
+    bin_of = np.minimum((np.nan_to_num(confidence) * bins).astype(int), bins - 1)
     gap = np.bincount(bin_of, weights=confidence - right, minlength=bins)
     return float(np.abs(gap).sum() / len(labels))

@@ -79,5 +79,32 @@ def hypervolume(points: Sequence[Mapping[str, float]], objectives: Mapping[str, 
     return float(moocore.hypervolume(as_losses(points, objectives), ref=reference))
 
 
+def attainment(
+    fronts: Sequence[Sequence[Mapping[str, float]]], objectives: Mapping[str, Direction]
+) -> dict[str, list[list[float]]]:
+    """What some, half and all of several fronts reach (Fonseca et al. 2011).
+
+    Args:
+        fronts: points, one front a run; an empty front reaches nothing.
+        objectives: two or three.
+
+    Returns:
+        The corners of three surfaces, each a list of values in the order of the objectives: `best`, reached by one
+        front at least; `median`, by half of them at least; `worst`, by all. Empty where so many reach nothing.
+    """
+    import moocore
+
+    reaching = [as_losses(front, objectives) for front in fronts if front]
+    signs = [_sign(direction) for direction in objectives.values()]
+    surfaces: dict[str, list[list[float]]] = {}
+    for name, least in (("best", 1), ("median", -(-len(fronts) // 2)), ("worst", len(fronts))):
+        surfaces[name] = []
+        if 0 < least <= len(reaching):
+            run = np.repeat(np.arange(len(reaching)), [len(front) for front in reaching])
+            corners = moocore.eaf(np.concatenate(reaching), run, percentiles=[100 * least / len(reaching)])
+            surfaces[name] = (np.unique(corners[:, :-1], axis=0) * signs).tolist()
+    return surfaces
+
+
 def _sign(direction: Direction) -> float:
     return 1.0 if direction == "min" else -1.0

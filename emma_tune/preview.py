@@ -5,25 +5,31 @@ Reads only, needs no Ray, and copes with images that are not there yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from emma_tune.config import SEARCHED, Study
 from emma_tune.ledger import Ledger, Outcome
 from emma_tune.materials import Known, known
-from emma_tune.plan import Planner, Point, Task
+from emma_tune.plan import Params, Planner, Point, Task
 from emma_tune.stages import STAGES
 from emma_tune.stages.settings import (
     AttackerSettings,
+    GuidanceSettings,
     MatrixSettings,
+    MisinformerSettings,
     PosteriorsSettings,
     SurrogateSettings,
     VictimSettings,
 )
 from emma_tune.store import CorruptArtifactError, Store
 
-TRAINING, MATRIX_STEP = 3.0, 10.0
-"""Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward."""
+TRAINING, MATRIX_STEP, TANGENT = 3.0, 10.0, 3.0
+"""Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward;
+forward with a tangent."""
+
+OF_A_POINT = ("matrix", "responses", "attacker", "evaluation")
+"""Stages that run anew for other values of what is searched; the others are shared by points."""
 
 
 @dataclass
@@ -79,8 +85,8 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
     planner = Planner(study, materials.images, materials.weights, until=until)
     stages = {name: StageForecast() for name in STAGES}
 
-    asked = [point for point in ledger.points.values() if point.defense == SEARCHED]
-    fixed = [Point(-2 - number, baseline) for number, baseline in enumerate(study.baselines)]
+    asked = [point for point in ledger.points.values() if point.defense in study.sought]
+    fixed = [Point(-2 - number, defense, params) for number, (defense, params) in enumerate(study.fixed)]
     left = {number for number, outcome in ledger.outcomes.items() if _was_left(outcome, planner)}
     tasks = dict(planner.groundwork().tasks)
     for point in (*asked, *fixed):
@@ -90,13 +96,24 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
     for task in tasks.values():
         _count(stages[task.stage], task, _is_done(store, task), cost)
 
-    epochs = study.search.space.st_epoch.choices
-    for number in range(max(0, study.search.proposals - len(asked))):
-        point = Point(number, SEARCHED, {"lambda": 0.0, "lr_gamma": 1.0, "st_epoch": epochs[number % len(epochs)]})
+    counted = set(tasks)
+    for point in _unknown(study, asked):
         for task in planner.point(point).tasks.values():
-            if task.key not in tasks:
-                _count(stages[task.stage], task, False, cost)
-    return Forecast(stages, study.search.proposals, len(asked), materials.remarks)
+            if task.key not in counted:
+                _count(stages[task.stage], task, _is_done(store, task), cost)
+            if task.stage not in OF_A_POINT:
+                counted.add(task.key)
+    return Forecast(stages, study.proposals, len(asked), materials.remarks)
+
+
+def _unknown(study: Study, asked: Collection[Point]) -> Iterator[Point]:
+    """Points that nobody has proposed yet, with values that none will have."""
+    epochs = study.search.space.st_epoch.choices
+    for defense, sought in study.sought.items():
+        for number in range(sum(point.defense == defense for point in asked), sought.proposals):
+            own: Params = {"lambda": 0, "lr_gamma": 1, "st_epoch": epochs[number % len(epochs)]}
+            params = own if defense == SEARCHED else {**dict.fromkeys(sought.space, -1), **sought.settings}
+            yield Point(number, defense, params)
 
 
 def _count(stage: StageForecast, task: Task, done: bool, cost: _Cost) -> None:
@@ -131,6 +148,7 @@ class _Cost:
     def __init__(self, materials: Known, tasks: Mapping[str, Task]) -> None:
         self._counts = materials.counts
         self._forward = materials.forward_flops
+        self._classes = materials.classes
         self._tasks = tasks
 
     def of(self, task: Task) -> tuple[float, float]:
@@ -138,18 +156,21 @@ class _Cost:
         train, queries = self._counts["train"], self._counts["queries"]
         answered = self._counts["validation"] + self._counts["test"]
         match task.config:
-            case VictimSettings(training=training):
+            case VictimSettings(training=training) | MisinformerSettings(training=training):
                 return training.epochs, self._passes(training.model, TRAINING * training.epochs * train + answered)
-            case PosteriorsSettings(model=model):
-                return 0, self._passes(model, queries + answered)
+            case PosteriorsSettings(model=model, views=views):
+                return 0, self._passes(model, views.count * queries if views else queries + answered)
+            case GuidanceSettings(defense=defense, model=model, views=views):
+                passes = {"mad": 1 + 2 * self._classes, "grad2": TANGENT}.get(defense, 1)
+                return 0, self._passes(model, passes * (views.count * queries if views else queries + answered))
             case SurrogateSettings(training=training, until=until):
                 epochs = until - self._until(task.continues)
                 return epochs, self._passes(training.model, TRAINING * epochs * queries)
             case MatrixSettings(training=training, st_epoch=st_epoch):
                 epochs = training.epochs - st_epoch
                 return epochs, self._passes(training.model, MATRIX_STEP * epochs * queries)
-            case AttackerSettings(training=training):
-                passes = training.epochs * (TRAINING * queries + answered)
+            case AttackerSettings(training=training, queries=limit):
+                passes = training.epochs * (TRAINING * min(queries, limit or queries) + answered)
                 return training.epochs, self._passes(training.model, passes)
         return 0, 0.0
 

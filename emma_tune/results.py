@@ -5,15 +5,17 @@ The same files are read whether the study is running, finished or interrupted.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emma_tune.artifact import Metrics
+from emma_tune.attacks import ATTACKS
 from emma_tune.config import Study
 from emma_tune.dominance import Rivals
-from emma_tune.figures import Figures, point_figures
+from emma_tune.figures import Figures, against, point_figures
 from emma_tune.ledger import Ledger, Outcome, read_ledger
 from emma_tune.pareto import as_losses, hypervolume, nondominated
 from emma_tune.plan import Planner, Point, Task
@@ -22,6 +24,17 @@ from emma_tune.study_folder import StudyFolder
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SHOWN = (
+    "l1",
+    "victim_accuracy",
+    "accuracy_drop",
+    "attacker_accuracy",
+    "attackers",
+    "l1_queries",
+    "flip_rate",
+)
+"""Measures of a point on a front."""
 
 
 class StudyView:
@@ -38,6 +51,7 @@ class StudyView:
         self.folder = StudyFolder(folder)
         started = self.folder.read()
         self.study: Study = started.study
+        self.given = started.given
         self.store = Store(started.store)
         self.planner = Planner(started.study, started.images, started.weights)
         self.ledger: Ledger = read_ledger(self.folder.ledger)
@@ -92,9 +106,10 @@ class StudyView:
         """One row a point of the ledger.
 
         Columns: `point`, `defense`, `state` (finished, dominated, failed, unfinished), `reason`, `lambda`,
-        `lr_gamma`, `st_epoch`, `within_limits`, `on_front`, and every measure of test (plain name) and validation
-        (`validation.` + name); clone accuracies as `attackers.NAME`. A dominated point has its costs, no clone
-        accuracies, `dominated_by`, and as `validation.attacker_accuracy_at_least` what its clones had reached.
+        `lr_gamma`, `st_epoch` and the other parameters of defences, `within_limits`, `on_front`, and every measure
+        of test (plain name) and validation (`validation.` + name); clone accuracies as `attackers.NAME`. A
+        dominated point has its costs, no clone accuracies, `dominated_by`, and as
+        `validation.attacker_accuracy_at_least` what its clones had reached.
         """
         import pandas as pd
 
@@ -106,14 +121,14 @@ class StudyView:
     def _row(self, point: Point) -> dict[str, Any]:
         figures, outcome = self.figures(point), self.outcomes.get(point.number)
         bounds = outcome.bounds if outcome else None
-        known = figures or bounds
         row: dict[str, Any] = {
             "point": point.number,
             "defense": point.defense,
             "state": self.state(point),
             "reason": outcome.reason if outcome else None,
             **{name: point.params.get(name) for name in ("lambda", "lr_gamma", "st_epoch")},
-            "within_limits": bool(known and self.study.limits.kept_by(known["validation"])),
+            **point.params,
+            "within_limits": self.within_limits(point),
         }
         for part, prefix in (("test", ""), ("validation", "validation.")):
             for name, value in (figures or {}).get(part, {}).items():
@@ -128,36 +143,91 @@ class StudyView:
             row["validation.attacker_accuracy_at_least"] = bounds["validation"]["attacker_accuracy"]
         return row
 
-    def front(self) -> dict[str, Any]:
-        """The front: membership by validation figures, shown with test figures.
+    def within_limits(self, point: Point) -> bool:
+        """Whether a point is known to keep the limits, by what is known of its validation figures."""
+        outcome = self.outcomes.get(point.number)
+        known = self.figures(point) or (outcome.bounds if outcome else None)
+        return bool(known and self.study.limits.kept_by(known["validation"]))
+
+    def counts(self, defenses: Collection[str] | None = None) -> dict[str, int]:
+        """How many points were asked, finished, of those infeasible (beyond the limits), dominated and failed.
+
+        Args:
+            defenses: only points of these count; all if None.
+        """
+        points = [point for point in self.ledger.points.values() if defenses is None or point.defense in defenses]
+        states = [self.state(point) for point in points]
+        finished = [point for point, state in zip(points, states, strict=True) if state == "finished"]
+        return {
+            "asked": len(points),
+            "finished": len(finished),
+            "infeasible": sum(not self.within_limits(point) for point in finished),
+            "dominated": states.count("dominated"),
+            "failed": states.count("failed"),
+        }
+
+    def thieves(self) -> dict[str, dict[str, Any]]:
+        """Who attacks, by name: `kind`, what it `knows`, its `model` and `queries` (None: the whole pool)."""
+        return {
+            name: {
+                "kind": thief.kind,
+                "knows": ATTACKS[thief.kind].knows,
+                "model": thief.model,
+                "queries": thief.queries,
+            }
+            for name, thief in self.study.attackers.items()
+        }
+
+    # --- fronts -------------------------------------------------------------------------------------------
+
+    def members(
+        self, *, run: int | None = None, attacker: str | None = None, defenses: Collection[str] | None = None
+    ) -> list[tuple[Point, Figures]]:
+        """The points that keep the limits and that no other of them beats, by validation figures.
+
+        Args:
+            run: the seed of a run (`Planner.runs`): its figures alone; the mean over runs if None.
+            attacker: the thief to defend against; points it cannot attack are left out. The worst one if None.
+            defenses: only points of these; all if None.
 
         Returns:
-            `study`, `objectives`, `hypervolume` (of the test figures shown), `hypervolume_validation`, and
-            `points` in order of the first objective.
+            Each with its figures, in order of the first objective in the test part.
         """
-        finished = [(point, self.figures(point)) for point in self.ledger.points.values()]
-        feasible = [
-            (point, figures)
-            for point, figures in finished
-            if figures and self.study.limits.kept_by(figures["validation"])
-        ]
+        feasible = []
+        for point in self.ledger.points.values():
+            figures = self.figures(point) if defenses is None or point.defense in defenses else None
+            if figures and run is not None:
+                figures = figures["runs"][str(run)]
+            figures = against(figures, attacker) if figures else None
+            if figures and self.study.limits.kept_by(figures["validation"]):
+                feasible.append((point, figures))
         objectives = self.study.objectives
         kept = nondominated(as_losses([figures["validation"] for _, figures in feasible], objectives))
-        members = [member for member, keep in zip(feasible, kept, strict=True) if keep]
         first = next(iter(objectives))
-        members.sort(key=lambda member: (member[1]["test"][first], member[0].number))
-        shown = (
-            "l1",
-            "victim_accuracy",
-            "accuracy_drop",
-            "attacker_accuracy",
-            "attackers",
-            "l1_queries",
-            "flip_rate",
+        return sorted(
+            (member for member, keep in zip(feasible, kept, strict=True) if keep),
+            key=lambda member: (member[1]["test"][first], member[0].number),
         )
+
+    def front(self, *, attacker: str | None = None, defenses: Collection[str] | None = None) -> dict[str, Any]:
+        """The front: membership by validation figures, shown with test figures.
+
+        Args:
+            attacker: as `members` takes it.
+            defenses: as `members` takes it.
+
+        Returns:
+            `study`, `objectives`, `attacker`, `thieves`, `counts`, `hypervolume` (of the test figures shown),
+            `hypervolume_validation`, and `points` in order of the first objective.
+        """
+        members = self.members(attacker=attacker, defenses=defenses)
+        objectives = self.study.objectives
         return {
             "study": self.study.name,
             "objectives": dict(objectives),
+            "attacker": attacker,
+            "thieves": self.thieves(),
+            "counts": self.counts(defenses),
             "hypervolume": hypervolume([figures["test"] for _, figures in members], objectives),
             "hypervolume_validation": hypervolume([figures["validation"] for _, figures in members], objectives),
             "points": [
@@ -165,8 +235,8 @@ class StudyView:
                     "point": point.number,
                     "params": dict(point.params),
                     "defense": point.defense,
-                    **{name: figures["test"][name] for name in shown},
-                    "validation": {name: figures["validation"][name] for name in shown},
+                    **{name: figures["test"][name] for name in SHOWN},
+                    "validation": {name: figures["validation"][name] for name in SHOWN},
                 }
                 for point, figures in members
             ],

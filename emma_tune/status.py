@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from emma_tune.config import SEARCHED
 from emma_tune.ledger import Done, Ledger, Outcome
 from emma_tune.plan import Task
 from emma_tune.results import StudyView
@@ -29,8 +29,10 @@ def status_of(view: StudyView) -> dict[str, Any]:
     driver = view.folder.driver()
     states = [view.state(point) for point in view.ledger.points.values()]
     unfinished = states.count("unfinished")
-    searched = sum(point.defense == SEARCHED for point in view.ledger.points.values())
-    complete = unfinished == 0 and len(states) > 0 and searched >= view.study.search.proposals
+    asked = Counter(point.defense for point in view.ledger.points.values())
+    sought = {} if view.given else view.study.sought
+    proposed = all(asked[defense] >= of.proposals for defense, of in sought.items())
+    complete = unfinished == 0 and len(states) > 0 and proposed
     open_tasks = _open_tasks(view)
     done = _done_tasks(view, open_tasks)
     return {
@@ -38,8 +40,7 @@ def status_of(view: StudyView) -> dict[str, Any]:
         "state": "running" if driver else "finished" if complete else "interrupted",
         "driver": driver,
         "points": {
-            "asked": len(states),
-            **{state: states.count(state) for state in ("finished", "dominated", "failed")},
+            **view.counts(),
             "running": unfinished if driver else 0,
         },
         "tasks": _tasks_by_stage(view, done, open_tasks),

@@ -36,12 +36,14 @@ class Started:
         images: fingerprints of the victim's images and of the pool.
         store: folder of its artifacts.
         weights: fingerprints of the weights that trainings begin with, by name.
+        given: whether its points are those of the ledger, and none is proposed.
     """
 
     study: Study
     images: Mapping[str, str]
     store: Path
     weights: Mapping[str, str] = field(default_factory=dict)
+    given: bool = False
 
 
 class StudyFolder:
@@ -70,7 +72,8 @@ class StudyFolder:
             content = json.loads(self._started.read_bytes())
             study = Study.model_validate(content["study"])
             store = (self.root / content["store"]).resolve()
-            return Started(study, content["images"], store, content["weights"])
+            given = bool(content.get("given", False))
+            return Started(study, content["images"], store, content["weights"], given)
         except FileNotFoundError as error:
             raise StudyError(f"{self.root}: expected the folder of a study, found no study.json in it") from error
         except (ValueError, KeyError, TypeError, ValidationError) as error:
@@ -102,6 +105,7 @@ class StudyFolder:
             "images": dict(started.images),
             "weights": dict(started.weights),
             "store": os.path.relpath(started.store, self.root),
+            "given": started.given,
         }
         self._replace(self._started, content)
 

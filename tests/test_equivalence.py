@@ -38,7 +38,8 @@ from emma_tune.training.seeds import generator
 
 K, SEED, ST_EPOCH = 4, 3407, 2
 PARTS = ("validation", "test")
-ALL = ("queries", *PARTS)
+MEASURED = ("queries", *PARTS)
+ANSWERED = ("queries", "labeled", *PARTS)
 # every stage has numbers of its own, so that none can pass with those of another; the last batches are uneven,
 # and the victim's last image is alone
 VICTIM = Training(model="resnet8", epochs=4, lr=0.05, batch_size=10, augmentation="none", weight_decay=2e-3)
@@ -83,7 +84,10 @@ def images() -> dict[str, ImageSet]:
         return ImageSet(np.clip(pixels, 0, 255).astype(np.uint8), labels)
 
     victims = {"train": draw(41, 160), "validation": draw(32, 160), "test": draw(37, 160)}
-    return victims | {"queries": ImageSet(draw(40, 220).images)}
+    order = np.random.default_rng(0).permutation(41).tolist()
+    labeled = sorted(i for k in range(K) for i in [j for j in order if j % K == k][:5])  # five of each class
+    few = {"labeled": victims["train"].take(np.array(labeled))}
+    return victims | few | {"queries": ImageSet(draw(40, 220).images)}
 
 
 # The method, plainly. ------------------------------------------------------------------------------------------
@@ -291,12 +295,12 @@ def plain(images: dict[str, ImageSet]) -> SimpleNamespace:
     """The whole method, from the images to the clones."""
     queries = images["queries"]
     victim = learn(images["train"], torch.eye(K)[images["train"].labels], VICTIM, "victim", VICTIM.epochs)
-    p = {part: victim.after[-1].answer(images[part]) for part in ALL}
+    p = {part: victim.after[-1].answer(images[part]) for part in ANSWERED}
     surrogate = learn(queries, p["queries"], SURROGATE, "surrogate", SURROGATE.epochs)
     matrix = matrix_epochs(surrogate.after[ST_EPOCH - 1], queries, p["queries"], matrix_settings())
     ran = matrix[: epochs_run(matrix, 0.01, 3)]
     T = min(ran, key=lambda epoch: epoch.trace).T
-    released = {part: p[part] @ T for part in ALL}
+    released = {part: p[part] @ T for part in ANSWERED}
     hard = torch.stack([torch.eye(K)[k] for k in top(released["queries"])])
     clones = {"soft": steal(images, released["queries"]), "hard": steal(images, hard)}
     return SimpleNamespace(victim=victim, p=p, surrogate=surrogate, ran=ran, T=T, released=released, clones=clones)
@@ -381,8 +385,8 @@ def test_the_victim_and_its_answers(
     victim, answers = ran["victim"].artifact, ran["posteriors"].artifact.tensors
     assert figures(victim, "loss") == pytest.approx(plain.victim.losses, rel=RTOL)
     close_weights(victim.tensors, plain.victim.after[-1], "victim")
-    assert answers.keys() == set(ALL)
-    for part in ALL:
+    assert answers.keys() == set(ANSWERED)
+    for part in ANSWERED:
         close(answers[part], plain.p[part], f"posteriors: {part}")
     for part in PARTS:
         right = share(top(plain.p[part]), images[part].labels.tolist())
@@ -493,9 +497,11 @@ def test_the_released_answers(ran: dict[str, Ran], plain: SimpleNamespace) -> No
     close_matrices(ran["matrix"].artifact.tensors["matrix"], plain.T, "T: by default")
     assert float((plain.T - plain.ran[-1].T).abs().max()) > 0.1, "of the lowest trace, and not the last"
     released = ran["responses"].artifact.tensors
-    assert released.keys() == set(ALL)
-    for part in ALL:
+    assert released.keys() == {*ANSWERED, "matrix", "singular_values"}
+    for part in ANSWERED:
         close(released[part], plain.released[part], f"responses: {part}")
+    close_matrices(released["matrix"], plain.T, "T: as released")
+    close(released["singular_values"], torch.from_numpy(np.linalg.svd(plain.T.numpy())[1]), "of T")
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
@@ -522,7 +528,7 @@ def test_the_clones(ran: dict[str, Ran], plain: SimpleNamespace, kind: str) -> N
 def costs(plain: SimpleNamespace, images: dict[str, ImageSet]) -> dict[str, float]:
     """What the defence costs; calibration in Guo's fifteen bins."""
     found = {}
-    for part in ALL:
+    for part in MEASURED:
         pairs = list(zip(plain.p[part].tolist(), plain.released[part].tolist(), strict=True))
         found[f"{part}.l1"] = sum(abs(b - a) for p, r in pairs for a, b in zip(p, r, strict=True)) / len(pairs)
         found[f"{part}.flip_rate"] = 1 - share(top(plain.p[part]), top(plain.released[part]))
@@ -537,7 +543,13 @@ def costs(plain: SimpleNamespace, images: dict[str, ImageSet]) -> dict[str, floa
         for row, label in pairs:
             gaps[int(15 * max(row))] += max(row) - (row[label] == max(row))
         found[f"{part}.ece"] = sum(abs(gap) for gap in gaps) / len(pairs)
-    return found
+    T = plain.T.numpy()
+    return found | {
+        "matrix.trace": sum(T[k, k] for k in range(K)),
+        "matrix.rank": float(np.linalg.matrix_rank(T)),
+        "matrix.smallest_singular_value": 1 / np.linalg.norm(np.linalg.inv(T), 2),
+        "matrix.condition_number": np.linalg.norm(T, 2) * np.linalg.norm(np.linalg.inv(T), 2),
+    }
 
 
 def gains(plain: SimpleNamespace, clone: Clone) -> dict[str, float]:

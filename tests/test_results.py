@@ -72,7 +72,9 @@ def test_the_table_has_every_point(folder):
 
 def test_status_counts_points_and_names_failures(folder):
     status = status_of(StudyView(folder))
-    assert status["points"] == {"asked": 5, "finished": 4, "dominated": 0, "failed": 1, "running": 0}
+    assert status["points"] == {
+        "asked": 5, "finished": 4, "infeasible": 1, "dominated": 0, "failed": 1, "running": 0,
+    }  # fmt: skip
     assert status["failures"] == [{"point": 4, "reason": "matrix: ValueError: no"}]
     assert status["state"] == "finished"
     assert status["driver"] is None
@@ -132,7 +134,9 @@ def test_a_dominated_point_is_shown_with_its_costs_and_what_its_clones_had_reach
 def test_status_counts_dominated_points_and_what_they_were_spared(with_dominated, study_file, tmp_path):
     change(with_dominated, study_file, tmp_path)
     status = status_of(StudyView(with_dominated))
-    assert status["points"] == {"asked": 6, "finished": 4, "dominated": 1, "failed": 1, "running": 0}
+    assert status["points"] == {
+        "asked": 6, "finished": 4, "infeasible": 1, "dominated": 1, "failed": 1, "running": 0,
+    }  # fmt: skip
     assert status["state"] == "finished"
     assert status["left_out"] == {"epochs": 5, "seconds": 10.0}  # 6 s for 3 epochs: 2 s each
     # what a concluded point made is read in the ledger, and counted though the store here is empty

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from emma_tune.attacks import ATTACKS
 from emma_tune.cli import app
 from emma_tune.config import Study
+from emma_tune.defenses import BASELINES
 from emma_tune.study_file import load_study
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -22,12 +24,17 @@ def test_every_study_passes_a_dry_run_without_its_data(file, tmp_path, monkeypat
     assert ended.exit_code == 0, ended.output
     study = load_study(file)
     rows = {line.split()[0]: line.split()[1:] for line in ended.stdout.splitlines() if line.startswith(" ")}
-    points, seeds, fixed = study.search.proposals, len(study.seeds), len(study.baselines)
+    points, seeds, fixed = study.proposals, len(study.seeds), study.fixed
     assert rows["victim"][:3] == [str(seeds), "0", str(seeds)]
+    linear = points + sum(BASELINES[defense].linear for defense, _ in fixed)
+    kinds = [ATTACKS[thief.kind] for thief in study.attackers.values()]
+    asking_views = sum(kind.asks_views for kind in kinds)
+    blind = sum(not kind.needs_matrix for kind in kinds)
     assert rows["surrogate"][0] == str(seeds * len(study.search.space.st_epoch.choices))
     assert rows["matrix"][0] == str(points * seeds)
-    assert rows["responses"][0] == str((points + fixed) * seeds)
-    assert rows["attacker"][0] == str((points + fixed) * seeds * len(study.attackers))
+    assert rows["responses"][0] == str((points + len(fixed)) * seeds * (1 + asking_views))
+    clones = linear * len(kinds) + (points + len(fixed) - linear) * blind
+    assert rows["attacker"][0] == rows["evaluation"][0] == str(clones * seeds)
     assert "compute:" in ended.stdout
     assert list(tmp_path.iterdir()) == [], "a dry run writes nothing"
 
@@ -35,8 +42,8 @@ def test_every_study_passes_a_dry_run_without_its_data(file, tmp_path, monkeypat
 def test_the_grids_are_the_references_fourteen_hundred_matrices():
     grids = {file.stem: load_study(file) for file in (STUDIES / "grids").glob("*.yaml")}
     assert grids.keys() == set(SCENARIOS)
-    assert sum(grid.search.proposals for grid in grids.values()) == 1400
-    assert all(grid.search.proposals == grid.search.points for grid in grids.values())
+    assert sum(grid.proposals for grid in grids.values()) == 1400
+    assert all(grid.proposals == grid.search.points for grid in grids.values())
     lambdas = grids["cifar10_kl"].search.space.lambda_.grid()
     assert (lambdas[0], lambdas[1], lambdas[-1]) == (0.0005, 0.001, 0.03)
     assert {grid.search.space.lr_gamma.value for name, grid in grids.items() if "cifar10_" in name} == {0.3}

@@ -52,7 +52,7 @@ def test_the_digits_study_says_what_is_written_in_it():
     assert (space.lambda_.low, space.lambda_.high, space.lambda_.log) == (1e-4, 0.5, True)
     assert space.st_epoch.choices == (0, 4, 8)
     assert study.objectives == {"l1": "min", "attacker_accuracy": "min"}
-    assert (study.seeds, study.baselines) == ((3407,), ("none", "argmax"))
+    assert (study.seeds, study.fixed) == ((3407,), (("none", {}), ("argmax", {})))
     assert study.limits.accuracy_drop == 0.02
     assert (study.share("attacker").cpu, study.share("attacker").gpu) == (1, 0.25)
 
@@ -85,9 +85,11 @@ def test_surrogate_and_attackers_take_what_they_leave_out_from_the_victim(tmp_pa
     study = load_study(changed(tmp_path, changes))
     shared = {key: value for key, value in victim.items() if key != "dataset"}
     assert study.surrogate.model_dump() == {**shared, "epochs": 9, "lr": 0.2}
-    assert study.attackers["soft"].model_dump() == {**shared, "kind": "soft"}
+    own = {"queries": None, "views": 4}
+    assert study.attackers["soft"].model_dump() == {**shared, **own, "kind": "soft"}
     assert study.attackers["thief"].model_dump() == {
         **shared,
+        **own,
         "kind": "hard",
         "model": "resnet8",
         "batch_size": 64,
@@ -352,11 +354,21 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "unknown attacker": (
         {"attackers.soft.kind": "sly"},
         "attackers.soft.kind",
-        "a known attacker, one of hard, soft",
+        "a known attacker, one of estimated, forward, hard, inverse, smoothed, soft",
         "'sly'",
     ),
-    "attacker named like no kind": ({"attackers.sly": None}, "attackers.sly.kind", "one of hard, soft", "'sly'"),
-    "unknown baseline": ({"baselines": ["none", "top"]}, "baselines.1", "one of argmax, none", "'top'"),
+    "attacker named like no kind": (
+        {"attackers.sly": None},
+        "attackers.sly.kind",
+        "one of estimated, forward",
+        "'sly'",
+    ),
+    "unknown baseline": (
+        {"baselines": ["none", "top"]},
+        "baselines.1.kind",
+        "one of adaptive_misinformation, argmax",
+        "'top'",
+    ),
     "unknown defence": ({"defense.kind": "noise"}, "defense.kind", "'emma'", "'noise'"),
     "unknown objective": (
         {"objectives": {"l1": "min", "speed": "max"}},
@@ -369,7 +381,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "no attackers": ({"attackers": {}}, "attackers", "at least one value", "{}"),
     "no seeds": ({"seeds": []}, "seeds", "at least one value", "[]"),
     "repeated seeds": ({"seeds": [1, 2, 1]}, "seeds", "each value once", "[1, 2, 1]"),
-    "repeated baselines": ({"baselines": ["none", "none"]}, "baselines", "each value once", "['none', 'none']"),
+    "repeated baselines": ({"baselines": ["none", "none"]}, "baselines", "each defence once", "none, none"),
     "grid over a continuous range": (
         {"search.sampler": "grid", "search.space.lambda": 0.5},
         "search.space.lr_gamma",
@@ -393,7 +405,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "resources of an unknown stage": (
         {"resources.evaluation": {"cpu": 1}},
         "resources.evaluation",
-        "one of attacker, matrix, surrogate, victim",
+        "one of attacker, guidance, matrix, misinformer, surrogate, victim",
         "'evaluation'",
     ),
     "name that leaves the folder": ({"name": "../x"}, "name", "letters, digits", "'../x'"),

@@ -1,30 +1,52 @@
-"""Thieves: what each one makes of the answers it gets. One file each, one line each in this table."""
+"""Thieves: what each one makes of the answers it gets. One file each, one entry each in this table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-if TYPE_CHECKING:
-    from torch import Tensor
+if TYPE_CHECKING:  # the table is read where nothing is computed
+    from emma_tune.attacks.lesson import Lesson, Loot
 
-ATTACKS: dict[str, str] = {
-    "soft": "emma_tune.attacks.soft:targets",
-    "hard": "emma_tune.attacks.hard:targets",
+
+@dataclass(frozen=True)
+class Attack:
+    """A kind of thief.
+
+    Attributes:
+        where: `module:function`, what it got (`Loot`) → what its clone is trained on (`Lesson`).
+        knows: what it is assumed to know or to have.
+        needs_matrix: there is nothing to attack unless the defence is a matrix.
+        asks_views: asks augmented views of each query, and hears the mean of their answers.
+    """
+
+    where: str
+    knows: str
+    needs_matrix: bool = False
+    asks_views: bool = False
+
+
+_HERE = "emma_tune.attacks"
+
+ATTACKS: dict[str, Attack] = {
+    "soft": Attack(f"{_HERE}.soft:learn", "the answers"),
+    "hard": Attack(f"{_HERE}.hard:learn", "the answers"),
+    "inverse": Attack(f"{_HERE}.inverse:learn", "the answers and the matrix T", needs_matrix=True),
+    "forward": Attack(f"{_HERE}.forward:learn", "the answers and the matrix T", needs_matrix=True),
+    "estimated": Attack(f"{_HERE}.estimated:learn", "the answers, and those to five labeled images a class"),
+    "smoothed": Attack(f"{_HERE}.smoothed:learn", "the answers to several views of each query", asks_views=True),
 }
-"""Name → where its `targets` lives: responses (N, K) → training targets (N, K)."""
+"""By name."""
 
 
-def attack_targets(kind: str, responses: Tensor) -> Tensor:
-    """What the clone is trained on.
+def learn(kind: str, loot: Loot) -> Lesson:
+    """What the clone of a thief is trained on.
 
     Args:
         kind: one of `ATTACKS`.
-        responses: (N, K), the released posteriors p' of the query pool.
-
-    Returns:
-        (N, K) distributions.
+        loot: what the thief got.
     """
-    module, _, function = ATTACKS[kind].partition(":")
-    return cast("Callable[[Tensor], Tensor]", getattr(import_module(module), function))(responses)
+    module, _, function = ATTACKS[kind].where.partition(":")
+    return cast("Callable[[Loot], Lesson]", getattr(import_module(module), function))(loot)

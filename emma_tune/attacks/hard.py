@@ -1,11 +1,13 @@
-"""The hard-label thief: keeps only the top class of each answer (knows nothing of the defence)."""
+"""The hard-label thief: keeps only the top class of each answer, which a defence must not change too often."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor
+
+from emma_tune.attacks.lesson import Lesson, Loot
 
 
-def targets(responses: Tensor) -> Tensor:
-    """One-hot `argmax p'`, (N, K); the first of equal classes."""
-    return F.one_hot(responses.argmax(dim=1), responses.shape[1]).to(responses.dtype)
+def learn(loot: Loot) -> Lesson:
+    """Targets one-hot `argmax p'`, (N, K); the first of equal classes."""
+    top = loot.answers.argmax(dim=1)
+    return Lesson(F.one_hot(top, loot.answers.shape[1]).to(loot.answers.dtype))

@@ -1,10 +1,10 @@
-"""The soft-label thief: distils the answers as they come (knows nothing of the defence)."""
+"""The soft-label thief: distils the answers as they come."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from emma_tune.attacks.lesson import Lesson, Loot
 
 
-def targets(responses: Tensor) -> Tensor:
-    """The responses themselves, (N, K)."""
-    return responses
+def learn(loot: Loot) -> Lesson:
+    """Targets p', (N, K)."""
+    return Lesson(loot.answers)

@@ -1,8 +1,9 @@
 """The study file as types: what a user may write, and what is wrong with it."""
 
+from emma_tune.config.baselines import Baseline
 from emma_tune.config.fields import AUGMENTATIONS, OWN_TRIAL_STAGES, SEARCHED, Frozen, Precision
 from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
-from emma_tune.config.search import Dimension, EpochChoice, Search, Space
+from emma_tune.config.search import Dimension, EpochChoice, Search, Sought, Space
 from emma_tune.config.study import MEASURES, Direction, Limits, Share, Study
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "OWN_TRIAL_STAGES",
     "SEARCHED",
     "Attacker",
+    "Baseline",
     "Defense",
     "Dimension",
     "Direction",
@@ -21,6 +23,7 @@ __all__ = [
     "Queries",
     "Search",
     "Share",
+    "Sought",
     "Space",
     "Study",
     "Training",

@@ -19,7 +19,7 @@ MANY = 20
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 AUGMENTATIONS = ("none", "shift", "shift_flip", "crop_flip", "randaugment")
-OWN_TRIAL_STAGES = ("victim", "surrogate", "matrix", "attacker")
+OWN_TRIAL_STAGES = ("victim", "surrogate", "misinformer", "guidance", "matrix", "attacker")
 Precision = Literal["fp32", "bf16"]
 SEARCHED = "emma"
 """The defence whose parameters are searched."""

@@ -99,3 +99,7 @@ class Attacker(Training):
     """A thief: what it makes of the answers, and the clone it trains."""
 
     kind: AttackName = Field(description="what the thief makes of the answers")
+    queries: Count | None = Field(
+        None, description="how many of the pool it asks, a fixed subset; all when left out"
+    )
+    views: Count = Field(4, description="of smoothed: augmented views asked of each query")

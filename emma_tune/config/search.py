@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
 
 from emma_tune.config.fields import Count, Frozen, Rate, Real, misplaced
 
@@ -24,6 +26,8 @@ class Dimension(Frozen):
     def _number_is_value(cls, given: object) -> object:
         if isinstance(given, dict | Dimension):
             return given
+        if isinstance(given, list | tuple):
+            return {"choices": given}
         try:
             return {"value": float(str(given))}  # YAML takes 1e-3 for text
         except ValueError:
@@ -74,6 +78,12 @@ class Dimension(Frozen):
         count = int((self.high - self.low) / self.step + 1e-9) + 1
         return tuple(float(f"{self.low + i * self.step:.12g}") for i in range(count))
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        number = {"type": "number"}
+        choices = {"type": "array", "items": number, "minItems": 1}
+        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), number, choices]}
+
 
 class EpochChoice(Frozen):
     """A hyperparameter that counts epochs: choices, or a fixed value."""
@@ -88,6 +98,14 @@ class EpochChoice(Frozen):
         if isinstance(given, bool) or not isinstance(given, int):
             raise ValueError("expected a whole number or {choices: […]}")
         return {"choices": (given,)}
+
+    def grid(self) -> tuple[int, ...]:
+        """Every value."""
+        return self.choices
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), {"type": "integer", "minimum": 0}]}
 
 
 class Space(Frozen):
@@ -114,6 +132,20 @@ class Space(Frozen):
         return dimension
 
 
+class Sought(NamedTuple):
+    """What is searched of one defence.
+
+    Attributes:
+        proposals: how many points there will be.
+        space: its hyperparameters.
+        settings: parameters that are not searched.
+    """
+
+    proposals: int
+    space: Mapping[str, Dimension | EpochChoice]
+    settings: Mapping[str, float | bool]
+
+
 class Search(Frozen):
     """How points are proposed."""
 
@@ -127,25 +159,19 @@ class Search(Frozen):
     )
     space: Space
 
-    @property
-    def proposals(self) -> int:
-        """Searched points there will be: as many as are wanted, or as the grid has."""
-        if self.sampler != "grid":
-            return self.points
-        space = self.space
-        return min(
-            self.points,
-            len(space.lambda_.grid()) * len(space.lr_gamma.grid()) * len(space.st_epoch.choices),
-        )
-
     @model_validator(mode="after")
     def _grid_is_finite(self) -> Self:
         if self.sampler == "grid":
             for name, dimension in (("lambda", self.space.lambda_), ("lr_gamma", self.space.lr_gamma)):
-                if not dimension.grid():
-                    raise misplaced(
-                        f"search.space.{name}",
-                        "expected finitely many values for the grid sampler (choices, {low, high, step} or a "
-                        "number), found a continuous range",
-                    )
+                check_finite(dimension, f"search.space.{name}")
         return self
+
+
+def check_finite(dimension: Dimension, place: str) -> None:
+    """Raises unless the grid sampler can go through all values."""
+    if not dimension.grid():
+        raise misplaced(
+            place,
+            "expected finitely many values for the grid sampler (choices, {low, high, step} or a number), found a "
+            "continuous range",
+        )

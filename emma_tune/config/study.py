@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from emma_tune.attacks import ATTACKS
+from emma_tune.config.baselines import Baseline
 from emma_tune.config.fields import (
     NAME,
     NOT_BOOLEAN,
-    BaselineName,
+    SEARCHED,
     Frozen,
     OneOf,
     StageName,
     misplaced,
 )
 from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
-from emma_tune.config.search import Search
+from emma_tune.config.search import Dimension, EpochChoice, Search, Sought, check_finite
 
 MEASURES: dict[str, Literal["min", "max"]] = {
     "l1": "min",
@@ -92,9 +95,17 @@ class Study(Frozen):
     attackers: dict[str, Attacker] = Field(
         min_length=1, description="thieves by name; kind: the name when left out; other fields: victim's"
     )
-    baselines: tuple[BaselineName, ...] = Field(("none",), description="fixed defences beside the searched")
+    baselines: tuple[Baseline, ...] = Field(
+        default_factory=lambda: (Baseline(kind="none"),), description="defences beside the searched matrix"
+    )
     seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
         (0,), min_length=1, description="one victim, and every point once, for each"
+    )
+    repeats: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
+        (0,),
+        min_length=1,
+        description="every point once more on the same victims for each: with the seed itself under 0, with fresh "
+        "seeds for all but the victim under other numbers",
     )
     search: Search
     objectives: dict[MeasureName, Direction] = Field(
@@ -148,12 +159,35 @@ class Study(Frozen):
                 raise misplaced(f"objectives.{name}", f"expected {MEASURES[name]}, found {direction!r}")
         return objectives
 
-    @field_validator("seeds", "baselines")
+    @field_validator("seeds", "repeats")
     @classmethod
-    def _no_repetition(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _no_repetition(cls, values: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(values)) < len(values):
             raise ValueError("expected each value once")
         return values
+
+    @field_validator("baselines")
+    @classmethod
+    def _each_defense_once(cls, baselines: tuple[Baseline, ...]) -> tuple[Baseline, ...]:
+        kinds = [baseline.kind for baseline in baselines]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"expected each defence once, found {', '.join(kinds)}")
+        return baselines
+
+    @field_validator("attackers")
+    @classmethod
+    def _somebody_attacks_everything(cls, attackers: dict[str, Attacker]) -> dict[str, Attacker]:
+        if all(ATTACKS[attacker.kind].needs_matrix for attacker in attackers.values()):
+            raise ValueError("expected an attacker that needs no matrix, since some defences are none")
+        return attackers
+
+    @model_validator(mode="after")
+    def _grids_are_finite(self) -> Self:
+        if self.search.sampler == "grid":
+            for index, baseline in enumerate(self.baselines):
+                for budget in baseline.space.values():
+                    check_finite(budget, f"baselines.{index}")
+        return self
 
     @model_validator(mode="after")
     def _epochs_fit(self) -> Self:
@@ -171,6 +205,44 @@ class Study(Frozen):
             )
         return self
 
+    @property
+    def fixed(self) -> tuple[tuple[str, dict[str, float | bool]], ...]:
+        """The points that need no proposal: name and parameters of a baseline."""
+        return tuple((baseline.kind, params) for baseline in self.baselines for params in baseline.grid)
+
+    @property
+    def sought(self) -> dict[str, Sought]:
+        """What is searched, by defence; all with as many points unless one says otherwise."""
+        of = self.search.space
+        space: dict[str, Dimension | EpochChoice] = {
+            "lambda": of.lambda_,
+            "lr_gamma": of.lr_gamma,
+            "st_epoch": of.st_epoch,
+        }
+        found = {SEARCHED: self._sought(None, space, {})}
+        for baseline in self.baselines:
+            if baseline.searched:
+                found[baseline.kind] = self._sought(baseline.points, baseline.space, baseline.settings)
+        return found
+
+    def _sought(
+        self,
+        points: int | None,
+        space: Mapping[str, Dimension | EpochChoice],
+        settings: Mapping[str, float | bool],
+    ) -> Sought:
+        """As many points as are wanted, or as a grid has."""
+        points = points or self.search.points
+        if self.search.sampler == "grid":
+            points = min(points, math.prod(len(dimension.grid()) for dimension in space.values()))
+        return Sought(points, space, settings)
+
+    @property
+    def proposals(self) -> int:
+        """Searched points there will be, of all defences."""
+        return sum(sought.proposals for sought in self.sought.values())
+
     def share(self, stage: str) -> Share:
-        """What a task of this stage takes; one CPU where the study says nothing."""
-        return self.resources.get(stage, Share(cpu=1, gpu=0))
+        """What a task of this stage takes; where the study says nothing as its like does, or else one CPU."""
+        like = {"misinformer": "victim", "guidance": "surrogate"}.get(stage, stage)
+        return self.resources.get(stage) or self.resources.get(like) or Share(cpu=1, gpu=0)

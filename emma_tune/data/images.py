@@ -163,6 +163,13 @@ def _matched(images: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
     return resized.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
+def few_of_each(labels: NDArray[np.integer], count: int) -> NDArray[np.intp]:
+    """The first `count` images of each class in the order of `subset`, sorted: indices into `labels` (N,)."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    firsts = [order[labels[order] == label][:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate(firsts))
+
+
 def subset(count: int, limit: int | None) -> NDArray[np.intp]:
     """A fixed subset of `count` images: the first `limit` in an order that depends on nothing else, sorted.
 

@@ -1,4 +1,4 @@
-"""The pipeline at a glance: seven stages, what each one reads, and whether it deserves a trial of its own."""
+"""The pipeline at a glance: nine stages, what each one reads, and whether it deserves a trial of its own."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ STAGES: dict[str, Stage] = {
         settings=settings.PosteriorsSettings,
         inputs=("victim",),
         images=("victim", "queries"),
-        version=1,
+        version=2,
         own_trial=False,
     ),
     "surrogate": Stage(
@@ -80,6 +80,22 @@ STAGES: dict[str, Stage] = {
         settings=settings.SurrogateSettings,
         inputs=("posteriors",),
         images=("queries",),
+        version=1,
+        own_trial=True,
+    ),
+    "misinformer": Stage(
+        function="emma_tune.stages.misinformer:train_misinformer",
+        settings=settings.MisinformerSettings,
+        inputs=(),
+        images=("victim",),
+        version=1,
+        own_trial=True,
+    ),
+    "guidance": Stage(  # the network of the surrogate or of the misinformer
+        function="emma_tune.stages.guidance:find_guidance",
+        settings=settings.GuidanceSettings,
+        inputs=("posteriors", "surrogate", "misinformer"),
+        images=("victim", "queries"),
         version=1,
         own_trial=True,
     ),
@@ -91,12 +107,12 @@ STAGES: dict[str, Stage] = {
         version=2,
         own_trial=True,
     ),
-    "responses": Stage(  # the matrix under emma only
+    "responses": Stage(  # the matrix under emma, guidance under guided baselines
         function="emma_tune.stages.responses:release_responses",
         settings=settings.ResponsesSettings,
-        inputs=("posteriors", "matrix"),
-        images=("victim",),
-        version=2,
+        inputs=("posteriors", "guidance", "matrix"),
+        images=("victim", "queries"),
+        version=3,
         own_trial=False,
     ),
     "attacker": Stage(
@@ -104,7 +120,7 @@ STAGES: dict[str, Stage] = {
         settings=settings.AttackerSettings,
         inputs=("responses",),
         images=("victim", "queries"),
-        version=2,
+        version=3,
         own_trial=True,
     ),
     "evaluation": Stage(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from emma_tune.artifact import Artifact, Progress, StageRun, State
-from emma_tune.attacks import attack_targets
+from emma_tune.attacks import learn
+from emma_tune.attacks.lesson import Loot
+from emma_tune.data.images import subset
 from emma_tune.metrics import accuracy
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings
@@ -18,17 +21,19 @@ PARTS = ("validation", "test")
 def train_attacker(
     config: AttackerSettings, *, responses: Artifact, runtime: Runtime, state: State | None = None
 ) -> StageRun:
-    """A fresh network on (augmented query, what the thief makes of p').
+    """A fresh network on (augmented query, what the thief makes of p'), by the thief's loss.
 
     All thieves of a seed share initialisation, order and augmentation: they differ by their attack only.
 
     Returns:
         tensors: the clone's posteriors on the victim's images, `last.validation` and `last.test` of the last
         epoch, `best.validation` and `best.test` of the epoch with the highest validation accuracy, each
-        (N, K); history: both accuracies, every epoch, and the best validation accuracy up to then.
+        (N, K); metrics: both accuracies of both, and what the thief says of itself; history: both accuracies,
+        every epoch, and the best validation accuracy up to then.
     """
-    images = runtime.query_images()
-    targets = attack_targets(config.kind, responses.tensors["queries"]).to(runtime.device)
+    images = runtime.query_images(config.queries)
+    lesson = learn(config.kind, _loot(responses, runtime, config.queries))
+    targets = lesson.targets.to(runtime.device)
     classifier = new_classifier(
         config.training.model,
         images,
@@ -47,7 +52,7 @@ def train_attacker(
         history = list(state.history)
 
     for epoch in range(len(history), config.training.epochs):
-        loss = learner.epoch(images, targets, epoch)
+        loss = learner.epoch(images, targets, epoch, lesson.loss)
         best_before = history[-1]["best.validation.accuracy"] if history else -1.0
         history.append({"epoch": epoch, "loss": loss})
         for part in PARTS:
@@ -68,7 +73,19 @@ def train_attacker(
         for epoch in ("last", "best")
         for part in PARTS
     }
-    return Artifact(_copies(answers), metrics, history)
+    return Artifact(_copies(answers), {**metrics, **lesson.metrics}, history)
+
+
+def _loot(responses: Artifact, runtime: Runtime, queries: int | None) -> Loot:
+    """Answers to as many queries as the thief asks, and to the few images that it has labels of."""
+    answers, labels = responses.tensors["queries"], runtime.labeled.labels
+    assert labels is not None, "a victim's images have labels"
+    return Loot(
+        answers[torch.from_numpy(subset(len(answers), queries))],
+        responses.tensors.get("labeled", answers[:0]),  # not asked again by whoever asks views
+        torch.from_numpy(labels),
+        responses.tensors.get("matrix"),
+    )
 
 
 def _copies(answers: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,20 +10,15 @@ from emma_tune.training.learner import restore_classifier
 
 
 def answer_cleanly(config: PosteriorsSettings, *, victim: Artifact, runtime: Runtime) -> Artifact:
-    """p in evaluation mode on the un-augmented view.
+    """p in evaluation mode, on the un-augmented view or on augmented ones.
 
     Returns:
-        tensors: `queries`, `validation`, `test`, each (N, K).
+        tensors: by part, as `Runtime.asked` names them, (N, K) each.
     """
     classifier = new_classifier(
         config.model, runtime.victim_images("train"), classes=runtime.classes, seed=0, role="victim"
     )
     restore_classifier(classifier, victim.tensors)  # weights and normalisation are the victim's own
     classifier = classifier.to(runtime.device)
-    return Artifact(
-        {
-            "queries": posteriors_of(classifier, runtime.query_images()),
-            "validation": posteriors_of(classifier, runtime.victim_images("validation")),
-            "test": posteriors_of(classifier, runtime.victim_images("test")),
-        }
-    )
+    asked = runtime.asked(config.views)
+    return Artifact({part: posteriors_of(classifier, images) for part, images in asked.items()})

@@ -2,43 +2,73 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
+
+import torch
+from torch import Tensor
+
 from emma_tune import metrics as measure
 from emma_tune.artifact import Artifact, Metrics
-from emma_tune.config import SEARCHED
-from emma_tune.defenses import release
+from emma_tune.data.views import Asked
+from emma_tune.defenses import BASELINES, control_matrix, release
 from emma_tune.defenses.transition_matrix import perturb
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import ResponsesSettings
 
+MEASURED = ("queries", "validation", "test")
+
 
 def release_responses(
-    config: ResponsesSettings, *, posteriors: Artifact, matrix: Artifact | None = None, runtime: Runtime
+    config: ResponsesSettings,
+    *,
+    posteriors: Artifact,
+    matrix: Artifact | None = None,
+    guidance: Artifact | None = None,
+    runtime: Runtime,
 ) -> Artifact:
-    """p' = pT under emma, or what the baseline makes of p.
+    """p' = pT under emma or a linear baseline, or what another baseline makes of p.
 
     Returns:
-        tensors: `queries`, `validation`, `test`, each (N, K) distributions; metrics: for the parts validation and
-        test `PART.` + `l1`, `flip_rate`, `victim_accuracy`, `undefended_accuracy`, `accuracy_drop`, `ece`, `nll`;
-        for the pool `queries.l1` and `queries.flip_rate`.
+        tensors: `queries`, `labeled`, `validation`, `test`, each (N, K) distributions; of a defence that is a
+        matrix `matrix`, (K, K), and its `singular_values`, (K,), largest first. Metrics: for the parts validation
+        and test `PART.` + `l1`, `flip_rate`, `victim_accuracy`, `undefended_accuracy`, `accuracy_drop`, `ece`,
+        `nll`; for the pool `queries.l1` and `queries.flip_rate`; of a matrix `matrix.` + `trace`, `rank`,
+        `condition_number`, `smallest_singular_value`. Timings: `answer`, seconds that one answer takes longer.
+        With `views`: `queries` only, the mean over the views of each query, and nothing is measured.
 
     Raises:
         FloatingPointError: if a measure is not finite.
     """
-    if config.defense == SEARCHED:
-        assert matrix is not None, "the plan hands emma's responses a matrix"
-        T = matrix.tensors["matrix"]
-        released = {part: perturb(p, T) for part, p in posteriors.tensors.items()}
-    else:
-        released = {part: release(config.defense, p) for part, p in posteriors.tensors.items()}
+    T = _matrix(config, matrix, classes=posteriors.tensors["queries"].shape[1])
+    asked = runtime.asked(config.views)
+    released: dict[str, Tensor] = {}
+    seconds = 0.0
+    for part, p in posteriors.tensors.items():
+        seeds = _seeds(config, part, asked[part])
+        guide = guidance.tensors[part] if guidance else None
+        started = time.perf_counter()
+        if T is not None:
+            released[part] = perturb(p, T)
+        else:
+            released[part] = release(config.defense, config.params, p, seeds=seeds, guidance=guide)
+        seconds += time.perf_counter() - started
+    timings = {"answer": seconds / sum(map(len, released.values()))}
+    if config.views is not None:
+        views = released["queries"].unflatten(0, (config.views.count, -1))
+        return Artifact({"queries": views.mean(dim=0)}, timings=timings)
 
     figures: Metrics = {}
-    for part, tensor in released.items():
-        answers, p = tensor.numpy(), posteriors.tensors[part].numpy()
-        figures |= {f"{part}.l1": measure.l1(answers, p), f"{part}.flip_rate": measure.flip_rate(answers, p)}
+    for part in MEASURED:
+        answers, clean = released[part].numpy(), posteriors.tensors[part].numpy()
+        figures |= {
+            f"{part}.l1": measure.l1(answers, clean),
+            f"{part}.flip_rate": measure.flip_rate(answers, clean),
+        }
         if part == "queries":
             continue  # nobody knows their labels
         labels = runtime.victim_labels(part).cpu().numpy()
-        defended, undefended = measure.accuracy(answers, labels), measure.accuracy(p, labels)
+        defended, undefended = measure.accuracy(answers, labels), measure.accuracy(clean, labels)
         figures |= {
             f"{part}.victim_accuracy": defended,
             f"{part}.undefended_accuracy": undefended,
@@ -46,4 +76,35 @@ def release_responses(
             f"{part}.ece": measure.ece(answers, labels),
             f"{part}.nll": measure.nll(answers, labels),
         }
-    return Artifact(released, measure.all_finite("responses", figures))
+    if T is not None:
+        singular_values = torch.linalg.svdvals(T.double())
+        released |= {"matrix": T, "singular_values": singular_values}
+        figures |= {"matrix.trace": float(T.double().trace())}
+        figures |= {f"matrix.{name}": value for name, value in measure.spectrum(singular_values.numpy()).items()}
+    return Artifact(released, measure.all_finite("responses", figures), timings=timings)
+
+
+def _matrix(config: ResponsesSettings, matrix: Artifact | None, *, classes: int) -> Tensor | None:
+    """T of a defence that is one."""
+    if matrix is not None:
+        return matrix.tensors["matrix"]
+    if not BASELINES[config.defense].linear:
+        return None
+    assert config.seed is not None, "the plan hands whoever draws a seed"
+    return control_matrix(config.defense, config.params, classes, seed=config.seed)
+
+
+def _seeds(config: ResponsesSettings, part: str, asked: Asked) -> Tensor | None:
+    """The seed of each query's noise: of what is asked, so that asking twice gives the same answer.
+
+    With `fresh`, of the place in the order of asking as well.
+    """
+    if config.defense not in BASELINES or not BASELINES[config.defense].randomized:
+        return None
+    images = (image for batch in asked.plain(512) for image in batch.cpu().numpy())
+    seeds = []
+    for place, image in enumerate(images):
+        digest = hashlib.sha256(f"{config.seed}/{f'{part}/{place}' if config.fresh else ''}/".encode())
+        digest.update(image.tobytes())
+        seeds.append(int.from_bytes(digest.digest()[:8], "big") >> 1)
+    return torch.tensor(seeds, dtype=torch.int64)

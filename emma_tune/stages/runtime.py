@@ -11,9 +11,16 @@ from torch import Tensor
 
 from emma_tune.config import Training
 from emma_tune.data.batches import Images
-from emma_tune.data.images import ImageSet
+from emma_tune.data.images import ImageSet, few_of_each, subset
+from emma_tune.data.views import Asked
+from emma_tune.data.views import Views as ViewsAsked
 from emma_tune.models import NONE
 from emma_tune.models.pretrained import Weights
+from emma_tune.stages.settings import Views
+from emma_tune.training.seeds import generator
+
+LABELED = 5
+"""Images a class that a thief is supposed to have labels of; among those that the victim was trained on."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,40 @@ class Runtime:
         assert labels is not None, "a victim's images have labels"
         return torch.from_numpy(np.array(labels)).to(self.device)
 
-    def query_images(self) -> Images:
-        """The pool."""
+    def query_images(self, limit: int | None = None) -> Images:
+        """The pool, or the fixed subset of `limit` of it."""
         assert self.queries is not None, "the stage's table says that it reads the pool"
-        return Images(self.queries, self.device)
+        pool = self.queries
+        return Images(pool if limit is None else pool.take(subset(len(pool), limit)), self.device)
+
+    @property
+    def labeled(self) -> ImageSet:
+        """The few images that a thief may have labels of."""
+        train = self.victim["train"]
+        assert train.labels is not None, "a victim's images have labels"
+        return train.take(few_of_each(train.labels, LABELED))
+
+    def asked(self, views: Views | None) -> dict[str, Asked]:
+        """What the defended victim is asked, by part.
+
+        Returns:
+            `queries`, `labeled`, `validation` and `test`; with `views` only these, of the pool, as `queries`.
+        """
+        if views is None:
+            return {
+                "queries": self.query_images(),
+                "labeled": Images(self.labeled, self.device),
+                **{part: self.victim_images(part) for part in ("validation", "test")},
+            }
+        return {
+            "queries": ViewsAsked(
+                self.query_images(),
+                count=views.count,
+                augmentation=views.augmentation,
+                smallest_crop=views.smallest_crop,
+                chance=lambda view: generator(views.seed, "attacker", "view", view),
+            )
+        }
 
     def first_weights(self, training: Training) -> Weights | None:
         """What a training begins with; None for a fresh network."""

@@ -16,10 +16,22 @@ class VictimSettings(Frozen):
     seed: int
 
 
+class Views(Frozen):
+    """Augmented views of each query."""
+
+    count: int = Field(description="views M of each query")
+    augmentation: str
+    smallest_crop: float
+    seed: int
+
+
 class PosteriorsSettings(Frozen):
     """The victim answers as it is."""
 
     model: str = Field(description="the victim's network")
+    views: Views | None = Field(
+        None, description="what is asked: augmented views of the pool; every image once if None"
+    )
 
 
 class SurrogateSettings(Frozen):
@@ -43,16 +55,38 @@ class MatrixSettings(Frozen):
     seed: int
 
 
+class MisinformerSettings(Frozen):
+    """Train on the labeled images to be wrong."""
+
+    training: Training
+    seed: int
+
+
+class GuidanceSettings(Frozen):
+    """Find out about each query what a guided defence answers by."""
+
+    defense: str
+    model: str = Field(description="the surrogate's or the misinformer's network")
+    views: Views | None = None
+
+
 class ResponsesSettings(Frozen):
     """Release answers under a defence: `emma` by the matrix, or a baseline by its name."""
 
     defense: str
+    params: dict[str, float] = Field(
+        default_factory=dict, description="of a baseline: its budget and its settings"
+    )
+    fresh: bool = Field(False, description="whether noise is drawn anew each time the same image is asked")
+    seed: int | None = Field(None, description="of what a baseline draws; None where nothing is drawn")
+    views: Views | None = None
 
 
 class AttackerSettings(Frozen):
     """Train a clone on the answers."""
 
     kind: str
+    queries: int | None = Field(None, description="so many of the pool; all if None")
     training: Training
     seed: int
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emma_tune.data.batches import Images
+from emma_tune.data.views import Asked
 from emma_tune.models import build_model, is_torchvisions
 from emma_tune.models.pretrained import Weights, load_body
 from emma_tune.training.seeds import derive_seed
@@ -32,10 +33,13 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of uint8 images (B, C, H, W)."""
-        # gray images in front of a network for color: three means make three channels
-        pixels = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
-        logits: Tensor = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.network(self.normalized(images).contiguous(memory_format=torch.channels_last))
         return logits
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """What the network sees of uint8 images (B, C, H, W)."""
+        # gray images in front of a network for color: three means make three channels
+        return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
 
 
 def new_classifier(
@@ -68,8 +72,8 @@ def new_classifier(
 
 
 @torch.no_grad()
-def posteriors_of(classifier: nn.Module, images: Images, batch_size: int = 512) -> Tensor:
-    """Clean posteriors: softmax of the logits, in evaluation mode, on the un-augmented view.
+def posteriors_of(classifier: nn.Module, images: Asked, batch_size: int = 512) -> Tensor:
+    """Clean posteriors: softmax of the logits, in evaluation mode, on the images as they are asked.
 
     Args:
         classifier: its mode is left as it was found.

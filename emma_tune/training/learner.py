@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emma_tune.attacks.lesson import Loss
 from emma_tune.config import Training
 from emma_tune.data.augmentation import augment
 from emma_tune.data.batches import Images
@@ -79,29 +80,31 @@ class Learner:
         """f(x), (B, K), of a batch (B, C, H, W) uint8, with its graph."""
         return ask(self._network, images, self.training.precision)
 
-    def descend(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """One SGD step on `−(1/B) Σ_ik s_ik log softmax(f(x))_ik`.
+    def descend(self, logits: Tensor, targets: Tensor, loss_of: Loss = F.cross_entropy) -> Tensor:
+        """One SGD step on a loss.
 
         Args:
             logits: f(x), (B, K), with the graph to the weights.
             targets: s, (B, K) distributions.
+            loss_of: `−(1/B) Σ_ik s_ik log softmax(f(x))_ik` where nothing else is said.
 
         Returns:
             The loss before the step, a scalar.
         """
-        loss = F.cross_entropy(logits, targets)
+        loss = loss_of(logits, targets)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss.detach()
 
-    def epoch(self, images: Images, targets: Tensor, epoch: int) -> float:
+    def epoch(self, images: Images, targets: Tensor, epoch: int, loss_of: Loss = F.cross_entropy) -> float:
         """Trains one epoch.
 
         Args:
             images: N images.
             targets: (N, K) distributions.
             epoch: sets the rate and names the seeds.
+            loss_of: what is minimised.
 
         Returns:
             The mean loss a sample.
@@ -112,7 +115,7 @@ class Learner:
         self.begin(epoch)
         total = torch.zeros((), dtype=torch.float64, device=images.device)
         for indices, batch in self.batches(images, epoch):
-            total += len(indices) * self.descend(self.logits(batch), targets[indices])
+            total += len(indices) * self.descend(self.logits(batch), targets[indices], loss_of)
         mean = float(total / len(images))
         if not math.isfinite(mean):
             raise FloatingPointError(f"{self._role}: expected a finite loss in epoch {epoch}, found {mean}")

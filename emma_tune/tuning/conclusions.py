@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from emma_tune.artifact import Metrics
-from emma_tune.config import SEARCHED
 from emma_tune.dominance import Rivals
 from emma_tune.figures import best_possible, point_figures
 from emma_tune.ledger import Done, Ledger, LedgerWriter, Outcome
@@ -35,7 +34,7 @@ class Conclusions:
         planner: of the study.
         ledger: the study's points so far.
         writer: appends to it.
-        proposer: Optuna's side.
+        proposers: Optuna's side, by defence.
         record_of: the record of a task, None while it is not finished.
 
     Attributes:
@@ -50,13 +49,13 @@ class Conclusions:
         planner: Planner,
         ledger: Ledger,
         writer: LedgerWriter,
-        proposer: Proposer,
+        proposers: Mapping[str, Proposer],
         record_of: Callable[[Task], Record | None],
     ) -> None:
         self._digest = planner.digest
         self._ledger = ledger
         self._writer = writer
-        self._proposer = proposer
+        self._proposers = proposers
         self._record_of = record_of
         self._rivals = Rivals(planner.study)
         self.finished = 0
@@ -76,8 +75,7 @@ class Conclusions:
         self._write(plan.point, Outcome(self._digest, figures=figures, tasks=self._done_tasks(plan)))
         self.finished += 1
         self._rivals.add(plan.point.number, figures["validation"])
-        if plan.point.defense == SEARCHED:
-            self._proposer.conclude(plan.point, figures["validation"], self._memory(plan.point))
+        self._tell(plan.point, figures["validation"])
 
     def pause(self) -> None:
         """A point came as far as this run was to go."""
@@ -88,12 +86,14 @@ class Conclusions:
         self.failures[point.number] = reason
         if point != GROUNDWORK:
             self._writer.failed(point.number, plan=self._digest, reason=reason, task=task.key)
-            self._proposer.fail(point)
+            if point.defense in self._proposers:
+                self._proposers[point.defense].fail(point)
 
     def leave_if_dominated(self, plan: PointPlan, heard: Mapping[str, Heard]) -> bool:
         """Leaves an open point if nothing can bring it to the front any more.
 
-        Baselines are never left: people look at them whether or not they are on the front. But they beat others.
+        Points that nobody searched for are never left: people look at them whether or not they are on the front.
+        But they beat others.
 
         Args:
             plan: the point's tasks.
@@ -102,7 +102,7 @@ class Conclusions:
         Returns:
             Whether the point was left.
         """
-        if plan.point.defense != SEARCHED:
+        if plan.point.defense not in self._proposers:
             return False
         under_way = {task.key: heard[task.key] for task in plan.attackers.values() if task.key in heard}
         bounds = best_possible(plan, self._metrics, {key: clone.best for key, clone in under_way.items()})
@@ -140,14 +140,17 @@ class Conclusions:
 
     def _tell_dominated(self, point: Point, bounds: Mapping[str, Any]) -> None:
         self.dominated += 1
-        self._proposer.conclude(point, bounds["validation"], self._memory(point), bounds=True)
+        self._tell(point, bounds["validation"], bounds=True)
+
+    def _tell(self, point: Point, figures: Mapping[str, Any], *, bounds: bool = False) -> None:
+        """Optuna hears of a point of a defence that is searched."""
+        if point.defense in self._proposers:
+            memory = self._ledger.sampler.get(point.number, {})
+            self._proposers[point.defense].conclude(point, figures, memory, bounds=bounds)
 
     def _write(self, point: Point, outcome: Outcome) -> None:
         if self._ledger.outcomes.get(point.number) != outcome:  # else an earlier run has written the same
             self._writer.concluded(point.number, outcome)
-
-    def _memory(self, point: Point) -> Mapping[str, Any]:
-        return self._ledger.sampler.get(point.number, {})
 
     def _metrics(self, task: Task) -> Metrics | None:
         record = self._record_of(task)

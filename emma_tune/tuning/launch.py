@@ -9,7 +9,7 @@ import signal
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,15 +35,15 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from emma_tune.config import OWN_TRIAL_STAGES, Study
-from emma_tune.ledger import Ended, LedgerWriter, read_ledger
+from emma_tune.ledger import Ended, Ledger, LedgerWriter, read_ledger
 from emma_tune.materials import Report, prepare
-from emma_tune.plan import Planner
+from emma_tune.plan import Planner, Point
 from emma_tune.stages import STAGES
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import Started, StudyFolder
 from emma_tune.tuning.progress import Progress, shown_decoding
-from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.proposals import new_proposers
 from emma_tune.tuning.searcher import StudySearcher
 from emma_tune.tuning.trainable import StageTrainable
 
@@ -72,6 +72,7 @@ def run_study(
     address: str | None,
     console: Console,
     until: str | None = None,
+    given: Sequence[Point] | None = None,
     began: float | None = None,
 ) -> Ending:
     """Runs a study until every point is settled, or until it is interrupted.
@@ -85,6 +86,7 @@ def run_study(
         address: of a Ray cluster; a local one is started if None.
         console: where to show progress.
         until: the last stage to run; all if None.
+        given: points to run beside those of the ledger, proposing none; None to propose as the study says.
         began: when the command was given, by `time.monotonic()`; now if None.
 
     Raises:
@@ -104,14 +106,15 @@ def run_study(
                     materials = prepare(study, artifacts, interruption.watching(report))
                 for remark in materials.remarks:
                     console.print(remark, highlight=False, markup=False, soft_wrap=True)
-                started = Started(study, materials.images, store, materials.weights)
+                started = Started(study, materials.images, store, materials.weights, given is not None)
                 starting.result()
                 interruption.listen()  # Ray's C++ side would print a stack trace at SIGTERM
                 shares, slots = _shares(study, console)
                 if interruption.requested:
                     return Ending(interrupted=True, failures={})
                 folder.write(started)
-                return _tune(started, folder, artifacts, shares, slots, interruption, console, until, began)
+                plan = Planner(study, materials.images, materials.weights, until=until)
+                return _tune(plan, given, folder, artifacts, shares, slots, interruption, console, began)
             except _InterruptedError:
                 return Ending(interrupted=True, failures={})
             finally:
@@ -120,14 +123,14 @@ def run_study(
 
 
 def _tune(
-    started: Started,
+    planner: Planner,
+    given: Sequence[Point] | None,
     folder: StudyFolder,
     store: Store,
     shares: Mapping[str, Mapping[str, float]],
     slots: int,
     interruption: Interruption,
     console: Console,
-    until: str | None,
     began: float,
 ) -> Ending:
     def say(line: str) -> None:
@@ -141,12 +144,14 @@ def _tune(
     writer = LedgerWriter(folder.ledger)
     try:
         writer.run(run)
+        _take_given(given or (), ledger, writer)
+        proposers = new_proposers(planner.study, folder.journal) if given is None else {}
         searcher = StudySearcher(
-            planner=Planner(started.study, started.images, started.weights, until=until),
+            planner=planner,
             store=store,
             ledger=ledger,
             writer=writer,
-            proposer=Proposer(started.study, folder.journal),
+            proposers=proposers,
             run=run,
             slots=slots,
             shares=shares,
@@ -192,6 +197,20 @@ def _tune(
         return Ending(interruption.requested, searcher.conclusions.failures)
     finally:
         writer.close()
+
+
+def _take_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter) -> None:
+    """Points that are given stand in the ledger before anything is done for them, as proposed ones do."""
+    for point in points:
+        known = ledger.points.get(point.number)
+        if known is None:
+            writer.asked(point, {})
+            ledger.points[point.number] = point
+        elif known != point:
+            raise StudyError(
+                f"point {point.number}: expected {known.defense} {dict(known.params)}, as the ledger has it, "
+                f"found {point.defense} {dict(point.params)}"
+            )
 
 
 class _InterruptedError(Exception):

@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
-from emma_tune.config import Dimension, Study
+from emma_tune.config import SEARCHED, Dimension, EpochChoice, Study
 from emma_tune.plan import Params, Point
 from emma_tune.training.seeds import derive_seed
 
@@ -23,7 +23,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class Proposer:
-    """Proposes points of one study; its Optuna study lies in a journal that optuna-dashboard reads live.
+    """Proposes points of one defence; its Optuna study lies in a journal that optuna-dashboard reads live.
 
     The journal is written anew from the ledger at each start: the ledger is what counts. A proposal depends on
     the points before it and the study's seed alone, not on when a run began; `nsga2` is the exception, since
@@ -31,31 +31,26 @@ class Proposer:
 
     Args:
         study: the study.
-        journal: path of the journal file; what stands there is replaced.
+        defense: one of those whose parameters it searches.
+        storage: where Optuna keeps its side.
     """
 
-    def __init__(self, study: Study, journal: Path) -> None:
+    def __init__(self, study: Study, defense: str, storage: JournalStorage) -> None:
         self._search = study.search
         self._objectives = study.objectives
         self._limit = study.limits.accuracy_drop
-        space = study.search.space
+        sought = study.sought[defense]
+        self._settings = sought.settings
         self._dimensions: dict[str, tuple[float | int, ...]] = {
-            "lambda": space.lambda_.grid(),
-            "lr_gamma": space.lr_gamma.grid(),
-            "st_epoch": space.st_epoch.choices,
+            name: dimension.grid() for name, dimension in sought.space.items()
         }
         self._fixed = {name: values[0] for name, values in self._dimensions.items() if len(values) == 1}
-        every: dict[str, BaseDistribution] = {
-            "lambda": _distribution(space.lambda_),
-            "lr_gamma": _distribution(space.lr_gamma),
-            "st_epoch": CategoricalDistribution(space.st_epoch.choices),
+        self._distributions = {
+            name: _distribution(dimension) for name, dimension in sought.space.items() if name not in self._fixed
         }
-        self._distributions = {name: d for name, d in every.items() if name not in self._fixed}
-        for stale in (journal, journal.with_name(journal.name + ".lock")):
-            stale.unlink(missing_ok=True)
         self._optuna = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))),
-            study_name=study.name,
+            storage=storage,
+            study_name=study.name if defense == SEARCHED else f"{study.name}: {defense}",
             directions=["minimize" if d == "min" else "maximize" for d in study.objectives.values()],
         )
         self._optuna.set_metric_names(list(study.objectives))
@@ -87,7 +82,7 @@ class Proposer:
         params = {**self._fixed, **trial.params}
         memory = self._optuna.trials[trial.number].system_attrs
         kept = {name: value for name, value in memory.items() if not name.startswith("fixed_params")}
-        return {name: params[name] for name in self._dimensions}, kept
+        return {**{name: params[name] for name in self._dimensions}, **self._settings}, kept
 
     def conclude(
         self, point: Point, figures: Mapping[str, Any], memory: Mapping[str, Any], *, bounds: bool = False
@@ -141,7 +136,8 @@ class Proposer:
 
     def _searched(self, point: Point) -> dict[str, Any] | None:
         """The searched parameters of a point; None if it is not of this space."""
-        if any(point.params.get(name) != value for name, value in self._fixed.items()):
+        others = {name: value for name, value in point.params.items() if name not in self._distributions}
+        if others != {**self._fixed, **self._settings}:
             return None
         params = {name: point.params.get(name) for name in self._distributions}
         for name, distribution in self._distributions.items():
@@ -181,7 +177,20 @@ class Proposer:
                 return optuna.samplers.RandomSampler(seed=seed)
 
 
-def _distribution(dimension: Dimension) -> BaseDistribution:
+def new_proposers(study: Study, journal: Path) -> dict[str, Proposer]:
+    """One for each defence that is searched.
+
+    Args:
+        study: the study.
+        journal: path of the journal file; what stands there is replaced.
+    """
+    for stale in (journal, journal.with_name(journal.name + ".lock")):
+        stale.unlink(missing_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    return {defense: Proposer(study, defense, storage) for defense in study.sought}
+
+
+def _distribution(dimension: Dimension | EpochChoice) -> BaseDistribution:
     if dimension.choices is not None:
         return CategoricalDistribution(dimension.choices)
     if dimension.step is not None:

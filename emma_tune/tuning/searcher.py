@@ -7,7 +7,6 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from emma_tune.config import SEARCHED
 from emma_tune.ledger import Ledger, LedgerWriter
 from emma_tune.plan import BEFORE_POINTS, Planner, Point, Task, named
 from emma_tune.store import CorruptArtifactError, Record, Store
@@ -26,7 +25,7 @@ class StudySearcher(Searcher):
         store: where artifacts lie.
         ledger: the study's points so far.
         writer: appends to it.
-        proposer: Optuna's side.
+        proposers: Optuna's side, by defence that is searched; of none if only the ledger's points are wanted.
         run: identifies this run.
         slots: how many trials can run at once.
         shares: `cpu` and `gpu` of each stage's trials.
@@ -40,7 +39,7 @@ class StudySearcher(Searcher):
         store: Store,
         ledger: Ledger,
         writer: LedgerWriter,
-        proposer: Proposer,
+        proposers: Mapping[str, Proposer],
         run: str,
         slots: int,
         shares: Mapping[str, Mapping[str, float]],
@@ -51,14 +50,14 @@ class StudySearcher(Searcher):
         self._store = store
         self._ledger = ledger
         self._writer = writer
-        self._proposer = proposer
+        self._proposers = proposers
         self._run = run
         self._slots = slots
         self._shares = shares
         self._say = say
         self.agenda = Agenda(self._is_done)
         self.trials: dict[str, list[Task]] = {}
-        self.conclusions = Conclusions(planner, ledger, writer, proposer, self._record_of)
+        self.conclusions = Conclusions(planner, ledger, writer, proposers, self._record_of)
         self.busy = 0.0
         self._heard: dict[str, Heard] = {}
         self._stopped: list[Task] = []
@@ -143,33 +142,38 @@ class StudySearcher(Searcher):
                 left.append(point)
             else:
                 self.agenda.add(self._planner.point(point))
-        fixed = {point.defense for point in self._ledger.points.values()}
-        for baseline in self._planner.study.baselines:
-            if baseline not in fixed:
-                self._open(Point(self._ledger.next_number, baseline), {})
+        known = [(point.defense, point.params) for point in self._ledger.points.values()]
+        for defense, params in self._planner.study.fixed:
+            if (defense, params) not in known:
+                self._open(Point(self._ledger.next_number, defense, params), {})
         self._settle()
         for point in left:
             if not self.conclusions.leave_again(point):
                 self.agenda.add(self._planner.point(point))
         self._settle()  # another study may have done all that is open again
         for point in list(self._ledger.points.values()):
-            if point.defense == SEARCHED and self.agenda.is_open(point):
-                self._proposer.adopt(point)
+            if point.defense in self._proposers and self.agenda.is_open(point):
+                self._proposers[point.defense].adopt(point)
 
     def _open(self, point: Point, memory: Mapping[str, Any]) -> None:
         self._writer.asked(point, memory)  # before anything is done for it: a kill loses no point
         self._ledger.points[point.number] = point
         self.agenda.add(self._planner.point(point))
 
-    def _searched(self) -> int:
-        return sum(point.defense == SEARCHED for point in self._ledger.points.values())
+    def _searched(self, defense: str) -> int:
+        return sum(point.defense == defense for point in self._ledger.points.values())
+
+    def _left(self) -> dict[str, int]:
+        """How many points are still to be proposed, by defence."""
+        sought = self._planner.study.sought
+        return {name: max(0, sought[name].proposals - self._searched(name)) for name in self._proposers}
 
     def _points_left(self) -> bool:
         """Whether to propose another point some time; not on a foundation that has failed."""
         if self._planner.until in BEFORE_POINTS:
             return False
         sound = not any(self.agenda.has_failed(task) for task in self._foundations())
-        return sound and self._searched() < self._planner.study.search.proposals
+        return sound and any(self._left().values())
 
     def _foundations(self) -> list[Task]:
         """What every point stands on: victim and posteriors of each seed."""
@@ -183,9 +187,10 @@ class StudySearcher(Searcher):
         return laid or not self.agenda.open
 
     def _propose(self) -> None:
-        number = self._ledger.next_number
-        params, memory = self._proposer.propose(number, self._searched())
-        self._open(Point(number, SEARCHED, params), memory)
+        number, left = self._ledger.next_number, self._left()
+        defense = max(left, key=left.__getitem__)  # in turn, so that they know as much of one another
+        params, memory = self._proposers[defense].propose(number, self._searched(defense))
+        self._open(Point(number, defense, params), memory)
         self._settle()
 
     def _settle(self) -> None:
@@ -224,7 +229,7 @@ class StudySearcher(Searcher):
     @property
     def wanted(self) -> int:
         """Points there will be when the study is complete."""
-        return len(self._ledger.points) + max(0, self._planner.study.search.proposals - self._searched())
+        return len(self._ledger.points) + sum(self._left().values())
 
     @property
     def until(self) -> str | None:

@@ -101,7 +101,11 @@ class StageTrainable(Trainable):
         except StopIteration as finished:
             self._took(time.monotonic() - started)
             self._store.commit(
-                task.stage, task.key, finished.value, recipe=task.recipe, provenance=self._provenance()
+                task.stage,
+                task.key,
+                finished.value,
+                recipe=task.recipe,
+                provenance={**self._provenance(), "timings": finished.value.timings},
             )
             self._leave(task)
             return

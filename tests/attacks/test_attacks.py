@@ -1,49 +1,223 @@
-"""What every thief makes of the answers."""
+"""What every thief makes of the answers, also of answers that are hardly any."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import ATTACKS, attack_targets
+from emma_tune.attacks import ATTACKS, learn
+from emma_tune.attacks.lesson import Lesson, Loot
 
 DTYPES = [torch.float32, torch.float64]
+K = 7
 
 
-def responses(dtype: torch.dtype = torch.float32, count: int = 50, classes: int = 7) -> Tensor:
-    return torch.randn(count, classes, generator=torch.Generator().manual_seed(1)).mul(3).softmax(1).to(dtype)
+def chance(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def answers_of(count: int, classes: int = K, seed: int = 1) -> Tensor:
+    return (3 * torch.randn(count, classes, generator=chance(seed), dtype=torch.float64)).softmax(dim=1)
+
+
+def matrix_of(classes: int = K) -> Tensor:
+    """Row-stochastic, invertible, not symmetric."""
+    rows = torch.rand(classes, classes, generator=chance(3), dtype=torch.float64)
+    return 0.6 * torch.eye(classes, dtype=torch.float64) + 0.4 * rows / rows.sum(dim=1, keepdim=True)
+
+
+def labeled_of(classes: int = K, each: int = 5) -> tuple[Tensor, Tensor]:
+    """Answers to so many images of each class, most of them sure, and their labels."""
+    labels = torch.arange(classes).repeat(each)
+    sure = torch.eye(classes, dtype=torch.float64)[labels]
+    return 0.1 * answers_of(len(labels), classes, seed=2) + 0.9 * sure, labels
+
+
+def loot_of(answers: Tensor, each: int = 5, matrix: Tensor | None = None) -> Loot:
+    classes = answers.shape[1]
+    T = matrix_of(classes) if matrix is None else matrix
+    labeled, labels = labeled_of(classes, each)
+    return Loot(answers, labeled @ T, labels, T)
+
+
+def of_type(loot: Loot, dtype: torch.dtype) -> Loot:
+    assert loot.matrix is not None
+    matrix = loot.matrix.to(dtype)
+    return Loot(loot.answers.to(dtype), loot.labeled_answers.to(dtype), loot.labels, matrix)
+
+
+def without_class(loot: Loot, missing: int) -> Loot:
+    there = loot.labels != missing
+    return replace(loot, labeled_answers=loot.labeled_answers[there], labels=loot.labels[there])
+
+
+RANK_ONE = torch.full((K, K), 1 / K, dtype=torch.float64)
+FEW = answers_of(2)[torch.arange(20) % 2]
+LOOTS = {
+    "as it should be": loot_of(answers_of(50) @ matrix_of()),
+    "two classes": loot_of(answers_of(40, 2)),
+    "fifty classes": loot_of(answers_of(120, 50)),
+    "a single query": loot_of(answers_of(1)),
+    "one-hot": loot_of(torch.eye(K, dtype=torch.float64)[torch.arange(30) % K]),
+    "one-hot, a class never": loot_of(torch.eye(K, dtype=torch.float64)[torch.arange(30) % (K - 1)], each=0),
+    "uniform": loot_of(torch.full((20, K), 1 / K, dtype=torch.float64), each=0),
+    "no labeled images": loot_of(answers_of(50), each=0),
+    "a class without a labeled image": without_class(loot_of(answers_of(50)), 3),
+    "fewer different answers than classes": loot_of(FEW, each=0),
+    "nothing but zeros in a class": loot_of(torch.nn.functional.pad(answers_of(20, K - 1), (0, 1)), each=0),
+    "a matrix that forgets all": loot_of(answers_of(20) @ RANK_ONE, matrix=RANK_ONE),
+    "the identity": loot_of(answers_of(20), matrix=torch.eye(K, dtype=torch.float64)),
+}
+
+UNDECIDED = {"one-hot, a class never", "fewer different answers than classes"}
+"""Too few different answers to be the rows of T, and no labels to say which ones they are."""
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ATTACKS)
-def test_every_thief_trains_on_distributions_of_the_same_shape_and_type(name, dtype):
-    answers = responses(dtype)
-    before = answers.clone()
-    targets = attack_targets(name, answers)
-    assert targets.shape == answers.shape
-    assert targets.dtype == dtype
-    assert (targets >= 0).all()
-    assert torch.allclose(targets.sum(dim=1), torch.ones(50, dtype=dtype), atol=1e-5)
-    assert torch.equal(answers, before)
+@pytest.mark.parametrize("case", LOOTS)
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_every_clone_is_trained_on_distributions_of_the_shape_and_type_of_the_answers(kind, case, dtype):
+    loot = of_type(LOOTS[case], dtype)
+    before = [tensor.clone() for tensor in (loot.answers, loot.labeled_answers, loot.labels, loot.matrix)]
+    lesson = learn(kind, loot)
+    assert lesson.targets.shape == loot.answers.shape
+    assert lesson.targets.dtype == dtype
+    assert (lesson.targets >= 0).all()
+    torch.testing.assert_close(lesson.targets.sum(dim=1), torch.ones(len(loot.answers), dtype=dtype))
+    assert all(type(value) is float and math.isfinite(value) for value in lesson.metrics.values())
+    after = (loot.answers, loot.labeled_answers, loot.labels, loot.matrix)
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True)), "loot is not written to"
 
 
-@pytest.mark.parametrize("name", ATTACKS)
-def test_every_thief_keeps_the_samples_in_their_places(name):
-    answers = responses()
-    order = torch.randperm(50, generator=torch.Generator().manual_seed(2))
-    assert torch.equal(attack_targets(name, answers[order]), attack_targets(name, answers)[order])
+@pytest.mark.parametrize("case", LOOTS)
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_equal_answers_become_equal_targets(kind, case):
+    loot = LOOTS[case]
+    twice = replace(loot, answers=torch.cat([loot.answers, loot.answers]))
+    first, second = learn(kind, twice).targets.chunk(2)
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-9)
 
 
-def test_soft_takes_the_answers_as_they_come():
-    assert torch.equal(attack_targets("soft", responses()), responses())
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [(kind, case) for kind in ATTACKS for case in LOOTS if kind != "estimated" or case not in UNDECIDED],
+)
+def test_every_thief_keeps_the_queries_in_their_places(kind, case):
+    loot = LOOTS[case]
+    order = torch.randperm(len(loot.answers), generator=chance(2))
+    shuffled = learn(kind, replace(loot, answers=loot.answers[order])).targets
+    torch.testing.assert_close(shuffled, learn(kind, loot).targets[order], rtol=0, atol=1e-9)
+
+
+# --- losses -----------------------------------------------------------------------------------------------
+
+
+def loss_and_gradient(lesson: Lesson, logits: Tensor) -> tuple[Tensor, Tensor]:
+    logits = logits.clone().requires_grad_()
+    loss = lesson.loss(logits, lesson.targets)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    return loss.detach(), gradient
+
+
+def extremes(count: int, classes: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    normal = torch.randn(count, classes, generator=chance(4)).to(dtype)
+    return {
+        "drawn": normal,
+        "zero": torch.zeros_like(normal),
+        "sure of the first class": torch.eye(classes, dtype=dtype)[torch.zeros(count, dtype=torch.int64)] * 1e4,
+        "sure of the last class": torch.eye(classes, dtype=dtype)[torch.full((count,), -1)] * 1e4,
+        "ten thousands": normal * 1e4,
+        "larger than a square of them can be": normal * 1e30,
+        "all very negative": torch.full_like(normal, -1e30),
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", LOOTS)
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_every_loss_is_finite_and_so_is_its_gradient_whatever_the_logits_are(kind, case, dtype):
+    lesson = learn(kind, of_type(LOOTS[case], dtype))
+    for name, logits in extremes(*lesson.targets.shape, dtype).items():
+        loss, gradient = loss_and_gradient(lesson, logits)
+        assert loss.shape == ()
+        assert loss.dtype == dtype
+        assert loss.isfinite(), name
+        assert gradient.isfinite().all(), name
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_every_loss_is_a_mean_over_the_batch(kind):
+    lesson = learn(kind, LOOTS["as it should be"])
+    logits = torch.randn(50, K, generator=chance(5), dtype=torch.float64)
+    each = [float(lesson.loss(logits[i : i + 1], lesson.targets[i : i + 1])) for i in range(50)]
+    assert float(lesson.loss(logits, lesson.targets)) == pytest.approx(sum(each) / 50, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ATTACKS if kind != "forward"])
+def test_all_thieves_but_one_hold_their_clone_against_their_targets(kind):
+    lesson = learn(kind, LOOTS["as it should be"])
+    logits = torch.randn(50, K, generator=chance(5), dtype=torch.float64)
+    total = 0.0
+    for row, target in zip(logits.tolist(), lesson.targets.tolist(), strict=True):
+        partition = math.log(sum(map(math.exp, row)))
+        total -= sum(t * (f - partition) for t, f in zip(target, row, strict=True))
+    assert float(lesson.loss(logits, lesson.targets)) == pytest.approx(total / 50, rel=1e-12)
+
+
+# --- what a thief knows -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_every_thief_says_what_it_knows(kind):
+    attack = ATTACKS[kind]
+    assert attack.knows.startswith("the answers")
+    assert bool(re.search(r"\bT\b", attack.knows)) == attack.needs_matrix
+    assert ("views" in attack.knows) == attack.asks_views
+
+
+@pytest.mark.parametrize("case", LOOTS)
+@pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if not attack.needs_matrix])
+def test_who_is_not_said_to_know_the_matrix_does_not_look_at_it(kind, case):
+    loot = LOOTS[case]
+    expected = learn(kind, loot).targets
+    for matrix in (None, torch.eye(loot.answers.shape[1]).flip(0)):
+        assert torch.equal(learn(kind, replace(loot, matrix=matrix)).targets, expected)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if "labeled" not in attack.knows])
+def test_who_is_not_said_to_have_labeled_images_does_not_look_at_them(kind):
+    loot = LOOTS["as it should be"]
+    without = replace(loot, labeled_answers=loot.labeled_answers[:0], labels=loot.labels[:0])
+    assert torch.equal(learn(kind, without).targets, learn(kind, loot).targets)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if attack.needs_matrix])
+def test_who_knows_the_matrix_refuses_to_go_without(kind):
+    with pytest.raises(AssertionError, match="matrices only"):
+        learn(kind, replace(LOOTS["as it should be"], matrix=None))
+
+
+# --- the thieves who take the answers as they come --------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", LOOTS)
+@pytest.mark.parametrize("kind", ["soft", "smoothed", "forward"])
+def test_the_answers_as_they_come(kind, case):
+    assert torch.equal(learn(kind, LOOTS[case]).targets, LOOTS[case].answers)
 
 
 def test_hard_keeps_the_top_class_alone():
-    answers = responses()
-    for target, answer in zip(attack_targets("hard", answers).tolist(), answers.tolist(), strict=True):
-        top = max(range(7), key=answer.__getitem__)
-        assert target == [float(k == top) for k in range(7)]
+    loot = LOOTS["as it should be"]
+    for target, answer in zip(learn("hard", loot).targets.tolist(), loot.answers.tolist(), strict=True):
+        top = max(range(K), key=answer.__getitem__)
+        assert target == [float(k == top) for k in range(K)]
 
 
 def test_hard_takes_the_first_of_equal_classes_and_keeps_classes_that_never_win():
     answers = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.1, 0.4, 0.4, 0.1]])
-    assert attack_targets("hard", answers).tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
+    assert learn("hard", loot_of(answers)).targets.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]

@@ -16,7 +16,7 @@ from emma_tune.ledger import read_ledger
 from emma_tune.results import StudyView
 from emma_tune.status import status_of
 from emma_tune.study_file import load_study
-from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.proposals import new_proposers
 from tests.benchmarks.measure import Row
 
 DIGITS = Path(__file__).parents[2] / "studies" / "digits.yaml"
@@ -130,7 +130,7 @@ def _rebuilding(study: Path, root: Path, points: int) -> Row:
     view = StudyView(folder)
     began = time.perf_counter()
     ledger = read_ledger(folder / "ledger.jsonl")
-    proposer = Proposer(load_study(DIGITS), folder / "optuna-journal.log")
+    proposer = new_proposers(load_study(DIGITS), folder / "optuna-journal.log")["emma"]
     for point in ledger.points.values():
         if point.defense == "emma":
             outcome = ledger.outcomes[point.number]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from emma_tune.data.embedded import mnist5k
-from emma_tune.data.images import ImageSet, Shape, fingerprint, match_shape, subset
+from emma_tune.data.images import ImageSet, Shape, few_of_each, fingerprint, match_shape, subset
 from tests.pictures import photograph
 
 ARRAYS = {
@@ -234,3 +234,44 @@ def test_what_is_taken_keeps_its_labels_names_and_view():
     assert taken.labels.tolist() == rows.tolist()
     assert taken.names.tolist() == [f"row {row}" for row in rows]
     assert taken.shape == Shape(1, 9, 7, view=(5, 6))
+
+
+# --- a few of each class ----------------------------------------------------------------------------------
+
+UNEVEN = np.array([0] * 40 + [1] * 3 + [2] * 5 + [4] * 60 + [5])[np.random.default_rng(7).permutation(109)]
+"""Class 3 has no image, 1 and 5 have fewer than five."""
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 30, 1000])
+def test_so_many_of_each_class_are_taken_and_fewer_where_there_are_not_so_many(count):
+    taken = few_of_each(UNEVEN, count)
+    assert taken.dtype == np.intp
+    assert np.array_equal(taken, np.unique(taken)), "each once, in order"
+    sizes = {0: 40, 1: 3, 2: 5, 3: 0, 4: 60, 5: 1}
+    assert np.bincount(UNEVEN[taken], minlength=6).tolist() == [min(count, sizes[label]) for label in range(6)]
+
+
+def test_the_few_are_the_first_of_each_class_in_the_order_of_subsets():
+    taken = set(few_of_each(UNEVEN, 5).tolist())
+    orderly = [(set(subset(109, n + 1).tolist()) - set(subset(109, n).tolist())).pop() for n in range(109)]
+    expected = {index for label in range(6) for index in [i for i in orderly if UNEVEN[i] == label][:5]}
+    assert taken == expected
+    assert not taken >= set(np.flatnonzero(UNEVEN == 4)[:5].tolist()), "no mere beginning"
+
+
+def test_the_few_are_always_the_same():
+    np.random.seed(3)  # another source of chance changes nothing
+    before = UNEVEN.copy()
+    assert np.array_equal(few_of_each(UNEVEN, 5), few_of_each(UNEVEN, 5))
+    assert np.array_equal(few_of_each(UNEVEN.astype(np.int16), 5), few_of_each(UNEVEN, 5))
+    assert np.array_equal(UNEVEN, before)
+
+
+def test_fewer_of_each_class_lie_within_more():
+    few = [set(few_of_each(UNEVEN, count).tolist()) for count in (1, 2, 5, 41)]
+    assert few[0] < few[1] < few[2] < few[3]
+
+
+@pytest.mark.parametrize("renamed", [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [10, 300, 20, 0, 7, 90]])
+def test_what_classes_are_called_does_not_count(renamed):
+    assert np.array_equal(few_of_each(np.array(renamed)[UNEVEN], 5), few_of_each(UNEVEN, 5))

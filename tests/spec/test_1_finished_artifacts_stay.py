@@ -50,7 +50,9 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
     assert code == 0, output
     assert kills >= KILLS, f"only {kills} kills: the study is too short for this test"
     view = StudyView(folder)
-    assert status_of(view)["points"] == {"asked": 6, "finished": 6, "dominated": 0, "failed": 0, "running": 0}
+    assert status_of(view)["points"] == {
+        "asked": 6, "finished": 6, "infeasible": 0, "dominated": 0, "failed": 0, "running": 0,
+    }  # fmt: skip
     assert view.problems == []
     planned = {
         task.key for point in view.ledger.points.values() for task in view.planner.point(point).tasks.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from emma_tune.config import OWN_TRIAL_STAGES
 from emma_tune.plan import Planner, Point
 from emma_tune.study_file import load_study
 
@@ -32,5 +33,5 @@ def test_another_attacker_reruns_no_matrix(study_file):
 
 def test_where_and_how_it_runs_is_no_part_of_what_it_is(study_file, tmp_path):
     before = tasks(study_file())
-    resources = {stage: {"cpu": 2, "gpu": 0.25} for stage in ("victim", "surrogate", "matrix", "attacker")}
+    resources = {stage: {"cpu": 2, "gpu": 0.25} for stage in OWN_TRIAL_STAGES}
     assert tasks(study_file(name="elsewhere", resources=resources, store=str(tmp_path / "x"))) == before

@@ -10,11 +10,17 @@ from emma_tune.plan import Planner, Point
 from emma_tune.stages import STAGES
 from emma_tune.study_file import load_study
 
-POINT = Point(0, "emma", {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 1})
+POINTS = (
+    Point(0, "emma", {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 1}),
+    Point(1, "mad", {"epsilon": 0.5}),
+    Point(2, "adaptive_misinformation", {"tau": 0.5, "nu": 1000}),
+)
+"""Of all stages."""
 
 
 def keys(file) -> dict[str, list[str]]:
-    tasks = Planner(load_study(file), {"victim": "v", "queries": "q"}).point(POINT).tasks.values()
+    planner = Planner(load_study(file), {"victim": "v", "queries": "q"})
+    tasks = [task for point in POINTS for task in planner.point(point).tasks.values()]
     return {stage: [task.key for task in tasks if task.stage == stage] for stage in STAGES}
 
 
@@ -30,6 +36,7 @@ def behind(stage: str) -> set[str]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_bump_reruns_the_stage_and_what_follows(stage, study_file, monkeypatch):
     before = keys(study_file())
+    assert all(before.values())
     digest = Planner(load_study(study_file()), {}).digest
     monkeypatch.setitem(STAGES, stage, replace(STAGES[stage], version=STAGES[stage].version + 1))
     after = keys(study_file())

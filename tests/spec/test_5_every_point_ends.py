@@ -17,7 +17,9 @@ def test_a_task_that_raises_is_retried_once_and_fails_its_point_alone(emma, stud
     ended = emma("run", file)
     assert ended.returncode == 3, ended.stdout + ended.stderr
     status = emma.json("status", folder)
-    assert status["points"] == {"asked": 4, "finished": 3, "dominated": 0, "failed": 1, "running": 0}
+    assert status["points"] == {
+        "asked": 4, "finished": 3, "infeasible": 0, "dominated": 0, "failed": 1, "running": 0,
+    }  # fmt: skip
     (failure,) = status["failures"]
     assert "matrix: FloatingPointError: matrix: expected finite entries of T" in failure["reason"]
     assert status["tasks"]["matrix"] == {"done": 1, "reused": 0, "running": 0, "failed": 1}
@@ -42,7 +44,9 @@ def test_a_foundation_that_fails_ends_the_study(emma, study_file, tmp_path):
     ended = emma("run", study_file(victim={"lr": 1.0e30}))
     assert ended.returncode == 3, ended.stdout + ended.stderr
     status = emma.json("status", tmp_path / "runs" / "tiny")
-    assert status["points"] == {"asked": 2, "finished": 0, "dominated": 0, "failed": 2, "running": 0}
+    assert status["points"] == {
+        "asked": 2, "finished": 0, "infeasible": 0, "dominated": 0, "failed": 2, "running": 0,
+    }  # fmt: skip
     assert "victim: FloatingPointError: victim: expected a finite loss" in status["failures"][0]["reason"]
 
 
@@ -62,4 +66,6 @@ def test_the_run_goes_on_by_itself_when_workers_are_killed(emma, study_file, tmp
     assert killed == 3
     assert driver.wait(timeout=240) == 0, (tmp_path / "output.log").read_text()
     status = emma.json("status", tmp_path / "runs" / "tiny")
-    assert status["points"] == {"asked": 4, "finished": 4, "dominated": 0, "failed": 0, "running": 0}
+    assert status["points"] == {
+        "asked": 4, "finished": 4, "infeasible": 0, "dominated": 0, "failed": 0, "running": 0,
+    }  # fmt: skip

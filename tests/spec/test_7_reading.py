@@ -23,8 +23,8 @@ def folder(study_file, tmp_path):
     with place.drive():
         place.write(Started(study, images, tmp_path / "runs" / "store"))
         writer = LedgerWriter(place.ledger)
-        for number, defense in enumerate(study.baselines):
-            writer.asked(Point(number, defense), {})
+        for number, (defense, params) in enumerate(study.fixed):
+            writer.asked(Point(number, defense, params), {})
         writer.failed(0, plan=Planner(study, images).digest, reason="victim: ValueError: no", task="k")
         writer.close()
     with place.ledger.open("a") as file:

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from emma_tune.artifact import Artifact, StageRun, State, run_through
 from emma_tune.config import Frozen, Training
+from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
 from emma_tune.stages import STAGES
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import (
     AttackerSettings,
     EvaluationSettings,
+    GuidanceSettings,
     MatrixSettings,
+    MisinformerSettings,
     PosteriorsSettings,
     ResponsesSettings,
     SurrogateSettings,
@@ -36,6 +39,8 @@ SETTINGS: dict[str, Frozen] = {
     "victim": VictimSettings(training=TRAINING, seed=1),
     "posteriors": PosteriorsSettings(model="resnet8"),
     "surrogate": SurrogateSettings(training=TRAINING, until=1, seed=1),
+    "misinformer": MisinformerSettings(training=TRAINING, seed=1),
+    "guidance": GuidanceSettings(defense="mad", model="resnet8"),
     "matrix": MatrixSettings(
         **{"lambda": 0.3}, training=TRAINING.model_copy(update={"epochs": 5}), lr_gamma=2.0, st_epoch=1,
         keep="lowest_trace", min_change=0.0, patience=9, seed=1,
@@ -44,6 +49,10 @@ SETTINGS: dict[str, Frozen] = {
     "attacker": AttackerSettings(kind="soft", training=TRAINING, seed=1),
     "evaluation": EvaluationSettings(),
 }  # fmt: skip
+
+UNUSED: dict[str, set[str]] = {stage: set() for stage in STAGES}
+"""Inputs that these settings have no use for."""
+UNUSED |= {"guidance": {"misinformer"}, "responses": {"guidance"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,7 +71,7 @@ class Pipeline:
     artifacts: dict[str, Artifact]
 
     def start(self, name: str, config: Frozen | None = None, state: State | None = None) -> StageRun:
-        inputs = {other: self.artifacts[other] for other in STAGES[name].inputs}
+        inputs = {other: self.artifacts[other] for other in STAGES[name].inputs if other not in UNUSED[name]}
         return STAGES[name].start(config or SETTINGS[name], inputs=inputs, runtime=self.runtime, state=state)
 
 
@@ -109,7 +118,7 @@ def interrupted(pipeline: Pipeline, name: str, config: Frozen, pauses: set[int],
 def test_interruptions_leave_no_trace(pipeline: Pipeline, tmp_path: Path, name: str) -> None:
     config = SETTINGS[name].model_copy(update={"until": EPOCHS}) if name == "surrogate" else SETTINGS[name]
     through = run_through(pipeline.start(name, config))
-    assert len(through.history) == 4
+    assert len(through.history) == (0 if name == "guidance" else 4)
     if name == "matrix":  # which matrix is kept must depend on what the state carries
         assert through.history[-1]["trace"] > through.history[-1]["lowest_trace"]
     for pauses in ({1}, {2}, {3}, {4}, {1, 2, 3, 4}):
@@ -185,6 +194,7 @@ def test_the_victim_answers_in_evaluation_mode(pipeline: Pipeline) -> None:
     victim = new_classifier("resnet8", runtime.query_images(), classes=K, seed=99, role="victim")
     victim.load_state_dict({name.removeprefix("classifier."): value for name, value in tensors.items()})
     images = {part: runtime.victim_images(part) for part in PARTS} | {"queries": runtime.query_images()}
+    images["labeled"] = Images(runtime.labeled)
     answers = pipeline.artifacts["posteriors"].tensors
     assert answers.keys() == images.keys()
     for part, batch in images.items():
@@ -205,7 +215,7 @@ def test_responses_are_what_the_defense_releases(pipeline: Pipeline, defense: st
     released = run_through(STAGES["responses"].start(config, inputs=inputs, runtime=pipeline.runtime)).tensors
     clean = pipeline.artifacts["posteriors"].tensors
     T = pipeline.artifacts["matrix"].tensors["matrix"].double().numpy()
-    assert released.keys() == clean.keys()
+    assert released.keys() - clean.keys() == ({"matrix", "singular_values"} if defense == "emma" else set())
     for part in clean:
         p = clean[part].double().numpy()
         expected = {"none": p, "argmax": np.eye(K)[p.argmax(axis=1)], "emma": np.clip(p @ T, 1e-12, 1)}[defense]
@@ -216,9 +226,13 @@ def test_responses_are_what_the_defense_releases(pipeline: Pipeline, defense: st
 
 
 def test_emma_releases_no_zero(pipeline: Pipeline) -> None:
-    inputs = {"posteriors": Artifact({"queries": torch.eye(K)}), "matrix": Artifact({"matrix": torch.eye(K)})}
+    clean = {
+        part: torch.eye(K)[tensor.argmax(1)] for part, tensor in pipeline.artifacts["posteriors"].tensors.items()
+    }
+    inputs = {"posteriors": Artifact(clean), "matrix": Artifact({"matrix": torch.eye(K)})}
     stage = STAGES["responses"].start(ResponsesSettings(defense="emma"), inputs=inputs, runtime=pipeline.runtime)
-    assert float(run_through(stage).tensors["queries"].min()) == pytest.approx(1e-12, rel=1e-6)
+    released = run_through(stage).tensors
+    assert all(float(released[part].min()) == pytest.approx(1e-12, rel=1e-6) for part in clean)
 
 
 @pytest.mark.parametrize("lr", [1e-9, 0.02, 0.1])
@@ -300,6 +314,14 @@ def test_every_measure_recomputed(pipeline: Pipeline) -> None:
     costs, gains = pipeline.artifacts["responses"].metrics, pipeline.artifacts["evaluation"].metrics
     of_clone = {name for name in expected if "clone" in name or "agreement" in name}
     assert gains.keys() == of_clone  # what a defence costs is known before a thief has begun
+    T = pipeline.artifacts["matrix"].tensors["matrix"].double().numpy()
+    lengths = np.sqrt(np.linalg.eigvalsh(T @ T.T))
+    expected |= {
+        "matrix.trace": sum(T[k, k] for k in range(K)),
+        "matrix.rank": float(np.linalg.matrix_rank(T, tol=1e-5)),
+        "matrix.smallest_singular_value": lengths[0],
+        "matrix.condition_number": lengths[-1] / lengths[0],
+    }
     assert costs.keys() == expected.keys() - of_clone
     metrics = costs | gains
     assert metrics == pytest.approx(expected, abs=1e-9)

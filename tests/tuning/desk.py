@@ -18,7 +18,7 @@ from emma_tune.stages import STAGES
 from emma_tune.store import Store
 from emma_tune.study_file import load_study
 from emma_tune.study_folder import Started, StudyFolder
-from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.proposals import new_proposers
 from emma_tune.tuning.searcher import StudySearcher
 
 IMAGES = {"victim": "v", "queries": "q"}
@@ -64,7 +64,7 @@ class Desk:
             store=self.store,
             ledger=read_ledger(self.place.ledger),
             writer=LedgerWriter(self.place.ledger),
-            proposer=Proposer(study, self.place.journal),
+            proposers=new_proposers(study, self.place.journal),
             run="a-run",
             slots=slots,
             shares=SHARES,

@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from emma_tune.plan import Point
 from emma_tune.study_file import load_study
-from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.proposals import Proposer, new_proposers
 
 SPACE = {
     "lambda": {"low": 1.0e-4, "high": 0.5, "log": True},
@@ -37,7 +37,7 @@ def measure(params) -> dict[str, float]:
 def proposer(study_file, tmp_path):
     def make(sampler: str, space=SPACE, points: int = 12, **more) -> Proposer:
         study = load_study(study_file(search={"sampler": sampler, "points": points, "space": space}, **more))
-        return Proposer(study, tmp_path / "optuna-journal.log")
+        return new_proposers(study, tmp_path / "optuna-journal.log")["emma"]
 
     return make
 
@@ -91,7 +91,7 @@ def test_the_grid_is_every_combination_once(proposer):
 @pytest.mark.parametrize(("sampler", "points", "there"), [("grid", 12, 6), ("grid", 4, 4), ("random", 12, 12)])
 def test_there_are_as_many_proposals_as_are_wanted_or_as_the_grid_has(study_file, sampler, points, there):
     study = load_study(study_file(search={"sampler": sampler, "points": points, "space": GRID}))
-    assert study.search.proposals == there
+    assert study.proposals == there
 
 
 def test_qmc_fills_the_space_evenly(proposer):

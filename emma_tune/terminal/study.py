@@ -1,4 +1,4 @@
-"""What the command line prints: tables and lines, never control codes where nobody looks."""
+"""How far a study is, what it would cost, and which data sets there are."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from emma_tune.terminal.table import counted, show
 
+if TYPE_CHECKING:
     from emma_tune.data.inventory import Entry
     from emma_tune.preview import Forecast
 
@@ -17,44 +17,6 @@ def show_problems(problems: list[str]) -> None:
     """What was left out while reading a study."""
     for problem in problems:
         typer.echo(problem, err=True)
-
-
-def _show(table: Table) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if console.is_terminal:
-        console.print(table)
-    else:
-        Console(width=120).print(table)
-
-
-def show_front(content: dict[str, Any]) -> None:
-    """The front, best first."""
-    from rich.table import Table
-
-    names = sorted({name for point in content["points"] for name in point["attackers"]})
-    table = Table(title=f"front of {content['study']}, figures of the test part", box=None, title_justify="left")
-    for column in (
-        "point",
-        "defense",
-        "lambda",
-        "lr_gamma",
-        "st_epoch",
-        "l1",
-        "victim",
-        "worst clone",
-        *names,
-    ):
-        table.add_column(column, justify="left" if column == "defense" else "right")
-    for point in content["points"]:
-        params = point["params"]
-        chosen = [f"{params[name]:.4g}" if name in params else "" for name in ("lambda", "lr_gamma", "st_epoch")]
-        measured = [f"{100 * point['victim_accuracy']:.1f} %", f"{100 * point['attacker_accuracy']:.1f} %"]
-        thieves = [f"{100 * point['attackers'][name]:.1f} %" for name in names]
-        table.add_row(str(point["point"]), point["defense"], *chosen, f"{point['l1']:.3f}", *measured, *thieves)
-    _show(table)
-    typer.echo(f"hypervolume {content['hypervolume']:.4f} ({content['hypervolume_validation']:.4f} in validation)")
 
 
 def show_thrift(content: dict[str, Any]) -> None:
@@ -79,10 +41,7 @@ def show_status(content: dict[str, Any]) -> None:
     from emma_tune.plan import named
 
     points = content["points"]
-    typer.echo(
-        f"{content['study']}: {content['state']}; points: {points['asked']} asked, {points['finished']} finished, "
-        f"{points['dominated']} dominated, {points['failed']} failed, {points['running']} running"
-    )
+    typer.echo(f"{content['study']}: {content['state']}; points: {counted(points)}, {points['running']} running")
     if content["driver"]:
         typer.echo(f"driven by {content['driver']}")
     table = Table(box=None)
@@ -90,7 +49,7 @@ def show_status(content: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage, row in content["tasks"].items():
         table.add_row(stage, *(str(number) for number in row.values()), f"{content['seconds'][stage]:.1f}")
-    _show(table)
+    show(table)
     show_thrift(content)
     for failure in content["failures"]:
         typer.echo(f"{named(failure['point'])} failed: {failure['reason']}")
@@ -115,7 +74,7 @@ def show_forecast(content: Forecast) -> None:
             f"{stage.flops / 1e15:,.3g}",
         )
         table.add_row(name, *map(str, numbers))
-    _show(table)
+    show(table)
     flops = sum(stage.flops for _, stage in stages)
     times = (f"{_duration(flops / (rate * 1e12))} at {rate} TFLOP/s" for rate in SUSTAINED)
     typer.echo(f"compute: {flops / 1e15:,.4g} PFLOP at most, that is {', '.join(times)} sustained in all")
@@ -133,7 +92,7 @@ def show_data_sets(entries: list[Entry]) -> None:
     for name, described, found in entries:
         use = "victim, queries" if described.labeled else "queries"
         table.add_row(name, use, found or "no", style=None if found else "dim")
-    _show(table)
+    show(table)
     for name, described, found in entries:
         if not found:
             typer.echo(f"{name}: expected as {described.place}; to get it: {described.get}")

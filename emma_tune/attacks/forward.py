@@ -1,0 +1,21 @@
+"""The thief who knows T corrects its loss instead of the answers (forward correction, Patrini et al. 2017)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emma_tune.attacks.lesson import Lesson, Loot
+
+
+def learn(loot: Loot) -> Lesson:
+    """Targets p', (N, K), held against `softmax(f)T`: the least loss is at softmax(f) = p."""
+    assert loot.matrix is not None, "planned against matrices only"
+    T = loot.matrix
+
+    def through_matrix(logits: Tensor, targets: Tensor) -> Tensor:
+        seen = F.softmax(logits, dim=1) @ T.to(logits)
+        return -(targets * torch.log(seen.clamp(min=1e-12))).sum(dim=1).mean()
+
+    return Lesson(loot.answers, through_matrix)

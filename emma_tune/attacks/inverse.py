@@ -1,0 +1,29 @@
+"""The thief who knows T undoes it: p' = pT is linear, and injective where T has full rank."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from emma_tune.attacks.lesson import Lesson, Loot
+
+
+def learn(loot: Loot) -> Lesson:
+    """Targets `undo(p', T)`, (N, K)."""
+    assert loot.matrix is not None, "planned against matrices only"
+    return Lesson(undo(loot.answers, loot.matrix))
+
+
+def undo(answers: Tensor, T: Tensor) -> Tensor:
+    """`p'T⁻¹`, negative entries cut off, renormalised; by the pseudo-inverse where T has no inverse.
+
+    Args:
+        answers: p', (N, K).
+        T: (K, K).
+
+    Returns:
+        (N, K) distributions.
+    """
+    # in double precision: T may be close to singular
+    clean: Tensor = (answers.double() @ torch.linalg.pinv(T.double())).clamp(min=1e-12)
+    return (clean / clean.sum(dim=1, keepdim=True)).to(answers.dtype)

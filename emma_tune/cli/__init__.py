@@ -1,0 +1,16 @@
+"""The verbs, nothing else: `running` starts and resumes, `reading` shows, `supplies` fetches and describes."""
+
+import signal
+import sys
+
+from emma_tune.cli import reading, running, supplies
+from emma_tune.cli.app import INTERRUPTED, app
+
+__all__ = ["app", "main", "reading", "running", "supplies"]
+
+
+def main() -> None:
+    """The entry point."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a run that has begun puts its own handlers in place
+        signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
+    app()

@@ -1,0 +1,39 @@
+"""What all verbs share: the application, its options, and its exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DONE, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
+
+app = typer.Typer(
+    name="emma-tune",
+    help="Studies of what a defence against model stealing costs and buys.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Address = Annotated[str | None, typer.Option(help="A Ray cluster; a local one is started if left out.")]
+Attacker = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The thief to defend against. [default: the worst of all]")
+]
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """What the user did wrong is a line and an exit code, not a traceback."""
+    from emma_tune.study_file import StudyError
+
+    try:
+        yield
+    except StudyError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(WRONG_INPUT) from None

@@ -1,0 +1,191 @@
+"""Verbs that start something: run, resume, confirm."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emma_tune import terminal
+from emma_tune.cli.app import DONE, INTERRUPTED, SOME_FAILED, Address, AsJson, Folder, app, user_errors
+
+if TYPE_CHECKING:
+    from emma_tune.config import Study
+    from emma_tune.plan import Point
+    from emma_tune.tuning.launch import Ending
+
+BEGAN = time.monotonic()
+
+
+class Until(StrEnum):
+    """The stages that a run can end with."""
+
+    VICTIM = "victim"
+    SURROGATE = "surrogate"
+    MATRIX = "matrix"
+    RESPONSES = "responses"
+    ATTACKER = "attacker"
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")],
+    out: Annotated[Path | None, typer.Option(help="The study's folder. [default: runs/<study name>]")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a field; +N adds to the file's number."),
+    ] = None,
+    until: Annotated[
+        Until | None, typer.Option(help="The last stage to run; running again without it goes on from there.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be run and reused, and about what it costs.")
+    ] = False,
+    address: Address = None,
+) -> None:
+    """Run a study, or go on with it: what is done is not done again."""
+    with user_errors():
+        from emma_tune.study_file import load_study
+
+        checked = load_study(study, overrides or [])
+        folder = out or Path("runs") / checked.name
+        store = Path(checked.store) if checked.store else folder.absolute().parent / "store"
+        if dry_run:
+            _preview(checked, folder, store, until)
+        else:
+            _drive(checked, folder, store, until, address)
+
+
+@app.command()
+def resume(folder: Folder, address: Address = None) -> None:
+    """Go on with an interrupted study, as it was last run."""
+    with user_errors():
+        from emma_tune.study_folder import StudyFolder
+
+        started = StudyFolder(folder).read()
+        _drive(started.study, folder, started.store, None, address, given=() if started.given else None)
+
+
+@app.command()
+def confirm(
+    folder: Folder,
+    points: Annotated[
+        str | None, typer.Option(metavar="N,N,…", help="Numbers of points. [default: those on the front]")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="How many fresh seeds for each seed of the study.")] = 5,
+    as_json: AsJson = False,
+    address: Address = None,
+) -> None:
+    """Run points again with fresh seeds for all that follows the victim, and say what their figures are worth."""
+    with user_errors():
+        from emma_tune.evidence.confirm import (
+            confirmation_folder,
+            confirmation_study,
+            confirmed,
+            points_to_confirm,
+        )
+        from emma_tune.results import StudyView
+
+        view, place = StudyView(folder), confirmation_folder(folder)
+        given = points_to_confirm(view, _numbers(points))
+        study = confirmation_study(view.study, repeats)
+        ending = _run(study, place, view.store.root, None, address, given=given, aside=as_json)
+        content = confirmed(view, StudyView(place))
+    if as_json:
+        typer.echo(json.dumps(content, indent=1))
+    else:
+        terminal.show_confirmation(content)
+        typer.echo(f"folder: {place}")
+    _end(ending)
+
+
+def _drive(
+    study: Study,
+    folder: Path,
+    store: Path,
+    until: Until | None,
+    address: str | None,
+    given: Sequence[Point] | None = None,
+) -> None:
+    from emma_tune.results import StudyView
+    from emma_tune.status import status_of
+
+    ending = _run(study, folder, store, until, address, given=given)
+    view = StudyView(folder)
+    if until:
+        terminal.show_status(status_of(view))
+        typer.echo(f"as far as {until.value}; to the end with: emma-tune resume {folder}")
+    else:
+        terminal.show_front(view.front())
+        terminal.show_thrift(status_of(view))
+    typer.echo(f"folder: {folder}")
+    _end(ending)
+
+
+def _run(
+    study: Study,
+    folder: Path,
+    store: Path,
+    until: Until | None,
+    address: str | None,
+    *,
+    given: Sequence[Point] | None,
+    aside: bool = False,
+) -> Ending:
+    """Runs a study to its end; progress goes to the error stream with `aside`."""
+    from rich.console import Console
+
+    from emma_tune.study_folder import StudyFolder
+    from emma_tune.tuning.launch import run_study
+
+    ending = run_study(
+        study,
+        folder,
+        store.absolute(),
+        address=address,
+        console=Console(stderr=aside),
+        until=until.value if until else None,
+        given=given,
+        began=BEGAN,
+    )
+    if ending.interrupted:
+        again = f"emma-tune resume {folder}" if StudyFolder(folder).begun and given is None else "the same command"
+        typer.echo(f"interrupted, everything is saved; go on with: {again}", err=aside)
+        raise typer.Exit(INTERRUPTED)
+    return ending
+
+
+def _end(ending: Ending) -> None:
+    """Names what failed, and exits with the code that says so."""
+    from emma_tune.plan import named
+
+    for point, reason in ending.failures.items():
+        typer.echo(f"{named(point)} failed: {reason}", err=True)
+    raise typer.Exit(SOME_FAILED if ending.failures else DONE)
+
+
+def _preview(study: Study, folder: Path, store: Path, until: Until | None) -> None:
+    from emma_tune.ledger import read_ledger
+    from emma_tune.preview import forecast
+    from emma_tune.store import Store
+    from emma_tune.study_folder import StudyFolder
+
+    place = StudyFolder(folder)
+    place.check_belongs_to(study)
+    content = forecast(study, Store(store.absolute()), read_ledger(place.ledger), until.value if until else None)
+    terminal.show_forecast(content)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """`3,5` as numbers."""
+    if text is None:
+        return None
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"expected numbers of points, as in 3,5, found {text}") from None

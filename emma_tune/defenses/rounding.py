@@ -1,0 +1,12 @@
+"""Few decimals: what an API gives away that rounds its answers."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from emma_tune.defenses.simplex import normalized
+
+
+def release(posteriors: Tensor, *, decimals: float) -> Tensor:
+    """p rounded to so many decimals, renormalised, (N, K); the top class alone where nothing is left."""
+    return normalized(posteriors.round(decimals=int(decimals)), posteriors)

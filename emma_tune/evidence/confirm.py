@@ -1,0 +1,141 @@
+"""Confirmation: the points that a search chose, once more with fresh seeds, since chance helped to choose them.
+
+A confirmation is a study of its own, in the folder `confirmation` of the one it confirms: the same victims and the
+same points, with fresh seeds for all that follows the victim, and nothing proposed. It is resumed like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from emma_tune.config import Study
+from emma_tune.evidence.intervals import interval
+from emma_tune.figures import Figures
+from emma_tune.pareto import as_losses, dominators
+from emma_tune.plan import Point, run_seed
+from emma_tune.results import StudyView
+from emma_tune.study_file import StudyError
+
+MEASURES = ("l1", "victim_accuracy", "accuracy_drop", "attacker_accuracy")
+
+
+def confirmation_folder(folder: Path) -> Path:
+    """Where the confirmation of a study lies."""
+    return folder / "confirmation"
+
+
+def confirmation_study(study: Study, repeats: int) -> Study:
+    """The study with so many fresh seeds, which the search has not seen either, and nothing to search."""
+    first = max(study.repeats) + 1
+    return study.model_copy(
+        update={
+            "repeats": tuple(range(first, first + repeats)),
+            "baselines": (),
+            "search": study.search.model_copy(update={"stop_dominated": False}),
+        }
+    )
+
+
+def points_to_confirm(view: StudyView, numbers: Collection[int] | None) -> list[Point]:
+    """Points of a study by their numbers; those of its front if None.
+
+    Raises:
+        StudyError: if there is no such point, or none on the front.
+    """
+    if numbers is None:
+        members = [point for point, _ in view.members()]
+        if not members:
+            raise StudyError(f"{view.folder.root}: expected points on the front to confirm, found none")
+        return members
+    for number in numbers:
+        if number not in view.ledger.points:
+            raise StudyError(f"{view.folder.root}: expected a point of the study, found no point {number}")
+        if view.figures(view.ledger.points[number]) is None:
+            state = view.state(view.ledger.points[number])
+            raise StudyError(f"{view.folder.root}: expected a finished point, found point {number} {state}")
+    return [view.ledger.points[number] for number in numbers]
+
+
+def confirmed(view: StudyView, again: StudyView) -> dict[str, Any]:
+    """What the searched figures of points are worth.
+
+    Args:
+        view: the study.
+        again: its confirmation.
+
+    Returns:
+        `study`, `repeats`, `counts`, and `points`, each with `point`, `defense`, `params`, `state`; once it is
+        finished `measures`: by measure of the test part and as `attackers.NAME` the `searched` value and, over
+        repeats (each the mean over seeds, as the searched value is), `mean`, `deviation`, `low`, `high` (95 %)
+        and `count`; `on_front` in the search and `still_on_front`, among the points confirmed and by the mean of
+        their validation figures; `why` where it has left.
+
+    Raises:
+        StudyError: if the images of the two are not the same.
+    """
+    if view.planner.images != again.planner.images:
+        raise StudyError(
+            f"{again.folder.root}: expected the images that {view.folder.root} was run with, found others; run "
+            "the study again first"
+        )
+    repeats = again.study.repeats
+    points = list(again.ledger.points.values())
+    searched = {point.number for point, _ in view.members()}
+    members = {point.number for point, _ in again.members()}
+    return {
+        "study": view.study.name,
+        "repeats": len(repeats),
+        "counts": again.counts(),
+        "points": [
+            {
+                "point": point.number,
+                "defense": point.defense,
+                "params": dict(point.params),
+                "state": again.state(point),
+                **_of_point(view, again, point, searched, members),
+            }
+            for point in sorted(points, key=lambda point: point.number)
+        ],
+    }
+
+
+def _of_point(
+    view: StudyView, again: StudyView, point: Point, searched: Collection[int], members: Collection[int]
+) -> dict[str, Any]:
+    before, after = view.figures(view.ledger.points[point.number]), again.figures(point)
+    if before is None or after is None:
+        return {}
+    by_repeat = [_of_repeat(again, after, repeat) for repeat in again.study.repeats]
+    measures = {}
+    for name, value in _flat(before["test"]).items():
+        over_repeats = interval([figures[name] for figures in by_repeat])
+        measures[name] = {"searched": value, **over_repeats.as_dict()}
+    on_front, still = point.number in searched, point.number in members
+    left = {"why": _why(again, point, after)} if on_front and not still else {}
+    return {"measures": measures, "on_front": on_front, "still_on_front": still, **left}
+
+
+def _of_repeat(again: StudyView, figures: Figures, repeat: int) -> dict[str, float]:
+    """Test figures of one repeat: the mean over the study's seeds."""
+    runs = [_flat(figures["runs"][str(run_seed(seed, repeat))]["test"]) for seed in again.study.seeds]
+    return {name: fmean(run[name] for run in runs) for name in runs[0]}
+
+
+def _flat(figures: dict[str, Any]) -> dict[str, float]:
+    thieves = {f"attackers.{name}": accuracy for name, accuracy in figures["attackers"].items()}
+    return {name: figures[name] for name in MEASURES} | thieves
+
+
+def _why(again: StudyView, point: Point, figures: Figures) -> str:
+    """Why a point is not on the front of the confirmed ones."""
+    if not again.within_limits(point):
+        return "beyond the limits"
+    objectives = again.study.objectives
+    members = again.members()
+    losses = as_losses([of["validation"] for _, of in members], objectives)
+    (own,) = as_losses([figures["validation"]], objectives)
+    numbers = sorted(members[index][0].number for index in dominators(losses, own))
+    return "beaten by " + ", ".join(f"point {number}" for number in numbers)

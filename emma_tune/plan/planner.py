@@ -1,0 +1,232 @@
+"""From a study and a point to tasks with keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from emma_tune.attacks import ATTACKS
+from emma_tune.config import SEARCHED, Attacker, Frozen, Study, Training
+from emma_tune.defenses import BASELINES
+from emma_tune.models import NONE
+from emma_tune.plan.task import GROUNDWORK, Params, Point, PointPlan, Task, key_of, run_seed
+from emma_tune.stages import STAGES
+from emma_tune.stages.settings import (
+    AttackerSettings,
+    EvaluationSettings,
+    GuidanceSettings,
+    MatrixSettings,
+    MisinformerSettings,
+    PosteriorsSettings,
+    ResponsesSettings,
+    SurrogateSettings,
+    VictimSettings,
+    Views,
+)
+
+
+class Planner:
+    """Plans points of one study.
+
+    Args:
+        study: the study.
+        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
+        weights: fingerprints of the weights to begin with, by `weights_name`.
+        until: the last stage to plan; all if None.
+
+    Attributes:
+        runs: of each chain, by the seed of all that follows the victim: the seed of the victim.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        images: Mapping[str, str],
+        weights: Mapping[str, str] | None = None,
+        *,
+        until: str | None = None,
+    ) -> None:
+        self.study = study
+        self.until = until
+        self.images = dict(images)
+        self.weights = dict(weights or {})
+        # the stages that points share are planned once
+        self._victim = cache(self._plan_victim)
+        self._posteriors = cache(self._plan_posteriors)
+        self._legs = cache(self._plan_legs)
+        self.runs = {run_seed(seed, repeat): seed for repeat in study.repeats for seed in study.seeds}
+
+    @property
+    def digest(self) -> str:
+        """Names everything but the point that determines a point's tasks and what is concluded from them.
+
+        Two studies of the same digest plan the same tasks for the same point.
+        """
+        study = self.study.model_dump(
+            mode="json", include={"surrogate", "defense", "attackers", "seeds", "repeats"}
+        )
+        study["victim"] = self.study.victim.model_dump(mode="json", include=set(Training.model_fields))
+        study["guide"] = self._latest
+        versions = {name: stage.version for name, stage in STAGES.items()}
+        return key_of({"study": study, "images": self.images, "weights": self.weights, "versions": versions})
+
+    def foundation(self, seed: int) -> tuple[Task, Task]:
+        """The victim of a seed and its posteriors: what every point of that seed stands on."""
+        return self._victim(seed), self._posteriors(seed, None)
+
+    def attackers_of(self, defense: str) -> dict[str, Attacker]:
+        """The thieves who can attack a defence: who knows a matrix has nothing to do where there is none."""
+        linear = defense == SEARCHED or BASELINES[defense].linear
+        return {
+            name: thief
+            for name, thief in self.study.attackers.items()
+            if linear or not ATTACKS[thief.kind].needs_matrix
+        }
+
+    def point(self, point: Point) -> PointPlan:
+        """All tasks of a point."""
+        tasks: dict[str, Task] = {}
+        released: dict[int, Task] = {}
+        attackers: dict[tuple[int, str], Task] = {}
+        evaluations: dict[tuple[int, str], Task] = {}
+        for run, seed in self.runs.items():
+            victim, posteriors = self.foundation(seed)
+            before = self._defense(point, run)
+            *leading, responses = self._answers(point, run, before, None)
+            chain = [victim, posteriors, *before, *leading, responses]
+            released[run] = responses
+            for name, thief in self.attackers_of(point.defense).items():
+                *asking, heard = self._answers(point, run, before, self._views(thief, run))
+                settings = AttackerSettings(
+                    kind=thief.kind, queries=thief.queries, training=self._training(thief), seed=run
+                )
+                attacker = self._task("attacker", settings, {"responses": heard.key})
+                evaluation = self._task(
+                    "evaluation",
+                    EvaluationSettings(),
+                    {"posteriors": posteriors.key, "responses": responses.key, "attacker": attacker.key},
+                )
+                attackers[run, name] = attacker
+                evaluations[run, name] = evaluation
+                chain += [*asking, heard, attacker, evaluation]
+            tasks |= {task.key: task for task in chain}
+        return PointPlan(point, self._cut(tasks), released, attackers, evaluations)
+
+    def groundwork(self) -> PointPlan:
+        """What all points share: victims, clean answers, and surrogates of every st_epoch."""
+        tasks: dict[str, Task] = {}
+        for run, seed in self.runs.items():
+            legs = self._legs(run, self._latest)
+            tasks |= {task.key: task for task in (*self.foundation(seed), *legs)}
+        return PointPlan(GROUNDWORK, self._cut(tasks), {}, {}, {})
+
+    @property
+    def _latest(self) -> int:
+        """The latest st_epoch of the space: the surrogate that baselines are guided by."""
+        return max(self.study.search.space.st_epoch.choices)
+
+    def _cut(self, tasks: dict[str, Task]) -> dict[str, Task]:
+        """The tasks of the stages that are planned."""
+        last = len(STAGES) if self.until is None else list(STAGES).index(self.until)
+        return {key: task for key, task in tasks.items() if list(STAGES).index(task.stage) <= last}
+
+    def _plan_victim(self, seed: int) -> Task:
+        return self._task("victim", VictimSettings(training=self._training(self.study.victim), seed=seed), {})
+
+    def _plan_posteriors(self, seed: int, views: Views | None) -> Task:
+        settings = PosteriorsSettings(model=self.study.victim.model, views=views)
+        return self._task("posteriors", settings, {"victim": self._victim(seed).key})
+
+    def _views(self, thief: Attacker, run: int) -> Views | None:
+        """What a thief asks instead of the queries themselves."""
+        if not ATTACKS[thief.kind].asks_views:
+            return None
+        return Views(
+            count=thief.views, augmentation=thief.augmentation, smallest_crop=thief.smallest_crop, seed=run
+        )
+
+    def _defense(self, point: Point, run: int) -> list[Task]:
+        """What a defence learns before it is asked anything."""
+        if point.defense == SEARCHED:
+            legs = self._legs(run, int(point.params["st_epoch"]))
+            return [*legs, self._matrix(point.params, run, legs[-1])]
+        match BASELINES[point.defense].guided:
+            case "surrogate":
+                return self._legs(run, self._latest)
+            case "misinformer":
+                settings = MisinformerSettings(training=self._training(self.study.victim), seed=run)
+                return [self._task("misinformer", settings, {})]
+        return []
+
+    def _answers(self, point: Point, run: int, before: list[Task], views: Views | None) -> list[Task]:
+        """From the clean answers to queries, or to views of them, to what is released."""
+        posteriors = self._posteriors(self.runs[run], views)
+        chain, inputs = [posteriors], {"posteriors": posteriors.key}
+        if point.defense == SEARCHED:
+            settings = ResponsesSettings(defense=SEARCHED, views=views)
+            return [*chain, self._task("responses", settings, {**inputs, "matrix": before[-1].key})]
+        baseline = BASELINES[point.defense]
+        if baseline.guided:
+            own = before[-1]
+            network = self.study.surrogate if own.stage == "surrogate" else self.study.victim
+            asks = GuidanceSettings(defense=point.defense, model=network.model, views=views)
+            chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))
+            inputs["guidance"] = chain[-1].key
+        draws = baseline.randomized or baseline.linear
+        settings = ResponsesSettings(
+            defense=point.defense,
+            params={name: float(value) for name, value in point.params.items() if name != "fresh"},
+            fresh=bool(point.params.get("fresh", False)),
+            seed=run if draws else None,
+            views=views,
+        )
+        return [*chain, self._task("responses", settings, inputs)]
+
+    def _plan_legs(self, run: int, until: int) -> list[Task]:
+        """The surrogate of `until` epochs, as legs that end at every smaller st_epoch of the space."""
+        posteriors = self._posteriors(self.runs[run], None)
+        ends = sorted({e for e in self.study.search.space.st_epoch.choices if e < until} | {until})
+        legs: list[Task] = []
+        for end in ends:
+            settings = SurrogateSettings(training=self._training(self.study.surrogate), until=end, seed=run)
+            before = legs[-1].key if legs else None
+            legs.append(self._task("surrogate", settings, {"posteriors": posteriors.key}, before))
+        return legs
+
+    def _matrix(self, params: Params, run: int, surrogate: Task) -> Task:
+        defense = self.study.defense
+        surrogate_training = self._training(self.study.surrogate)
+        settings = MatrixSettings(
+            training=surrogate_training.model_copy(
+                update={
+                    "epochs": defense.epochs,
+                    "batch_size": defense.batch_size or surrogate_training.batch_size,
+                    "precision": defense.precision or surrogate_training.precision,
+                    "compile": False,  # the compiler knows no tangents
+                }
+            ),
+            lambda_=params["lambda"],
+            lr_gamma=params["lr_gamma"],
+            st_epoch=int(params["st_epoch"]),
+            keep=defense.keep,
+            min_change=defense.min_change,
+            patience=defense.patience,
+            seed=run,
+        )
+        return self._task("matrix", settings, {**surrogate.inputs, "surrogate": surrogate.key})
+
+    def _task(self, stage: str, config: Frozen, inputs: Mapping[str, str], continues: str | None = None) -> Task:
+        images = {name: self.images[name] for name in STAGES[stage].images}
+        return Task(stage, config, inputs, images, continues)
+
+    def _training(self, part: Training) -> Training:
+        """How a network is trained, without its data set or kind; weights are named by their content."""
+        named = {name: getattr(part, name) for name in Training.model_fields}
+        if part.weights != NONE:
+            named["weights"] = self.weights[weights_name(part)]
+        return Training(**named)
+
+
+def weights_name(part: Training) -> str:
+    """What a part begins with, as a name in a table."""
+    return f"{part.model}: {part.weights}"

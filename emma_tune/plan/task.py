@@ -1,0 +1,136 @@
+"""Points and tasks: what a study proposes, and what is to be done for it, under keys.
+
+The key of a task is the hash of its recipe: stage, stage version, configuration, the keys of its inputs and the
+fingerprints of its images. Device, workers, paths, names and Ray settings are not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from emma_tune.config import Frozen
+from emma_tune.stages import STAGES
+
+Params = dict[str, float | int | bool]
+"""λ under `lambda`, `lr_gamma`, `st_epoch`; of a baseline its budget and its settings."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One proposal, or one baseline with its budget.
+
+    Attributes:
+        number: from 0, in the order of the ledger.
+        defense: `emma`, or the name of a baseline.
+        params: of the defence.
+    """
+
+    number: int
+    defense: str
+    params: Params = field(default_factory=dict)
+
+
+GROUNDWORK = Point(-1, "none")
+"""Stands for what comes before any point."""
+
+BEFORE_POINTS = ("victim", "surrogate")
+"""Stages that need no point to be planned."""
+
+
+def named(number: int) -> str:
+    """A point's number for people; what comes before any point by its name."""
+    return "the groundwork" if number == GROUNDWORK.number else f"point {number}"
+
+
+def key_of(recipe: Mapping[str, Any]) -> str:
+    """The first 80 bits of SHA-256 over the canonical JSON of a recipe, as 20 hexadecimal digits."""
+    canonical = json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+
+
+def run_seed(seed: int, repeat: int) -> int:
+    """The seed of all that follows the victim: the study's own under repeat 0, else a fresh one, in [0, 2³¹)."""
+    return int(key_of({"seed": seed, "repeat": repeat}), 16) % 2**31 if repeat else seed
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage to run.
+
+    Attributes:
+        stage: its name.
+        config: its configuration.
+        inputs: keys of the artifacts it reads, by stage.
+        images: fingerprints of the images it reads: `victim`, `queries`.
+        continues: key of a shorter leg of the same series, whose tensors are a state to go on from. No part
+            of the recipe, since training through gives the same bytes.
+    """
+
+    stage: str
+    config: Frozen
+    inputs: Mapping[str, str]
+    images: Mapping[str, str]
+    continues: str | None = None
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", key_of(self.recipe))
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """All that determines the artifact."""
+        return {
+            "stage": self.stage,
+            "version": STAGES[self.stage].version,
+            "config": self.config.model_dump(mode="json", by_alias=True),
+            "inputs": dict(self.inputs),
+            "images": dict(self.images),
+        }
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Keys that must be finished before this task can start."""
+        return frozenset(self.inputs.values()) | ({self.continues} if self.continues else set())
+
+    def to_json(self) -> str:
+        """For the way to a worker."""
+        return json.dumps({**self.recipe, "continues": self.continues})
+
+    @staticmethod
+    def from_json(text: str) -> Task:
+        """What `to_json` gave."""
+        recipe = json.loads(text)
+        settings = STAGES[recipe["stage"]].settings
+        return Task(
+            recipe["stage"],
+            settings.model_validate(recipe["config"]),
+            recipe["inputs"],
+            recipe["images"],
+            recipe["continues"],
+        )
+
+
+@dataclass(frozen=True)
+class PointPlan:
+    """The tasks of a point, for every seed and repeat.
+
+    A run of the chain is named by the seed of all that follows its victim: `Planner.runs`.
+
+    Attributes:
+        point: the point.
+        tasks: in the order of the pipeline, by key.
+        responses: the task that measures what the defence costs, by run.
+        attackers: the task that trains a clone, by (run, attacker); without those who know a matrix where there
+            is none.
+        evaluations: the task that measures it, by (run, attacker).
+    """
+
+    point: Point
+    tasks: Mapping[str, Task]
+    responses: Mapping[int, Task]
+    attackers: Mapping[tuple[int, str], Task]
+    evaluations: Mapping[tuple[int, str], Task]

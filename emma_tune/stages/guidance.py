@@ -1,0 +1,85 @@
+"""Guidance: what a guided defence finds out about each query before it answers, whatever its budget is."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emma_tune.artifact import Artifact, Progress, StageRun, State
+from emma_tune.defenses.mad import farthest_class
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import GuidanceSettings
+from emma_tune.training.classifier import Classifier, new_classifier
+from emma_tune.training.jacobian import gradient_cosines, gradient_sums
+from emma_tune.training.learner import restore_classifier
+
+BATCH = 128
+"""Queries between two reports."""
+
+
+def find_guidance(
+    config: GuidanceSettings,
+    *,
+    posteriors: Artifact,
+    surrogate: Artifact | None = None,
+    misinformer: Artifact | None = None,
+    runtime: Runtime,
+    state: State | None = None,
+) -> StageRun:
+    """Asks the defence's own network about every image that the victim is asked.
+
+    Returns:
+        tensors: by part, (N, K) each, what `guidance_of` says; timings: `answer`, seconds for one.
+    """
+    own = surrogate or misinformer
+    assert own is not None, "the plan hands a guided defence its network"
+    asked = runtime.asked(config.views)
+    K = posteriors.tensors["queries"].shape[1]
+    classifier = new_classifier(config.model, runtime.query_images(), classes=K, seed=0, role="surrogate")
+    restore_classifier(classifier, own.tensors)  # weights and normalisation are its own
+    classifier = classifier.to(runtime.device).eval()
+    found = {part: state.tensors[part] if state else p[:0] for part, p in posteriors.tensors.items()}
+    seconds, answered = 0.0, 0
+    done, total = 0, sum(map(len, asked.values()))
+
+    for part, images in asked.items():
+        rows = 0
+        for batch in images.plain(BATCH):
+            rows, done = rows + len(batch), done + len(batch)
+            if rows <= len(found[part]):
+                continue  # an interrupted run has found it
+            p = posteriors.tensors[part][rows - len(batch) : rows].to(runtime.device)
+            started = time.perf_counter()
+            found[part] = torch.cat([found[part], guidance_of(config.defense, classifier, batch, p).cpu()])
+            seconds, answered = seconds + time.perf_counter() - started, answered + len(batch)
+            yield Progress(done, total, {}, state=lambda: State(done, dict(found)))
+
+    if not all(tensor.isfinite().all() for tensor in found.values()):
+        raise FloatingPointError(f"guidance: expected finite figures for {config.defense}, found others")
+    return Artifact(found, timings={"answer": seconds / max(1, answered)})
+
+
+def guidance_of(defense: str, classifier: Classifier, images: Tensor, posteriors: Tensor) -> Tensor:
+    """What a defence finds out about a batch.
+
+    Args:
+        defense: a guided one.
+        classifier: its network, in evaluation mode.
+        images: (B, C, H, W) uint8.
+        posteriors: p, (B, K).
+
+    Returns:
+        (B, K). `mad`: one-hot, the class whose gradient points farthest away; `grad2`: by class the sum of the
+        gradient; `adaptive_misinformation`: the misinformer's posteriors.
+    """
+    match defense:
+        case "mad":
+            return farthest_class(gradient_cosines(classifier, images, posteriors))
+        case "grad2":
+            return gradient_sums(classifier, images)
+        case _:
+            with torch.no_grad():
+                return F.softmax(classifier(images), dim=1)

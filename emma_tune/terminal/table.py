@@ -1,0 +1,33 @@
+"""Tables that fit a terminal, and a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def show(table: Table) -> None:
+    """Prints a table: as wide as the terminal, or as it needs to be where nobody looks."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(table)
+    else:
+        Console(width=200).print(table)
+
+
+def counted(points: Mapping[str, int]) -> str:
+    """How many points came to what."""
+    return (
+        f"{points['asked']} asked, {points['finished']} finished ({points['infeasible']} beyond the limits), "
+        f"{points['dominated']} dominated, {points['failed']} failed"
+    )
+
+
+def percent(share: float) -> str:
+    """0.987 as 98.7 %."""
+    return f"{100 * share:.1f} %"

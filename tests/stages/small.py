@@ -1,0 +1,104 @@
+"""Images small enough to try every stage on, clean answers to them, and networks that have learned a little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emma_tune.artifact import Artifact, StageRun
+from emma_tune.config import Frozen, Training
+from emma_tune.data.augmentation import augment
+from emma_tune.data.images import ImageSet
+from emma_tune.stages import STAGES
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import Views
+from emma_tune.training.classifier import Classifier, new_classifier
+from emma_tune.training.learner import Learner, restore_classifier
+from emma_tune.training.seeds import generator
+
+K = 3
+TRAINING = Training(model="resnet8", epochs=3, batch_size=8, augmentation="none")
+VIEWS = Views(count=3, augmentation="shift_flip", smallest_crop=0.08, seed=5)
+EVERY_PART = ("queries", "labeled", "validation", "test")
+
+
+def draw(N: int, seed: int) -> ImageSet:
+    """Noise in which a bright row tells the class."""
+    chance = np.random.default_rng(seed)
+    labels = np.arange(N) % K
+    images = chance.integers(0, 200, (N, 1, 8, 8), dtype=np.uint8)
+    images[np.arange(N), :, labels * 2] += 40
+    return ImageSet(images, labels)
+
+
+def small_runtime(queries: int = 18) -> Runtime:
+    """Of 21, 14 and 13 images of the victim's, and so many queries."""
+    victim = {"train": draw(21, 1), "validation": draw(14, 2), "test": draw(13, 3)}
+    return Runtime(torch.device("cpu"), victim, ImageSet(draw(queries, 4).images))
+
+
+def pixels(runtime: Runtime) -> dict[str, Tensor]:
+    """All that a victim is asked without views, by part, each (N, 1, 8, 8) uint8."""
+    sets = {part: runtime.victim[part] for part in ("validation", "test")}
+    assert runtime.queries is not None
+    return {part: torch.from_numpy(of.images) for part, of in sets.items()} | {
+        "queries": torch.from_numpy(runtime.queries.images),
+        "labeled": torch.from_numpy(runtime.labeled.images),
+    }
+
+
+def views_by_hand(images: Tensor, views: Views) -> Tensor:
+    """Every first view in order of the images, then every second one, …: (M·N, C, h, w), for N ≤ 128."""
+    assert len(images) <= 128, "views are drawn for so many images at a time"
+    drawn = [
+        augment(
+            images,
+            views.augmentation,
+            generator(views.seed, "attacker", "view", number),
+            size=(images.shape[2], images.shape[3]),
+            smallest_crop=views.smallest_crop,
+        )
+        for number in range(views.count)
+    ]
+    return torch.cat(drawn)
+
+
+def clean(asked: dict[str, int], seed: int = 0) -> Artifact:
+    """Posteriors drawn by chance, some of them sure, for so many images of each part."""
+    chance = np.random.default_rng(seed)
+    drawn = {part: torch.from_numpy(chance.dirichlet(np.full(K, 0.5), N)).float() for part, N in asked.items()}
+    for p in drawn.values():
+        p[::7] = torch.eye(K)[p[::7].argmax(dim=1)]
+    return Artifact(drawn)
+
+
+def clean_answers(runtime: Runtime, seed: int = 0) -> Artifact:
+    """To all that a victim is asked without views."""
+    sizes = {part: len(images) for part, images in pixels(runtime).items()}
+    return clean({part: sizes[part] for part in EVERY_PART}, seed)
+
+
+def network(runtime: Runtime, role: str, seed: int = 1) -> tuple[Classifier, Artifact]:
+    """Trained for two epochs on the victim's images, so that batch norm has seen something; and as an artifact."""
+    images = runtime.victim_images("train")
+    classifier = new_classifier("resnet8", images, classes=K, seed=seed, role=role)
+    learner = Learner(classifier, TRAINING, seed=seed, role=role)
+    for epoch in range(2):
+        learner.epoch(images, torch.eye(K)[runtime.victim_labels("train")], epoch)
+    artifact = Artifact(learner.state())
+    restored = new_classifier("resnet8", images, classes=K, seed=99, role="victim")
+    restore_classifier(restored, artifact.tensors)
+    return restored.eval(), artifact
+
+
+def start(stage: str, config: Frozen, runtime: Runtime, state: object = None, **inputs: Artifact) -> StageRun:
+    """Begins a stage, or goes on with it."""
+    return STAGES[stage].start(config, inputs=inputs, runtime=runtime, state=state)  # type: ignore[arg-type]
+
+
+def top(rows: Iterable[list[float]]) -> list[int]:
+    """The first of the largest of each row."""
+    return [row.index(max(row)) for row in rows]

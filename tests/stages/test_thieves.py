@@ -1,0 +1,263 @@
+"""Every thief at work: one clone, one order, one choice of queries, and what each makes of the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from emma_tune.artifact import Artifact, run_through
+from emma_tune.attacks import ATTACKS, learn
+from emma_tune.attacks.lesson import Lesson, Loot
+from emma_tune.data.batches import Images
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import AttackerSettings, ResponsesSettings
+from emma_tune.store import Store
+from emma_tune.training.classifier import new_classifier, posteriors_of
+from emma_tune.training.learner import Learner
+from tests.stages.small import EVERY_PART, TRAINING, VIEWS, K, clean, clean_answers, draw, small_runtime, start
+
+EPOCHS, SEED, N = 4, 1, 18
+SHIFTED = TRAINING.model_copy(update={"epochs": EPOCHS, "augmentation": "shift_flip"})
+T = torch.tensor([[0.3, 0.6, 0.1], [0.05, 0.25, 0.7], [0.8, 0.0, 0.2]])
+"""Invertible, and largest off its diagonal."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return small_runtime(N)
+
+
+def sure_of_labels(runtime: Runtime) -> Artifact:
+    """Clean answers that are right about the images that a thief has labels of."""
+    labels = torch.from_numpy(runtime.labeled.labels)
+    return Artifact({**clean_answers(runtime).tensors, "labeled": torch.eye(K)[labels]})
+
+
+def released(runtime: Runtime, matrix: Tensor = T) -> Artifact:
+    inputs = {"posteriors": sure_of_labels(runtime), "matrix": Artifact({"matrix": matrix})}
+    return run_through(start("responses", ResponsesSettings(defense="emma"), runtime, **inputs))
+
+
+def released_to_views(runtime: Runtime, matrix: Tensor = T) -> Artifact:
+    inputs = {"posteriors": clean({"queries": VIEWS.count * N}), "matrix": Artifact({"matrix": matrix})}
+    return run_through(start("responses", ResponsesSettings(defense="emma", views=VIEWS), runtime, **inputs))
+
+
+def heard(kind: str, runtime: Runtime, matrix: Tensor = T) -> Artifact:
+    """What a thief of that kind is answered."""
+    return (released_to_views if ATTACKS[kind].asks_views else released)(runtime, matrix)
+
+
+def settings(kind: str, queries: int | None = None, seed: int = SEED, **changes: object) -> AttackerSettings:
+    training = SHIFTED.model_copy(update=changes)
+    return AttackerSettings(kind=kind, queries=queries, training=training, seed=seed)
+
+
+def train(kind: str, responses: Artifact, runtime: Runtime, **changes: object) -> Artifact:
+    return run_through(start("attacker", settings(kind, **changes), runtime, responses=responses))
+
+
+def by_hand(
+    lesson: Lesson, images: Images, runtime: Runtime, model: str = "resnet8"
+) -> tuple[list[float], Tensor]:
+    """Losses of all epochs, and the clone's answers to the test images behind the last one."""
+    classifier = new_classifier(model, images, classes=K, seed=SEED, role="attacker")
+    learner = Learner(classifier, SHIFTED, seed=SEED, role="attacker")
+    losses = [learner.epoch(images, lesson.targets, epoch, lesson.loss) for epoch in range(EPOCHS)]
+    return losses, posteriors_of(classifier, runtime.victim_images("test"))
+
+
+def assert_is(artifact: Artifact, losses: list[float], answers: Tensor) -> None:
+    assert [figures["loss"] for figures in artifact.history] == losses
+    assert torch.equal(artifact.tensors["last.test"], answers)
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_a_clone_is_trained_on_the_lesson_of_its_thief(kind, runtime):
+    responses = heard(kind, runtime)
+    labels = torch.from_numpy(runtime.labeled.labels)
+    got = responses.tensors
+    loot = Loot(got["queries"], got.get("labeled", torch.empty(0, K)), labels, got.get("matrix"))
+    artifact = train(kind, responses, runtime)
+    assert_is(artifact, *by_hand(learn(kind, loot), runtime.query_images(), runtime))
+    assert artifact.tensors.keys() == {f"{e}.{part}" for e in ("best", "last") for part in ("validation", "test")}
+
+
+def test_thieves_that_make_different_things_of_the_answers_have_different_clones(runtime):
+    clones = {kind: train(kind, heard(kind, runtime), runtime).tensors["last.test"] for kind in ATTACKS}
+    for kind, other in [("soft", "hard"), ("soft", "inverse"), ("soft", "forward"), ("soft", "smoothed")]:
+        assert float((clones[kind] - clones[other]).abs().max()) > 1e-2, (kind, other)
+
+
+# --- all thieves share initialisation, order and augmentation ---------------------------------------------
+
+
+def test_who_learns_next_to_nothing_is_the_same_clone_whatever_its_attack_is(runtime):
+    # no weight moves, while batch norm sees the images: in their order, shifted and mirrored
+    clones = {kind: train(kind, heard(kind, runtime), runtime, lr=1e-12).tensors for kind in ATTACKS}
+    for kind, tensors in clones.items():
+        for name in ("last.test", "last.validation"):
+            torch.testing.assert_close(tensors[name], clones["soft"][name], rtol=0, atol=1e-6, msg=kind)
+    for changes in ({"seed": 2}, {"augmentation": "shift"}):
+        other = train("soft", heard("soft", runtime), runtime, lr=1e-12, **changes).tensors["last.test"]
+        assert float((other - clones["soft"]["last.test"]).abs().max()) > 1e-5
+
+
+@pytest.mark.parametrize("kind", ["inverse", "forward", "estimated"])
+def test_where_nothing_was_changed_there_is_nothing_to_undo(kind, runtime):
+    responses = heard(kind, runtime, torch.eye(K))
+    soft, other = (train(which, responses, runtime, lr=0.02) for which in ("soft", kind))
+    for name, answers in soft.tensors.items():
+        torch.testing.assert_close(other.tensors[name], answers, rtol=0, atol=1e-4)
+    losses = [[figures["loss"] for figures in artifact.history] for artifact in (soft, other)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["inverse", "estimated"])
+def test_who_undoes_the_matrix_has_the_clone_of_who_was_never_defended_against(kind, runtime):
+    undefended, defended = released(runtime, torch.eye(K)), released(runtime)
+    soft, clone = train("soft", undefended, runtime, lr=0.02), train(kind, defended, runtime, lr=0.02)
+    torch.testing.assert_close(clone.tensors["last.test"], soft.tensors["last.test"], rtol=0, atol=1e-4)
+
+
+# --- how many queries -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 9, 17])
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_who_asks_less_is_trained_on_a_fixed_choice_of_the_pool_and_its_answers(kind, count, runtime):
+    chosen = sorted(np.random.default_rng(0).permutation(N)[:count].tolist())
+    responses = heard(kind, runtime)
+    got, labels = responses.tensors, torch.from_numpy(runtime.labeled.labels)
+    loot = Loot(got["queries"][chosen], got.get("labeled", torch.empty(0, K)), labels, got.get("matrix"))
+    images = Images(runtime.queries.take(np.array(chosen)))
+    assert len(images) == len(loot.answers) == count
+    assert_is(train(kind, responses, runtime, queries=count), *by_hand(learn(kind, loot), images, runtime))
+
+
+@pytest.mark.parametrize("count", [N, N + 1, 10**6])
+def test_who_may_ask_more_than_there_is_asks_all(count, runtime):
+    responses = released(runtime)
+    few, all_of_them = train("soft", responses, runtime, queries=count), train("soft", responses, runtime)
+    assert content(few) == content(all_of_them)
+
+
+def test_the_answers_that_are_not_asked_for_do_not_count(runtime):
+    responses = released(runtime)
+    unasked = sorted(np.random.default_rng(0).permutation(N)[7:].tolist())
+    other = responses.tensors["queries"].clone()
+    other[unasked] = torch.eye(K)[0]
+    changed = Artifact({**responses.tensors, "queries": other})
+    for kind in ("soft", "inverse", "estimated"):
+        before, after = (train(kind, heard, runtime, queries=7) for heard in (responses, changed))
+        assert content(before) == content(after)
+
+
+# --- another network --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["soft", "forward"])
+def test_a_clone_may_be_of_another_kind_of_network(kind, runtime):
+    responses = released(runtime)
+    got, labels = responses.tensors, torch.from_numpy(runtime.labeled.labels)
+    lesson = learn(kind, Loot(got["queries"], got["labeled"], labels, got["matrix"]))
+    artifact = train(kind, responses, runtime, model="resnet10")
+    assert_is(artifact, *by_hand(lesson, runtime.query_images(), runtime, "resnet10"))
+
+
+# --- what a thief says of itself --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_the_figures_of_a_clone_are_its_accuracies_and_what_its_thief_says(kind, runtime):
+    artifact = train(kind, heard(kind, runtime), runtime)
+    accuracies = {f"{e}.{part}.accuracy" for e in ("best", "last") for part in ("validation", "test")}
+    assert artifact.metrics.keys() - accuracies == ({"matrix_error"} if kind == "estimated" else set())
+    for name in accuracies:
+        epoch, part, _ = name.split(".")
+        guesses = artifact.tensors[f"{epoch}.{part}"].argmax(dim=1).tolist()
+        right = [guess == label for guess, label in zip(guesses, runtime.victim[part].labels, strict=True)]
+        assert artifact.metrics[name] == pytest.approx(sum(right) / len(right), abs=1e-12)
+
+
+def test_who_has_sure_answers_to_labeled_images_finds_the_matrix(runtime):
+    error = train("estimated", released(runtime), runtime).metrics["matrix_error"]
+    assert error < 1e-6, "T is single, and so are the answers"
+
+
+def test_who_has_labels_of_the_wrong_images_finds_its_rows_in_another_order(runtime):
+    responses = released(runtime)
+    labels = torch.from_numpy(runtime.labeled.labels)
+    wrong = Artifact({**responses.tensors, "labeled": torch.eye(K)[(labels + 1) % K] @ T})
+    error = train("estimated", wrong, runtime).metrics["matrix_error"]
+    moved = [sum(abs(float(T[(k + 1) % K, j] - T[k, j])) for j in range(K)) for k in range(K)]
+    assert error == pytest.approx(sum(moved) / K, abs=1e-6)
+
+
+@pytest.mark.parametrize("defense", ["none", "argmax"])
+def test_where_there_is_no_matrix_its_error_is_none(defense, runtime):
+    inputs = {"posteriors": sure_of_labels(runtime)}
+    responses = run_through(start("responses", ResponsesSettings(defense=defense), runtime, **inputs))
+    assert "matrix_error" not in train("estimated", responses, runtime).metrics
+
+
+def test_a_thief_has_labels_of_five_images_a_class_that_the_victim_was_trained_on():
+    labels = np.array([0] * 12 + [1] * 3 + [2] * 30)[np.random.default_rng(5).permutation(45)]
+    images = draw(45, 6).images
+    runtime = replace(
+        small_runtime(), victim={**small_runtime().victim, "train": replace(draw(45, 6), labels=labels)}
+    )
+    order = np.random.default_rng(0).permutation(45).tolist()
+    chosen = sorted(i for k in range(3) for i in [i for i in order if labels[i] == k][:5])
+    assert runtime.labeled.labels.tolist() == labels[chosen].tolist()
+    assert np.array_equal(runtime.labeled.images, images[chosen])
+    (asked,) = runtime.asked(None)["labeled"].plain(512)
+    assert np.array_equal(asked.numpy(), images[chosen])
+    assert tuple(runtime.asked(None)) == EVERY_PART
+
+
+# --- interruptions ----------------------------------------------------------------------------------------
+
+
+def content(artifact: Artifact) -> tuple[bytes, str]:
+    """All of an artifact, byte by byte."""
+    return save(dict(artifact.tensors)), json.dumps([artifact.metrics, artifact.history])
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_interruptions_leave_no_trace_in_any_clone(kind, runtime, tmp_path: Path):
+    responses, config, store = heard(kind, runtime), settings(kind, queries=13), Store(tmp_path)
+    through = run_through(start("attacker", config, runtime, responses=responses))
+    assert len(through.history) == EPOCHS
+    for pauses in ({1}, {2}, {3}, {4}, {1, 2, 3, 4}):
+        stage, done = start("attacker", config, runtime, responses=responses), 0
+        while True:
+            try:
+                progress = next(stage)
+            except StopIteration as finished:
+                again = finished.value
+                break
+            done += 1
+            assert (progress.epoch, progress.epochs) == (done, EPOCHS)
+            if done in pauses:
+                store.save_state("task", progress.state(), seconds=1.0)
+                stage.close()
+                state, _ = store.load_state("task")
+                stage = start("attacker", config, runtime, state, responses=responses)
+        assert content(again) == content(through), f"interrupted after {pauses}"
