@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a worker of one core; threads that wait for each other are slow
+
 import psutil
 import pytest
 import yaml

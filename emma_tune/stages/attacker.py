@@ -80,10 +80,11 @@ def _loot(responses: Artifact, runtime: Runtime, queries: int | None) -> Loot:
     """Answers to as many queries as the thief asks, and to the few images that it has labels of."""
     answers, labels = responses.tensors["queries"], runtime.labeled.labels
     assert labels is not None, "a victim's images have labels"
+    labeled = responses.tensors.get("labeled", answers[:0])  # not asked by whoever asks views
     return Loot(
         answers[torch.from_numpy(subset(len(answers), queries))],
-        responses.tensors.get("labeled", answers[:0]),  # not asked again by whoever asks views
-        torch.from_numpy(labels),
+        labeled,
+        torch.from_numpy(labels[: len(labeled)]),
         responses.tensors.get("matrix"),
     )
 

@@ -28,6 +28,8 @@ def artifacts(store: Path) -> dict[str, list[str]]:
     """Keys of finished artifacts, by stage."""
     found: dict[str, list[str]] = {}
     for record in sorted(store.glob("*/*/record.json")):
+        if record.parent.parent.name == "incoming":
+            continue  # killed while it was committed
         found.setdefault(record.parent.parent.name, []).append(record.parent.name)
     return found
 

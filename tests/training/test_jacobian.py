@@ -147,6 +147,17 @@ def test_where_no_class_has_a_gradient_every_cosine_is_a_right_angle() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_weights_without_a_gradient_do_not_hide_the_others(dtype: torch.dtype) -> None:
+    classifier, images, p = draw("smooth", dtype=dtype)
+    classifier.mean.zero_()
+    images[3] = 0  # nothing for the first layer to multiply
+    assert (torch.autograd.grad(classifier(images[3:4])[0, 0], classifier.network[1].weight)[0] == 0).all()
+    found = gradient_cosines(classifier, images, p)
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-11}[dtype]
+    torch.testing.assert_close(found, cosines_by_hand(classifier, images, p), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("sureness", [10, 80, 600])
 def test_a_cosine_is_one_however_sure_the_network_is(sureness: float, dtype: torch.dtype) -> None:
     """The gradient of the top class is as small as the probability of all others."""
