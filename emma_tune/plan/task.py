@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,3 +134,14 @@ class PointPlan:
     responses: Mapping[int, Task]
     attackers: Mapping[tuple[int, str], Task]
     evaluations: Mapping[tuple[int, str], Task]
+
+    def upstream(self, task: Task) -> Iterator[Task]:
+        """A task and all that it reads or goes on from, nearest first, each once."""
+        seen, waiting = {task.key}, [task]
+        while waiting:
+            nearest = waiting.pop(0)
+            yield nearest
+            for key in (*nearest.inputs.values(), *([nearest.continues] if nearest.continues else ())):
+                if key not in seen:
+                    seen.add(key)
+                    waiting.append(self.tasks[key])

@@ -1,4 +1,4 @@
-"""Reading a study: store, ledger and plan together, as tables. Never writes, and needs no Ray.
+"""A study as it lies on disk: how its points stand, its front, and what its stages have left.
 
 The same files are read whether the study is running, finished or interrupted.
 """
@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emma_tune.artifact import Metrics
+from emma_tune.artifact import Artifact, Metrics
 from emma_tune.attacks import ATTACKS
 from emma_tune.config import Study
 from emma_tune.dominance import Rivals
@@ -19,7 +19,9 @@ from emma_tune.figures import Figures, against, point_figures
 from emma_tune.ledger import Ledger, Outcome, read_ledger
 from emma_tune.pareto import as_losses, hypervolume, nondominated
 from emma_tune.plan import Planner, Point, Task
+from emma_tune.results import tables
 from emma_tune.store import CorruptArtifactError, Record, Store
+from emma_tune.study_file import StudyError
 from emma_tune.study_folder import StudyFolder
 
 if TYPE_CHECKING:
@@ -100,48 +102,66 @@ class StudyView:
                 self.problems.append(str(error))
             return None
 
-    # --- points -------------------------------------------------------------------------------------------
+    # --- tables -------------------------------------------------------------------------------------------
 
     def points(self) -> pd.DataFrame:
-        """One row a point of the ledger.
+        """One row a point, as `tables.points` says."""
+        return tables.points(self)
 
-        Columns: `point`, `defense`, `state` (finished, dominated, failed, unfinished), `reason`, `lambda`,
-        `lr_gamma`, `st_epoch` and the other parameters of defences, `within_limits`, `on_front`, and every measure
-        of test (plain name) and validation (`validation.` + name); clone accuracies as `attackers.NAME`. A
-        dominated point has its costs, no clone accuracies, `dominated_by`, and as
-        `validation.attacker_accuracy_at_least` what its clones had reached.
+    def tasks(self) -> pd.DataFrame:
+        """One row a finished task, as `tables.tasks` says."""
+        return tables.tasks(self)
+
+    def curves(self) -> pd.DataFrame:
+        """One row an epoch, as `tables.curves` says."""
+        return tables.curves(self)
+
+    def artifact(
+        self, point: int, stage: str, *, seed: int | None = None, attacker: str | None = None
+    ) -> Artifact:
+        """What a stage left for a point: tensors, metrics, history.
+
+        Args:
+            point: its number.
+            stage: one that the point has; of several legs of a surrogate the last.
+            seed: of the victim; the study's first if None. Of several repeats the first.
+            attacker: whose, of the stages attacker and evaluation; the study's first if None.
+
+        Raises:
+            StudyError: if there is no such point, seed, stage or attacker, or nothing finished.
         """
-        import pandas as pd
+        task = self._task(point, stage, seed, attacker)
+        try:
+            return self.store.fetch(task.stage, task.key)
+        except (FileNotFoundError, CorruptArtifactError) as error:
+            raise StudyError(
+                f"{self.folder.root}: expected a finished {stage} of point {point}, found none; run the study"
+            ) from error
 
-        on_front = {row["point"] for row in self.front()["points"]}
-        return pd.DataFrame(
-            [{**self._row(point), "on_front": point.number in on_front} for point in self.ledger.points.values()]
-        )
+    def _task(self, number: int, stage: str, seed: int | None, attacker: str | None) -> Task:
+        """The task of a stage of a point."""
+        where = self.folder.root
+        point = self.ledger.points.get(number)
+        if point is None:
+            raise StudyError(f"{where}: expected a point of the study, found no point {number}")
+        run = next((run for run, victim in self.planner.runs.items() if seed in (None, victim)), None)
+        if run is None:
+            raise StudyError(f"{where}: expected a seed of the study, {self.study.seeds}, found {seed}")
+        plan = self.planner.point(point)
+        if stage in ("attacker", "evaluation"):
+            of_stage = plan.attackers if stage == "attacker" else plan.evaluations
+            names = [name for of, name in of_stage if of == run]
+            if attacker not in (None, *names):
+                raise StudyError(f"{where}: expected an attacker of point {number}, {names}, found {attacker}")
+            return of_stage[run, attacker or names[0]]
+        chain = list(plan.upstream(plan.responses[run]))
+        for task in chain:
+            if task.stage == stage:
+                return task
+        stages = dict.fromkeys((*(task.stage for task in reversed(chain)), "attacker", "evaluation"))
+        raise StudyError(f"{where}: expected a stage of point {number}, {', '.join(stages)}, found {stage}")
 
-    def _row(self, point: Point) -> dict[str, Any]:
-        figures, outcome = self.figures(point), self.outcomes.get(point.number)
-        bounds = outcome.bounds if outcome else None
-        row: dict[str, Any] = {
-            "point": point.number,
-            "defense": point.defense,
-            "state": self.state(point),
-            "reason": outcome.reason if outcome else None,
-            **{name: point.params.get(name) for name in ("lambda", "lr_gamma", "st_epoch")},
-            **point.params,
-            "within_limits": self.within_limits(point),
-        }
-        for part, prefix in (("test", ""), ("validation", "validation.")):
-            for name, value in (figures or {}).get(part, {}).items():
-                if name == "attackers":
-                    row |= {f"{prefix}attackers.{thief}": a for thief, a in value.items()}
-                else:
-                    row[prefix + name] = value
-        if outcome and bounds:
-            exact = bounds["test"]  # empty while the costs of a seed are not known
-            row |= exact | {f"validation.{name}": bounds["validation"][name] for name in exact}
-            row["dominated_by"] = outcome.by
-            row["validation.attacker_accuracy_at_least"] = bounds["validation"]["attacker_accuracy"]
-        return row
+    # --- points -------------------------------------------------------------------------------------------
 
     def within_limits(self, point: Point) -> bool:
         """Whether a point is known to keep the limits, by what is known of its validation figures."""
