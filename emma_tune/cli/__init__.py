@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from emma_tune.cli import reading, running, supplies
+from emma_tune.cli import reading, running, supplies, tracking
 from emma_tune.cli.app import INTERRUPTED, app
 
-__all__ = ["app", "main", "reading", "running", "supplies"]
+__all__ = ["app", "main", "reading", "running", "supplies", "tracking"]
 
 
 def main() -> None:

@@ -1,0 +1,58 @@
+"""The verb for trackers of others: track."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emma_tune.cli.app import WRONG_INPUT, Folder, app, user_errors
+
+if TYPE_CHECKING:
+    from emma_tune.trackers import Tracker
+
+PAUSE = 5.0
+"""Seconds between two looks at a study that is followed."""
+
+
+@app.command()
+def track(
+    folder: Folder,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write event files below this folder.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Log runs to MLflow, for example sqlite:///mlflow.db.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on as long as somebody drives the study.")] = False,
+) -> None:
+    """Show a study in TensorBoard or MLflow: curves of every task, parameters and figures of every point."""
+    if tensorboard is None and mlflow is None:
+        typer.echo("expected --tensorboard FOLDER or --mlflow URI, found neither", err=True)
+        raise typer.Exit(WRONG_INPUT)
+    with user_errors():
+        from emma_tune.results import StudyView
+        from emma_tune.trackers import track as tracked
+
+        while True:
+            view = StudyView(folder)
+            driven = (
+                view.folder.driver() is not None
+            )  # asked before reading: what ends meanwhile is seen next time
+            trackers: list[Tracker] = []
+            if tensorboard is not None:
+                from emma_tune.trackers.tensorboard import EventFiles
+
+                trackers.append(EventFiles(tensorboard, view.study.name))
+            if mlflow is not None:
+                from emma_tune.trackers.mlflow import Mlflow
+
+                trackers.append(Mlflow(mlflow, view))
+            tracked(view, trackers)
+            if not (follow and driven):
+                break
+            time.sleep(PAUSE)
+    where = " and ".join(str(place) for place in (tensorboard, mlflow) if place is not None)
+    typer.echo(f"{view.study.name}: {len(view.ledger.points)} points in {where}")

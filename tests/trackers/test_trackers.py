@@ -1,0 +1,144 @@
+"""Studies in the real TensorBoard and the real MLflow: what records say is there, and stands there once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
+
+from emma_tune.artifact import Artifact
+from emma_tune.cli import app
+from tests.conftest import artifact_bytes
+from tests.evidence.conftest import written  # noqa: F401
+from tests.evidence.desk import part
+
+LOSSES = [2.0, 1.0, 0.5]
+
+
+@pytest.fixture
+def desk(written):  # noqa: F811
+    """No defence, finished, with a curve of its thief; a matrix that failed; a point of which nothing is known."""
+    desk = written(seeds=[7])
+    desk.finished("none", (part(0.0, 0.75), part(0.0, 0.5)))
+    desk.failed("emma")
+    desk.asked("emma")
+    commit(desk, desk.plan(0).attackers[7, "soft"])
+    return desk
+
+
+def commit(desk, task):
+    history = [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(LOSSES)]
+    provenance = {"finished_at": 9.0, "seconds": 1.0}
+    desk.view.store.commit(
+        task.stage, task.key, Artifact({}, {}, history), recipe=task.recipe, provenance=provenance
+    )
+
+
+def track(desk, *options):
+    ended = CliRunner().invoke(app, ["track", str(desk.root), *map(str, options)], catch_exceptions=False)
+    assert ended.exit_code == 0, ended.stderr
+    return ended
+
+
+def files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_event_files_hold_the_curves_and_figures(desk, tmp_path):
+    track(desk, "--tensorboard", tmp_path / "tb")
+    point = tmp_path / "tb" / "tiny" / "point-0-none"
+    (clone,) = (point / "seed-7").glob("attacker-soft-*")
+    assert scalars(clone) == {"loss": list(enumerate(LOSSES))}
+    figures = scalars(point / "figures")
+    assert figures["attacker_accuracy"] == [(0, 0.5)]
+    assert figures["validation.attacker_accuracy"] == [(0, 0.75)]
+    assert {path.name for path in (tmp_path / "tb" / "tiny").iterdir()} == {"point-0-none"}
+
+
+def test_event_files_are_written_once_and_grow_with_the_study(desk, tmp_path):
+    track(desk, "--tensorboard", tmp_path / "tb")
+    before = files(tmp_path / "tb")
+    track(desk, "--tensorboard", tmp_path / "tb")
+    assert files(tmp_path / "tb") == before
+    commit(desk, desk.plan(2).attackers[7, "soft"])
+    track(desk, "--tensorboard", tmp_path / "tb")
+    (new,) = files(tmp_path / "tb") - before
+    assert new.parts[:3] == ("tiny", "point-2-emma", "seed-7")
+
+
+def runs(client: MlflowClient, **tags: str):
+    experiment = client.get_experiment_by_name("tiny")
+    every = client.search_runs([experiment.experiment_id])
+    return [run for run in every if all(run.data.tags.get(name) == value for name, value in tags.items())]
+
+
+@pytest.fixture
+def mlflow(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # artifacts of a data base without a server lie where one stands
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_points_are_runs_nested_in_that_of_the_study(desk, mlflow):
+    track(desk, "--mlflow", mlflow)
+    client = MlflowClient(mlflow)
+    (study,) = runs(client, **{"emma_tune.study": str(desk.root)})
+    children = runs(client, **{"mlflow.parentRunId": study.info.run_id})
+    by_point = {run.data.tags["emma_tune.point"]: run for run in children}
+    assert by_point.keys() == {"0", "1"}  # of point 2 nothing is known
+    assert by_point["0"].data.params == {"defense": "none", "state": "finished"}
+    assert by_point["0"].data.metrics["attackers.soft"] == 0.5
+    assert by_point["0"].data.metrics["validation.attackers.soft"] == 0.75
+    curve = client.get_metric_history(by_point["0"].info.run_id, "seed-7/attacker-soft/loss")
+    assert [(entry.step, entry.value) for entry in curve] == list(enumerate(LOSSES))
+    assert by_point["1"].info.status == "FAILED"
+    assert by_point["1"].data.params == {
+        "defense": "emma", "state": "failed", "lambda": "0.02", "lr_gamma": "0.3", "st_epoch": "1",
+    }  # fmt: skip
+
+
+def test_artifacts_are_linked(desk, mlflow, tmp_path):
+    track(desk, "--mlflow", mlflow)
+    client = MlflowClient(mlflow)
+    (run,) = runs(client, **{"emma_tune.point": "0"})
+    links = Path(client.download_artifacts(run.info.run_id, "artifacts.json", str(tmp_path))).read_text()
+    clone = desk.plan(0).attackers[7, "soft"]
+    assert f'"seed-7/attacker-soft": "{desk.view.store.root}/attacker/{clone.key}"' in links
+
+
+def test_tracking_again_changes_only_what_has_changed(desk, mlflow):
+    track(desk, "--mlflow", mlflow)
+    client = MlflowClient(mlflow)
+    before = {run.data.tags.get("emma_tune.point"): run.info.run_id for run in runs(client)}
+    desk.finished("emma", (part(1.0, 0.25), part(1.0, 0.25)))
+    track(desk, "--mlflow", mlflow)
+    after = {run.data.tags.get("emma_tune.point"): run.info.run_id for run in runs(client)}
+    assert {point: run for point, run in after.items() if point in before} == before
+    assert after.keys() - before.keys() == {"3"}
+
+
+def test_tracking_reads_a_study_and_changes_nothing_of_it(desk, mlflow, tmp_path):
+    store, ledger = artifact_bytes(desk.view.store.root), files(desk.root)
+    track(desk, "--tensorboard", tmp_path / "tb", "--mlflow", mlflow, "--follow")
+    assert (artifact_bytes(desk.view.store.root), files(desk.root)) == (store, ledger)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "expected --tensorboard FOLDER or --mlflow URI"),
+        (["--mlflow", "ftp:/x"], "expected an address that MLflow"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_named(desk, options, expected):
+    ended = CliRunner().invoke(app, ["track", str(desk.root), *options])
+    assert ended.exit_code == 2
+    assert expected in ended.stderr
