@@ -1,0 +1,142 @@
+"""The two tables of a card: what a point costs and buys, and its thieves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from emma_tune.attacks import ATTACKS
+from emma_tune.export.subject import Subject
+from emma_tune.export.thieves import CLOSE, Thief, thieves_at, undefended
+from emma_tune.plan import Point
+
+NOT_MEASURED = "not measured"
+POINT_FIGURES = {
+    "l1": "l1, mean of ‖p' − p‖₁ on test data, in [0, 2]",
+    "l1_queries": "l1 on the query pool",
+    "victim_accuracy": "victim accuracy, argmax p' against labels",
+    "accuracy_drop": "accuracy drop, undefended − defended",
+    "flip_rate": "flip rate, argmax p' ≠ argmax p",
+    "ece": "ECE of p', 15 bins",
+    "nll": "NLL of p', nats",
+    "attacker_accuracy": "worst clone, test accuracy at its best epoch",
+}
+IN_PERCENT = ("victim_accuracy", "accuracy_drop", "flip_rate", "attacker_accuracy")
+
+
+def figures_section(subject: Subject) -> list[str]:
+    """Measures of the exported victim, their means, and those without a defence."""
+    view, without = subject.view, undefended(subject.view)
+    runs = len(view.planner.runs)
+    columns = {
+        f"this victim (seed {subject.seed})": _measured(subject, subject.point, [subject.run]),
+        f"mean over {_runs(subject)}": _measured(subject, subject.point, list(view.planner.runs)),
+        "undefended": _measured(subject, without[0], list(view.planner.runs)) if without else {},
+    }
+    if runs == 1:
+        del columns[f"mean over {_runs(subject)}"]
+    rows = [
+        [text, *(_shown(name, column.get(name)) for column in columns.values())]
+        for name, text in POINT_FIGURES.items()
+    ]
+    without_text = "" if without else " The study has no finished point without a defence."
+    return [
+        "## What it costs, and what it buys",
+        "",
+        f"On the test part of {view.study.victim.dataset}, over {_runs(subject)}; nothing was chosen on it. "
+        f"Undefended: the same victims without a defence.{without_text}{_beyond(subject)}",
+        "",
+        *table(["measure", *columns], rows),
+    ]
+
+
+def _beyond(subject: Subject) -> str:
+    """That a point would not be deployed by the study's own limits."""
+    view = subject.view
+    if view.figures(subject.point) is None or view.within_limits(subject.point):
+        return ""
+    limits = ", ".join(f"{name} ≤ {most:g}" for name, most in view.study.limits if most is not None)
+    return f" **By its validation figures this point is beyond the limits of the study: {limits}.**"
+
+
+def _runs(subject: Subject) -> str:
+    study = subject.view.study
+    seeds = f"{len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ''}"
+    return f"{seeds} × {len(study.repeats)} repeats" if len(study.repeats) > 1 else seeds
+
+
+def _measured(subject: Subject, point: Point, runs: Sequence[int]) -> dict[str, float]:
+    """Test measures of a point, means over runs; those that are not there are left out."""
+    view = subject.view
+    figures, plan = view.figures(point), view.planner.point(point)
+    records = [record for run in runs if (record := view.record(plan.responses[run]))]
+    measured = {}
+    if len(records) == len(runs):
+        for name in POINT_FIGURES:
+            of = "queries.l1" if name == "l1_queries" else f"test.{name}"
+            values = [record.metrics[of] for record in records if of in record.metrics]
+            if len(values) == len(runs):
+                measured[name] = fmean(values)
+    if figures:
+        measured["attacker_accuracy"] = fmean(
+            figures["runs"][str(run)]["test"]["attacker_accuracy"] for run in runs
+        )
+    return measured
+
+
+def thieves_section(subject: Subject) -> list[str]:
+    """Every thief of the study, and who beats the defence."""
+    thieves = thieves_at(subject.view, subject.point)
+    rows = [
+        [
+            thief.name if thief.name == thief.kind else f"{thief.name} ({thief.kind})",
+            thief.knows,
+            _percent(thief.clone) if thief.attacks else "–",
+            "–" if ATTACKS[thief.kind].needs_matrix else _percent(thief.undefended),
+            _verdict(thief),
+        ]
+        for thief in thieves
+    ]
+    return [
+        "## Thieves",
+        "",
+        f"{_beaten([thief for thief in thieves if thief.attacks])} A thief beats the defence if its clone is "
+        f"within {100 * CLOSE:.0f} point of, or above, the same thief's clone of the undefended victim; one who "
+        "needs the matrix T, and so has no such clone, if it is that close to the worst clone of the undefended "
+        f"victim. Test accuracy of the clone's best epoch, mean over {_runs(subject)}.",
+        "",
+        *table(["thief", "knows", "clone", "clone, undefended", "beats it"], rows),
+    ]
+
+
+def _verdict(thief: Thief) -> str:
+    if not thief.attacks:
+        return "no matrix to know"
+    return {True: "yes", False: "no", None: NOT_MEASURED}[thief.beats]
+
+
+def _beaten(thieves: Sequence[Thief]) -> str:
+    beating = [thief.name for thief in thieves if thief.beats]
+    unknown = [thief.name for thief in thieves if thief.beats is None]
+    if not thieves or len(unknown) == len(thieves):
+        return f"**Which thieves beat this defence was {NOT_MEASURED}.**"
+    rest = f" Not measured: {', '.join(unknown)}." if unknown else ""
+    if not beating:
+        return f"**None of the study's thieves beats this defence.**{rest}"
+    return f"**Thieves that beat this defence: {', '.join(beating)}.**{rest}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _shown(name: str, value: float | None) -> str:
+    if name in IN_PERCENT:
+        return _percent(value)
+    return NOT_MEASURED if value is None else f"{value:.4f}"
+
+
+def _percent(share: float | None) -> str:
+    return NOT_MEASURED if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,203 @@
+"""What a report says, as plain data: everything on the page comes from here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import yaml
+
+from emma_tune.config import SEARCHED
+from emma_tune.defenses import BASELINES
+from emma_tune.evidence.confirm import confirmation_folder, confirmed
+from emma_tune.evidence.fronts import hypervolumes
+from emma_tune.plan import Point
+from emma_tune.report import charts
+from emma_tune.report.answer import answer, knowledge, question
+from emma_tune.report.details import Details, details_of
+from emma_tune.report.facts import Facts, Snapshot, facts_of
+from emma_tune.report.rows import Row, rows_of
+from emma_tune.report.warnings import Caution, warnings_of
+from emma_tune.results import StudyView
+from emma_tune.stages import STAGES
+from emma_tune.study_file import StudyError
+
+
+class Front(NamedTuple):
+    """A front to look at.
+
+    Attributes:
+        attacker: the thief to defend against; None for the worst of all.
+        members: numbers of its points.
+        note: how many they are and what they are worth.
+        figure: its chart.
+    """
+
+    attacker: str | None
+    members: list[int]
+    note: str
+    figure: charts.Figure
+
+
+class Cost(NamedTuple):
+    """What a stage took.
+
+    Attributes:
+        done: finished tasks.
+        reused: of these, made by another run than the last, of this or another study.
+        seconds: they took.
+        uses: how often a concluded point needed one of them.
+        spared: seconds that it would have taken to make each anew for each point.
+    """
+
+    done: int
+    reused: int
+    seconds: float
+    uses: int
+    spared: float
+
+
+@dataclass(frozen=True)
+class Content:
+    """A report.
+
+    Attributes:
+        facts: what question, answer and warnings speak of.
+        written: seconds since 1970.
+        question, answer: sentences.
+        warnings: what has to be told beside them.
+        knows: what each thief knows, by name.
+        rows: the points.
+        fronts: against the worst thief, then against each.
+        details: curves, matrices, and where they were made.
+        costs: by stage.
+        confirmation: `evidence.confirm.confirmed`; None without one.
+        study_file: the complete study, as YAML.
+        images, weights: fingerprints, by name.
+    """
+
+    facts: Facts
+    written: float
+    question: list[str]
+    answer: list[str]
+    warnings: list[Caution]
+    knows: dict[str, str]
+    rows: list[Row]
+    fronts: list[Front]
+    details: Details
+    costs: dict[str, Cost]
+    confirmation: Mapping[str, Any] | None
+    study_file: str
+    images: Mapping[str, str]
+    weights: Mapping[str, str]
+
+
+def content_of(view: StudyView) -> Content:
+    """Reads a study for a report; nothing is written. A `Snapshot` is read once however many points still run."""
+    facts, rows = facts_of(view), rows_of(view)
+    fronts = [_front(view, facts, rows, attacker) for attacker in (None, *view.study.attackers)]
+    details = details_of(view, _worth_a_look(facts, rows, fronts), _with_matrix(rows))
+    confirmation = _confirmation(view)
+    return Content(
+        facts=facts,
+        written=time.time(),
+        question=question(facts),
+        answer=answer(facts),
+        warnings=warnings_of(facts, [row.point for row in rows]),  # last: reading finds problems
+        knows=knowledge(facts),
+        rows=rows,
+        fronts=fronts,
+        details=details,
+        costs=_costs(view, facts),
+        confirmation=confirmation,
+        study_file=_study_file(view),
+        images=view.planner.images,
+        weights=view.planner.weights,
+    )
+
+
+def _front(view: StudyView, facts: Facts, rows: Sequence[Row], attacker: str | None) -> Front:
+    members = [point.number for point, _ in view.members(attacker=attacker)]
+    without = facts.undefended
+    undefended = None
+    if without:
+        undefended = without["attackers"].get(attacker) if attacker else without["attacker_accuracy"]
+    by_seed = hypervolumes(view, attacker=attacker)
+    front = view.front(attacker=attacker)
+    volumes = ", ".join(f"{volume:.4f}" for volume in by_seed.values())
+    note = (
+        f"{len(members)} of {facts.status['points']['finished']} finished points are on this front "
+        f"({', '.join(f'{name} {way}' for name, way in view.study.objectives.items())}). Hypervolume "
+        f"{front['hypervolume']:.4f}"
+    )
+    note += f"; of each seed alone {volumes}." if len(by_seed) > 1 else "."
+    figure = charts.front(rows, members, attacker=attacker, undefended=undefended, chance=facts.chance)
+    return Front(attacker, members, note, figure)
+
+
+def _worth_a_look(facts: Facts, rows: Sequence[Row], fronts: Sequence[Front]) -> list[Point]:
+    """Points whose learning curves are shown first: the best, those on some front, then the others in order."""
+    chosen = {facts.chosen["point"]} if facts.chosen else set()
+    on_some = {number for front in fronts for number in front.members}
+    known = [row.point for row in rows if row.state in ("front", "finished", "beyond", "unfinished")]
+    return sorted(known, key=lambda point: (point.number not in chosen, point.number not in on_some, point.number))
+
+
+def _with_matrix(rows: Sequence[Row]) -> list[Point]:
+    """Finished points whose matrix is worth a look: those on the front, EMMA's others, of each control one more.
+
+    That one costs about as much as EMMA's first, so that they can be held against each other.
+    """
+    finished = [row for row in rows if row.state in ("front", "finished")]
+    learned = [row for row in finished if row.point.defense == SEARCHED]
+    controls = [row for row in finished if row.point.defense in BASELINES and BASELINES[row.point.defense].linear]
+    on_front = [row for row in (*learned, *controls) if row.state == "front"]
+    others = [row for row in learned if row.state != "front"]
+    budget = (*on_front, *others)[0].test["l1"] if on_front or others else 0.0
+    far_first = sorted(controls, key=lambda row: -abs(row.test["l1"] - budget))
+    nearest = {row.point.defense: row for row in far_first}  # of each the last one stays
+    return [row.point for row in (*on_front, *others, *(row for row in nearest.values() if row not in on_front))]
+
+
+def _costs(view: StudyView, facts: Facts) -> dict[str, Cost]:
+    uses, used, once = dict.fromkeys(STAGES, 0), dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0.0)
+    seen: set[str] = set()
+    for outcome in view.outcomes.values():
+        for key, task in outcome.tasks.items():
+            uses[task.stage] += 1
+            used[task.stage] += task.seconds
+            once[task.stage] += 0.0 if key in seen else task.seconds
+            seen.add(key)
+    return {
+        stage: Cost(
+            done=tasks["done"],
+            reused=tasks["reused"],
+            seconds=facts.status["seconds"][stage],
+            uses=uses[stage],
+            spared=used[stage] - once[stage],
+        )
+        for stage, tasks in facts.status["tasks"].items()
+        if tasks["done"]
+    }
+
+
+def _confirmation(view: StudyView) -> dict[str, Any] | None:
+    folder = confirmation_folder(view.folder.root)
+    if not folder.is_dir():
+        return None
+    try:
+        again = Snapshot(folder)
+        content = confirmed(view, again)
+        view.problems.extend(again.problems)
+        return content
+    except StudyError as error:
+        view.problems.append(f"the confirmation is not shown: {error}")
+        return None
+
+
+def _study_file(view: StudyView) -> str:
+    """With every default filled in; what it says can be run."""
+    complete = view.study.model_dump(mode="json", by_alias=True)
+    return yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=100)

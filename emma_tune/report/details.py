@@ -1,0 +1,151 @@
+"""What a report reads of records and tensors: learning curves, matrices, and where and with what all was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from emma_tune.config import SEARCHED
+from emma_tune.plan import Point, Task
+from emma_tune.results import StudyView
+from emma_tune.store import Record
+from emma_tune.study_file import StudyError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CLONES = 100
+"""Points whose clones' curves are read: there is a record for each thief of each seed."""
+
+MATRICES = 12
+"""Matrices that are shown."""
+
+CELLS = 250_000
+"""Entries of all matrices shown, together: each takes about seven bytes of the page."""
+
+Curve = list[float]
+"""One value an epoch."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A transition matrix.
+
+    Attributes:
+        point: whose.
+        entries: (K, K), row-stochastic.
+        singular_values: (K,), largest first.
+        traces: trace(T) after each epoch of its optimisation; empty of a control.
+    """
+
+    point: Point
+    entries: NDArray[np.float64]
+    singular_values: NDArray[np.float64]
+    traces: Curve
+
+
+@dataclass
+class Details:
+    """What records and tensors say.
+
+    Attributes:
+        clones: by point and thief the test accuracy after each epoch, the mean over the runs that have got there.
+        losses: by stage (victim, surrogate) and run the training loss of each epoch.
+        matrices: of the first seed.
+        versions, hosts, devices: of what was opened for this.
+    """
+
+    clones: dict[int, dict[str, Curve]] = field(default_factory=dict)
+    losses: dict[str, dict[int, Curve]] = field(default_factory=dict)
+    matrices: list[Matrix] = field(default_factory=list)
+    versions: set[str] = field(default_factory=set)
+    hosts: set[str] = field(default_factory=set)
+    devices: set[str] = field(default_factory=set)
+
+    def made(self, record: Record) -> None:
+        """Remembers where and with what an artifact was made."""
+        provenance = record.provenance
+        self.versions |= {f"{name} {version}" for name, version in provenance.get("versions", {}).items()}
+        self.hosts |= {provenance["host"]} if provenance.get("host") else set()
+        self.devices |= {provenance["device"]} if provenance.get("device") else set()
+
+
+def details_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[Point]) -> Details:
+    """Reads them.
+
+    Args:
+        view: the study; what is damaged is noted among its problems, and left out.
+        clones: points whose clones' curves are wanted, the first `CLONES` of them are read.
+        matrices: points whose matrices are wanted, as many as `MATRICES` and `CELLS` allow.
+    """
+    details = Details()
+    for point in clones[:CLONES]:
+        details.clones[point.number] = _clones(view, point, details)
+    _losses(view, details)
+    cells = 0
+    for point in matrices[:MATRICES]:
+        matrix = _matrix(view, point, details)
+        if matrix is not None:
+            cells += matrix.entries.size
+            if cells > CELLS and details.matrices:
+                break
+            details.matrices.append(matrix)
+    return details
+
+
+def _read(view: StudyView, task: Task, details: Details) -> Record | None:
+    record = view.record(task)
+    if record is not None:
+        details.made(record)
+    return record
+
+
+def _clones(view: StudyView, point: Point, details: Details) -> dict[str, Curve]:
+    runs: dict[str, list[Curve]] = {}
+    for (_, thief), task in view.planner.point(point).attackers.items():
+        record = _read(view, task, details)
+        if record is not None:
+            runs.setdefault(thief, []).append([epoch["test.accuracy"] for epoch in record.history])
+    return {thief: _mean(curves) for thief, curves in runs.items()}
+
+
+def _mean(curves: Iterable[Curve]) -> Curve:
+    return [fmean(value for value in epoch if value is not None) for epoch in zip_longest(*curves)]
+
+
+def _losses(view: StudyView, details: Details) -> None:
+    """Of victims by seed; of surrogates by run the longest leg, which has the epochs of the others."""
+    for seed in view.study.seeds:
+        record = _read(view, view.planner.foundation(seed)[0], details)
+        if record is not None:
+            details.losses.setdefault("victim", {})[seed] = [epoch["loss"] for epoch in record.history]
+    for task in view.planner.groundwork().tasks.values():
+        record = _read(view, task, details) if task.stage == "surrogate" else None
+        if record is not None:
+            run, curve = task.recipe["config"]["seed"], [epoch["loss"] for epoch in record.history]
+            of_runs = details.losses.setdefault("surrogate", {})
+            of_runs[run] = max(curve, of_runs.get(run, []), key=len)
+
+
+def _matrix(view: StudyView, point: Point, details: Details) -> Matrix | None:
+    """The matrix of the first seed; None, with a problem noted, if it cannot be read."""
+    import numpy as np
+
+    plan = view.planner.point(point)
+    run = next(iter(view.planner.runs))
+    traces = []
+    if point.defense == SEARCHED:
+        task = next(task for task in plan.upstream(plan.responses[run]) if task.stage == "matrix")
+        record = _read(view, task, details)
+        traces = [epoch["trace"] for epoch in record.history] if record else []
+    try:
+        stage = "matrix" if point.defense == SEARCHED else "responses"
+        entries = view.artifact(point.number, stage).tensors["matrix"].double().numpy()
+    except (StudyError, KeyError) as error:
+        view.problems.append(f"the matrix of point {point.number} is not shown: {error}")
+        return None
+    return Matrix(point, entries, np.linalg.svd(entries, compute_uv=False), traces)

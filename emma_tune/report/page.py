@@ -1,0 +1,98 @@
+"""The page: one file that opens without a network, with everything in it."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from emma_tune.report import sections
+from emma_tune.report.answer import counted
+from emma_tune.report.content import Content, content_of
+from emma_tune.report.facts import Snapshot
+from emma_tune.report.markup import embedded, paragraphs
+from emma_tune.results import StudyView
+from emma_tune.study_file import StudyError
+
+
+def report_file(folder: Path) -> Path:
+    """Where the report of a study lies unless somebody says otherwise."""
+    return folder / "report" / "index.html"
+
+
+def write_report(folder: Path, out: Path | None = None) -> tuple[Path, list[str]]:
+    """Writes the report of a study, running, finished or interrupted.
+
+    Args:
+        folder: of the study; nothing in it is changed but its `report`.
+        out: where to write; `report_file` if None.
+
+    Returns:
+        Where it lies, and what could not be read.
+
+    Raises:
+        StudyError: if it is not the folder of a study, or the report would lie among a study's own files.
+    """
+    view = Snapshot(folder)
+    path = report_file(folder) if out is None else out
+    _check_place(view, path)
+    content = content_of(view)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(page(content))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path, view.problems
+
+
+def _check_place(view: StudyView, path: Path) -> None:
+    own, place = report_file(view.folder.root).parent.resolve(), path.resolve()
+    among = [folder for folder in (view.folder.root.resolve(), view.store.root) if place.is_relative_to(folder)]
+    if among and not place.is_relative_to(own):
+        raise StudyError(f"--out: expected a file in {own} or outside of the study, found {path}")
+    if path.is_dir():
+        raise StudyError(f"--out: expected a file, found the folder {path}")
+
+
+def page(content: Content) -> str:
+    """The whole page."""
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+    status = content.facts.status
+    return Template(_part("page.html")).substitute(
+        name=escape(content.facts.study.name),
+        state=escape(
+            f"{status['state']}, {counted(status['points']['asked'], 'point')}; written "
+            f"{time.strftime('%F %H:%M', time.localtime(content.written))}"
+        ),
+        style=_part("page.css"),
+        question=paragraphs(content.question),
+        thieves=sections.thieves(content),
+        answer=sections.answers(content),
+        figures=sections.lead_figures(content),
+        warnings=sections.warnings(content),
+        choices=sections.choices(content),
+        points=sections.points(content),
+        matrices=sections.matrices(content),
+        costs=sections.costs(content),
+        confirmation=sections.confirmation(content),
+        counts=sections.counts(content),
+        provenance=sections.provenance(content),
+        study=escape(content.study_file),
+        data=embedded(sections.data(content)),
+        plotly=get_plotlyjs(),
+        script=_part("page.js"),
+    )
+
+
+def _part(name: str) -> str:
+    return files("emma_tune.report").joinpath(name).read_text(encoding="utf-8")

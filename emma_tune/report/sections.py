@@ -1,0 +1,285 @@
+"""The sections of the page as HTML, and the data that its script reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+from emma_tune.report import charts
+from emma_tune.report.answer import counted, listed, parameters, percent, points_of
+from emma_tune.report.content import Content
+from emma_tune.report.details import Matrix
+from emma_tune.report.facts import NOTHING
+from emma_tune.report.markup import MISSING, Cell, Column, definitions, number, strong, table
+from emma_tune.report.rows import Row
+
+STANDING = {
+    "front": "on the front",
+    "finished": "finished",
+    "beyond": "beyond the limits",
+    "dominated": "stopped",
+    "failed": "failed",
+    "unfinished": "unfinished",
+}
+
+SHOWN = {
+    "l1": ("budget l1, test images", "{:.3f}", 1),
+    "l1_queries": ("l1, query pool", "{:.3f}", 1),
+    "victim_accuracy": ("victim’s accuracy", "{:.1f} %", 100),
+    "accuracy_drop": ("accuracy it loses", "{:.1f} points", 100),
+    "flip_rate": ("top classes changed", "{:.1f} %", 100),
+    "attacker_accuracy": ("worst clone", "{:.1f} %", 100),
+}
+"""Measures of a point in its panel: label, format, scale."""
+
+
+def lead_figures(content: Content) -> str:
+    """The four numbers of the answer."""
+    facts = content.facts
+    chosen, without = facts.chosen, facts.undefended
+    pairs = [("worst clone, no defence", percent(without["attacker_accuracy"]) if without else "–")]
+    if chosen and chosen["defense"] != NOTHING:
+        pairs += [
+            (f"worst clone at point {chosen['point']}", percent(chosen["attacker_accuracy"])),
+            ("its budget l1, of 2", f"{chosen['l1']:.3f}"),
+            ("accuracy the victim loses", points_of(chosen["accuracy_drop"])),
+        ]
+    pairs.append(("guessing", percent(facts.chance) if facts.chance else "–"))
+    return definitions(pairs, "figures")
+
+
+def answers(content: Content) -> str:
+    """The sentences of the answer."""
+    return "".join(f"<p>{strong(sentence)}</p>" for sentence in content.answer)
+
+
+def warnings(content: Content) -> str:
+    """What there is to be warned of; nothing if there is nothing."""
+    if not content.warnings:
+        return ""
+    items = "".join(f'<li data-kind="{caution.kind}">{escape(caution.text)}</li>' for caution in content.warnings)
+    return f'<section id="warnings"><h2>Before you rely on it</h2><ul>{items}</ul></section>'
+
+
+def thieves(content: Content) -> str:
+    """Who attacks, and what each knows."""
+    return definitions(content.knows.items(), "thieves")
+
+
+def choices(content: Content) -> str:
+    """The options of the selector."""
+    named = ((front.attacker, front.attacker or "the worst thief") for front in content.fronts)
+    return "".join(f'<option value="{index}">{escape(name)}</option>' for index, (_, name) in enumerate(named))
+
+
+def points(content: Content) -> str:
+    """The table of points."""
+    names = list(content.facts.study.attackers)
+    columns = [
+        Column("point", number=True),
+        Column("defence"),
+        Column("parameters"),
+        Column("standing"),
+        Column("l1", number=True),
+        Column("victim %", number=True),
+        Column("drop", number=True),
+        Column("worst clone %", number=True),
+        *(Column(f"{name} %", number=True) for name in names),
+    ]
+    marks = [f'data-point="{row.point.number}" class="{row.state}"' for row in content.rows]
+    rows = (_point(row, names) for row in content.rows)
+    caption = "All points, figures of the test part. A point’s number shows its thieves."
+    return table(caption, columns, rows, name="points", sortable=True, marks=marks)
+
+
+def _point(row: Row, names: Iterable[str]) -> list[Cell]:
+    n, test = row.point.number, row.test
+    return [
+        Cell(f'<button type="button" aria-label="Point {n}">{n}</button>', n, markup=True),
+        Cell(row.point.defense),
+        Cell(parameters(row.point.params) or "–"),
+        Cell(f"{STANDING[row.state]}{': ' if row.note else ''}{row.note}"),
+        number(test.get("l1"), "{:.3f}"),
+        _share(test.get("victim_accuracy")),
+        _share(test.get("accuracy_drop")),
+        _share(test.get("attacker_accuracy")),
+        *(_share(row.clones.get(name)) for name in names),
+    ]
+
+
+def _share(value: float | None) -> Cell:
+    return MISSING if value is None else number(100 * value, "{:.1f}")
+
+
+def matrices(content: Content) -> str:
+    """A place for each heat map, or why there is none."""
+    shown = content.details.matrices
+    if not shown:
+        return "<p>No matrix is finished within the limits.</p>"
+    figures = "".join(
+        f'<figure><div class="chart square" data-chart="matrix-{index}" role="img" aria-label="Matrix of point '
+        f'{matrix.point.number}"></div><figcaption>{escape(_matrix(content, matrix))}</figcaption></figure>'
+        for index, matrix in enumerate(shown)
+    )
+    return f'<div class="matrices">{figures}</div>'
+
+
+def _matrix(content: Content, matrix: Matrix) -> str:
+    front = "" if matrix.point.number in content.fronts[0].members else "; not on the front"
+    inside = ", ".join(filter(None, [matrix.point.defense, parameters(matrix.point.params)]))
+    return f"Point {matrix.point.number}: {inside}{front}. Trace {matrix.entries.trace():.2f}."
+
+
+def costs(content: Content) -> str:
+    """Seconds by stage, what was used again, and what was left out."""
+    total = sum(cost.seconds for cost in content.costs.values())
+    if not content.costs:
+        return "<p>No task is finished.</p>"
+    columns = [
+        Column("stage"),
+        *(Column(name, True) for name in ("tasks", "from earlier runs", "seconds", "share", "used", "spared, s")),
+    ]
+    rows = [
+        [
+            Cell(stage),
+            Cell(f"{cost.done:,}"),
+            Cell(f"{cost.reused:,}"),
+            Cell(f"{cost.seconds:,.1f}"),
+            Cell(_bar(cost.seconds / total if total else 0.0), markup=True),
+            Cell(f"{cost.uses:,} ×"),
+            Cell(f"{cost.spared:,.1f}"),
+        ]
+        for stage, cost in content.costs.items()
+    ]
+    return table("What the stages took", columns, rows) + f"<p>{escape(_thrift(content, total))}</p>"
+
+
+def _bar(share: float) -> str:
+    return f'<span class="bar" style="--share:{100 * share:.1f}%">{100 * share:.0f} %</span>'
+
+
+def _thrift(content: Content, total: float) -> str:
+    status, spared = content.facts.status, sum(cost.spared for cost in content.costs.values())
+    left_out, run, dominated = status["left_out"], status["last_run"], status["points"]["dominated"]
+    sentences = [
+        f"{total:,.0f} s of work in all. “Used” counts how often a concluded point needed one of a stage’s tasks; "
+        f"making each anew would have taken {spared:,.0f} s more."
+    ]
+    if dominated:
+        sentences.append(
+            f"{counted(dominated, 'point')} stopped as dominated: {counted(int(left_out['epochs']), 'epoch')} of "
+            f"attackers left out, about {left_out['seconds']:,.0f} s."
+        )
+    if run and run["span"]:
+        sentences.append(
+            f"Last run: {run['startup']:.1f} s until the first trial, then {run['span']:,.0f} s with "
+            f"{100 * run['utilization']:.0f} % of {counted(run['slots'], 'slot')} at work."
+        )
+    return " ".join(sentences)
+
+
+def confirmation(content: Content) -> str:
+    """What fresh seeds say of the points that were chosen."""
+    confirmed = content.confirmation
+    if confirmed is None:
+        return ""
+    columns = [
+        Column("point", number=True),
+        Column("defence"),
+        Column("measure"),
+        *(Column(name, number=True) for name in ("searched", "mean", "95 % interval")),
+        Column("standing"),
+    ]
+    rows = [cells for point in confirmed["points"] for cells in _confirmed(point)]
+    title = f"{counted(confirmed['repeats'], 'repeat')} with fresh seeds, test figures"
+    return f'<section id="confirmation"><h2>Confirmed with fresh seeds</h2>{table(title, columns, rows)}</section>'
+
+
+def _confirmed(point: dict[str, Any]) -> Iterable[list[Cell]]:
+    first = [Cell(str(point["point"])), Cell(point["defense"])]
+    if "measures" not in point:
+        yield [*first, *[MISSING] * 4, Cell(point["state"])]
+        return
+    standing = "not on the front of the search"
+    if point["on_front"]:
+        standing = "stays on the front" if point["still_on_front"] else f"leaves the front: {point['why']}"
+    for name, of in point["measures"].items():
+        reach = "–" if of["low"] is None else f"{of['low']:.4f} … {of['high']:.4f}"
+        numbers = [Cell(f"{of['searched']:.4f}"), Cell(f"{of['mean']:.4f}"), Cell(reach)]
+        yield [*first, Cell(name.removeprefix("attackers.")), *numbers, Cell(standing)]
+        first, standing = [Cell(""), Cell("")], ""
+
+
+def counts(content: Content) -> str:
+    """How many points came to what."""
+    names = {"infeasible": "beyond the limits"}
+    points = content.facts.status["points"].items()
+    return definitions(((f"points {names.get(name, name)}", f"{count:,}") for name, count in points), "counts")
+
+
+def provenance(content: Content) -> str:
+    """Versions, hosts, seeds and fingerprints."""
+    study, details = content.facts.study, content.details
+    pairs = [
+        ("seeds", ", ".join(map(str, study.seeds))),
+        ("repeats", ", ".join(map(str, study.repeats))),
+        *((f"images of the {name}", fingerprint) for name, fingerprint in content.images.items()),
+        *((f"weights, {name}", fingerprint) for name, fingerprint in content.weights.items()),
+        ("images answered", listed([f"{count:,} {part}" for part, count in content.facts.images.items()])),
+        ("versions", ", ".join(sorted(details.versions))),
+        ("hosts", ", ".join(sorted(details.hosts))),
+        ("devices", ", ".join(sorted(details.devices))),
+    ]
+    return definitions(((term, text or "–") for term, text in pairs), "provenance")
+
+
+def data(content: Content) -> dict[str, Any]:
+    """What the script of the page reads."""
+    details, chosen = content.details, content.facts.chosen
+    figures = {
+        "losses": charts.losses(details.losses),
+        "traces": charts.traces(details.matrices),
+        "spectrum": charts.spectrum(details.matrices),
+        **{f"matrix-{index}": charts.heat_map(matrix) for index, matrix in enumerate(details.matrices)},
+    }
+    looks = charts.thieves(content.facts.study)
+    return {
+        "chosen": chosen["point"] if chosen else next(iter(content.fronts[0].members), None),
+        "fronts": [{"note": front.note, "figure": front.figure} for front in content.fronts],
+        "thieves": {name: {"knows": text, **looks[name]} for name, text in content.knows.items()},
+        "charts": {name: figure for name, figure in figures.items() if figure["data"]},
+        "points": {row.point.number: _panel(content, row) for row in content.rows},
+    }
+
+
+def _panel(content: Content, row: Row) -> dict[str, Any]:
+    """A point as its panel tells it, and in short what hovers over its mark."""
+    measures = [
+        [label, _valued(row.test[name], row.spread.get(name), form, scale)]
+        for name, (label, form, scale) in SHOWN.items()
+        if name in row.test
+    ]
+    if row.validation:
+        measures.append(["worst clone, validation", percent(row.validation["attacker_accuracy"])])
+    curves = content.details.clones.get(row.point.number, {})
+    return {
+        "title": f"Point {row.point.number}: {row.point.defense}",
+        "parameters": parameters(row.point.params),
+        "standing": f"{STANDING[row.state]}{': ' if row.note else ''}{row.note}",
+        "measures": measures,
+        "clones": {
+            name: _valued(clone, row.clones_spread.get(name), "{:.1f} %", 100)
+            for name, clone in row.clones.items()
+        },
+        "curves": {name: [round(100 * value, 2) for value in curve] for name, curve in curves.items()},
+    }
+
+
+def _valued(value: float, spread: tuple[float, float] | None, form: str, scale: float) -> str:
+    """A value, with the lowest and the highest of the seeds."""
+    told = form.format(scale * value)
+    if spread is None:
+        return told
+    bare = form.split(" ")[0]
+    return f"{told} ({bare.format(scale * spread[0])} – {bare.format(scale * spread[1])})"

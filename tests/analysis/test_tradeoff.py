@@ -1,0 +1,77 @@
+"""Budget against clones: the table holds what the ledger says, ranges over seeds, fronts against each thief."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from analysis import tradeoff
+from tests.analysis.desk import draw, is_picture, table
+from tests.evidence.desk import part
+
+
+def test_points_with_their_ranges_over_seeds(several, tmp_path):
+    assert draw("tradeoff", several().root, out=tmp_path) == 0
+    assert is_picture(tmp_path, "tradeoff")
+    points = table(tmp_path, "tradeoff").set_index("point")
+    assert list(points.state) == ["finished"] * 5 + ["dominated", "failed", "unfinished"]
+    assert list(points.seeds) == [2] * 5 + [0] * 3
+    emma = points.loc[2]
+    assert (emma["l1"], emma["l1.low"], emma["l1.high"]) == pytest.approx((0.53, 0.51, 0.55))
+    # the worst case is that of each seed: 0.79 and 0.77 of hard
+    worst = ("attacker_accuracy", "attacker_accuracy.low", "attacker_accuracy.high")
+    assert tuple(emma[name] for name in worst) == pytest.approx((0.78, 0.77, 0.79))
+    assert (emma["attackers.soft.low"], emma["attackers.soft.high"]) == pytest.approx((0.61, 0.71))
+    assert points.loc[[0, 1, 2, 3, 4], "within_limits"].tolist() == [True] * 4 + [False]
+    assert points.l1[5] == pytest.approx(0.8)
+    assert pd.isna(points.attacker_accuracy[5])
+    fronts = table(tmp_path, "tradeoff", "fronts")
+    assert len(fronts) == len(tradeoff.fronts_table(several("again").view)) == 12
+
+
+def test_fronts_against_the_worst_thief_and_against_each(several):
+    fronts = tradeoff.fronts_table(several().view)
+    members = {name: list(rows.point) for name, rows in fronts.groupby("attacker")}
+    assert members == {"": [0, 1, 2, 3], "soft": [0, 1, 2, 3], "hard": [0, 1, 2, 3]}
+    soft = fronts[fronts.attacker == "soft"].set_index("point")
+    assert soft.attacker_accuracy[3] == pytest.approx(0.46)
+
+
+def test_one_thief_has_no_panels_of_his_own(written):
+    desk = written()
+    desk.finished("none", (part(0.0, 0.9), part(0.0, 0.9)))
+    figure = tradeoff.draw(desk.view).figure
+    assert len(figure.axes) == 2
+
+
+def test_beyond_the_limits_hollow_and_on_the_front_ringed(several):
+    view = several().view
+    points, fronts = tradeoff.points_table(view), tradeoff.fronts_table(view)
+    axes = Figure().subplots()
+    tradeoff.draw_panel(view, points, fronts, axes, "l1", None)
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [list(line.get_xdata()) for line in hollow] == [[pytest.approx(1.51)]]
+    (rings,) = (line for line in axes.lines if line.get_markerfacecolor() == "none")
+    assert list(rings.get_xdata()) == pytest.approx([0.01, 0.21, 0.53, 1.01])
+    assert list(rings.get_ydata()) == pytest.approx([90.0, 86.0, 78.0, 71.5])
+
+
+@pytest.mark.parametrize(
+    ("top", "ticks"),
+    [(99, [0, 30, 60, 80, 90, 95, 97, 98, 99]), (76, [10, 40, 60, 70, 74, 75, 76])],
+)
+def test_ticks_of_a_stretched_axis_are_round(top, ticks):
+    assert tradeoff._ticks(top) == ticks
+
+
+def test_failures_stretch_the_axis_that_they_would_squeeze(written):
+    desk = written(limits={"accuracy_drop": 0.02})
+    for l1, accuracy, drop in ((0.0, 0.98, 0.0), (0.5, 0.97, 0.0), (1.0, 0.1, 0.8)):
+        desk.finished("emma", (part(l1, accuracy, drop=drop), part(l1, accuracy, drop=drop)))
+    left, right = tradeoff.draw(desk.view).figure.axes
+    assert [axes.get_yscale() for axes in (left, right)] == ["function", "function"]
+    assert all(axes.get_ylabel() == "worst clone accuracy, % (stretched)" for axes in (left, right))
+    assert (left.get_xscale(), right.get_xscale()) == ("linear", "function")
+    heights = left.transData.transform([[0, 98.0], [0, 97.0], [0, 10.0]])[:, 1]
+    assert heights[0] - heights[1] > (heights[0] - heights[2]) / 10

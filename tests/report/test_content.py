@@ -1,0 +1,172 @@
+"""What is on the page is what stands in the records, and Plotly knows every word of it."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import pytest
+import torch
+import yaml
+
+from emma_tune.artifact import Artifact
+from emma_tune.config import Study
+from emma_tune.evidence.confirm import confirmation_folder
+from emma_tune.report import details
+from emma_tune.report.content import content_of
+from emma_tune.report.facts import Snapshot
+from emma_tune.report.sections import data
+from tests.evidence.desk import part
+from tests.report.conftest import Desk
+
+THIEVES = {"soft": {}, "inverse": {}}
+
+
+@pytest.fixture
+def desk(written):
+    """A point in every state, two seeds, a thief that only attacks matrices."""
+    stopping = {"stop_dominated": True}
+    desk = written(attackers=THIEVES, seeds=[1, 2], limits={"accuracy_drop": 0.02}, search=stopping)
+    desk.answered()
+    desk.finished("none", (part(0, 0.9), part(0, 0.92)))
+    low, high = (part(1, {"soft": 0.5, "inverse": 0.7}), part(1.2, {"soft": 0.6, "inverse": 0.75}))
+    desk.finished("emma", (low, low), (low, high))
+    desk.finished("emma", (part(0.5, {"soft": 0.4, "inverse": 0.4}, drop=0.1),) * 2)
+    desk.finished("emma", (part(1.1, {"soft": 0.8, "inverse": 0.8}),) * 2)
+    desk.dominated("emma", 1, part(1.5, {"soft": 0.8, "inverse": 0.8}))
+    desk.failed("emma")
+    desk.asked("emma")
+    return desk
+
+
+def test_a_row_for_every_state(desk):
+    rows = content_of(desk.view).rows
+    states = ["front", "front", "beyond", "finished", "dominated", "failed", "unfinished"]
+    assert [row.state for row in rows] == states
+    assert rows[1].test["l1"] == pytest.approx(1.1)
+    assert rows[1].clones == {"soft": pytest.approx(0.55), "inverse": pytest.approx(0.725)}
+    assert rows[1].spread["l1"] == (1, 1.2)
+    assert rows[1].clones_spread["inverse"] == (0.7, 0.75)
+    assert rows[4].test["l1"] == 1.5
+    assert (rows[4].note, rows[5].note) == ("dominated by point 1", "matrix: ValueError: no")
+    assert rows[6].test == {}
+
+
+def test_a_front_against_the_worst_and_against_each(desk):
+    worst, soft, inverse = content_of(desk.view).fronts
+    assert [front.attacker for front in (worst, soft, inverse)] == [None, "soft", "inverse"]
+    assert worst.members == soft.members == [0, 1]
+    assert inverse.members == [1]  # nobody inverts what is no matrix
+    emma, none, stopped, rings = worst.figure["data"]
+    assert (none["name"], none["x"], none["y"], none["customdata"]) == ("none", [0], [92], [0])
+    assert emma["customdata"] == [1, 2, 3]
+    assert emma["y"] == [72.5, 40, 80]
+    assert emma["error_y"]["array"] == [2.5, 0, 0]
+    assert emma["error_x"]["arrayminus"] == [pytest.approx(0.1), 0, 0]
+    assert emma["marker"]["opacity"] == [0.95, 0.3, 0.95]
+    assert (stopped["x"], stopped["yaxis"]) == ([1.5], "y2")
+    assert rings["x"] == [0, 1.1]
+    assert [shape["y0"] for shape in worst.figure["layout"]["shapes"]] == [92, 10]
+    assert soft.figure["data"][0]["y"] == [55, 40, 80]
+    assert inverse.figure["data"][0]["customdata"] == [1, 2, 3]
+    assert [shape["y0"] for shape in inverse.figure["layout"]["shapes"]] == [10]
+
+
+def test_a_single_seed_has_no_bars(written):
+    desk = written()
+    desk.finished("none", (part(0, 0.9),) * 2)
+    (trace, _) = content_of(desk.view).fronts[0].figure["data"]
+    assert trace["error_y"] == trace["error_x"] == {"visible": False}
+
+
+def test_curves_are_means_over_seeds(desk):
+    desk.learned(1, [0.1, 0.5], host="here", device="cpu", versions={"torch": "2"})
+    content = content_of(desk.view)
+    assert content.details.clones[1] == {"soft": [0.1, 0.5]}
+    assert (content.details.hosts, content.details.devices) == ({"here"}, {"cpu"})
+    assert content.details.versions == {"torch 2"}
+    assert data(content)["points"][1]["curves"] == {"soft": [10, 50]}
+    assert details._mean([[0.1, 0.5], [0.3]]) == [pytest.approx(0.2), 0.5]
+
+
+def test_only_so_many_curves_are_read(desk, monkeypatch):
+    monkeypatch.setattr(details, "CLONES", 1)
+    desk.learned(1, [0.1, 0.5])
+    desk.learned(0, [0.2, 0.6])
+    assert content_of(desk.view).details.clones == {1: {"soft": [0.1, 0.5]}}  # the best point comes first
+
+
+def test_matrices_with_their_spectra(desk):
+    desk.matrix(1, torch.eye(10), traces=[9.0, 8.0])
+    (matrix,) = content_of(desk.view).details.matrices
+    assert matrix.point.number == 1
+    assert matrix.singular_values.tolist() == [1] * 10
+    assert matrix.traces == [9.0, 8.0]
+
+
+def test_a_damaged_matrix_is_a_warning(desk):
+    desk.matrix(1, torch.eye(10))
+    for file in desk.view.store.root.glob("matrix/*/tensors.safetensors"):
+        file.write_bytes(b"")
+    content = content_of(desk.view)
+    assert content.details.matrices == []
+    assert any("matrix of point 1" in caution.text for caution in content.warnings if caution.kind == "reading")
+
+
+def test_large_matrices_are_fewer(desk, monkeypatch):
+    monkeypatch.setattr(details, "CELLS", 150)
+    desk.matrix(1, torch.eye(10))
+    desk.matrix(3, torch.full((10, 10), 0.1))
+    assert [matrix.point.number for matrix in content_of(desk.view).details.matrices] == [1]
+
+
+def test_losses_of_victims_and_of_the_longest_surrogate(desk):
+    groundwork = desk.planner.groundwork().tasks.values()
+    for task in (task for task in groundwork if task.stage in ("victim", "surrogate")):
+        epochs = task.recipe["config"].get("until", 3)
+        desk.record(task, Artifact({}, {}, [{"epoch": e, "loss": 1.0 - e / 10} for e in range(epochs)]))
+    assert content_of(desk.view).details.losses == {
+        "victim": {1: [1.0, 0.9, 0.8], 2: [1.0, 0.9, 0.8]},
+        "surrogate": {1: [1.0], 2: [1.0]},
+    }
+
+
+def test_the_study_file_can_be_run(desk):
+    content = content_of(desk.view)
+    assert Study.model_validate(yaml.safe_load(content.study_file)) == desk.view.study
+
+
+def test_a_confirmation_is_shown_where_there_is_one(desk):
+    assert content_of(desk.view).confirmation is None
+    again = Desk(confirmation_folder(desk.root), desk.view.study)
+    again.finished("emma", (part(1, 0.5), part(1, 0.65)))
+    # its point 0 is emma here: a confirmation by hand
+    confirmation = content_of(desk.view).confirmation
+    assert [point["point"] for point in confirmation["points"]] == [0]
+
+
+def test_a_folder_that_is_no_confirmation_is_a_warning(desk):
+    confirmation_folder(desk.root).mkdir()
+    content = content_of(desk.view)
+    assert content.confirmation is None
+    assert any("confirmation is not shown" in caution.text for caution in content.warnings)
+
+
+def test_a_snapshot_says_what_the_study_says(desk):
+    view = desk.view
+    snapshot = Snapshot(desk.root)
+    for point in view.ledger.points.values():
+        assert snapshot.figures(point) == view.figures(point)
+        assert snapshot.state(point) == view.state(point)
+
+
+def test_plotly_knows_every_word(desk):
+    desk.matrix(1, torch.eye(10), traces=[9.0])
+    groundwork = desk.planner.groundwork().tasks.values()
+    for task in (task for task in groundwork if task.stage == "victim"):
+        desk.record(task, Artifact({}, {}, [{"epoch": 0, "loss": 1.0}]))
+    content = content_of(desk.view)
+    page = data(content)
+    assert set(page["charts"]) == {"losses", "traces", "spectrum", "matrix-0"}
+    for figure in (*page["charts"].values(), *(front["figure"] for front in page["fronts"])):
+        go.Figure(figure)  # raises for a word that it does not know
+    assert page["chosen"] == 1
+    assert page["points"][1]["clones"]["inverse"] == "72.5 % (70.0 – 75.0)"
