@@ -35,7 +35,7 @@ SHOWN = {
 
 
 def lead_figures(content: Content) -> str:
-    """The four numbers of the answer."""
+    """The numbers of the answer."""
     facts = content.facts
     chosen, without = facts.chosen, facts.undefended
     pairs = [("worst clone, no defence", percent(without["attacker_accuracy"]) if without else "–")]
