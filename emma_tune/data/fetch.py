@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from emma_tune.data.source import DataError
+
+PAUSES = (1.0, 2.0)
+"""Seconds to wait before asking once more: networks fail for moments."""
 
 
 def fetch(name: str, root: Path) -> None:
@@ -21,6 +25,11 @@ def fetch(name: str, root: Path) -> None:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
+        for pause in PAUSES:
+            try:
+                return FETCHERS[name](root)
+            except OSError:
+                time.sleep(pause)
         FETCHERS[name](root)
     except (OSError, RuntimeError) as error:  # torchvision's word for a wrong checksum is RuntimeError
         raise DataError(f"{name}: expected a download to {root}, found {error}") from error

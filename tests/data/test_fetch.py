@@ -20,7 +20,13 @@ BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 
 
 @pytest.fixture
-def published(tmp_path, monkeypatch):
+def failures():
+    """A connection is closed without an answer for each entry."""
+    return []
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch, failures):
     """CIFAR-10 as torchvision would publish it if it were tiny; counts how often it is asked for."""
     site = tmp_path / "site"
     folder = site / CIFAR10.base_folder
@@ -35,6 +41,12 @@ def published(tmp_path, monkeypatch):
     class Handler(SimpleHTTPRequestHandler):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, directory=site, **options)
+
+        def do_GET(self):
+            if failures:
+                failures.pop()
+            else:
+                super().do_GET()
 
         def log_message(self, *arguments):
             asked.append(self.path)
@@ -73,6 +85,14 @@ def test_what_is_published_is_fetched_once_and_found(published, tmp_path):
     (root / CIFAR10.base_folder / "test_batch").write_bytes(b"damaged")
     assert fetch("cifar10", "--root", root).exit_code == 0
     assert len(find("cifar10", root).parts["test"]) == 4, "what is damaged is"
+
+
+def test_a_moment_without_network_is_waited_out(published, failures, tmp_path):
+    failures += ["once", "twice"]
+    ended = fetch("cifar10", "--root", tmp_path / "data")
+    assert ended.exit_code == 0, ended.output
+    assert failures == []
+    assert published
 
 
 def test_another_checksum_is_refused(published, tmp_path, monkeypatch):

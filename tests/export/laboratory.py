@@ -62,8 +62,10 @@ class Laboratory:
         plan = self.desk.plan(number)
         for run, responses in plan.responses.items():
             if seed in (None, run):
-                for task in reversed(list(plan.upstream(responses))):
-                    self.run(task)
+                needed = {task.key for task in plan.upstream(responses)}
+                for task in plan.tasks.values():  # in the order of the pipeline
+                    if task.key in needed:
+                        self.run(task)
 
     def run(self, task: Task) -> None:
         """Runs a task whose inputs are there, unless it is done."""
