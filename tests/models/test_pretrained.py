@@ -167,6 +167,7 @@ def test_a_color_network_trained_on_gray_images_goes_on_with_color(tmp_path):
 def hub(tmp_path, monkeypatch):
     """No network, and nothing fetched yet."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("urllib.request._opener", None)  # one that is kept would know no proxy, or keep this one
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
