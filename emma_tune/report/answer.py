@@ -47,16 +47,14 @@ def question(facts: Facts) -> list[str]:
     study = facts.study
     pool = f"{study.queries.limit:,} images of {study.queries.dataset}" if study.queries.limit else ""
     pool = pool or f"all images of {study.queries.dataset}"
-    thieves = counted(len(study.attackers), "kind of thief" if len(study.attackers) == 1 else "thief")
-    thieves = thieves.replace("thiefs", "thieves").replace("1 kind of thief", "one thief")
+    thieves = "one thief tries" if len(study.attackers) == 1 else f"{len(study.attackers)} thieves try"
     limit = study.limits.accuracy_drop
     within = "" if limit is None else f", as long as the victim loses no more than {points_of(limit)} of accuracy"
     others = sorted({baseline.kind for baseline in study.baselines} - {NOTHING})
     beside = f", and of {counted(len(others), 'other defence')} ({listed(others)})" if others else ""
     return [
         f"A {study.victim.model} that was trained on {study.victim.dataset} answers whoever asks. A thief asks it "
-        f"{pool} and trains a clone on the answers; {thieves} "
-        f"{'tries' if len(study.attackers) == 1 else 'try'} that here. The defender can answer less precisely, "
+        f"{pool} and trains a clone on the answers; {thieves} that here. The defender can answer less precisely, "
         "and pays with answers that are worth less.",
         f"How far down does a defence bring the best clone of any thief, and at what cost{within}? Asked of "
         f"{SEARCHED}, which releases p′ = pT with one learned matrix T{beside}.",
