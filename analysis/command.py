@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from analysis import style
 from emma_tune import load_study
 from emma_tune.results import StudyView
+from emma_tune.storage import as_place
 from emma_tune.study_file import StudyError
 
 
@@ -77,7 +78,7 @@ def _main(
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="a study's folder")
+    parser.add_argument("folders", type=as_place, nargs="+", metavar="DIR", help="a study's folder")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
     given = parser.parse_args(arguments)
     try:

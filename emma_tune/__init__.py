@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,15 +11,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load_study(folder: str | Path) -> StudyView:
+def load_study(folder: str | PathLike[str]) -> StudyView:
     """A study as it lies on disk, whether it is running, finished or interrupted; needs no Ray.
 
     Args:
-        folder: of the study, as `emma-tune run` names it at its end.
+        folder: of the study, a path or a URL, as `emma-tune run` names it at its end.
 
     Raises:
         StudyError: if it is not the folder of a study.
     """
     from emma_tune.results import StudyView
+    from emma_tune.storage import as_place
 
-    return StudyView(Path(folder))
+    return StudyView(as_place(folder))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emma_tune.data.cache import ImageCache
 from emma_tune.data.images import ImageSet
+from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
 from emma_tune.results import StudyView
 from emma_tune.stages.responses import MEASURED
@@ -58,7 +58,7 @@ def _answers(view: StudyView, number: int, seed: int | None) -> dict[str, NDArra
     plan = view.planner.point(view.ledger.points[number])
     # of several repeats the first
     task = next(plan.responses[run] for run, victim in view.planner.runs.items() if seed in (None, victim))
-    images = ImageCache(view.store.root)
+    images = image_cache(view.store.root)
     arrays: dict[str, NDArray[Any]] = {}
     for role in ("queries", "victim"):
         for part, of in images.load(view.planner.images[role]).items():

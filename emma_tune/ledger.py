@@ -18,10 +18,10 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from emma_tune.plan import Point
+from emma_tune.storage import IMPATIENT, Patience, Place, storage_at
 
 
 class Done(NamedTuple):
@@ -148,13 +148,10 @@ def _tasks(event: Mapping[str, Any]) -> dict[str, Done]:
     return {key: Done(*done) for key, done in dict(event["tasks"]).items()}
 
 
-def read_ledger(path: Path) -> Ledger:
+def read_ledger(path: Place) -> Ledger:
     """Reads a ledger; an absent file is an empty one. Writes nothing."""
     ledger = Ledger()
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return ledger
+    content = storage_at(path.parent).read_log(path.name)
     *lines, torn = content.split(b"\n")  # what has no end was never acted upon
     for place, line in enumerate(lines, start=1):
         if not line.strip():
@@ -170,7 +167,7 @@ def read_ledger(path: Path) -> Ledger:
     return ledger
 
 
-def _left_out(path: Path, place: int, line: bytes, why: str) -> str:
+def _left_out(path: Place, place: int, line: bytes, why: str) -> str:
     shown = line[:60].decode(errors="replace")
     return f"{path}, line {place}: expected one complete event, found {shown!r} ({why}); left out"
 
@@ -181,13 +178,11 @@ class LedgerWriter:
     Args:
         path: of the ledger; made if absent. A last line without an end, left by a kill, is cut off: what it
             says was never acted upon.
+        patience: how long an event is tried again that cannot be written for the moment.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
-        content = path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            self._file.truncate(content.rfind(b"\n") + 1)
+    def __init__(self, path: Place, patience: Patience = IMPATIENT) -> None:
+        self._log = storage_at(path.parent, patience).log(path.name)
 
     def run(self, run: str) -> None:
         """A driver begins."""
@@ -225,10 +220,7 @@ class LedgerWriter:
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        self._log.close()
 
     def _append(self, event: Mapping[str, Any]) -> None:
-        line = json.dumps({**event, "time": time.time()}, allow_nan=False) + "\n"
-        self._file.write(line.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._log.append((json.dumps({**event, "time": time.time()}, allow_nan=False) + "\n").encode())

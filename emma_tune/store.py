@@ -1,4 +1,4 @@
-"""Artifacts and unfinished state on disk. Committed atomically; no pickle is written or read.
+"""Artifacts and unfinished state in a storage. Committed atomically; no pickle is written or read.
 
     <store>/<stage>/<key>/tensors.safetensors, record.json     finished, never changed again
     <store>/partial/<key>/state.safetensors, failure.json      under way
@@ -6,34 +6,32 @@
     <store>/images/                                            decoded images (emma_tune.data.cache)
     <store>/incoming/                                          whatever is not yet renamed into place
     <store>/aside/                                             artifacts found corrupt, for a person to look at
+    <store>/identity                                           its name for itself
 
-The store knows no stage: a stage is a folder's name.
+In an object store nothing is renamed: tensors have their hash in their name, and the record, put last and only if
+there is none, says which are meant. The store knows no stage: a stage is a folder's name.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import hashlib
 import json
-import os
-import shutil
-import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from emma_tune.artifact import Artifact, Metrics, State
+from emma_tune.storage import IMPATIENT, Patience, Place, Storage, storage_at
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which something left in `incoming` belongs to nobody any more."""
+
+RECORD, TENSORS = "record.json", "tensors.safetensors"
 
 
 class CorruptArtifactError(Exception):
@@ -60,23 +58,38 @@ class Record:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artifacts that several studies may share.
+    """Artifacts under one root, which several studies may share.
 
     Attributes:
-        root: the folder; made when first written to.
+        root: a folder, or the URL of a prefix; made when first written to.
+        patience: how long a call is tried again that fails for the moment.
+        identity: what `identified` found; every call makes sure that this storage is the one it speaks to.
     """
 
-    root: Path
+    root: Place
+    patience: Patience = IMPATIENT
+    identity: str | None = None
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Where its files are."""
+        storage = storage_at(self.root, self.patience)
+        storage.identity = self.identity
+        return storage
+
+    def identified(self) -> Store:
+        """This store, bound to the storage that is seen now; gives it an identity if it has none."""
+        return replace(self, identity=self.storage.identify())
 
     # --- finished -----------------------------------------------------------------------------------------
 
-    def folder(self, stage: str, key: str) -> Path:
+    def folder(self, stage: str, key: str) -> Place:
         """Where an artifact lies, finished or not."""
         return self.root / stage / key
 
     def has(self, stage: str, key: str) -> bool:
         """Whether the artifact is finished."""
-        return (self.folder(stage, key) / "record.json").exists()
+        return self.storage.exists(f"{stage}/{key}/{RECORD}")
 
     def record(self, stage: str, key: str) -> Record | None:
         """Reads the record of a finished artifact; None if there is none.
@@ -110,11 +123,20 @@ class Store:
         """
         from safetensors.torch import load
 
-        content = self._checked_record(stage, key)
-        if content is None:
-            raise FileNotFoundError(f"{self.folder(stage, key)}: expected a finished artifact, found none")
+        content = self._finished(stage, key)
         tensors = load(self._checked_tensors(stage, key, content))
         return Artifact(tensors, content["metrics"], content["history"])
+
+    def shapes(self, stage: str, key: str) -> dict[str, tuple[int, ...]]:
+        """The shapes of a finished artifact's tensors, by name; loads none of them.
+
+        Raises:
+            FileNotFoundError: if it is not finished.
+            CorruptArtifactError: if it is damaged.
+        """
+        content = self._finished(stage, key)
+        header = _header(self._checked_tensors(stage, key, content))
+        return {name: tuple(about["shape"]) for name, about in header.items() if name != "__metadata__"}
 
     def commit(
         self,
@@ -132,70 +154,46 @@ class Store:
         """
         from safetensors.torch import save
 
-        incoming = self.root / "incoming" / uuid.uuid4().hex
-        incoming.mkdir(parents=True)
-        try:
-            tensors = save({name: tensor.contiguous() for name, tensor in artifact.tensors.items()})
-            _write(incoming / "tensors.safetensors", tensors)
-            content = {
-                "recipe": dict(recipe),
-                "metrics": artifact.metrics,
-                "history": artifact.history,
-                "provenance": dict(provenance),
-                "tensors": {"sha256": hashlib.sha256(tensors).hexdigest(), "bytes": len(tensors)},
-            }
-            content["checksum"] = _checksum(content)
-            _write(incoming / "record.json", json.dumps(content, indent=1, allow_nan=False).encode())
-            return self._rename_into_place(incoming, stage, key)
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
+        tensors = save({name: tensor.contiguous() for name, tensor in artifact.tensors.items()})
+        sha256 = hashlib.sha256(tensors).hexdigest()
+        # where folders do not appear whole, two writers of one key must not write to the same name
+        file = TENSORS if self.storage.whole_folders else f"tensors-{sha256[:20]}.safetensors"
+        content = {
+            "recipe": dict(recipe),
+            "metrics": artifact.metrics,
+            "history": artifact.history,
+            "provenance": dict(provenance),
+            "tensors": {"file": file, "sha256": sha256, "bytes": len(tensors)},
+        }
+        content["checksum"] = _checksum(content)
+        record = json.dumps(content, indent=1, allow_nan=False).encode()
+        return self.storage.commit(f"{stage}/{key}", {file: tensors, RECORD: record})
 
-    def _rename_into_place(self, incoming: Path, stage: str, key: str) -> bool:
-        folder = self.folder(stage, key)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if not _renamed(incoming, folder):
-            with self._alone():
-                while not self.has(stage, key):  # a folder without a record is nobody's artifact
-                    self._move_aside(folder)
-                    if _renamed(incoming, folder):
-                        break
-                else:
-                    return False
-        _sync_folder(folder.parent)
-        return True
-
-    def set_aside(self, stage: str, key: str) -> Path | None:
+    def set_aside(self, stage: str, key: str) -> Place | None:
         """Moves a damaged artifact out of the way, so that it is made anew.
 
         Returns:
             Where it lies now; None if somebody else has replaced it meanwhile.
         """
-        with self._alone():
+        with self.storage.alone("aside.lock"):  # what looks damaged may just have been replaced
             try:
                 self.check(stage, key)
             except CorruptArtifactError:
-                return self._move_aside(self.folder(stage, key))
+                aside = f"aside/{stage}-{key}-{uuid.uuid4().hex[:8]}"
+                self.storage.move(f"{stage}/{key}", aside)
+                return self.root / aside
         return None
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else moves folders aside meanwhile: what looks damaged may just have been replaced."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "aside.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _move_aside(self, folder: Path) -> Path:
-        aside = self.root / "aside" / f"{folder.parent.name}-{folder.name}-{uuid.uuid4().hex[:8]}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(aside)
-        return aside
+    def _finished(self, stage: str, key: str) -> dict[str, Any]:
+        content = self._checked_record(stage, key)
+        if content is None:
+            raise FileNotFoundError(f"{self.folder(stage, key)}: expected a finished artifact, found none")
+        return content
 
     def _checked_record(self, stage: str, key: str) -> dict[str, Any] | None:
-        path = self.folder(stage, key) / "record.json"
+        path = self.folder(stage, key) / RECORD
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(self.storage.read(f"{stage}/{key}/{RECORD}"))
             checksum = content.pop("checksum")
         except FileNotFoundError:
             return None
@@ -206,10 +204,11 @@ class Store:
         return cast("dict[str, Any]", content)
 
     def _checked_tensors(self, stage: str, key: str, content: Mapping[str, Any]) -> bytes:
-        path = self.folder(stage, key) / "tensors.safetensors"
         expected = content["tensors"]
+        name = f"{stage}/{key}/{expected.get('file', TENSORS)}"
+        path = self.root / name
         try:
-            tensors = path.read_bytes()
+            tensors = self.storage.read(name)
         except FileNotFoundError as error:
             raise CorruptArtifactError(f"{path}: expected {expected['bytes']} bytes, found no file") from error
         if len(tensors) != expected["bytes"]:
@@ -238,22 +237,18 @@ class Store:
             "sha256": hashlib.sha256(save(tensors)).hexdigest(),
         }
         content = save(tensors, metadata={"state": json.dumps(about, allow_nan=False)})
-        folder = self.root / "partial" / key
-        folder.mkdir(parents=True, exist_ok=True)
-        # a ghost of a killed run may save the same state: each writes a file of its own, the last one stays
-        beside = folder / f".{uuid.uuid4().hex}"
-        _write(beside, content)
-        beside.replace(folder / "state.safetensors")
+        # a ghost of a killed run may save the same state: the last one stays, whole
+        self.storage.write(f"partial/{key}/state.safetensors", content)
 
     def load_state(self, key: str) -> tuple[State, float] | None:
         """The saved state of an unfinished task and its seconds; None if there is none that can be read."""
-        from safetensors import SafetensorError, safe_open
-        from safetensors.torch import save
+        from safetensors import SafetensorError
+        from safetensors.torch import load, save
 
         try:
-            with safe_open(self.root / "partial" / key / "state.safetensors", framework="pt") as file:
-                about = json.loads(file.metadata()["state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            content = self.storage.read(f"partial/{key}/state.safetensors")
+            tensors = load(content)
+            about = json.loads(_header(content)["__metadata__"]["state"])
             if hashlib.sha256(save(tensors)).hexdigest() != about["sha256"]:
                 return None
             return State(about["epoch"], tensors, about["history"]), float(about["seconds"])
@@ -262,7 +257,7 @@ class Store:
 
     def drop_state(self, key: str) -> None:
         """Forgets the unfinished state and the failures of a task."""
-        shutil.rmtree(self.root / "partial" / key, ignore_errors=True)
+        self.storage.remove(f"partial/{key}")
 
     def note_failure(self, key: str, *, run: str, reason: str) -> int:
         """Remembers that a task raised.
@@ -275,14 +270,13 @@ class Store:
         Returns:
             How often it has raised in this run.
         """
-        path = self.root / "partial" / key / "failure.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        name = f"partial/{key}/failure.json"
         try:
-            before = json.loads(path.read_bytes())
+            before = json.loads(self.storage.read(name))
         except (OSError, ValueError):
             before = {}
         count = before["count"] + 1 if before.get("run") == run else 1
-        _write(path, json.dumps({"run": run, "count": count, "reason": reason}).encode())
+        self.storage.write(name, json.dumps({"run": run, "count": count, "reason": reason}).encode())
         return int(count)
 
     # --- weights ------------------------------------------------------------------------------------------
@@ -294,12 +288,13 @@ class Store:
             Their fingerprint.
         """
         content, fingerprint = _weights_file(tensors)
-        path = self.root / "weights" / f"{fingerprint}.safetensors"
-        if not path.exists() or path.read_bytes() != content:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{uuid.uuid4().hex}")
-            _write(beside, content)
-            beside.replace(path)
+        name = f"weights/{fingerprint}.safetensors"
+        try:
+            before = self.storage.read(name)
+        except FileNotFoundError:
+            before = b""
+        if before != content:
+            self.storage.write(name, content)
         return fingerprint
 
     def weights(self, fingerprint: str) -> dict[str, Tensor]:
@@ -310,20 +305,22 @@ class Store:
         """
         from safetensors.torch import load
 
-        path = self.root / "weights" / f"{fingerprint}.safetensors"
-        content = path.read_bytes()
+        name = f"weights/{fingerprint}.safetensors"
+        content = self.storage.read(name)
         if hashlib.sha256(content).hexdigest()[:32] != fingerprint:
-            raise CorruptArtifactError(f"{path}: expected the bytes that were written, found changed ones")
+            raise CorruptArtifactError(
+                f"{self.root / name}: expected the bytes that were written, found changed ones"
+            )
         return load(content)
 
     # --- order --------------------------------------------------------------------------------------------
 
     def sweep(self) -> None:
         """Removes what killed runs left in `incoming` and nobody can still be writing."""
-        for entry in (self.root / "incoming").glob("*"):
+        for entry in self.storage.names("incoming"):
             try:
-                if time.time() - entry.stat().st_mtime > ABANDONED_AFTER:
-                    shutil.rmtree(entry, ignore_errors=True)
+                if self.storage.age(f"incoming/{entry}") > ABANDONED_AFTER:
+                    self.storage.remove(f"incoming/{entry}")
             except FileNotFoundError:
                 continue  # its writer renamed it meanwhile
 
@@ -331,6 +328,11 @@ class Store:
 def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """Names weights by their content: 32 hexadecimal digits."""
     return _weights_file(tensors)[1]
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    """What a safetensors file says of itself: its length in eight bytes, then JSON."""
+    return dict(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]))
 
 
 def _weights_file(tensors: Mapping[str, Tensor]) -> tuple[bytes, str]:
@@ -342,29 +344,3 @@ def _weights_file(tensors: Mapping[str, Tensor]) -> tuple[bytes, str]:
 
 def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _renamed(incoming: Path, folder: Path) -> bool:
-    """Renames one folder to another; False if something lies there already: the first to finish a task wins."""
-    try:
-        incoming.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        return False
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

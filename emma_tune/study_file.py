@@ -128,6 +128,8 @@ def _make_absolute(given: dict[str, Any], folder: Path) -> None:
     """Paths in a file mean relative to it, wherever it is extended from."""
 
     def absolute(text: str) -> str:
+        if "://" in text:
+            return text
         return str((folder / Path(text).expanduser()).resolve())
 
     for key in ("store", "data_root"):

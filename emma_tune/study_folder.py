@@ -10,21 +10,25 @@ ray/                Ray Tune's own files of the last run; nothing here reads the
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import socket
 import time
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import ValidationError
 
 from emma_tune.config import Study
+from emma_tune.storage import IMPATIENT, Claim, HeldError, Patience, Place, as_place, is_local, storage_at
 from emma_tune.study_file import StudyError
+
+STARTED, DRIVER, PROGRESS = "study.json", "driver.lock", "progress.json"
+JOURNAL, TUNE = "optuna-journal.log", "ray"
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,14 @@ class Started:
     Attributes:
         study: complete, every default filled in.
         images: fingerprints of the victim's images and of the pool.
-        store: folder of its artifacts.
+        store: where its artifacts are.
         weights: fingerprints of the weights that trainings begin with, by name.
         given: whether its points are those of the ledger, and none is proposed.
     """
 
     study: Study
     images: Mapping[str, str]
-    store: Path
+    store: Place
     weights: Mapping[str, str] = field(default_factory=dict)
     given: bool = False
 
@@ -50,17 +54,15 @@ class StudyFolder:
     """The folder of one study.
 
     Args:
-        root: the folder; it need not exist.
+        root: the folder, or the URL of a prefix; it need not exist.
+        patience: how long a call is tried again that fails for the moment.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
+    def __init__(self, root: Place, patience: Patience = IMPATIENT) -> None:
+        self.root = root.absolute() if is_local(root) else root
         self.ledger = self.root / "ledger.jsonl"
-        self.journal = self.root / "optuna-journal.log"
-        self.ray = self.root / "ray"
-        self._started = self.root / "study.json"
-        self._lock = self.root / "driver.lock"
-        self._progress = self.root / "progress.json"
+        self.journal = self.root / JOURNAL
+        self._storage = storage_at(self.root, patience)
 
     def read(self) -> Started:
         """What the study was last started with.
@@ -69,20 +71,30 @@ class StudyFolder:
             StudyError: if this is not the folder of a study.
         """
         try:
-            content = json.loads(self._started.read_bytes())
+            content = json.loads(self._storage.read(STARTED))
             study = Study.model_validate(content["study"])
-            store = (self.root / content["store"]).resolve()
+            store = self._joined(content["store"])
             given = bool(content.get("given", False))
             return Started(study, content["images"], store, content["weights"], given)
         except FileNotFoundError as error:
             raise StudyError(f"{self.root}: expected the folder of a study, found no study.json in it") from error
+        except OSError as error:
+            raise StudyError(f"{self.root}: expected the folder of a study, found {error}") from error
         except (ValueError, KeyError, TypeError, ValidationError) as error:
-            raise StudyError(f"{self._started}: expected the record of a study, found something else") from error
+            raise StudyError(
+                f"{self.root / STARTED}: expected the record of a study, found something else"
+            ) from error
+
+    def _joined(self, store: str) -> Place:
+        """Where a store is that was recorded relative to this folder, or by its URL."""
+        place = as_place(store)
+        return (self.root / place).resolve() if is_local(place) and is_local(self.root) else place
 
     @property
     def begun(self) -> bool:
         """Whether a run has come as far as to record what it runs."""
-        return self._started.exists()
+        with self._reached():
+            return self._storage.exists(STARTED)
 
     def check_belongs_to(self, study: Study) -> None:
         """Raises StudyError if the folder is another study's, or is not a study's and not empty."""
@@ -92,86 +104,94 @@ class StudyFolder:
                 raise StudyError(
                     f"{self.root}: expected a folder for the study {study.name!r}, found that of {other!r}"
                 )
-        elif self.root.exists() and (not self.root.is_dir() or self._foreign()):
+        elif self._foreign():
             raise StudyError(f"{self.root}: expected a study's folder, or an empty or new one, found other files")
 
     def _foreign(self) -> bool:
-        return any(entry != self._lock for entry in self.root.iterdir())
+        if is_local(self.root) and self.root.exists() and not self.root.is_dir():
+            return True
+        with self._reached():
+            return any(name != DRIVER for name in self._storage.names(""))
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """A place that cannot be read or written is the user's to mend."""
+        try:
+            yield
+        except OSError as error:
+            raise StudyError(
+                f"{self.root}: expected a folder that can be read and written, found {error}"
+            ) from error
 
     def write(self, started: Started) -> None:
         """Records what the study is started with. Only its driver may."""
+        near = is_local(started.store) and is_local(self.root)
         content = {
             "study": started.study.model_dump(mode="json", by_alias=True),
             "images": dict(started.images),
             "weights": dict(started.weights),
-            "store": os.path.relpath(started.store, self.root),
+            "store": os.path.relpath(str(started.store), str(self.root)) if near else str(started.store),
             "given": started.given,
         }
-        self._replace(self._started, content)
+        with self._reached():
+            self._storage.write(STARTED, _json(content))
 
     @contextmanager
-    def drive(self, *, patience: float = 2.0) -> Iterator[None]:
+    def drive(self, *, wait: float = 2.0) -> Iterator[Claim]:
         """Holds the study for one driver.
 
         Args:
-            patience: seconds to wait for a reader, or for the last driver's end, before giving up.
+            wait: seconds to wait for a reader, or for the last driver's end, before giving up.
 
         Raises:
             StudyError: naming who holds it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("a+") as file:
-            deadline = time.monotonic() + patience
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the kernel, however we end
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline:
-                        raise StudyError(
-                            f"{self.root}: expected a study that nobody drives, found it held by "
-                            f"{self._holder() or 'another process'}"
-                        ) from error
-                    time.sleep(0.05)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {os.uname().nodename} since {time.strftime('%F %T')}")
-            file.flush()
-            yield
+        who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}"
+        with ExitStack() as holding:
+            try:
+                with self._reached():
+                    claim = holding.enter_context(self._storage.claim(DRIVER, who, wait=wait))
+            except HeldError as error:
+                raise StudyError(
+                    f"{self.root}: expected a study that nobody drives, found it held by {error}"
+                ) from error
+            yield claim
+
+    @contextmanager
+    def nearby(self) -> Iterator[Path]:
+        """A folder of this machine for Optuna's journal and Ray Tune's files, which they write themselves.
+
+        It is the study's own where that is on a disk; else a temporary one, whose journal is kept at the end.
+        """
+        if is_local(self.root):
+            yield self.root
+            return
+        with TemporaryDirectory(prefix="emma-tune-") as folder:
+            try:
+                yield Path(folder)
+            finally:
+                if (Path(folder) / JOURNAL).exists():
+                    self._storage.upload(Path(folder) / JOURNAL, JOURNAL)
 
     def driver(self) -> str | None:
         """Who drives the study at this moment; None if nobody does."""
-        try:
-            with self._lock.open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return self._holder() or "another process"
-        except FileNotFoundError:
-            pass
-        return None
-
-    def _holder(self) -> str:
-        return self._lock.read_text().strip()
+        return self._storage.holder(DRIVER)
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
-        """Says what the driver is doing. Only the driver may."""
-        self._replace(self._progress, progress)
+        """Says what the driver is doing. Only the driver may. What cannot be said now is said later."""
+        with suppress(OSError):
+            storage_at(self.root).write(PROGRESS, _json(progress))
 
     def progress(self) -> dict[str, Any]:
         """What the driver said last; empty if nobody drives the study."""
         if self.driver() is None:
             return {}
         try:
-            content: dict[str, Any] = json.loads(self._progress.read_bytes())
+            content: dict[str, Any] = json.loads(self._storage.read(PROGRESS))
             return content
         except (OSError, ValueError):
             return {}
 
-    @staticmethod
-    def _replace(path: Path, content: Mapping[str, Any]) -> None:
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        with beside.open("w") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1).encode()

@@ -18,9 +18,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a worker of one core; thread
 import psutil
 import pytest
 import yaml
+from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
 from emma_tune.cli import app
+from emma_tune.data.mirror import COPIES
+from tests.s3 import KEYS, new_bucket, s3_server
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -67,6 +70,22 @@ def study_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 server, for all tests of this process."""
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A bucket of its own, as `s3://name`; the environment knows the server and its keys."""
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": s3_endpoint, COPIES: str(tmp_path / "copies")}.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # one that was made for another server
+    return f"s3://{new_bucket(s3_endpoint)}"
 
 
 class EmmaTune:

@@ -35,7 +35,7 @@ def held(tmp_path):
 def test_a_second_driver_is_told_who_holds_the_study(held, tmp_path):
     with (
         pytest.raises(StudyError, match=rf"found it held by process {held.pid} on ") as error,
-        StudyFolder(tmp_path / "study").drive(patience=0.2),
+        StudyFolder(tmp_path / "study").drive(wait=0.2),
     ):
         pass
     assert "\n" not in str(error.value)
@@ -55,7 +55,7 @@ def test_a_reader_does_not_keep_a_driver_out(tmp_path):
     with folder.drive():
         pass
     assert folder.driver() is None
-    with folder.drive(patience=0):
+    with folder.drive(wait=0):
         assert folder.driver() is not None
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from upath import UPath
+
+from emma_tune.storage import as_place
 
 DONE, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
 
@@ -19,7 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder.")]
+Folder = Annotated[
+    UPath, typer.Argument(parser=as_place, metavar="DIR", help="The study's folder; or s3://bucket/prefix.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Address = Annotated[str | None, typer.Option(help="A Ray cluster; a local one is started if left out.")]
 Attacker = Annotated[

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from upath import UPath
 
 from emma_tune import terminal
 from emma_tune.cli.app import AsJson, Attacker, Folder, app, user_errors
+from emma_tune.storage import as_place
 
 if TYPE_CHECKING:
     from typing import Any
@@ -93,7 +95,7 @@ def best(
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of studies.")],
+    folders: Annotated[list[UPath], typer.Argument(parser=as_place, metavar="DIR…", help="Folders of studies.")],
     defenses: Annotated[
         bool | None,
         typer.Option(

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from upath import UPath
 
 from emma_tune import terminal
 from emma_tune.cli.app import DONE, INTERRUPTED, SOME_FAILED, Address, AsJson, Folder, app, user_errors
+from emma_tune.storage import Place, as_place, is_local
 
 if TYPE_CHECKING:
     from emma_tune.config import Study
@@ -35,7 +37,14 @@ class Until(StrEnum):
 @app.command()
 def run(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")],
-    out: Annotated[Path | None, typer.Option(help="The study's folder. [default: runs/<study name>]")] = None,
+    out: Annotated[
+        UPath | None,
+        typer.Option(
+            parser=as_place,
+            metavar="DIR",
+            help="The study's folder; or s3://bucket/prefix. [default: runs/<study name>]",
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a field; +N adds to the file's number."),
@@ -53,8 +62,8 @@ def run(
         from emma_tune.study_file import load_study
 
         checked = load_study(study, overrides or [])
-        folder = out or Path("runs") / checked.name
-        store = Path(checked.store) if checked.store else folder.absolute().parent / "store"
+        folder: Place = out or Path("runs") / checked.name
+        store = as_place(checked.store) if checked.store else _absolute(folder).parent / "store"
         if dry_run:
             _preview(checked, folder, store, until)
         else:
@@ -106,8 +115,8 @@ def confirm(
 
 def _drive(
     study: Study,
-    folder: Path,
-    store: Path,
+    folder: Place,
+    store: Place,
     until: Until | None,
     address: str | None,
     given: Sequence[Point] | None = None,
@@ -129,8 +138,8 @@ def _drive(
 
 def _run(
     study: Study,
-    folder: Path,
-    store: Path,
+    folder: Place,
+    store: Place,
     until: Until | None,
     address: str | None,
     *,
@@ -146,7 +155,7 @@ def _run(
     ending = run_study(
         study,
         folder,
-        store.absolute(),
+        _absolute(store),
         address=address,
         console=Console(stderr=aside),
         until=until.value if until else None,
@@ -169,7 +178,7 @@ def _end(ending: Ending) -> None:
     raise typer.Exit(SOME_FAILED if ending.failures else DONE)
 
 
-def _preview(study: Study, folder: Path, store: Path, until: Until | None) -> None:
+def _preview(study: Study, folder: Place, store: Place, until: Until | None) -> None:
     from emma_tune.ledger import read_ledger
     from emma_tune.preview import forecast
     from emma_tune.store import Store
@@ -177,8 +186,13 @@ def _preview(study: Study, folder: Path, store: Path, until: Until | None) -> No
 
     place = StudyFolder(folder)
     place.check_belongs_to(study)
-    content = forecast(study, Store(store.absolute()), read_ledger(place.ledger), until.value if until else None)
+    content = forecast(study, Store(_absolute(store)), read_ledger(place.ledger), until.value if until else None)
     terminal.show_forecast(content)
+
+
+def _absolute(place: Place) -> Place:
+    """Wherever a worker runs, the same place."""
+    return place.absolute() if is_local(place) else place
 
 
 def _numbers(text: str | None) -> list[int] | None:

@@ -22,6 +22,7 @@ from emma_tune.config.fields import (
 )
 from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
 from emma_tune.config.search import Dimension, EpochChoice, Search, Sought, check_finite
+from emma_tune.storage import as_place
 
 MEASURES: dict[str, Literal["min", "max"]] = {
     "l1": "min",
@@ -122,7 +123,8 @@ class Study(Frozen):
         "skip", description="skip: leave out images that cannot be read, and name them; fail: do not start"
     )
     store: str | None = Field(
-        None, description="folder of the artifacts; `store` beside the study's folder when left out"
+        None,
+        description="folder of the artifacts, or s3://…; `store` beside the study's folder when left out",
     )
 
     @model_validator(mode="before")
@@ -150,6 +152,13 @@ class Study(Frozen):
         if not re.fullmatch(NAME, name):
             raise ValueError("expected letters, digits, dot, dash, underscore, a letter or digit first")
         return name
+
+    @field_validator("store")
+    @classmethod
+    def _a_place(cls, store: str | None) -> str | None:
+        if store is not None:
+            as_place(store)
+        return store
 
     @field_validator("objectives")
     @classmethod

@@ -88,8 +88,7 @@ class ImageCache:
     def known(self, source: Source) -> Cached | None:
         """What a source became, if its arrays are there and as they were written; reads only."""
         try:
-            content = json.loads(self._note(source).read_bytes())
-            cached = Cached(content["fingerprint"], tuple(BadImage(**bad) for bad in content["bad"]))
+            cached = noted(self._note(source).read_bytes())
             return cached if self._is_whole(cached.fingerprint) else None
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             return None
@@ -108,7 +107,7 @@ class ImageCache:
             cached = self.known(source)
             if cached is None:
                 cached = self._decode(source, report)
-                _write_json(self._note(source), {"fingerprint": cached.fingerprint, "bad": _plain(cached.bad)})
+                self._remember(source, cached)
             return cached
 
     def load(self, fingerprint: str) -> dict[str, ImageSet]:
@@ -117,6 +116,9 @@ class ImageCache:
         Raises:
             FileNotFoundError: if they are not there.
         """
+        return self._mapped(fingerprint)
+
+    def _mapped(self, fingerprint: str) -> dict[str, ImageSet]:
         folder = self._images / fingerprint
         about = json.loads((folder / "about.json").read_bytes())
         return {name: _map_part(folder, name, part) for name, part in about["parts"].items()}
@@ -156,8 +158,7 @@ class ImageCache:
         for file in incoming.iterdir():
             with file.open("rb+") as handle:
                 os.fsync(handle.fileno())
-        about["files"] = {file.name: _stat(file) for file in incoming.iterdir()}
-        _write_json(incoming / "about.json", about)
+        with_stats(incoming, about)
         folder = self._images / key
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists() and not self._is_whole(key):
@@ -176,9 +177,13 @@ class ImageCache:
             about = json.loads((folder / "about.json").read_bytes())
             if all(_stat(folder / name) == stat for name, stat in about["files"].items()):
                 return True
-            return content_of(self.load(key)) == key  # copied, perhaps: another time, the same content
+            return content_of(self._mapped(key)) == key  # copied, perhaps: another time, the same content
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             return False
+
+    def _remember(self, source: Source, cached: Cached) -> None:
+        """Notes what a source became."""
+        _write_json(self._note(source), note_of(cached))
 
     def _note(self, source: Source) -> Path:
         return self._images / "sources" / f"{source.id}.json"
@@ -258,8 +263,25 @@ def _map_part(folder: Path, name: str, about: Mapping[str, Any]) -> ImageSet:
     return ImageSet(images, mapped("labels"), mapped("names"), view, statistics)
 
 
-def _plain(bad: tuple[BadImage, ...]) -> list[dict[str, str]]:
-    return [asdict(image) for image in bad]
+def with_stats(folder: Path, about: dict[str, Any]) -> None:
+    """Writes what is known of the arrays in a folder, with size and time of change of every file."""
+    about["files"] = {file.name: _stat(file) for file in folder.iterdir()}
+    _write_json(folder / "about.json", about)
+
+
+def note_of(cached: Cached) -> dict[str, Any]:
+    """What a source became, as JSON."""
+    return {"fingerprint": cached.fingerprint, "bad": [asdict(image) for image in cached.bad]}
+
+
+def noted(note: bytes) -> Cached:
+    """What `note_of` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: if this is something else.
+    """
+    content = json.loads(note)
+    return Cached(content["fingerprint"], tuple(BadImage(**bad) for bad in content["bad"]))
 
 
 def _stat(file: Path) -> list[int]:

@@ -7,7 +7,6 @@ same points, with fresh seeds for all that follows the victim, and nothing propo
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -17,12 +16,13 @@ from emma_tune.figures import Figures
 from emma_tune.pareto import as_losses, dominators
 from emma_tune.plan import Point, run_seed
 from emma_tune.results import StudyView
+from emma_tune.storage import Place
 from emma_tune.study_file import StudyError
 
 MEASURES = ("l1", "victim_accuracy", "accuracy_drop", "attacker_accuracy")
 
 
-def confirmation_folder(folder: Path) -> Path:
+def confirmation_folder(folder: Place) -> Place:
     """Where the confirmation of a study lies."""
     return folder / "confirmation"
 

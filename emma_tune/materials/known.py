@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from emma_tune.config import Study
 from emma_tune.data import dataset
-from emma_tune.data.cache import ImageCache, Source
+from emma_tune.data.cache import Source
 from emma_tune.data.images import Shape
+from emma_tune.data.mirror import image_cache
 from emma_tune.materials.images import place_named, pool_source, victim_source
 from emma_tune.materials.networks import begins, check_networks, forward_flops, read_first, weights_place
 from emma_tune.models import IMAGENET
@@ -53,7 +54,7 @@ def known(study: Study, store: Store) -> Known:
     Raises:
         StudyError: if images of one's own are not there, or a network does not take the images.
     """
-    arrays = ImageCache(store.root)
+    arrays = image_cache(store.root)
     remarks: list[str] = []
     counts: dict[str, int] = {}
     images = {"victim": UNKNOWN, "queries": UNKNOWN}

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from emma_tune.config import Study
-from emma_tune.data.cache import ImageCache, Source
+from emma_tune.data.cache import Source
+from emma_tune.data.mirror import image_cache
 from emma_tune.materials.images import check_labels, place_named, pool_source, remarks_on, victim_source
 from emma_tune.materials.networks import begins, check_networks, read_first
 from emma_tune.store import Store
@@ -42,7 +43,7 @@ def prepare(study: Study, store: Store, report: Report) -> Materials:
     Raises:
         StudyError: if something is not there, cannot be read, or does not fit.
     """
-    cache = ImageCache(store.root)
+    cache = image_cache(store.root)
     remarks: list[str] = []
 
     def cached(place: str, make: Callable[[], Source]) -> str:

@@ -23,6 +23,7 @@ from emma_tune.report.warnings import Caution, warnings_of
 from emma_tune.results import StudyView
 from emma_tune.stages import STAGES
 from emma_tune.study_file import StudyError
+from emma_tune.study_folder import StudyFolder
 
 
 class Front(NamedTuple):
@@ -185,7 +186,7 @@ def _costs(view: StudyView, facts: Facts) -> dict[str, Cost]:
 
 def _confirmation(view: StudyView) -> dict[str, Any] | None:
     folder = confirmation_folder(view.folder.root)
-    if not folder.is_dir():
+    if not StudyFolder(folder).begun:
         return None
     try:
         again = Snapshot(folder)

@@ -14,6 +14,7 @@ from emma_tune.figures import Figures
 from emma_tune.plan import Point
 from emma_tune.results import SHOWN, StudyView
 from emma_tune.status import status_of
+from emma_tune.store import CorruptArtifactError
 
 NOTHING = "none"
 """The defence that is none."""
@@ -151,15 +152,11 @@ def _least(view: StudyView, wanted: Callable[[Point, Figures], bool]) -> dict[st
 
 def _sizes(view: StudyView) -> tuple[int | None, dict[str, int]]:
     """K and the number of images of each part, from the shape of a victim's answers: no tensor is loaded."""
-    from safetensors import SafetensorError, safe_open
-
     for seed in view.study.seeds:
         _, posteriors = view.planner.foundation(seed)
-        path = view.store.folder("posteriors", posteriors.key) / "tensors.safetensors"
         try:
-            with safe_open(path, framework="numpy") as file:
-                shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            shapes = view.store.shapes("posteriors", posteriors.key)
             return shapes["test"][1], {part: shape[0] for part, shape in shapes.items()}
-        except (OSError, SafetensorError, LookupError):
+        except (OSError, CorruptArtifactError, LookupError):
             continue
     return None, {}

@@ -16,15 +16,22 @@ from emma_tune.report.content import Content, content_of
 from emma_tune.report.facts import Snapshot
 from emma_tune.report.markup import embedded, paragraphs
 from emma_tune.results import StudyView
+from emma_tune.storage import Place, is_local
 from emma_tune.study_file import StudyError
 
 
-def report_file(folder: Path) -> Path:
-    """Where the report of a study lies unless somebody says otherwise."""
+def report_file(folder: Place) -> Path:
+    """Where the report of a study lies unless somebody says otherwise.
+
+    Raises:
+        StudyError: if the study lies in an object store, where no page can be looked at.
+    """
+    if not is_local(folder):
+        raise StudyError(f"--out: expected a file to write to, found none, and {folder} is on no disk")
     return folder / "report" / "index.html"
 
 
-def write_report(folder: Path, out: Path | None = None) -> tuple[Path, list[str]]:
+def write_report(folder: Place, out: Path | None = None) -> tuple[Path, list[str]]:
     """Writes the report of a study, running, finished or interrupted.
 
     Args:
@@ -38,7 +45,7 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, list[str]
         StudyError: if it is not the folder of a study, or the report would lie among a study's own files.
     """
     view = Snapshot(folder)
-    path = report_file(folder) if out is None else out
+    path = report_file(view.folder.root) if out is None else out
     _check_place(view, path)
     content = content_of(view)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,10 +62,12 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, list[str]
 
 
 def _check_place(view: StudyView, path: Path) -> None:
-    own, place = report_file(view.folder.root).parent.resolve(), path.resolve()
-    among = [folder for folder in (view.folder.root.resolve(), view.store.root) if place.is_relative_to(folder)]
-    if among and not place.is_relative_to(own):
-        raise StudyError(f"--out: expected a file in {own} or outside of the study, found {path}")
+    place, root = path.resolve(), view.folder.root
+    among = [own.resolve() for own in (root, view.store.root) if is_local(own)]
+    report = report_file(root).parent.resolve() if is_local(root) else None
+    allowed = report is not None and place.is_relative_to(report)
+    if any(place.is_relative_to(own) for own in among) and not allowed:
+        raise StudyError(f"--out: expected a file in {report} or outside of the study, found {path}")
     if path.is_dir():
         raise StudyError(f"--out: expected a file, found the folder {path}")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emma_tune.artifact import Artifact, Metrics
@@ -20,6 +19,7 @@ from emma_tune.ledger import Ledger, Outcome, read_ledger
 from emma_tune.pareto import as_losses, hypervolume, nondominated
 from emma_tune.plan import Planner, Point, Task
 from emma_tune.results import tables
+from emma_tune.storage import Place
 from emma_tune.store import CorruptArtifactError, Record, Store
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import StudyFolder
@@ -49,7 +49,7 @@ class StudyView:
         StudyError: if it is not the folder of a study.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = StudyFolder(folder)
         started = self.folder.read()
         self.study: Study = started.study

@@ -9,11 +9,10 @@ import signal
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -39,9 +38,10 @@ from emma_tune.ledger import Ended, Ledger, LedgerWriter, read_ledger
 from emma_tune.materials import Report, prepare
 from emma_tune.plan import Planner, Point
 from emma_tune.stages import STAGES
+from emma_tune.storage import Claim, Patience, Place
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError
-from emma_tune.study_folder import Started, StudyFolder
+from emma_tune.study_folder import JOURNAL, TUNE, Started, StudyFolder
 from emma_tune.tuning.progress import Progress, shown_decoding
 from emma_tune.tuning.proposals import new_proposers
 from emma_tune.tuning.searcher import StudySearcher
@@ -49,6 +49,10 @@ from emma_tune.tuning.trainable import StageTrainable
 
 WORKER_DEATHS = 5
 """How often the worker of one trial may die before its point is given up; each time the trial goes on."""
+
+
+STORAGE_PATIENCE = 600.0
+"""Seconds that a driver or worker waits for a storage: a full disk, a server or a mount that is gone."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class Ending:
 
 def run_study(
     study: Study,
-    out: Path,
-    store: Path,
+    out: Place,
+    store: Place,
     *,
     address: str | None,
     console: Console,
@@ -82,7 +86,7 @@ def run_study(
     Args:
         study: checked.
         out: the study's folder; made if it does not exist.
-        store: folder of artifacts, shared with other studies.
+        store: where artifacts are, shared with other studies.
         address: of a Ray cluster; a local one is started if None.
         console: where to show progress.
         until: the last stage to run; all if None.
@@ -95,9 +99,11 @@ def run_study(
     began = time.monotonic() if began is None else began
     folder = StudyFolder(out)
     folder.check_belongs_to(study)
-    with _interruptible() as interruption, folder.drive():
+    with _interruptible() as interruption, folder.drive() as claim:
         folder.check_belongs_to(study)
-        artifacts = Store(store)
+        interruption.claim = claim
+        patience = Patience(STORAGE_PATIENCE, _sayer(console), lambda: interruption.requested)
+        artifacts = _within_reach(store, patience)
         with ThreadPoolExecutor(1) as background:
             # Ray starts in a thread while images load here: in the main thread it would take SIGTERM for itself
             starting = background.submit(_start_ray, address)
@@ -133,19 +139,17 @@ def _tune(
     console: Console,
     began: float,
 ) -> Ending:
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
+    say = _sayer(console)
     ledger = read_ledger(folder.ledger)
     for problem in ledger.problems:
         say(problem)
     store.sweep()
     run = uuid.uuid4().hex[:12]
-    writer = LedgerWriter(folder.ledger)
-    try:
+    writer = LedgerWriter(folder.ledger, store.patience)
+    with closing(writer), folder.nearby() as near:
         writer.run(run)
         _take_given(given or (), ledger, writer)
-        proposers = new_proposers(planner.study, folder.journal) if given is None else {}
+        proposers = new_proposers(planner.study, near / JOURNAL) if given is None else {}
         searcher = StudySearcher(
             planner=planner,
             store=store,
@@ -157,7 +161,7 @@ def _tune(
             shares=shares,
             say=say,
         )
-        shutil.rmtree(folder.ray, ignore_errors=True)
+        shutil.rmtree(near / TUNE, ignore_errors=True)
         progress = Progress(searcher, folder, console)
         try:
             tune.Tuner(
@@ -172,7 +176,7 @@ def _tune(
                 ),
                 run_config=tune.RunConfig(
                     name="tune",
-                    storage_path=str(folder.ray),
+                    storage_path=str(near / TUNE),
                     stop=_Stops(interruption, searcher),
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                     # the store keeps unfinished state; Tune would ask for a pickle after every trial
@@ -195,8 +199,23 @@ def _tune(
             )
         )
         return Ending(interruption.requested, searcher.conclusions.failures)
-    finally:
-        writer.close()
+
+
+def _sayer(console: Console) -> Callable[[str], None]:
+    """Says a line as it is, whatever stands in it."""
+    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _within_reach(root: Place, patience: Patience) -> Store:
+    """The store, bound to what is seen at its root now.
+
+    Raises:
+        StudyError: if it cannot be written to.
+    """
+    try:
+        return replace(Store(root).identified(), patience=patience)
+    except OSError as error:
+        raise StudyError(f"store: expected {root} to be a place that can be written to, found {error}") from error
 
 
 def _take_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter) -> None:
@@ -221,7 +240,13 @@ class Interruption:
     """Hears SIGINT and SIGTERM; a second signal ends the process at once."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.claim: Claim | None = None
+        self._signaled = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop: after a signal, or because another driver has taken the study."""
+        return self._signaled or (self.claim is not None and self.claim.lost())
 
     def listen(self) -> None:
         """Puts the handlers in place."""
@@ -240,7 +265,7 @@ class Interruption:
         return watched
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self._signaled = True
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -87,6 +87,8 @@ class StudySearcher(Searcher):
         return {
             "tasks": [task.to_json() for task in tasks],
             "store": str(self._store.root),
+            "identity": self._store.identity,
+            "patience": self._store.patience.seconds,
             "run": self._run,
             "share": dict(self._shares[tasks[0].stage]),
         }

@@ -6,7 +6,6 @@ import functools
 import os
 import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +13,12 @@ from ray.tune import PlacementGroupFactory, Trainable
 
 import emma_tune
 from emma_tune.artifact import Progress, StageRun, State
-from emma_tune.data.cache import ImageCache
 from emma_tune.data.images import ImageSet
+from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
 from emma_tune.stages import STAGES
 from emma_tune.stages.runtime import Runtime
+from emma_tune.storage import Patience, as_place
 from emma_tune.store import Store
 
 INTERVAL = 1.0
@@ -31,9 +31,9 @@ SAVING_SHARE = 0.05
 class StageTrainable(Trainable):
     """Runs the tasks of one trial.
 
-    Its configuration holds `tasks` (JSON, in order), `store` (an absolute path), `run` (who asks) and `share`
-    (`cpu`, `gpu`). A task that raises raises here once, so that Tune starts it again in a fresh process; the
-    second time the trial ends with a reason.
+    Its configuration holds `tasks` (JSON, in order), `store` (where it is), the store's `identity` and the seconds
+    of `patience` with it, `run` (who asks) and `share` (`cpu`, `gpu`). A task that raises raises here once, so
+    that Tune starts it again in a fresh process; the second time the trial ends with a reason.
     """
 
     @classmethod
@@ -54,7 +54,9 @@ class StageTrainable(Trainable):
         torch.set_num_threads(max(1, int(share["cpu"])))
         on_gpu = share["gpu"] > 0 and torch.cuda.is_available()
         self._device = torch.device("cuda" if on_gpu else "cpu")
-        self._store = Store(Path(new_config["store"]))
+        self._store = Store(
+            as_place(new_config["store"]), Patience(new_config["patience"]), new_config["identity"]
+        )
         self._run = new_config["run"]
         self._queue = [Task.from_json(text) for text in new_config["tasks"]]
         self._stage: StageRun | None = None
@@ -188,4 +190,4 @@ def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
 @functools.lru_cache(maxsize=4)
 def _parts(store: Store, fingerprint: str | None) -> dict[str, ImageSet]:
     """The parts of a set of images, mapped; none for a stage that reads none."""
-    return ImageCache(store.root).load(fingerprint) if fingerprint else {}
+    return image_cache(store.root).load(fingerprint) if fingerprint else {}

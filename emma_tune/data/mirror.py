@@ -1,0 +1,104 @@
+"""Arrays of images in an object store, mapped from a copy on this machine's disk.
+
+<root>/images/<fingerprint>/…, <root>/images/sources/<source>.json    as on a disk; about.json comes last
+$EMMA_TUNE_CACHE/<root's hash>/images/…                                this machine's copy, made when first read
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from upath import UPath
+
+from emma_tune.data.cache import Cached, ImageCache, Source, content_of, note_of, noted, with_stats
+from emma_tune.data.images import ImageSet
+from emma_tune.data.source import DataError
+from emma_tune.storage import Patience, Place, is_local, storage_at
+
+COPIES = "EMMA_TUNE_CACHE"
+"""The environment's folder of copies; ~/.cache/emma_tune when left out."""
+
+PATIENCE = Patience(120.0)
+
+
+def image_cache(root: Place) -> ImageCache:
+    """The decoded images of a store."""
+    return ImageCache(root) if is_local(root) else MirroredImages(root)
+
+
+def copy_of(root: UPath) -> Path:
+    """Where this machine keeps its copy of a store's images."""
+    copies = Path(os.environ.get(COPIES) or Path.home() / ".cache" / "emma_tune")
+    return copies / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+
+
+class MirroredImages(ImageCache):
+    """Decoded images that are kept in an object store; what counts is what lies there.
+
+    Args:
+        root: of the store.
+    """
+
+    def __init__(self, root: UPath) -> None:
+        super().__init__(copy_of(root))
+        self._there = storage_at(root, PATIENCE)
+
+    def known(self, source: Source) -> Cached | None:
+        try:
+            cached = noted(self._there.read(self._note_there(source)))
+            return cached if self._there.exists(f"images/{cached.fingerprint}/about.json") else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def load(self, fingerprint: str) -> dict[str, ImageSet]:
+        if not self._is_whole(fingerprint):
+            self._copy(fingerprint)
+        return self._mapped(fingerprint)
+
+    def _remember(self, source: Source, cached: Cached) -> None:
+        folder = self._images / cached.fingerprint
+        about = f"images/{cached.fingerprint}/about.json"
+        if not self._there.exists(about):
+            for file in sorted(folder.iterdir()):
+                if file.name != "about.json":
+                    self._there.upload(file, f"images/{cached.fingerprint}/{file.name}")
+            self._there.write(about, (folder / "about.json").read_bytes())
+        self._there.write(self._note_there(source), json.dumps(note_of(cached)).encode())
+
+    def _note_there(self, source: Source) -> str:
+        return f"images/sources/{source.id}.json"
+
+    def _copy(self, fingerprint: str) -> None:
+        """Copies arrays here; the processes of a machine wait for each other, and copy once."""
+        self._images.mkdir(parents=True, exist_ok=True)
+        with (self._images / f"{fingerprint}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._is_whole(fingerprint):
+                return
+            incoming = self._root / "incoming" / uuid.uuid4().hex
+            incoming.mkdir(parents=True)
+            try:
+                about = json.loads(self._there.read(f"images/{fingerprint}/about.json"))
+                for name in about["files"]:
+                    if Path(name).name != name:
+                        raise DataError(f"{self._there.root}: expected the name of a file, found {name!r}")
+                    self._there.download(f"images/{fingerprint}/{name}", incoming / name)
+                with_stats(incoming, about)
+                folder = self._images / fingerprint
+                if folder.exists():
+                    shutil.rmtree(folder)
+                incoming.rename(folder)
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+            if content_of(self._mapped(fingerprint)) != fingerprint:
+                shutil.rmtree(folder)
+                raise DataError(
+                    f"{self._there.root}/images/{fingerprint}: expected the arrays that were written, found "
+                    f"changed ones; remove that folder and run the study again"
+                )

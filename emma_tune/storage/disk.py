@@ -1,0 +1,265 @@
+"""Files on a disk, of this machine or shared: written beside, synced, renamed; locks are the kernel's."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from emma_tune.storage.patience import Patience
+from emma_tune.storage.places import inside
+from emma_tune.storage.storage import Claim, HeldError, OutOfSightError, Storage
+
+INCOMING = "incoming"
+"""Folder of what is not yet renamed into place."""
+
+
+class Disk(Storage):
+    """A folder of a file system."""
+
+    whole_folders = True
+    root: Path
+
+    def _at(self, name: str) -> Path:
+        place = inside(self.root, name) if name else self.root
+        assert isinstance(place, Path), "below a path there are paths"
+        return place
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> bytes:
+        return self._at(name).read_bytes()
+
+    def _exists(self, name: str) -> bool:
+        try:
+            return stat.S_ISREG(self._at(name).stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False  # and not Path.is_file, which takes a disk that fails for one without the file
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            return sorted(entry.name for entry in self._at(folder).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def age(self, name: str) -> float:
+        return time.time() - self._at(name).stat().st_mtime
+
+    def read_log(self, name: str) -> bytes:
+        try:
+            return self.read(name)
+        except FileNotFoundError:
+            return b""
+
+    def _download(self, name: str, target: Path) -> None:
+        shutil.copyfile(self._at(name), target)
+
+    # --- writing ------------------------------------------------------------------------------------------
+
+    def _write(self, name: str, content: bytes) -> None:
+        with self._beside(name, content) as beside:
+            beside.replace(self._at(name))
+
+    def _create(self, name: str, content: bytes) -> bool:
+        with self._beside(name, content) as beside:
+            try:
+                os.link(beside, self._at(name))
+            except FileExistsError:
+                return False
+        return True
+
+    @contextmanager
+    def _beside(self, name: str, content: bytes) -> Iterator[Path]:
+        """A synced file beside the one it is to become; nothing is left of it."""
+        path = self._at(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{uuid.uuid4().hex}")
+        try:
+            _write_synced(beside, content)
+            yield beside
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _upload(self, source: Path, name: str) -> None:
+        path = self._at(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{uuid.uuid4().hex}")
+        try:
+            shutil.copyfile(source, beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _commit(self, folder: str, files: Mapping[str, bytes]) -> bool:
+        incoming = self._at(f"{INCOMING}/{uuid.uuid4().hex}")
+        incoming.mkdir(parents=True)
+        try:
+            for name, content in files.items():
+                _write_synced(incoming / name, content)
+            return self._rename_into_place(incoming, folder, mark=list(files)[-1])
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+
+    def _rename_into_place(self, incoming: Path, folder: str, mark: str) -> bool:
+        place = self._at(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not _renamed(incoming, place):
+            with self.alone("aside.lock"):
+                while not self._exists(f"{folder}/{mark}"):  # a folder without its last file is nobody's
+                    self.move(folder, f"aside/{folder.replace('/', '-')}-{uuid.uuid4().hex[:8]}")
+                    if _renamed(incoming, place):
+                        break
+                else:
+                    return False
+        _sync_folder(place.parent)
+        return True
+
+    def move(self, folder: str, to: str) -> None:
+        target = self._at(to)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._at(folder).rename(target)
+
+    def remove(self, name: str) -> None:
+        path = self._at(name)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    # --- one at a time ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        path = self._at(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def claim(self, name: str, who: str, *, wait: float) -> Iterator[Claim]:
+        path = self._at(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as file:
+            deadline = time.monotonic() + wait
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the kernel, however we end
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        raise HeldError(self._said_by(path)) from error
+                    time.sleep(0.05)
+            file.truncate(0)
+            file.write(who)
+            file.flush()
+            yield _Held()
+
+    def holder(self, name: str) -> str | None:
+        path = self._at(name)
+        try:
+            with path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return self._said_by(path)
+        except FileNotFoundError:
+            pass
+        return None
+
+    @staticmethod
+    def _said_by(path: Path) -> str:
+        return path.read_text().strip() or "another process"
+
+    def log(self, name: str) -> DiskLog:
+        path = self._at(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return DiskLog(path, self.patience)
+
+
+class _Held:
+    """What the kernel keeps for us."""
+
+    def lost(self) -> bool:
+        return False
+
+
+class DiskLog:
+    """A file that pieces are appended to.
+
+    Args:
+        path: of the file; made if absent. A last piece without a line's end, left by a kill, is cut off.
+        patience: for appends that fail: a full disk is waited for.
+    """
+
+    def __init__(self, path: Path, patience: Patience) -> None:
+        self._path = path
+        self._patience = patience
+        self._file = path.open("ab")
+        content = path.read_bytes()
+        self._end = len(content) if content.endswith(b"\n") else content.rfind(b"\n") + 1
+        if self._end < len(content):
+            self._file.truncate(self._end)
+
+    def append(self, piece: bytes) -> None:
+        self._patience(lambda: self._append(piece))
+        self._end += len(piece)
+
+    def _append(self, piece: bytes) -> None:
+        try:
+            self._file.write(piece)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._begin_again()  # half of a piece may have been written, and what is buffered must not come late
+            raise
+
+    def _begin_again(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        if size < self._end:
+            raise OutOfSightError(f"{self._path}: expected the {self._end} bytes written so far, found {size}")
+        self._file = self._path.open("ab")
+        self._file.truncate(self._end)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _renamed(incoming: Path, folder: Path) -> bool:
+    """Renames one folder to another; False if something lies there already: the first to finish a task wins."""
+    try:
+        incoming.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,68 @@
+"""A place: a path on a disk, or a URL of an object store (`s3://bucket/prefix`), with pathlib's manners."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypeIs
+from upath import UPath
+
+Place = Path | UPath
+"""Joined with `/`, printed as the user wrote it."""
+
+_URL = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)")
+_CALLS: dict[str, dict[str, Any]] = {
+    "s3": {
+        # what was listed a moment ago is no answer: other machines write, too
+        "use_listings_cache": False,
+        "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}},
+    }
+}
+"""How an object store is called, by protocol. Keys and endpoints come from the environment."""
+
+
+def as_place(text: str | os.PathLike[str]) -> Place:
+    """A place as a user writes it.
+
+    Raises:
+        ValueError: if it is a URL that cannot be used, or that has a password in it.
+    """
+    text = text if isinstance(text, str) else str(text)
+    url = _URL.fullmatch(text)
+    if url is None:
+        return Path(text)
+    protocol, rest = url["protocol"].lower(), url["rest"].rstrip("/")
+    if protocol == "file":
+        return Path(rest)
+    if "@" in rest.partition("/")[0]:
+        raise ValueError(
+            f"expected a URL without a password, since it would be recorded, found {protocol}://…@"
+            f"{rest.partition('@')[2]}; give keys in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+        )
+    if ".." in rest.split("/"):
+        raise ValueError(f"expected a URL without .., found {text}")
+    try:
+        place: UPath = UPath(f"{protocol}://{rest}", **_CALLS.get(protocol, {}))
+        return place
+    except (ValueError, ImportError) as error:
+        raise ValueError(f"expected a path or the URL of an object store, found {text} ({error})") from error
+
+
+def is_local(place: Place) -> TypeIs[Path]:
+    """Whether a place is on a disk."""
+    return isinstance(place, Path)
+
+
+def inside(root: Place, name: str) -> Place:
+    """A place below another one.
+
+    Raises:
+        ValueError: if the name leads out of it.
+    """
+    parts = name.split("/")
+    if not name or name.startswith("/") or ".." in parts or "\0" in name:
+        raise ValueError(f"expected a name below {root}, found {name!r}")
+    return root / name
