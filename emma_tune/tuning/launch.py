@@ -32,6 +32,7 @@ os.environ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S"] = "3600"
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.stopper import Stopper
 
 from emma_tune.config import OWN_TRIAL_STAGES, Study
@@ -278,12 +279,20 @@ def _start_ray(address: str | None) -> None:
     # "local" and not None: None would join whatever cluster a killed run left behind
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(
-        address=address or "local",
-        include_dashboard=False if address is None else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    clusters = ray_constants.ENABLE_RAY_CLUSTER
+    if address is None:
+        # as on systems where Ray makes no clusters: every port of every process on 127.0.0.1. An address of
+        # loopback given to ray.init would be made one of the network again, where anybody could knock.
+        ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
