@@ -21,7 +21,7 @@ DAMAGED = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
 def unpack(archive: Path, folder: Path) -> None:
     """Unpacks one of the topmost folders of a tar archive.
 
-    A new folder appears when all of it has been unpacked; in one that is there, files that the archive has take the
+    A new folder appears when all of it has been unpacked; in one that is there, files of the archive take the
     place of what had their names. Owners, modes and links of an archive are nobody's business here.
 
     Args:
@@ -29,8 +29,8 @@ def unpack(archive: Path, folder: Path) -> None:
         folder: where the folder of this name belongs.
 
     Raises:
-        DataError: if an entry is neither file nor folder or leads elsewhere, if the archive is larger than any data
-            set, or damaged, or has no such folder; nothing is unpacked then.
+        DataError: if an entry is neither file nor folder or leads elsewhere, if the archive is larger than any
+            data set, or damaged, or has no such folder; nothing is unpacked then.
         OSError: if it cannot be read, or there is no room.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
