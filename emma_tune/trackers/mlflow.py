@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from emma_tune.addresses import has_secret
+from emma_tune.disclosure import has_secret
 from emma_tune.plan import Task, key_of
 from emma_tune.results.tables import Place
 from emma_tune.results.view import StudyView
