@@ -57,7 +57,7 @@ def test_a_study_with_a_password_in_an_address_is_refused_and_the_password_not_r
 
 def test_a_data_set_with_a_password_is_refused_in_the_file(study_file):
     file = study_file(queries={"dataset": "folder:s3://me:pa55@bucket/x"})
-    with pytest.raises(StudyError, match="yaml:.*expected an address without a password") as error:
+    with pytest.raises(StudyError, match=r"yaml:.*expected an address without a password") as error:
         load_study(file)
     assert "pa55" not in str(error.value)
 

@@ -1,4 +1,4 @@
-"""9. On a local run nothing listens beyond this machine, and no secret is written or printed."""
+"""9. On a local run nothing listens beyond this machine; no secret is written or printed; no name does harm."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def seen(tmp_path_factory) -> Seen:
         for name in ("finch", "gull"):
             for number in range(count):
                 save(folder / "birds" / part / name / f"{number}.png", photograph(number, 32, 32))
-    (folder / "birds" / "train" / "gull" / "3.png").write_text("no image")
+    (folder / "birds" / "train" / "gull" / "3\x1b[2J[red].png").write_text("no image")
     changes = {
         "victim": {"dataset": "folder:birds", "image_size": 32, "batch_size": 8, "epochs": 1},
         "queries": {"dataset": "letters", "limit": 40},
@@ -144,6 +144,12 @@ def test_no_secret_is_in_what_a_study_leaves_or_prints(seen):
     assert (seen.folder / "runs" / "tiny" / "ray").is_dir(), "Tune's own files are searched too"
     assert "FloatingPointError" in (seen.folder / "output.log").read_text()
     assert [file for file in files if CANARY.encode() in file.read_bytes()] == []
+
+
+def test_no_name_of_a_file_is_obeyed_by_a_terminal(seen):
+    printed = [seen.folder / "output.log", *seen.folder.glob("*.out")]
+    assert r"/3\x1b[2J[red].png" in printed[0].read_text()
+    assert [file for file in printed if "\x1b" in file.read_text()] == []
 
 
 def test_no_secret_is_in_the_logs_that_ray_keeps_elsewhere(seen):
