@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from emma_tune.config import Study
+from emma_tune.disclosure import redacted
 
 Place = tuple[str, ...]
 """A field's keys, from the top of a study."""
@@ -33,7 +34,7 @@ def findings_of(
     """
     details = [d for d in error.errors() if not _inherited(d["loc"], d["type"], given)]
     found = [_finding(d, path, lines, overridden) for d in details if not _follows(d, details)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(redacted(finding) for finding in found))  # an override is repeated as it was given
 
 
 def _follows(detail: Any, details: Sequence[Any]) -> bool:

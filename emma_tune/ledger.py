@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from emma_tune.config import SEARCHED
+from emma_tune.defenses import BASELINES
 from emma_tune.plan import Point
 from emma_tune.storage import IMPATIENT, Patience, Place, storage_at
 
@@ -126,6 +128,8 @@ class Ledger:
             return
         number = int(event["point"])
         if kind == "asked":
+            if event["defense"] != SEARCHED and event["defense"] not in BASELINES:
+                raise ValueError(f"unknown defence {event['defense']!r}")
             point, memory = Point(number, event["defense"], dict(event["params"])), dict(event["sampler"])
             self.points[number], self.sampler[number] = point, memory
         elif kind == "finished":

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -318,6 +319,8 @@ class Store:
     def sweep(self) -> None:
         """Removes what killed runs left in `incoming` and nobody can still be writing."""
         for entry in self.storage.names("incoming"):
+            if not re.fullmatch("[0-9a-f]{32}", entry):
+                continue  # somebody else's, in a folder that happens to have this name
             try:
                 if self.storage.age(f"incoming/{entry}") > ABANDONED_AFTER:
                     self.storage.remove(f"incoming/{entry}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -75,6 +76,9 @@ class StudyFolder:
             study = Study.model_validate(content["study"])
             store = self._joined(content["store"])
             given = bool(content.get("given", False))
+            named = {**content["images"], **content["weights"]}
+            if not all(re.fullmatch("[0-9a-z]+", fingerprint) for fingerprint in named.values()):
+                raise ValueError("expected fingerprints")
             return Started(study, content["images"], store, content["weights"], given)
         except FileNotFoundError as error:
             raise StudyError(f"{self.root}: expected the folder of a study, found no study.json in it") from error

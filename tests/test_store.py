@@ -426,7 +426,7 @@ def test_sweep_removes_what_is_old_in_incoming_and_nothing_else(store):
     old = time.time() - ABANDONED_AFTER - 60
     for entry in (store.folder("victim", KEY), store.root / "partial" / KEY, weights.parent, images.parent):
         os.utime(entry, (old, old))
-    for name, age in (("old", old), ("fresh", old + 120)):
+    for name, age in (("0123456789abcdef" * 2, old), ("fresh", old + 120)):
         entry = store.root / "incoming" / name
         entry.mkdir()
         (entry / "tensors.safetensors").write_bytes(b"half")

@@ -34,10 +34,11 @@ Attacker = Annotated[
 @contextmanager
 def user_errors() -> Iterator[None]:
     """What the user did wrong is a line and an exit code, not a traceback."""
+    from emma_tune.disclosure import printable, redacted
     from emma_tune.study_file import StudyError
 
     try:
         yield
     except StudyError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(printable(redacted(str(error))), err=True)
         raise typer.Exit(WRONG_INPUT) from None

@@ -171,10 +171,11 @@ def _run(
 
 def _end(ending: Ending) -> None:
     """Names what failed, and exits with the code that says so."""
+    from emma_tune.disclosure import printable
     from emma_tune.plan import named
 
     for point, reason in ending.failures.items():
-        typer.echo(f"{named(point)} failed: {reason}", err=True)
+        typer.echo(printable(f"{named(point)} failed: {reason}"), err=True)
     raise typer.Exit(SOME_FAILED if ending.failures else DONE)
 
 

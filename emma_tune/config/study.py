@@ -22,6 +22,7 @@ from emma_tune.config.fields import (
 )
 from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
 from emma_tune.config.search import Dimension, EpochChoice, Search, Sought, check_finite
+from emma_tune.disclosure import has_secret, printable
 from emma_tune.storage import as_place
 
 MEASURES: dict[str, Literal["min", "max"]] = {
@@ -185,10 +186,40 @@ class Study(Frozen):
 
     @field_validator("attackers")
     @classmethod
+    def _names_can_be_shown(cls, attackers: dict[str, Attacker]) -> dict[str, Attacker]:
+        for name in attackers:
+            if printable(name) != name or not name.strip() or "\n" in name:
+                raise ValueError(f"expected names that can be printed, found {name!r}")
+        return attackers
+
+    @field_validator("attackers")
+    @classmethod
     def _somebody_attacks_everything(cls, attackers: dict[str, Attacker]) -> dict[str, Attacker]:
         if all(ATTACKS[attacker.kind].needs_matrix for attacker in attackers.values()):
             raise ValueError("expected an attacker that needs no matrix, since some defences are none")
         return attackers
+
+    @model_validator(mode="after")
+    def _keeps_no_secrets(self) -> Self:
+        """A study is recorded, and shown in reports."""
+        weights = {f"attackers.{name}.weights": thief.weights for name, thief in self.attackers.items()}
+        given = {
+            "store": self.store,
+            "data_root": self.data_root,
+            "victim.dataset": self.victim.dataset,
+            "queries.dataset": self.queries.dataset,
+            "victim.weights": self.victim.weights,
+            "surrogate.weights": self.surrogate.weights,
+            **weights,
+        }
+        for place, address in given.items():
+            if address and has_secret(address):
+                raise misplaced(
+                    place,
+                    "expected an address without a password (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their "
+                    "like in the environment are for it), found one with a password",
+                )
+        return self
 
     @model_validator(mode="after")
     def _grids_are_finite(self) -> Self:

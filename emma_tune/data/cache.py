@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -119,7 +120,7 @@ class ImageCache:
         return self._mapped(fingerprint)
 
     def _mapped(self, fingerprint: str) -> dict[str, ImageSet]:
-        folder = self._images / fingerprint
+        folder = self._images / plain_name(fingerprint)
         about = json.loads((folder / "about.json").read_bytes())
         return {name: _map_part(folder, name, part) for name, part in about["parts"].items()}
 
@@ -172,10 +173,10 @@ class ImageCache:
 
     def _is_whole(self, key: str) -> bool:
         """Whether the files are those that were written, by size and time of change; else by their content."""
-        folder = self._images / key
         try:
+            folder = self._images / plain_name(key)
             about = json.loads((folder / "about.json").read_bytes())
-            if all(_stat(folder / name) == stat for name, stat in about["files"].items()):
+            if all(_stat(folder / plain_name(name)) == stat for name, stat in about["files"].items()):
                 return True
             return content_of(self._mapped(key)) == key  # copied, perhaps: another time, the same content
         except (OSError, EOFError, ValueError, KeyError, TypeError):
@@ -253,7 +254,7 @@ def _only(rows: NDArray[np.intp], array: NDArray[np.uint8], file: Path) -> np.me
 
 def _map_part(folder: Path, name: str, about: Mapping[str, Any]) -> ImageSet:
     def mapped(what: str) -> NDArray[Any] | None:
-        file = folder / f"{name}.{what}.npy"
+        file = folder / f"{plain_name(name)}.{what}.npy"
         return np.load(file, mmap_mode="r", allow_pickle=False) if file.exists() else None
 
     images = mapped("images")
@@ -267,6 +268,17 @@ def with_stats(folder: Path, about: dict[str, Any]) -> None:
     """Writes what is known of the arrays in a folder, with size and time of change of every file."""
     about["files"] = {file.name: _stat(file) for file in folder.iterdir()}
     _write_json(folder / "about.json", about)
+
+
+def plain_name(text: str) -> str:
+    """A name that was read from a file, and leads nowhere else.
+
+    Raises:
+        ValueError: if it does.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", text):
+        raise ValueError(f"expected a name, found {text!r}")
+    return text
 
 
 def note_of(cached: Cached) -> dict[str, Any]:

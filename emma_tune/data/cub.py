@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -20,6 +20,9 @@ def cub200(root: Path | None) -> Found | None:
 def _read(folder: Path) -> dict[str, Part]:
     """The official split; ids and labels count from 1 in the lists."""
     names = _listed(folder / "images.txt")
+    outside = [name for name in names.values() if name.startswith("/") or ".." in PurePosixPath(name).parts]
+    if outside:
+        raise DataError(f"{folder / 'images.txt'}: expected names below {folder / 'images'}, found {outside[0]!r}")
     labels = _listed(folder / "image_class_labels.txt")
     trains = _listed(folder / "train_test_split.txt")
     parts: dict[str, Part] = {}

@@ -7,7 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from emma_tune.data.archives import unpack
 from emma_tune.data.source import DataError
+
+CALTECH256 = (
+    "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar",
+    "67b4f42ca05d46448c6bb8ecd2220f6d",
+)
+"""Its address and checksum, which torchvision has in a function only."""
 
 PAUSES = (1.0, 2.0)
 """Seconds to wait before asking once more: networks fail for moments."""
@@ -36,15 +43,15 @@ def fetch(name: str, root: Path) -> None:
 
 
 def _cifar(root: Path, published: Any) -> None:
-    """Not by torchvision's own class, which would unpickle what it has downloaded."""
-    from torchvision.datasets.utils import check_integrity, download_and_extract_archive
+    """Not by torchvision's own class, which would unpickle what it has downloaded, and unpack it unchecked."""
+    from torchvision.datasets.utils import check_integrity
 
     files = [
         (root / published.base_folder / name, md5) for name, md5 in published.train_list + published.test_list
     ]
     if all(check_integrity(str(file), md5) for file, md5 in files):
         return
-    download_and_extract_archive(published.url, str(root), filename=published.filename, md5=published.tgz_md5)
+    _download_and_unpack(published.url, published.tgz_md5, root / published.base_folder)
     for file, md5 in files:
         if not check_integrity(str(file), md5):
             raise DataError(f"{file}: expected the published file, found one of another checksum")
@@ -63,9 +70,18 @@ def _cifar100(root: Path) -> None:
 
 
 def _caltech256(root: Path) -> None:
-    from torchvision.datasets import Caltech256
+    folder = root / "caltech256" / "256_ObjectCategories"
+    if not folder.is_dir():
+        _download_and_unpack(*CALTECH256, folder)
 
-    Caltech256(str(root), download=True)
+
+def _download_and_unpack(url: str, md5: str, folder: Path) -> None:
+    """The folder of this name in an archive, which is kept beside it."""
+    from torchvision.datasets.utils import download_url
+
+    archive = folder.with_name(url.rpartition("/")[2])
+    download_url(url, str(archive.parent), filename=archive.name, md5=md5)
+    unpack(archive, folder)
 
 
 FETCHERS: dict[str, Callable[[Path], None]] = {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from emma_tune.data.cache import Cached, ImageCache, Source, content_of, note_of, noted, with_stats
+from emma_tune.data.cache import Cached, ImageCache, Source, content_of, note_of, noted, plain_name, with_stats
 from emma_tune.data.images import ImageSet
 from emma_tune.data.source import DataError
 from emma_tune.storage import Patience, Place, is_local, storage_at
@@ -86,9 +86,7 @@ class MirroredImages(ImageCache):
             try:
                 about = json.loads(self._there.read(f"images/{fingerprint}/about.json"))
                 for name in about["files"]:
-                    if Path(name).name != name:
-                        raise DataError(f"{self._there.root}: expected the name of a file, found {name!r}")
-                    self._there.download(f"images/{fingerprint}/{name}", incoming / name)
+                    self._there.download(f"images/{fingerprint}/{plain_name(name)}", incoming / name)
                 with_stats(incoming, about)
                 folder = self._images / fingerprint
                 if folder.exists():

@@ -9,7 +9,7 @@ from typing import Any
 from emma_tune.export.formats import DEFENSE, ONNX, PROGRAM, VICTIM
 from emma_tune.export.latency import Latency
 from emma_tune.export.subject import Subject
-from emma_tune.export.tables import figures_section, table, thieves_section
+from emma_tune.export.tables import figures_section, inline, table, thieves_section
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def _what(subject: Subject, contents: Contents) -> list[str]:
     return [
         f"# {study.name}, point {point.number}: {point.defense}",
         "",
-        f"A {study.victim.model} trained on {study.victim.dataset} (seed {subject.seed}) with its defence against "
-        f"model stealing, {point.defense}{f' ({params})' if params else ''}, as one module: it takes images and "
-        "returns perturbed posteriors p'. Whoever runs it never sees the clean posteriors p.",
+        f"A {study.victim.model} trained on {inline(study.victim.dataset)} (seed {subject.seed}) with its defence "
+        f"against model stealing, {point.defense}{f' ({params})' if params else ''}, as one module: it takes "
+        "images and returns perturbed posteriors p'. Whoever runs it never sees the clean posteriors p.",
         "",
         f"Checked before it was written: its answers to {agreement['images']} test images are those of the study; "
         f"the largest difference of an entry is {worst:.1e}."

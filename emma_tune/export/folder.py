@@ -48,7 +48,7 @@ def in_place(folder: Path) -> Iterator[Path]:
     beside = folder.with_name(f".{folder.name}.exporting")  # always the same: what a killed export left is cleared
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        lock = os.open(beside, os.O_RDONLY)
+        lock = os.open(beside, os.O_RDONLY | os.O_NOFOLLOW)  # it will be cleared: not where a link leads
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
@@ -43,8 +44,8 @@ def figures_section(subject: Subject) -> list[str]:
     return [
         "## What it costs, and what it buys",
         "",
-        f"On the test part of {view.study.victim.dataset}, over {_runs(subject)}; nothing was chosen on it. "
-        f"Undefended: the same victims without a defence.{without_text}{_beyond(subject)}",
+        f"On the test part of {inline(view.study.victim.dataset)}, over {_runs(subject)}; nothing was chosen on "
+        f"it. Undefended: the same victims without a defence.{without_text}{_beyond(subject)}",
         "",
         *table(["measure", *columns], rows),
     ]
@@ -89,7 +90,7 @@ def thieves_section(subject: Subject) -> list[str]:
     thieves = thieves_at(subject.view, subject.point)
     rows = [
         [
-            thief.name if thief.name == thief.kind else f"{thief.name} ({thief.kind})",
+            inline(thief.name) if thief.name == thief.kind else f"{inline(thief.name)} ({thief.kind})",
             thief.knows,
             _percent(thief.clone) if thief.attacks else "–",
             "–" if ATTACKS[thief.kind].needs_matrix else _percent(thief.undefended),
@@ -116,14 +117,19 @@ def _verdict(thief: Thief) -> str:
 
 
 def _beaten(thieves: Sequence[Thief]) -> str:
-    beating = [thief.name for thief in thieves if thief.beats]
-    unknown = [thief.name for thief in thieves if thief.beats is None]
+    beating = [inline(thief.name) for thief in thieves if thief.beats]
+    unknown = [inline(thief.name) for thief in thieves if thief.beats is None]
     if not thieves or len(unknown) == len(thieves):
         return f"**Which thieves beat this defence was {NOT_MEASURED}.**"
     rest = f" Not measured: {', '.join(unknown)}." if unknown else ""
     if not beating:
         return f"**None of the study's thieves beats this defence.**{rest}"
     return f"**Thieves that beat this defence: {', '.join(beating)}.**{rest}"
+
+
+def inline(text: str) -> str:
+    """A name in Markdown, where it can be no markup and break out of no table."""
+    return re.sub(r"([\\`*\[\]<>|&])", r"\\\1", " ".join(text.split()))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -12,6 +12,7 @@ from emma_tune.data.cache import Source
 from emma_tune.data.files import BadImage
 from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.data.source import Found, Part, labeled_parts, query_part
+from emma_tune.disclosure import printable
 from emma_tune.study_file import StudyError
 
 NAMED = 5
@@ -26,7 +27,7 @@ def place_named(place: str) -> Iterator[None]:
     except StudyError:
         raise
     except ValueError as error:  # a DataError, or channels that cannot be matched
-        raise StudyError(f"{place}: {error}") from error
+        raise StudyError(printable(f"{place}: {error}")) from error
     except OSError as error:
         raise StudyError(
             f"{place}: expected images that can be read and a store that has room for them, found {error}"
@@ -88,7 +89,8 @@ def remarks_on(name: str, bad: tuple[BadImage, ...]) -> list[str]:
     if not bad:
         return []
     more = [f"{name}: … and {len(bad) - NAMED} more"] if len(bad) > NAMED else []
-    named = [f"{name}: expected an image, found {image.why}: {image.file}" for image in bad[:NAMED]]
+    lines = (f"{name}: expected an image, found {image.why}: {image.file}" for image in bad[:NAMED])
+    named = [printable(line) for line in lines]
     return [*named, *more, f"{name}: {len(bad)} images cannot be read and are left out"]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from emma_tune.disclosure import printable
 from emma_tune.terminal.table import counted, show
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def show_problems(problems: list[str]) -> None:
     """What was left out while reading a study."""
     for problem in problems:
-        typer.echo(problem, err=True)
+        typer.echo(printable(problem), err=True)
 
 
 def show_thrift(content: dict[str, Any]) -> None:
@@ -52,7 +53,7 @@ def show_status(content: dict[str, Any]) -> None:
     show(table)
     show_thrift(content)
     for failure in content["failures"]:
-        typer.echo(f"{named(failure['point'])} failed: {failure['reason']}")
+        typer.echo(printable(f"{named(failure['point'])} failed: {failure['reason']}"))
     show_problems(content["problems"])
 
 

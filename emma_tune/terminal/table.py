@@ -13,11 +13,11 @@ def show(table: Table) -> None:
     """Prints a table: as wide as the terminal, or as it needs to be where nobody looks."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names mean what they say
     if console.is_terminal:
         console.print(table)
     else:
-        Console(width=200).print(table)
+        Console(width=200, markup=False, emoji=False).print(table)
 
 
 def counted(points: Mapping[str, int]) -> str:

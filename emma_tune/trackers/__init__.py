@@ -75,7 +75,10 @@ PARAMETERS = {"lambda", "lr_gamma", "st_epoch"}
 
 
 def named(place: Place, task: Task) -> str:
-    """What a task is for, as a path: seed, stage, and whose it is; legs of a surrogate by their ends."""
+    """What a task is for, as a path: seed, stage, and whose it is; legs of a surrogate by their ends.
+
+    Thieves have what names a study gives them: one with slashes is still one step of the path.
+    """
     end = f"-{task.config.until}" if isinstance(task.config, SurrogateSettings) else ""
-    whose = f"-{place.attacker}" if place.attacker else ""
+    whose = f"-{place.attacker.replace('/', '%2F')}" if place.attacker else ""
     return f"seed-{place.run}/{task.stage}{whose}{end}"

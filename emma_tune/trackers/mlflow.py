@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from emma_tune.disclosure import has_secret
 from emma_tune.plan import Task, key_of
 from emma_tune.results.tables import Place
 from emma_tune.results.view import StudyView
@@ -22,10 +23,16 @@ class Mlflow:
         view: the study.
 
     Raises:
-        StudyError: if MLflow is not installed, or does not take the address.
+        StudyError: if MLflow is not installed or does not take the address, or if there is a password in it, which
+            others would see among the processes.
     """
 
     def __init__(self, uri: str, view: StudyView) -> None:
+        if has_secret(uri):
+            raise StudyError(
+                "--mlflow: expected an address without a password (MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, are for it), found one with a password"
+            )
         try:
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException

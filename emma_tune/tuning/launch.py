@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -31,6 +33,8 @@ os.environ["TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S"] = "3600"
 
 import ray
 from ray import tune
+from ray._private import ray_constants
+from ray.tune.execution import class_cache
 from ray.tune.stopper import Stopper
 
 from emma_tune.config import OWN_TRIAL_STAGES, Study
@@ -303,12 +307,26 @@ def _start_ray(address: str | None) -> None:
     # "local" and not None: None would join whatever cluster a killed run left behind
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(
-        address=address or "local",
-        include_dashboard=False if address is None else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    # Tune would hand credentials to its workers in what Ray then logs, for everybody to read. Workers on this
+    # machine inherit them anyway, those of a cluster have their node's.
+    propagated = class_cache.ENV_VARS_TO_PROPAGATE
+    propagated.difference_update({name for name in propagated if name.startswith("AWS_")})
+    clusters = ray_constants.ENABLE_RAY_CLUSTER
+    if address is None:
+        # as on systems where Ray makes no clusters: every port of every process on 127.0.0.1. An address of
+        # loopback given to ray.init would be made one of the network again, where anybody could knock.
+        ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
+    with contextlib.suppress(OSError):  # who has Ray's token may run code in it; Ray lets everybody read it
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

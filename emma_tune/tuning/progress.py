@@ -160,7 +160,12 @@ class Progress(Callback):
 @contextmanager
 def shown_decoding(console: Console) -> Iterator[Report]:
     """Shows how far images are decoded: a bar in a terminal, plain lines elsewhere, nothing if none are."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
         line_at = time.monotonic()
@@ -173,7 +178,8 @@ def shown_decoding(console: Console) -> Iterator[Report]:
             now = time.monotonic()
             if not console.is_terminal and now - line_at >= LINE_EVERY:
                 line_at = now
-                console.print(f"decoding {name}: {done} of {total} images", highlight=False, soft_wrap=True)
+                line = f"decoding {name}: {done} of {total} images"
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         yield report
 

@@ -108,3 +108,10 @@ def test_other_classes_for_the_same_images_are_other_images(folder, tmp_path):
     before = fingerprint()
     labels.write_text(labels.read_text().replace("3 2\n", "3 7\n"))
     assert fingerprint() != before
+
+
+@pytest.mark.parametrize("name", ["../../outside.jpg", "/outside.jpg", "001.Albatross/../../../outside.jpg"])
+def test_a_list_that_leads_elsewhere_is_refused(folder, tmp_path, name):
+    (folder / "images.txt").write_text(f"1 {name}\n")
+    with pytest.raises(DataError, match=r"images\.txt: expected names below .*images, found '"):
+        _ = find("cub200", tmp_path).parts

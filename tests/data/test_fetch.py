@@ -103,6 +103,19 @@ def test_another_checksum_is_refused(published, tmp_path, monkeypatch):
     assert find("cifar10", tmp_path / "data") is None
 
 
+def test_an_archive_that_leads_elsewhere_is_refused(published, tmp_path, monkeypatch):
+    """Even under the published checksum."""
+    archive = tmp_path / "site" / CIFAR10.filename
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(archive.parent / CIFAR10.base_folder, f"{CIFAR10.base_folder}/../../escaped")
+    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(archive.read_bytes()))
+    ended = fetch("cifar10", "--root", tmp_path / "data")
+    assert ended.exit_code == 2
+    assert "expected names below where it is unpacked, found 'cifar-10-batches-py/../../escaped" in ended.stderr
+    assert not (tmp_path / "escaped").exists()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [CIFAR10.filename]
+
+
 def test_what_cannot_be_reached_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/none.tar.gz")
     ended = fetch("cifar10", "--root", tmp_path / "data")

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from emma_tune.cli import app
 from emma_tune.export import thieves_at
+from emma_tune.export.tables import inline
 from emma_tune.results import StudyView
 from tests.evidence.desk import part
 from tests.export.laboratory import Laboratory
@@ -108,3 +109,9 @@ def test_without_an_undefended_point_nobody_knows(tmp_path):
     assert rows(card, "thief")["inverse"] == ["the answers and the matrix T", "–", "–", "no matrix to know"]
     assert rows(card, "thief")["hard"] == ["the answers", "80.0 %", "not measured", "not measured"]
     assert "over 1 seed;" in card
+
+
+def test_names_are_no_markup():
+    assert inline("also_soft-2.5") == "also_soft-2.5"
+    evil = "a|b <img src=x> [c](d) `e` **f**\n# g"
+    assert inline(evil) == r"a\|b \<img src=x\> \[c\](d) \`e\` \*\*f\*\* # g"

@@ -107,3 +107,14 @@ def test_exported_twice(digits, tmp_path):
     with pytest.raises(StudyError, match="found other files"):
         export_point(view, first, None, tmp_path / "other")
     assert (tmp_path / "other" / "letter").read_text() == "mine"
+
+
+def test_a_link_in_the_place_of_an_unfinished_export_is_not_followed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    (tmp_path / ".out.exporting").symlink_to(precious)
+    with pytest.raises(StudyError, match="out: expected a folder that can be written, found"):
+        write(tmp_path / "out", "new")
+    assert (precious / "file").read_text() == "mine"
+    assert not (tmp_path / "out").exists()

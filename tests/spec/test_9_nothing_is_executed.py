@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import analysis
 import emma_tune
 from emma_tune.artifact import Artifact
 from emma_tune.data import find
@@ -24,7 +25,8 @@ from emma_tune.models.pretrained import read_weights
 from emma_tune.store import CorruptArtifactError, Store
 from emma_tune.study_file import StudyError, load_study
 
-SOURCES = sorted(Path(emma_tune.__file__).parent.rglob("*.py"))
+PACKAGES = (Path(emma_tune.__file__).parent, Path(analysis.__file__).parent)
+SOURCES = sorted(source for package in PACKAGES for source in package.rglob("*.py"))
 
 
 class Bomb:
@@ -136,42 +138,83 @@ SAFE = {
     "get_state_dict": ("weights_only", True),
     "np.load": ("allow_pickle", False),
 }
-"""Calls that could, were it not for an argument."""
-
-
-SAFE = {
-    "torch.load": ("weights_only", True),
-    "get_state_dict": ("weights_only", True),
-    "np.load": ("allow_pickle", False),
-}
 """Calls that read tensors and arrays and nothing else, if they are told so."""
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.name))
+FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "subprocess", "pty", "code"}
+FORBIDDEN_CALLS = {
+    *("eval", "exec", "compile", "__import__", "breakpoint"),
+    *("builtins.eval", "builtins.exec", "builtins.compile", "runpy.run_path", "runpy.run_module"),
+    *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load"),
+    *("numpy.load", "pd.read_pickle", "pandas.read_pickle", "torch.save", "torch.jit.load", "torch.hub.load"),
+    *("os.system", "os.popen", "shutil.unpack_archive"),
+    *SAFE,
+}
+FORBIDDEN_METHODS = {"extractall", "extract", "to_pickle", "load_state_dict_from_url"}
+STARTS = ("os.exec", "os.spawn", "os.posix_spawn")
+"""Beginnings of the names of calls that start a program."""
+
+
+def test_every_call_that_the_scan_knows_is_found_by_it(tmp_path):
+    file = tmp_path / "bad.py"
+    names = {*FORBIDDEN_CALLS, *(f"x.{name}" for name in FORBIDDEN_METHODS), "os.execvp", "x().extractall"}
+    for name in names - {"get_state_dict"}:
+        file.write_text(f"{name}('x')\n")
+        with pytest.raises(AssertionError):
+            test_the_code_has_no_way_to_execute_data(file)
+    for name in FORBIDDEN_MODULES:
+        file.write_text(f"from {name} import x\n")
+        with pytest.raises(AssertionError):
+            test_the_code_has_no_way_to_execute_data(file)
+    file.write_text("import torch\ntorch.load('x', weights_only=False)\n")
+    with pytest.raises(AssertionError):
+        test_the_code_has_no_way_to_execute_data(file)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_code_has_no_way_to_execute_data(source):
-    forbidden_modules = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-    forbidden_calls = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "numpy.load", "torch.hub.load", *SAFE}
     tree = ast.parse(source.read_text())
+    allowed = set()
     if source.name == "cifar.py":  # its unpickler knows no name but its own: tests/data/test_cifar.py
-        forbidden_modules -= {"pickle"}
-        uses = {
-            ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute) and "pickle." in ast.unparse(n)
-        }
-        assert uses == {"pickle.Unpickler", "pickle.UnpicklingError"}
-        (unpickler,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.bases)
-        assert [ast.unparse(base) for base in unpickler.bases] == ["pickle.Unpickler"]
-        assert [node.name for node in unpickler.body if isinstance(node, ast.FunctionDef)] == ["find_class"]
-        assert "super" not in ast.unparse(unpickler)
+        allowed = {"pickle"}
+        check_only_pickle(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = (
                 [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             )
-            assert not {name.split(".")[0] for name in names} & forbidden_modules
+            assert not {name.split(".")[0] for name in names} & (FORBIDDEN_MODULES - allowed)
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            called = "get_state_dict" if called.endswith(".get_state_dict") else called
+            method = called.rpartition(".")[2]
+            called = method if method == "get_state_dict" else called
             told = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
             if called in SAFE and told.get(SAFE[called][0]) is SAFE[called][1]:
                 continue
-            assert called not in forbidden_calls
+            assert called not in FORBIDDEN_CALLS
+            assert "." not in called or method not in FORBIDDEN_METHODS
+            assert not called.startswith(STARTS)
+            assert "shell" not in told
+
+
+def check_only_pickle(tree: ast.Module) -> None:
+    """The one module that names it makes an unpickler of its own, and nothing else."""
+    uses = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute) and "pickle." in ast.unparse(n)}
+    assert uses == {"pickle.Unpickler", "pickle.UnpicklingError"}
+    (unpickler,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.bases)
+    assert [ast.unparse(base) for base in unpickler.bases] == ["pickle.Unpickler"]
+    assert [node.name for node in unpickler.body if isinstance(node, ast.FunctionDef)] == ["find_class"]
+    assert "super" not in ast.unparse(unpickler)
+
+
+NAMES_FROM_TABLES = {"attacks", "data", "defenses", "models", "stages"}
+"""Packages whose `__init__` imports a function by a name of its own table."""
+
+
+def test_modules_are_imported_by_names_of_the_code_alone():
+    """`import_module` gets what a table of literals in the same file says, never what somebody wrote."""
+    found = {source.parent.name for source in SOURCES if "import_module(" in source.read_text()}
+    assert found == NAMES_FROM_TABLES
+    for source in SOURCES:
+        if "import_module(" in source.read_text():
+            assert source.name == "__init__.py"

@@ -142,3 +142,26 @@ def test_what_cannot_be_done_is_named(desk, options, expected):
     ended = CliRunner().invoke(app, ["track", str(desk.root), *options])
     assert ended.exit_code == 2
     assert expected in ended.stderr
+
+
+def test_a_thief_with_a_path_for_a_name_leads_nowhere(written, tmp_path):  # noqa: F811
+    evil = "x/../../../../../../escaped"
+    desk = written(seeds=[7], attackers={"soft": {}, evil: {"kind": "hard"}})
+    figures = part(0.0, {"soft": 0.5, evil: 0.6})
+    desk.finished("none", (figures, figures))
+    commit(desk, desk.plan(0).attackers[7, evil])
+    before = files(tmp_path)
+    track(desk, "--tensorboard", tmp_path / "a" / "b" / "tb")
+    new = files(tmp_path) - before
+    assert len(new) == 2
+    assert all(path.parts[:4] == ("a", "b", "tb", "tiny") for path in new)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://me:pa55@host/", "postgresql://me:pa55@host/db", "https://host/?token=pa55"]
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(desk, address):
+    ended = CliRunner().invoke(app, ["track", str(desk.root), "--mlflow", address])
+    assert ended.exit_code == 2
+    assert "--mlflow: expected an address without a password (MLFLOW_TRACKING_USERNAME and" in ended.stderr
+    assert "pa55" not in ended.output
