@@ -61,6 +61,8 @@ class Deaths(FIFOScheduler):
         """A worker died; the searcher hears of the trial's end, if it is that, after this."""
         text = _last_failure(trial)
         self._searcher.explain(trial.trial_id, why(text))
+        # Tune asks the worker of a trial that has not reported, dead as it is, and takes its error for a bug too
+        trial._default_result_or_future = None
         if NODE.search(text):
             self._lost_nodes[trial.trial_id] += 1
             if self._lost_nodes[trial.trial_id] <= NODE_DEATHS:

@@ -39,40 +39,35 @@ class Meter(Protocol):
 
 
 class CudaMeter:
-    """PyTorch's caching allocator on one GPU.
+    """PyTorch's caching allocator on the current device, which of a Ray worker is the GPU that it was given."""
 
-    Args:
-        device: of type cuda.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self._allowed: int | None = None
 
     @property
     def capacity(self) -> int:
         """Bytes of the GPU."""
-        return int(torch.cuda.get_device_properties(self._device).total_memory)
+        return int(torch.cuda.get_device_properties().total_memory)
 
     @property
     def peak(self) -> int:
         """Bytes reserved at most since `begin`."""
-        return int(torch.cuda.max_memory_reserved(self._device))
+        return int(torch.cuda.max_memory_reserved())
 
     def limit(self, share: float) -> None:
         """The share less what the process holds beside its tensors, so that the shares of a GPU fit into it."""
         if share >= 1:
             self._allowed = None
-            torch.cuda.set_per_process_memory_fraction(1.0, self._device)
+            torch.cuda.set_per_process_memory_fraction(1.0)
             return
         self._allowed = allowed_bytes(share, self.capacity)
-        torch.cuda.set_per_process_memory_fraction(self._allowed / self.capacity, self._device)
+        torch.cuda.set_per_process_memory_fraction(self._allowed / self.capacity)
 
     def begin(self) -> None:
         """Empties the cache."""
         gc.collect()
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(self._device)
+        torch.cuda.reset_peak_memory_stats()
 
     def starved(self, error: Exception) -> str | None:
         """PyTorch's own error, or that of a library below it."""

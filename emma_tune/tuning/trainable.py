@@ -68,7 +68,7 @@ class StageTrainable(Trainable):
 
     def meter(self, device: torch.device, gpu: float) -> Meter | None:
         """Of the GPU's memory, for a trial with this share; None without a GPU."""
-        return CudaMeter(device) if device.type == "cuda" else None
+        return CudaMeter() if device.type == "cuda" else None
 
     def step(self) -> dict[str, Any]:
         """Runs for an interval, or to the end of the trial; tells how far it is and how long a stage ran."""

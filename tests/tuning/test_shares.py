@@ -173,7 +173,7 @@ def test_only_what_means_that_memory_is_out_is_taken_for_it():
     class Small(CudaMeter):
         capacity, peak = 2 * GIB, GIB
 
-    meter = Small(torch.device("cuda"))
+    meter = Small()
     said = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total …")
     assert meter.starved(said) == "asked for 20.00 MiB, no limit, 1.0 GiB held at most, 2.0 GiB on the GPU"
     for text in ("CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"):
