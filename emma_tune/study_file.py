@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from emma_tune.config import Study
+from emma_tune.config import Study, spelled_out
 from emma_tune.data import PREFIXES
 from emma_tune.findings import Place, findings_of, shown
 from emma_tune.models import IMAGENET, NONE
@@ -78,6 +78,8 @@ def _read(path: Path, below: tuple[Path, ...]) -> _Document:
     if not isinstance(given, dict):
         raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {shown(given)}")
     _make_absolute(given, path.parent)
+    if "resources" in given:  # so that each of them can be taken from this file or from another
+        given["resources"] = spelled_out(given["resources"])
     own = _Document(given, lines)
     if "extends" not in given:
         return own

@@ -51,6 +51,17 @@ def test_attackers_objectives_and_dimensions_are_taken_as_a_whole(tmp_path, base
     assert study.search.space.lr_gamma.value == 0.3, "the other dimensions stay"
 
 
+def test_each_of_the_resources_is_taken_from_whoever_names_it_auto_or_not(tmp_path, base):
+    base.write_text(base.read_text() + "resources: auto\n")
+    study = load_study(extending(tmp_path, "resources: {attacker: {cpu: 2, gpu: 0.5}}\n"))
+    assert (study.share("attacker").cpu, study.share("attacker").gpu) == (2, 0.5)
+    assert (study.share("victim").cpu, study.share("victim").gpu) == (1, "auto")
+
+    base.write_text(base.read_text().replace("auto", "{attacker: {cpu: 2, gpu: 0.5}}"))
+    study = load_study(extending(tmp_path, "resources: auto\n"))
+    assert {(share.cpu, share.gpu) for share in study.resources.values()} == {(1, "auto")}
+
+
 def test_an_extension_may_be_extended(tmp_path, base):
     middle = tmp_path / "middle.yaml"
     middle.write_text("extends: base/tiny.yaml\nname: middle\nvictim: {epochs: 7}\n")

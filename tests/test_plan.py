@@ -57,7 +57,8 @@ UNDER_EMMA = set(STAGES) - {"misinformer", "guidance"}
     ("changes", "expected"),
     [
         ({"name": "another"}, set()),
-        ({"resources": {"victim": {"cpu": 2, "gpu": 0.5}}}, set()),
+        ({"resources": {"victim": {"cpu": 2, "gpu": 0.5, "timeout_seconds": 60}}}, set()),
+        ({"resources": "auto"}, set()),
         ({"store": "elsewhere"}, set()),
         ({"search": {"points": 99, "sampler": "tpe"}}, set()),
         ({"limits": {"accuracy_drop": 0.5}}, set()),
@@ -82,6 +83,13 @@ def test_a_change_of_the_study_changes_these_stages_and_no_other(keys, changes, 
     # attackers and surrogate are pinned, so that a change of the victim reaches them through their inputs alone
     pinned = {"surrogate": {"epochs": 2}, "attackers": {"soft": {"epochs": 2}, "hard": {"epochs": 2}}}
     assert changed(keys(**pinned), keys(**{**pinned, **changes})) == expected
+
+
+def test_resources_do_not_make_another_plan(study_file):
+    before = Planner(load_study(study_file()), IMAGES).digest
+    limited = {"victim": {"cpu": 2, "gpu": 0.5, "timeout_seconds": 60}}
+    for resources in ("auto", limited):
+        assert Planner(load_study(study_file(resources=resources)), IMAGES).digest == before
 
 
 def test_the_matrix_has_the_precision_of_its_surrogate_unless_it_has_its_own(study_file):

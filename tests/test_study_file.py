@@ -126,6 +126,24 @@ def test_an_absolute_store_stays_and_one_left_out_is_none(tmp_path):
     assert load_study(DIGITS).store is None
 
 
+def test_auto_resources_are_every_stages_own(tmp_path):
+    study = load_study(changed(tmp_path, {"resources": "auto"}))
+    assert set(study.resources) == {"victim", "surrogate", "misinformer", "guidance", "matrix", "attacker"}
+    assert {(share.cpu, share.gpu) for share in study.resources.values()} == {(1, "auto")}
+    study = load_study(changed(tmp_path, {"resources": "auto"}), ["resources.matrix={cpu: 2, gpu: 0.5}"])
+    assert (study.share("matrix").gpu, study.share("attacker").gpu) == (0.5, "auto")
+    assert load_study(DIGITS, ["resources=auto"]).share("victim").gpu == "auto"
+
+
+def test_the_schema_knows_auto():
+    schema = Study.model_json_schema()
+    assert schema["properties"]["resources"]["anyOf"][1] == {"const": "auto"}
+    assert schema["$defs"]["Share"]["properties"]["gpu"]["anyOf"] == [
+        {"type": "number", "minimum": 0},
+        {"const": "auto"},
+    ]
+
+
 # --- overrides --------------------------------------------------------------------------------------------
 
 
@@ -148,6 +166,9 @@ def test_an_absolute_store_stays_and_one_left_out_is_none(tmp_path):
         ("seeds=[1, 2]", "seeds", (1, 2)),
         ("limits.accuracy_drop=null", "limits.accuracy_drop", None),
         ("resources.victim.cpu=0.5", "resources.victim.cpu", 0.5),
+        ("resources.attacker.gpu=auto", "resources.attacker.gpu", "auto"),
+        ("resources.attacker.gpu=5e-1", "resources.attacker.gpu", 0.5),
+        ("resources.matrix.timeout_seconds=60", "resources.matrix.timeout_seconds", 60.0),
         (" queries.limit = 100 ", "queries.limit", 100),
     ],
 )
@@ -400,6 +421,24 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "resources.victim.gpu",
         "a share of at most 1, or whole GPUs",
         "1.5",
+    ),
+    "word for a share": ({"resources.victim.gpu": "half"}, "resources.victim.gpu", "a number, or auto", "'half'"),
+    "negative share": ({"resources.victim.gpu": -1}, "resources.victim.gpu", "greater than or equal to 0", "-1"),
+    "list for a share": ({"resources.victim.gpu": [1]}, "resources.victim.gpu", "a number", "[1]"),
+    "word for cores": ({"resources.victim.cpu": "auto"}, "resources.victim.cpu", "a number", "'auto'"),
+    "word for resources": ({"resources": "all"}, "resources", "a mapping, or auto", "'all'"),
+    "list for resources": ({"resources": ["auto"]}, "resources", "a mapping", "['auto']"),
+    "no time": (
+        {"resources.victim.timeout_seconds": 0},
+        "resources.victim.timeout_seconds",
+        "greater than 0",
+        "0",
+    ),
+    "word for a time": (
+        {"resources.victim.timeout_seconds": "1h"},
+        "resources.victim.timeout_seconds",
+        "a number",
+        "'1h'",
     ),
     "no core": ({"resources.victim.cpu": 0}, "resources.victim.cpu", "greater than 0", "0"),
     "resources of an unknown stage": (

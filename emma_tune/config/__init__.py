@@ -1,13 +1,14 @@
 """The study file as types: what a user may write, and what is wrong with it."""
 
 from emma_tune.config.baselines import Baseline
-from emma_tune.config.fields import AUGMENTATIONS, OWN_TRIAL_STAGES, SEARCHED, Frozen, Precision
+from emma_tune.config.fields import AUGMENTATIONS, AUTO, OWN_TRIAL_STAGES, SEARCHED, Frozen, Precision
 from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
 from emma_tune.config.search import Dimension, EpochChoice, Search, Sought, Space
-from emma_tune.config.study import MEASURES, Direction, Limits, Share, Study
+from emma_tune.config.study import MEASURES, Direction, Limits, Share, Study, spelled_out
 
 __all__ = [
     "AUGMENTATIONS",
+    "AUTO",
     "MEASURES",
     "OWN_TRIAL_STAGES",
     "SEARCHED",
@@ -28,4 +29,5 @@ __all__ = [
     "Study",
     "Training",
     "Victim",
+    "spelled_out",
 ]

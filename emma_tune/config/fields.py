@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 AUGMENTATIONS = ("none", "shift", "shift_flip", "crop_flip", "randaugment")
 OWN_TRIAL_STAGES = ("victim", "surrogate", "misinformer", "guidance", "matrix", "attacker")
 Precision = Literal["fp32", "bf16"]
+AUTO: Literal["auto"] = "auto"
 SEARCHED = "emma"
 """The defence whose parameters are searched."""
 
@@ -65,6 +67,40 @@ class OneOf:
         if not self.prefixes:
             return named
         return {"anyOf": [named, {"type": "string", "pattern": f"^({'|'.join(self.prefixes)}):."}]}
+
+
+@dataclass(frozen=True)
+class OrAuto:
+    """A number, or the word `auto`.
+
+    Attributes:
+        number: the type of the number, with its range.
+    """
+
+    number: Any
+
+    @staticmethod
+    def check(value: object, number: Callable[[object], float]) -> object:
+        """The word as it is; else what the number's type makes of it."""
+        if value == AUTO:
+            return value
+        if isinstance(value, str):
+            try:
+                float(value)
+            except ValueError:
+                raise ValueError("expected a number, or auto") from None
+        return number(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(
+            self.check,
+            handler.generate_schema(self.number),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        number = core_schema.no_info_wrap_validator_function(self.check, schema["schema"])
+        return {"anyOf": [handler(number), {"const": AUTO}]}
 
 
 def misplaced(place: str, message: str) -> PydanticCustomError:

@@ -12,11 +12,14 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from emma_tune.attacks import ATTACKS
 from emma_tune.config.baselines import Baseline
 from emma_tune.config.fields import (
+    AUTO,
     NAME,
     NOT_BOOLEAN,
+    OWN_TRIAL_STAGES,
     SEARCHED,
     Frozen,
     OneOf,
+    OrAuto,
     StageName,
     misplaced,
 )
@@ -57,18 +60,33 @@ class Limits(Frozen):
         return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
 
 
+GpuShare = Annotated[float | Literal["auto"], OrAuto(Annotated[float, Field(ge=0), NOT_BOOLEAN])]
+
+
+def spelled_out(resources: object) -> object:
+    """`auto` in place of all resources stands for every stage with resources, one CPU each."""
+    if resources != AUTO:
+        return resources
+    return {stage: {"cpu": 1, "gpu": AUTO} for stage in OWN_TRIAL_STAGES}
+
+
 class Share(Frozen):
     """What one task takes of a node."""
 
     cpu: Annotated[float, Field(gt=0), NOT_BOOLEAN] = Field(
         1, description="CPU cores; below 1 several tasks share one"
     )
-    gpu: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(0, description="share of a GPU, or whole GPUs")
+    gpu: GpuShare = Field(
+        0, description="share of a GPU and of its memory, or whole GPUs; auto: what the stage's first task needed"
+    )
+    timeout_seconds: Annotated[float, Field(gt=0), NOT_BOOLEAN] | None = Field(
+        None, description="seconds after which a task is stopped, once to be tried again; no limit when left out"
+    )
 
     @field_validator("gpu")
     @classmethod
-    def _whole_above_one(cls, gpu: float) -> float:
-        if gpu > 1 and gpu != int(gpu):
+    def _whole_above_one(cls, gpu: float | Literal["auto"]) -> float | Literal["auto"]:
+        if gpu != AUTO and gpu > 1 and gpu != int(gpu):
             raise ValueError("expected a share of at most 1, or whole GPUs")
         return gpu
 
@@ -79,6 +97,12 @@ def _may_extend(schema: dict[str, Any]) -> None:
         "type": "string",
         "description": "a study file, whose fields count where this one says nothing; relative to this one",
     }
+
+
+def _or_auto(schema: dict[str, Any]) -> None:
+    """Resources may also be the word `auto`."""
+    mapping = {key: schema.pop(key) for key in ("type", "additionalProperties", "propertyNames") if key in schema}
+    schema["anyOf"] = [mapping, {"const": AUTO}]
 
 
 class Study(Frozen):
@@ -115,7 +139,10 @@ class Study(Frozen):
     )
     limits: Limits = Limits(accuracy_drop=None)
     resources: dict[StageName, Share] = Field(
-        default_factory=dict, description="what a task of a stage takes; one CPU and no GPU when left out"
+        default_factory=dict,
+        description="what a task of a stage takes; one CPU and no GPU when left out; auto: of every stage one CPU "
+        "and as much of a GPU as its first task needed",
+        json_schema_extra=_or_auto,
     )
     data_root: str | None = Field(
         None, description="folder of the data sets that do not come with a package; EMMA_TUNE_DATA when left out"
@@ -146,6 +173,13 @@ class Study(Frozen):
                 for name, attacker in study["attackers"].items()
             }
         return study
+
+    @field_validator("resources", mode="before")
+    @classmethod
+    def _auto_is_for_all(cls, resources: object) -> object:
+        if isinstance(resources, str) and resources != AUTO:
+            raise ValueError("expected a mapping, or auto")
+        return spelled_out(resources)
 
     @field_validator("name")
     @classmethod
@@ -284,5 +318,9 @@ class Study(Frozen):
 
     def share(self, stage: str) -> Share:
         """What a task of this stage takes; where the study says nothing as its like does, or else one CPU."""
+        return self.resources.get(self.shares_with(stage)) or Share(cpu=1, gpu=0, timeout_seconds=None)
+
+    def shares_with(self, stage: str) -> str:
+        """The stage whose resources count for this one: its own, or those of its like if only these are given."""
         like = {"misinformer": "victim", "guidance": "surrogate"}.get(stage, stage)
-        return self.resources.get(stage) or self.resources.get(like) or Share(cpu=1, gpu=0)
+        return stage if stage in self.resources else like

@@ -37,7 +37,7 @@ from ray._private import ray_constants
 from ray.tune.execution import class_cache
 from ray.tune.stopper import Stopper
 
-from emma_tune.config import OWN_TRIAL_STAGES, Study
+from emma_tune.config import AUTO, OWN_TRIAL_STAGES, Study
 from emma_tune.ledger import Ended, Ledger, LedgerWriter, read_ledger
 from emma_tune.materials import Report, prepare
 from emma_tune.plan import Planner, Point
@@ -46,14 +46,13 @@ from emma_tune.storage import Claim, Patience, Place
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import JOURNAL, TUNE, Started, StudyFolder
+from emma_tune.tuning.deaths import WORKER_DEATHS, Deaths, let_tune_hear_every_death
 from emma_tune.tuning.progress import Progress, shown_decoding
 from emma_tune.tuning.proposals import new_proposers
 from emma_tune.tuning.searcher import StudySearcher
+from emma_tune.tuning.shares import MOST
+from emma_tune.tuning.timeouts import Timeouts, limits_of
 from emma_tune.tuning.trainable import StageTrainable
-
-WORKER_DEATHS = 5
-"""How often the worker of one trial may die before its point is given up; each time the trial goes on."""
-
 
 STORAGE_PATIENCE = 600.0
 """Seconds that a driver or worker waits for a storage: a full disk, a server or a mount that is gone."""
@@ -82,6 +81,7 @@ def run_study(
     until: str | None = None,
     given: Sequence[Point] | None = None,
     began: float | None = None,
+    trainable: type[StageTrainable] = StageTrainable,
 ) -> Ending:
     """Runs a study until every point is settled, or until it is interrupted.
 
@@ -96,6 +96,7 @@ def run_study(
         until: the last stage to run; all if None.
         given: points to run beside those of the ledger, proposing none; None to propose as the study says.
         began: when the command was given, by `time.monotonic()`; now if None.
+        trainable: what workers are made of.
 
     Raises:
         StudyError: if the folder is another study's, somebody else drives it, or the cluster is too small.
@@ -119,12 +120,12 @@ def run_study(
                 started = Started(study, materials.images, store, materials.weights, given is not None)
                 starting.result()
                 interruption.listen()  # Ray's C++ side would print a stack trace at SIGTERM
-                shares, slots = _shares(study, console)
+                room = _room(study, console)
                 if interruption.requested:
                     return Ending(interrupted=True, failures={})
                 folder.write(started)
                 plan = Planner(study, materials.images, materials.weights, until=until)
-                return _tune(plan, given, folder, artifacts, shares, slots, interruption, console, began)
+                return _tune(plan, given, folder, artifacts, room, interruption, console, began, trainable)
             except _InterruptedError:
                 return Ending(interrupted=True, failures={})
             finally:
@@ -137,11 +138,11 @@ def _tune(
     given: Sequence[Point] | None,
     folder: StudyFolder,
     store: Store,
-    shares: Mapping[str, Mapping[str, float]],
-    slots: int,
+    room: _Room,
     interruption: Interruption,
     console: Console,
     began: float,
+    trainable: type[StageTrainable],
 ) -> Ending:
     say = _sayer(console)
     ledger = read_ledger(folder.ledger)
@@ -161,20 +162,23 @@ def _tune(
             writer=writer,
             proposers=proposers,
             run=run,
-            slots=slots,
-            shares=shares,
+            slots=room.slots,
+            shares=room.shares,
             say=say,
+            gpus=room.gpus,
         )
         shutil.rmtree(near / TUNE, ignore_errors=True)
         progress = Progress(searcher, folder, console)
+        let_tune_hear_every_death()
         try:
             tune.Tuner(
-                StageTrainable,
+                trainable,
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
+                    scheduler=Deaths(searcher),
                     num_samples=-1,
                     # one more than can run: a worker that ends its trial goes on with the next at once
-                    max_concurrent_trials=slots + 1,
+                    max_concurrent_trials=room.slots + 1,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: str(trial.trial_id),
                 ),
@@ -185,7 +189,7 @@ def _tune(
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                     # the store keeps unfinished state; Tune would ask for a pickle after every trial
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    callbacks=[progress],
+                    callbacks=[progress, Timeouts(searcher, store, run, limits_of(planner.study))],
                     verbose=0,
                 ),
             ).fit()
@@ -198,7 +202,7 @@ def _tune(
                 run,
                 startup=round(first - began, 3),
                 span=round(last - first, 3),
-                slots=slots,
+                slots=room.slots,
                 busy=round(searcher.busy, 3),
             )
         )
@@ -331,7 +335,22 @@ def _start_ray(address: str | None) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _shares(study: Study, console: Console) -> tuple[dict[str, dict[str, float]], int]:
+@dataclass(frozen=True)
+class _Room:
+    """What there is for trials.
+
+    Attributes:
+        shares: `cpu` and `gpu` of each stage's trials; `gpu` may be `auto`.
+        slots: how many can run at once.
+        gpus: of all nodes.
+    """
+
+    shares: Mapping[str, Mapping[str, float | str]]
+    slots: int
+    gpus: int
+
+
+def _room(study: Study, console: Console) -> _Room:
     """What each stage's trials take here, and how many can run at once.
 
     Raises:
@@ -342,19 +361,18 @@ def _shares(study: Study, console: Console) -> tuple[dict[str, dict[str, float]]
     wanted = {stage: study.share(stage if stage in OWN_TRIAL_STAGES else "attacker") for stage in STAGES}
     if total["GPU"] == 0 and any(share.gpu for share in wanted.values()):
         console.print("no GPU here: gpu shares are ignored", highlight=False)
-    shares = {
-        stage: {"cpu": share.cpu, "gpu": share.gpu if total["GPU"] else 0.0} for stage, share in wanted.items()
-    }
-    for stage, share in shares.items():
-        if not any(node.get("CPU", 0) >= share["cpu"] and node.get("GPU", 0) >= share["gpu"] for node in nodes):
+    shares = {stage: (share.cpu, share.gpu if total["GPU"] else 0.0) for stage, share in wanted.items()}
+    for stage, (cpu, gpu) in shares.items():
+        whole = 1 if gpu == AUTO else gpu  # until it has been measured
+        if not any(node.get("CPU", 0) >= cpu and node.get("GPU", 0) >= whole for node in nodes):
             largest = max(node.get("CPU", 0) for node in nodes), max(node.get("GPU", 0) for node in nodes)
             raise StudyError(
                 f"resources.{stage}: expected at most what a node has, {largest[0]:g} CPUs and "
-                f"{largest[1]:g} GPUs, found cpu {share['cpu']:g}, gpu {share['gpu']:g}"
+                f"{largest[1]:g} GPUs, found cpu {cpu:g}, gpu {gpu if gpu == AUTO else format(gpu, 'g')}"
             )
-    own = [shares[stage] for stage in OWN_TRIAL_STAGES]
-    slots = total["CPU"] / min(share["cpu"] for share in own)
-    on_gpu = [share["gpu"] for share in own if share["gpu"]]
-    if len(on_gpu) == len(own):
-        slots = min(slots, total["GPU"] / min(on_gpu))
-    return shares, max(1, int(slots))
+    slots = total["CPU"] / min(shares[stage][0] for stage in OWN_TRIAL_STAGES)
+    least = [1 / MOST if gpu == AUTO else gpu for gpu in (shares[stage][1] for stage in OWN_TRIAL_STAGES)]
+    if all(least):
+        slots = min(slots, total["GPU"] / min(least))
+    named = {stage: {"cpu": cpu, "gpu": gpu} for stage, (cpu, gpu) in shares.items()}
+    return _Room(named, max(1, int(slots)), int(total["GPU"]))

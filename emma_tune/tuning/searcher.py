@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -13,8 +14,12 @@ from emma_tune.store import CorruptArtifactError, Record, Store
 from emma_tune.tuning.agenda import Agenda
 from emma_tune.tuning.conclusions import Conclusions, Heard
 from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.shares import Shares
 
 Say = Callable[[str], None]
+
+RECALLED = 4
+"""Points of earlier runs that are asked how much memory their tasks took: each has one of every kind."""
 
 
 class StudySearcher(Searcher):
@@ -28,8 +33,9 @@ class StudySearcher(Searcher):
         proposers: Optuna's side, by defence that is searched; of none if only the ledger's points are wanted.
         run: identifies this run.
         slots: how many trials can run at once.
-        shares: `cpu` and `gpu` of each stage's trials.
+        shares: `cpu` and `gpu` of each stage's trials; `gpu` may be `auto`.
         say: tells the user something worth a line.
+        gpus: of all nodes.
     """
 
     def __init__(
@@ -42,8 +48,9 @@ class StudySearcher(Searcher):
         proposers: Mapping[str, Proposer],
         run: str,
         slots: int,
-        shares: Mapping[str, Mapping[str, float]],
+        shares: Mapping[str, Mapping[str, float | str]],
         say: Say,
+        gpus: int = 0,
     ) -> None:
         super().__init__()
         self._planner = planner
@@ -53,13 +60,16 @@ class StudySearcher(Searcher):
         self._proposers = proposers
         self._run = run
         self._slots = slots
-        self._shares = shares
-        self._say = say
+        self._shares = Shares(shares, say, gpus)
+        self.say = say
+        self._deaths: dict[str, str] = {}
+        self._given_up: dict[str, str] = {}
         self.agenda = Agenda(self._is_done)
         self.trials: dict[str, list[Task]] = {}
         self.conclusions = Conclusions(planner, ledger, writer, proposers, self._record_of)
         self.busy = 0.0
         self._heard: dict[str, Heard] = {}
+        self._recalled: set[str] = set()
         self._stopped: list[Task] = []
         self._take_up_ledger()
 
@@ -83,6 +93,11 @@ class StudySearcher(Searcher):
         if tasks is None:
             over = not self.agenda.open and not self._points_left()
             return str(Searcher.FINISHED) if over else None
+        self._recall(tasks)
+        share = self._shares.grant(trial_id, tasks)
+        if share is None:
+            self.agenda.release(tasks)
+            return None
         self.trials[trial_id] = tasks
         return {
             "tasks": [task.to_json() for task in tasks],
@@ -90,7 +105,7 @@ class StudySearcher(Searcher):
             "identity": self._store.identity,
             "patience": self._store.patience.seconds,
             "run": self._run,
-            "share": dict(self._shares[tasks[0].stage]),
+            "share": share,
         }
 
     def hear(self, trial_id: str, result: Mapping[str, Any]) -> bool:
@@ -112,17 +127,42 @@ class StudySearcher(Searcher):
         tasks = self.trials.pop(trial_id, [])
         done = [task.key for task in tasks if self._store.has(task.stage, task.key)]
         self.agenda.done(done)
+        share = self._shares.ended(trial_id)
+        if tasks and self._shares.is_auto(tasks[0].stage):
+            self._measure(task for task in tasks if task.key in done)
         left = next((task for task in tasks if task.key not in done), None)
         if left is not None and not self.agenda.wants(tasks):
             self.agenda.release(tasks)
             self._store.drop_state(left.key)
             self._stopped.append(left)
         elif left is not None:
-            reason = f"{left.stage}: its worker died again and again"
-            if result and not error:
-                reason = str(result.get("reason", f"{left.stage}: its trial ended without its artifact"))
-            self.agenda.failed(tasks, left.key, reason)
+            reason = self._why(trial_id, left, share, result if not error else None)
+            if reason is None:
+                self.agenda.release(tasks)
+            else:
+                self.agenda.failed(tasks, left.key, reason)
+        self._deaths.pop(trial_id, None)
+        self._given_up.pop(trial_id, None)
         self._settle()
+
+    def _why(self, trial_id: str, left: Task, share: float, result: Mapping[str, Any] | None) -> str | None:
+        """Why a trial ended before `left` was done; None if that is to be tried again."""
+        if trial_id in self._given_up:
+            return self._given_up[trial_id]
+        if result is None:
+            why = self._deaths.get(trial_id)
+            return f"{left.stage}: its worker died again and again" + (f"; the last time {why}" if why else "")
+        if "out_of_memory" in result:
+            return self._shares.out_of_memory(left, share, result["out_of_memory"])
+        return str(result.get("reason", f"{left.stage}: its trial ended without its artifact"))
+
+    def explain(self, trial_id: str, why: str) -> None:
+        """The worker of a trial died; if that is the trial's end, its reason is this."""
+        self._deaths[trial_id] = why
+
+    def give_up(self, trial_id: str, reason: str) -> None:
+        """A trial is about to be ended from outside."""
+        self._given_up[trial_id] = reason
 
     def tidy(self) -> None:
         """The workers are gone: one that was stopped may have saved, as it went, what nobody wants."""
@@ -205,7 +245,7 @@ class StudySearcher(Searcher):
             else:
                 assert settled.reason is not None
                 self.conclusions.fail(settled.plan.point, settled.failed, settled.reason)
-                self._say(f"{named(settled.plan.point.number)} failed: {settled.reason}")
+                self.say(f"{named(settled.plan.point.number)} failed: {settled.reason}")
         self._leave_dominated()
 
     def _leave_dominated(self) -> None:
@@ -222,11 +262,30 @@ class StudySearcher(Searcher):
             return self._store.check(task.stage, task.key)
         except CorruptArtifactError as error:
             aside = self._store.set_aside(task.stage, task.key)
-            self._say(f"corrupt artifact, made anew: {error} (moved to {aside})")
+            self.say(f"corrupt artifact, made anew: {error} (moved to {aside})")
             return self._store.has(task.stage, task.key)
 
     def _record_of(self, task: Task) -> Record | None:
         return self._store.record(task.stage, task.key) if self.agenda.is_done(task) else None
+
+    def _measure(self, tasks: Iterable[Task]) -> None:
+        """What finished tasks took of a GPU."""
+        for task in tasks:
+            if record := self._store.record(task.stage, task.key):
+                self._shares.measured(record.recipe, record.provenance)
+
+    def _recall(self, tasks: list[Task]) -> None:
+        """What tasks of a kind took in earlier runs, once for each kind that is not known."""
+        wanted = {task.stage for task in self._shares.unknown(tasks)} - self._recalled
+        self._recalled |= wanted
+        if not wanted:
+            return
+        for outcome in list(self._ledger.outcomes.values())[-RECALLED:]:
+            for key, done in outcome.tasks.items():
+                if done.stage in wanted:
+                    with contextlib.suppress(CorruptArtifactError):
+                        if record := self._store.record(done.stage, key):
+                            self._shares.measured(record.recipe, record.provenance)
 
     @property
     def wanted(self) -> int:

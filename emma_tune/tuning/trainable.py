@@ -20,6 +20,7 @@ from emma_tune.stages import STAGES
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage import Patience, as_place
 from emma_tune.store import Store
+from emma_tune.tuning.memory import CudaMeter, Meter
 
 INTERVAL = 1.0
 """Seconds between reports: long against the cost of one, short against the patience of whoever interrupts."""
@@ -54,6 +55,9 @@ class StageTrainable(Trainable):
         torch.set_num_threads(max(1, int(share["cpu"])))
         on_gpu = share["gpu"] > 0 and torch.cuda.is_available()
         self._device = torch.device("cuda" if on_gpu else "cpu")
+        self._meter = self.meter(self._device, share["gpu"])
+        if self._meter:
+            self._meter.limit(share["gpu"])  # anew: the trial before may have had another share
         self._store = Store(
             as_place(new_config["store"]), Patience(new_config["patience"]), new_config["identity"]
         )
@@ -63,6 +67,10 @@ class StageTrainable(Trainable):
         self._progress: Progress | None = None
         self._seconds = self._busy = self._saved_at = self._saving_took = 0.0
         return True
+
+    def meter(self, device: torch.device, gpu: float) -> Meter | None:
+        """Of the GPU's memory, for a trial with this share; None without a GPU."""
+        return CudaMeter() if device.type == "cuda" else None
 
     def step(self) -> dict[str, Any]:
         """Runs for an interval, or to the end of the trial; tells how far it is and how long a stage ran."""
@@ -76,6 +84,9 @@ class StageTrainable(Trainable):
             return {"done": not self._queue, "busy": self._busy, **self._position()}
         except Exception as error:
             task = self._queue[0]
+            if self._meter and (sizes := self._meter.starved(error)):
+                self._stage = self._progress = None  # its tensors go with it
+                return {"done": True, "busy": self._busy, "task": task.key, "out_of_memory": sizes}
             reason = f"{task.stage}: {type(error).__name__}: {error}"
             if self._store.note_failure(task.key, run=self._run, reason=reason) < 2:
                 raise
@@ -120,6 +131,8 @@ class StageTrainable(Trainable):
         self._busy += seconds
 
     def _begin(self, task: Task) -> None:
+        if self._meter:
+            self._meter.begin()
         inputs = {stage: self._store.fetch(stage, key) for stage, key in task.inputs.items()}
         state, self._seconds = self._state_to_go_on_from(task)
         self._stage = STAGES[task.stage].start(
@@ -157,6 +170,7 @@ class StageTrainable(Trainable):
             "seconds": round(self._seconds, 3),
             "finished_at": time.time(),
             "host": platform.node(),
+            **self._memory(),
             "device": torch.cuda.get_device_name() if self._device.type == "cuda" else platform.machine(),
             "threads": torch.get_num_threads(),
             "versions": {
@@ -166,9 +180,13 @@ class StageTrainable(Trainable):
             },
         }
 
+    def _memory(self) -> dict[str, int]:
+        """Bytes of the GPU: what the task took at most, and all there are."""
+        return {"peak_memory": self._meter.peak, "memory_capacity": self._meter.capacity} if self._meter else {}
+
     def _position(self) -> dict[str, Any]:
         if not self._queue or self._progress is None:
-            return {"epoch": 0, "epochs": 0}
+            return {"epoch": 0, "epochs": 0, **({"task": self._queue[0].key} if self._queue else {})}
         return {
             "task": self._queue[0].key,
             "epoch": self._progress.epoch,

@@ -15,6 +15,7 @@ from rich.table import Table
 from tests.benchmarks.engine import engine
 from tests.benchmarks.matrix_step import matrix_step
 from tests.benchmarks.measure import Row, machine
+from tests.benchmarks.packing import packing
 from tests.benchmarks.training_loop import training_loop
 
 
@@ -30,6 +31,7 @@ def main() -> None:
         lambda: matrix_step(device, long=options.long),
         lambda: training_loop(device, long=options.long),
         lambda: engine(long=options.long),
+        lambda: packing(device, long=options.long),
     ]
     progress = Console(stderr=True)
     rows = []

@@ -79,7 +79,7 @@ def test_the_record_of_a_study_names_no_files_elsewhere(written, field):  # noqa
 def test_weights_are_those_of_their_fingerprint_wherever_it_leads(tmp_path):
     (tmp_path / "outside.safetensors").write_bytes(b"secret")
     (tmp_path / "store" / "weights").mkdir(parents=True)
-    with pytest.raises(ValueError, match="expected a name below", match="expected the bytes that were written"):
+    with pytest.raises(ValueError, match="expected a name below"):
         Store(tmp_path / "store").weights("../../outside")
 
 

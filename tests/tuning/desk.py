@@ -53,7 +53,9 @@ class Desk:
         self.said: list[str] = []
         self._trials = 0
 
-    def open(self, slots: int = 4, until: str | None = None, **changes: Any) -> StudySearcher:
+    def open(
+        self, slots: int = 4, until: str | None = None, shares: Any = SHARES, gpus: int = 0, **changes: Any
+    ) -> StudySearcher:
         """A run begins, of the study with these changes, as far as a stage."""
         whole = {**STUDY, **changes, "search": {**STUDY["search"], **changes.get("search", {})}}
         study = load_study(self._study_file(**whole))
@@ -67,8 +69,9 @@ class Desk:
             proposers=new_proposers(study, self.place.journal),
             run="a-run",
             slots=slots,
-            shares=SHARES,
+            shares=shares,
             say=self.said.append,
+            gpus=gpus,
         )
         return self.searcher
 
@@ -91,8 +94,8 @@ class Desk:
         self.searcher.hear(trial, {"done": True, "busy": 1.0, "epoch": 0, "epochs": 0})
         self.searcher.on_trial_complete(trial, {"done": True})
 
-    def make(self, tasks: list[Task]) -> None:
-        """Puts artifacts into the store."""
+    def make(self, tasks: list[Task], **memory: int) -> None:
+        """Puts artifacts into the store, with what each took of a GPU."""
         for task in tasks:
             metrics: dict[str, float] = {}
             if task.stage in ("responses", "evaluation"):
@@ -102,7 +105,7 @@ class Desk:
                 figures = {"l1": l1, "accuracy_drop": drop, **rest}
                 metrics = {f"{part}.{n}": x for part in ("validation", "test") for n, x in figures.items()}
                 metrics["queries.l1"] = l1
-            provenance = {"run": "a-run", "seconds": 2.0}
+            provenance = {"run": "a-run", "seconds": 2.0, **memory}
             history = [{"epoch": epoch} for epoch in range(EPOCHS if task.stage == "attacker" else 0)]
             artifact = Artifact({}, metrics, history)
             self.store.commit(task.stage, task.key, artifact, recipe=task.recipe, provenance=provenance)
