@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import time
 import uuid
 import warnings
@@ -49,6 +50,9 @@ from emma_tune.tuning.trainable import StageTrainable
 
 WORKER_DEATHS = 5
 """How often the worker of one trial may die before its point is given up; each time the trial goes on."""
+
+ANSWERS_WITHIN = 10.0
+"""Seconds that a cluster has to accept a connection."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def run_study(
     began = time.monotonic() if began is None else began
     folder = StudyFolder(out)
     folder.check_belongs_to(study)
-    with _interruptible() as interruption, folder.drive():
+    with interruptible() as interruption, folder.drive():
         folder.check_belongs_to(study)
         artifacts = Store(store)
         with ThreadPoolExecutor(1) as background:
@@ -263,7 +267,8 @@ class _Stops(Stopper):
 
 
 @contextmanager
-def _interruptible() -> Iterator[Interruption]:
+def interruptible() -> Iterator[Interruption]:
+    """Hears SIGINT and SIGTERM while it lasts."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     interruption = Interruption()
     interruption.listen()
@@ -275,15 +280,63 @@ def _interruptible() -> Iterator[Interruption]:
 
 
 def _start_ray(address: str | None) -> None:
+    if address is not None:
+        join_ray(address)
+        return
+    _silence_ray()
     # "local" and not None: None would join whatever cluster a killed run left behind
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    _silence_ray()
+
+
+def join_ray(address: str) -> None:
+    """Joins a cluster that is there.
+
+    Args:
+        address: `auto`, `HOST:PORT` or `ray://HOST:PORT`.
+
+    Raises:
+        StudyError: if nobody answers there, or not as Ray of this version does.
+    """
+    _silence_ray()
+    _check_somebody_listens(address)
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")  # tries of half a minute each, not twenty
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise StudyError(f"--address {address}: expected a Ray cluster, found: {_why(error)}") from error
+    _silence_ray()
+
+
+def _check_somebody_listens(address: str) -> None:
+    """Ray itself would try for minutes, deaf to signals."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        if address != "auto":
+            raise StudyError(f"--address: expected auto, HOST:PORT or ray://HOST:PORT, found {address}")
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERS_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise StudyError(f"--address {address}: expected a Ray cluster, found nobody there ({error})") from error
+
+
+def _why(error: BaseException) -> str:
+    """What Ray says is wrong, in a line."""
+    told = str(error) + str(error.__cause__ or "")
+    if "InvalidAuthToken" in told or "Unauthenticated" in told:
+        return (
+            "one that wants a token; set RAY_AUTH_MODE=token, with the cluster's token in ~/.ray/auth_token or "
+            "RAY_AUTH_TOKEN"
+        )
+    if "client connection timeout" in told:
+        return "no answer from Ray's client server (if it wants a token: RAY_AUTH_MODE=token)"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _silence_ray() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(
-        address=address or "local",
-        include_dashboard=False if address is None else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # said as an error
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
