@@ -87,7 +87,7 @@ def run_study_on_cluster(
                 "out": str(out.absolute()),
                 "store": str(store),
                 "until": until,
-                "given": None if given is None else [[point.number, point.defense, point.params] for point in given],
+                "given": _plain(given),
                 "seen": _seen(out),
                 "age": time.monotonic() - began,
             }
@@ -122,6 +122,11 @@ def _ending(result: Mapping[str, Any]) -> Ending:
     if "wrong" in result:
         raise StudyError(result["wrong"])
     return Ending(result["interrupted"], {int(point): reason for point, reason in result["failures"].items()})
+
+
+def _plain(points: Sequence[Point] | None) -> list[tuple[int, str, Mapping[str, Any]]] | None:
+    """Points for JSON."""
+    return None if points is None else [(point.number, point.defense, point.params) for point in points]
 
 
 @contextlib.contextmanager
@@ -253,7 +258,6 @@ def _serve(address: str, result: Path) -> None:
     order = json.loads(sys.stdin.readline())
     out = Path(order["out"])
     given = order["given"]
-    # the first signal is heard by the run, which puts its handler in place before anything else
     try:
         if (there := _seen(out)) != order["seen"]:
             raise StudyError(_unseen(out, order["seen"], there))
@@ -283,8 +287,8 @@ def _unseen(out: Path, here: Mapping[str, Any], there: Mapping[str, Any]) -> str
             return f"the study {seen['study']['name']!r} as it was last started"
         return "a folder without a study" if seen["folder"] else "no such folder"
 
-    found = "another start of it" if told(here) == told(there) else told(there)
-    return f"{out}: expected a folder that this machine and the cluster share, found {told(here)} here, {found} there"
+    other = "another start of it" if told(here) == told(there) else told(there)
+    return f"{out}: expected a folder that the cluster sees as this machine does, found {told(here)} here, {other} there"
 
 
 if __name__ == "__main__":
