@@ -288,7 +288,8 @@ def _unseen(out: Path, here: Mapping[str, Any], there: Mapping[str, Any]) -> str
         return "a folder without a study" if seen["folder"] else "no such folder"
 
     other = "another start of it" if told(here) == told(there) else told(there)
-    return f"{out}: expected a folder that the cluster sees as this machine does, found {told(here)} here, {other} there"
+    expected = f"{out}: expected a folder that the cluster sees as this machine does"
+    return f"{expected}, found {told(here)} here, {other} there"
 
 
 if __name__ == "__main__":

@@ -105,9 +105,7 @@ def driver_of(out: Path) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_a_study_stopped_as_a_job_and_as_a_client_goes_on_and_finishes(
-    head, emma, study_file, tmp_path, monkeypatch
-):
+def test_a_study_stopped_as_a_job_and_as_a_client_goes_on(head, emma, study_file, tmp_path, monkeypatch):
     file = study_file(baselines=["none"], search={"points": 1}, attackers={"hard": {"epochs": EPOCHS}})
     out, store, log = tmp_path / "runs" / "tiny", tmp_path / "runs" / "store", tmp_path / "output.log"
     entrypoint = (sys.executable, "-m", "emma_tune", "run", file.name, "--address", "auto", "--out", out)
