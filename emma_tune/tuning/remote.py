@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TextIO
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -30,14 +28,17 @@ import emma_tune
 from emma_tune.config import Study
 from emma_tune.plan import Point
 from emma_tune.study_file import StudyError
-from emma_tune.study_folder import StudyFolder
-from emma_tune.tuning.launch import Ending, interruptible, join_ray, run_study
+from emma_tune.tuning.launch import Ending, interruptible, join_ray
+from emma_tune.tuning.remote_driver import seen_of
 
 CLIENT = "ray://"
 """How the addresses begin that this is for."""
 
 ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
 """The head node: the others may be taken away at any time."""
+
+BETWEEN = ("/bin/sh", "-c", 'exec 3<&0; "$@" <&3 3<&- & wait $!', "emma-tune")
+"""A shell between actor and driver: Ray kills the children of a worker that goes, but not theirs."""
 
 PATIENCE = 0.5
 """Seconds until the actor answers that there is nothing new."""
@@ -88,7 +89,7 @@ def run_study_on_cluster(
                 "store": str(store),
                 "until": until,
                 "given": _plain(given),
-                "seen": _seen(out),
+                "seen": seen_of(out),
                 "age": time.monotonic() - began,
             }
             with interruptible() as interruption:
@@ -140,13 +141,6 @@ def _made(out: Path) -> Iterator[None]:
             out.rmdir()  # only if it is empty: nothing has been run
 
 
-def _seen(out: Path) -> dict[str, Any]:
-    """What this machine sees of a study's folder, to compare with another's view."""
-    folder = StudyFolder(out)
-    study = folder.read().study.model_dump(mode="json", by_alias=True) if folder.begun else None
-    return {"folder": out.is_dir(), "study": study}
-
-
 def _asking_for_versions() -> Callable[[], dict[str, str | None]]:
     """A function that is sent by value: on the cluster nothing of ours may be there to import."""
 
@@ -192,7 +186,7 @@ class _Driver:
         self._result = Path(self._folder.name) / "result.json"
         address = ray.get_runtime_context().gcs_address
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "emma_tune.tuning.remote", address, str(self._result)],
+            [*BETWEEN, sys.executable, "-m", "emma_tune.tuning.remote_driver", address, str(self._result)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -225,72 +219,6 @@ class _Driver:
         return lines, ended, self._result.read_text() if self._result.exists() else None
 
     def interrupt(self) -> None:
-        """Ends the driver in an orderly way."""
-        self._process.terminate()
-
-
-class _Told:
-    """Standard output for as long as somebody reads it."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Writes, or not."""
-        with contextlib.suppress(BrokenPipeError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Passes it on, or not."""
-        with contextlib.suppress(BrokenPipeError):
-            self._stream.flush()
-
-
-def _ends_with_input() -> None:
-    """Who started this process, or the client behind it, is gone."""
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _serve(address: str, result: Path) -> None:
-    """Runs what is ordered by standard input; prints progress, leaves the result in a file."""
-    order = json.loads(sys.stdin.readline())
-    out = Path(order["out"])
-    given = order["given"]
-    try:
-        if (there := _seen(out)) != order["seen"]:
-            raise StudyError(_unseen(out, order["seen"], there))
-        with interruptible():
-            threading.Thread(target=_ends_with_input, daemon=True).start()
-            ending = run_study(
-                Study.model_validate(order["study"]),
-                out,
-                Path(order["store"]),
-                address=address,
-                console=Console(file=_Told(sys.stdout), width=200),  # type: ignore[arg-type]
-                until=order["until"],
-                given=None if given is None else [Point(*point) for point in given],
-                began=time.monotonic() - order["age"],
-            )
-        content = {"interrupted": ending.interrupted, "failures": dict(ending.failures)}
-    except StudyError as error:
-        content = {"wrong": str(error)}
-    beside = result.with_suffix(".part")
-    beside.write_text(json.dumps(content))
-    beside.replace(result)
-
-
-def _unseen(out: Path, here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
-    def told(seen: Mapping[str, Any]) -> str:
-        if seen["study"]:
-            return f"the study {seen['study']['name']!r} as it was last started"
-        return "a folder without a study" if seen["folder"] else "no such folder"
-
-    other = "another start of it" if told(here) == told(there) else told(there)
-    expected = f"{out}: expected a folder that the cluster sees as this machine does"
-    return f"{expected}, found {told(here)} here, {other} there"
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1], Path(sys.argv[2]))
+        """Ends the driver in an orderly way: it hears the end of its input."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()

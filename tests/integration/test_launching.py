@@ -99,7 +99,10 @@ def driver_of(out: Path) -> list[psutil.Process]:
     """The process on the head that drives a study for a client."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if "emma_tune.tuning.remote" in (process.info["cmdline"] or []) and StudyFolder(out).driver():
+        command = process.info["cmdline"] or []
+        if command[1:3] == ["-m", "emma_tune.tuning.remote_driver"] and str(process.pid) in (
+            StudyFolder(out).driver() or ""
+        ):
             found.append(process)
     return found
 
@@ -211,7 +214,7 @@ def test_a_folder_that_the_cluster_does_not_see_is_named_before_anything_starts(
         "seen": {"folder": True, "study": None}, "age": 0.0,
     }  # fmt: skip
     ended = subprocess.run(
-        [sys.executable, "-m", "emma_tune.tuning.remote", "127.0.0.1:1", str(result)],
+        [sys.executable, "-m", "emma_tune.tuning.remote_driver", "127.0.0.1:1", str(result)],
         input=json.dumps(order) + "\n", capture_output=True, text=True, timeout=60, check=False, env=os.environ,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
