@@ -1,7 +1,7 @@
 """The process on the head node that drives a study for a client outside of the cluster.
 
-Started by `emma_tune.tuning.remote`. Its input is one line of JSON, and then nothing; when the input ends, this process
-ends as after SIGTERM.
+Started by `emma_tune.tuning.remote`. Its input is one line of JSON, and then nothing; when the input ends, this
+process ends as after SIGTERM.
 """
 
 from __future__ import annotations
