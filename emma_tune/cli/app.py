@@ -11,7 +11,7 @@ from upath import UPath
 
 from emma_tune.storage import as_place
 
-DONE, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
+DONE, LOST, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="emma-tune",
@@ -25,7 +25,14 @@ Folder = Annotated[
     UPath, typer.Argument(parser=as_place, metavar="DIR", help="The study's folder; or s3://bucket/prefix.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Address = Annotated[str | None, typer.Option(help="A Ray cluster; a local one is started if left out.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Ray cluster: auto, HOST:PORT on one of its machines, ray://HOST:PORT from outside. "
+        "[default: this machine alone]",
+    ),
+]
 Attacker = Annotated[
     str | None, typer.Option(metavar="NAME", help="The thief to defend against. [default: the worst of all]")
 ]

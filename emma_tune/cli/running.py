@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ import typer
 from upath import UPath
 
 from emma_tune import terminal
-from emma_tune.cli.app import DONE, INTERRUPTED, SOME_FAILED, Address, AsJson, Folder, app, user_errors
+from emma_tune.cli.app import DONE, INTERRUPTED, LOST, SOME_FAILED, Address, AsJson, Folder, app, user_errors
 from emma_tune.storage import Place, as_place, is_local
 
 if TYPE_CHECKING:
@@ -151,17 +152,24 @@ def _run(
 
     from emma_tune.study_folder import StudyFolder
     from emma_tune.tuning.launch import run_study
+    from emma_tune.tuning.remote import CLIENT, LostError, run_study_on_cluster
 
-    ending = run_study(
-        study,
-        folder,
-        _absolute(store),
-        address=address,
-        console=Console(stderr=aside),
-        until=until.value if until else None,
-        given=given,
-        began=BEGAN,
-    )
+    start = partial(run_study, address=address)
+    if address and address.startswith(CLIENT):
+        start = partial(run_study_on_cluster, address=address)
+    try:
+        ending = start(
+            study,
+            folder,
+            _absolute(store),
+            console=Console(stderr=aside),
+            until=until.value if until else None,
+            given=given,
+            began=BEGAN,
+        )
+    except LostError as error:
+        typer.echo(f"{error}; what was finished is safe, go on with the same command", err=True)
+        raise typer.Exit(LOST) from None
     if ending.interrupted:
         again = f"emma-tune resume {folder}" if StudyFolder(folder).begun and given is None else "the same command"
         typer.echo(f"interrupted, everything is saved; go on with: {again}", err=aside)

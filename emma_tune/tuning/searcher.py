@@ -59,7 +59,7 @@ class StudySearcher(Searcher):
         self._writer = writer
         self._proposers = proposers
         self._run = run
-        self._slots = slots
+        self._slots = self.most_slots = slots
         self._shares = Shares(shares, say, gpus)
         self.say = say
         self._deaths: dict[str, str] = {}
@@ -86,6 +86,8 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial; None while nothing is ready; FINISHED when every point is settled."""
+        if len(self.trials) > self._slots:  # one more than can run: a worker that ends its trial goes on at once
+            return None
         tasks = self.agenda.next()
         while tasks is None and self._may_propose():
             self._propose()
@@ -169,6 +171,12 @@ class StudySearcher(Searcher):
         for task in self._stopped:
             if not self.agenda.wants([task]):
                 self._store.drop_state(task.key)
+
+    def resize(self, slots: int, gpus: int) -> None:
+        """Nodes have come or gone: so many trials can run at once, on so many GPUs."""
+        self._slots = slots
+        self.most_slots = max(self.most_slots, slots)
+        self._shares.resize(gpus)
 
     # --- points -------------------------------------------------------------------------------------------
 

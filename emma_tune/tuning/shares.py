@@ -45,6 +45,10 @@ class Shares:
         self._enlarged: dict[str, float] = {}
         self._starved: dict[str, str] = {}
 
+    def resize(self, gpus: int) -> None:
+        """Nodes have come or gone: so many GPUs."""
+        self._gpus = max(1, gpus)
+
     def is_auto(self, stage: str) -> bool:
         """Whether the tasks of a stage are measured."""
         return self._given[stage]["gpu"] == AUTO

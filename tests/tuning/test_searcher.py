@@ -124,6 +124,8 @@ def test_a_place_that_a_left_point_frees_is_given_to_the_next_one(desk):
     assert SECOND not in read_ledger(desk.place.ledger).points  # one slot: asked only once it can be used
     assert searcher.suggest("none yet") is None
     assert desk.report(*running[FIRST, "soft"], epoch=1, best=0.6)
+    assert searcher.suggest("no room yet") is None  # two trials run, one more than there are slots
+    searcher.on_trial_complete(running[FIRST, "soft"][0], {"done": False})
     _, (task, *_) = desk.suggest()
     assert task.key in desk.plan(SECOND).tasks
 

@@ -28,7 +28,7 @@ TASKS = {
 
 def run(desk, until: str | None) -> list[Task]:
     """Runs as far as that; the tasks that were done."""
-    searcher = desk.open(until=until)
+    searcher = desk.open(slots=8, until=until)
     done = []
     while some := list(desk.trials()):
         for trial, tasks in some:

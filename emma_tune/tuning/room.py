@@ -1,0 +1,111 @@
+"""What a cluster has for trials, from its first node to those that join late and those that are taken away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from emma_tune.config import AUTO, OWN_TRIAL_STAGES, Share, Study
+from emma_tune.stages import STAGES
+from emma_tune.study_file import StudyError
+from emma_tune.tuning.searcher import StudySearcher
+from emma_tune.tuning.shares import MOST
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the nodes."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What there is for trials.
+
+    Attributes:
+        nodes: how many.
+        shares: `cpu` and `gpu` of each stage's trials; `gpu` may be `auto`.
+        slots: how many can run at once.
+        gpus: of all nodes.
+    """
+
+    nodes: int
+    shares: Mapping[str, Mapping[str, float | str]]
+    slots: int
+    gpus: int
+
+
+def room_of(study: Study) -> Room:
+    """What each stage's trials take on the cluster as it is now, and how many can run at once."""
+    nodes = _nodes()
+    total = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
+    shares = {stage: (share.cpu, share.gpu if total["GPU"] else 0.0) for stage, share in _wanted(study).items()}
+    slots = total["CPU"] / min(shares[stage][0] for stage in OWN_TRIAL_STAGES)
+    least = [1 / MOST if gpu == AUTO else gpu for gpu in (shares[stage][1] for stage in OWN_TRIAL_STAGES)]
+    if all(least):
+        slots = min(slots, total["GPU"] / min(least))
+    named = {stage: {"cpu": cpu, "gpu": gpu} for stage, (cpu, gpu) in shares.items()}
+    return Room(len(nodes), named, max(1, int(slots)), int(total["GPU"]))
+
+
+def check_room(study: Study, room: Room, say: Callable[[str], None]) -> None:
+    """That every stage fits on some node.
+
+    Raises:
+        StudyError: naming one that does not.
+    """
+    if room.gpus == 0 and any(share.gpu for share in _wanted(study).values()):
+        say("no GPU here: gpu shares are ignored")
+    nodes = _nodes()
+    for stage, share in room.shares.items():
+        cpu, gpu = float(share["cpu"]), share["gpu"]
+        whole = 1.0 if gpu == AUTO else float(gpu)  # until it has been measured
+        if not any(node.get("CPU", 0) >= cpu and node.get("GPU", 0) >= whole for node in nodes):
+            largest = max(node.get("CPU", 0) for node in nodes), max(node.get("GPU", 0) for node in nodes)
+            raise StudyError(
+                f"resources.{stage}: expected at most what a node has, {largest[0]:g} CPUs and "
+                f"{largest[1]:g} GPUs, found cpu {cpu:g}, gpu {gpu if gpu == AUTO else format(gpu, 'g')}"
+            )
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _wanted(study: Study) -> dict[str, Share]:
+    return {stage: study.share(stage if stage in OWN_TRIAL_STAGES else "attacker") for stage in STAGES}
+
+
+class Nodes(Callback):
+    """Tells the searcher how many trials can run, as nodes come and go.
+
+    Args:
+        study: the study.
+        searcher: of the run.
+        room: as it was when the run began.
+        say: tells the user something worth a line.
+    """
+
+    def __init__(self, study: Study, searcher: StudySearcher, room: Room, say: Callable[[str], None]) -> None:
+        self._study = study
+        self._searcher = searcher
+        self._room = room
+        self._say = say
+        self._looked_at = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # pickled by Tune into a file that nobody reads
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Looks now and then."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY:
+            return
+        self._looked_at = time.monotonic()
+        room = room_of(self._study)
+        if room.nodes != self._room.nodes:
+            self._say(f"nodes: {room.nodes}, before {self._room.nodes}; {room.slots} trials at once")
+        self._searcher.resize(room.slots, room.gpus)
+        self._room = room
