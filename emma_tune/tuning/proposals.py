@@ -80,7 +80,7 @@ class Proposer:
         self._optuna.sampler = self._sampler(derive_seed(self._search.seed, "sampler", number) % 2**32)
         trial = self._open[number] = self._ask(number)
         params = {**self._fixed, **trial.params}
-        memory = self._optuna.trials[trial.number].system_attrs
+        memory = self._optuna.get_trials(deepcopy=False)[trial.number].system_attrs  # a copy of all takes long
         kept = {name: value for name, value in memory.items() if not name.startswith("fixed_params")}
         return {**{name: params[name] for name in self._dimensions}, **self._settings}, kept
 
