@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,6 +60,9 @@ class StudySearcher(Searcher):
         self.trials: dict[str, list[Task]] = {}
         self.conclusions = Conclusions(planner, ledger, writer, proposers, self._record_of)
         self.busy = 0.0
+        self._sought = planner.study.sought
+        self._asked = Counter(point.defense for point in ledger.points.values())
+        self._next_number = ledger.next_number
         self._heard: dict[str, Heard] = {}
         self._stopped: list[Task] = []
         self._take_up_ledger()
@@ -81,7 +85,7 @@ class StudySearcher(Searcher):
             self._propose()
             tasks = self.agenda.next()
         if tasks is None:
-            over = not self.agenda.open and not self._points_left()
+            over = not self.agenda.open_points and not self._points_left()
             return str(Searcher.FINISHED) if over else None
         self.trials[trial_id] = tasks
         return {
@@ -100,8 +104,11 @@ class StudySearcher(Searcher):
         self.busy += result.get("busy", 0.0)
         best = result.get("metrics", {}).get("best.validation.accuracy")
         if best is not None:
-            self._heard[result["task"]] = Heard(best, result["epoch"])
-            self._leave_dominated()
+            key, before = result["task"], self._heard.get(result["task"])
+            self._heard[key] = Heard(best, result["epoch"])
+            if before is None or before.best != best:
+                self.agenda.touch(key)
+                self._leave_dominated()
         tasks = self.trials.get(trial_id, [])
         return bool(tasks) and not result.get("done") and not self.agenda.wants(tasks)
 
@@ -145,7 +152,7 @@ class StudySearcher(Searcher):
         known = [(point.defense, point.params) for point in self._ledger.points.values()]
         for defense, params in self._planner.study.fixed:
             if (defense, params) not in known:
-                self._open(Point(self._ledger.next_number, defense, params), {})
+                self._open(Point(self._next_number, defense, params), {})
         self._settle()
         for point in left:
             if not self.conclusions.leave_again(point):
@@ -158,15 +165,13 @@ class StudySearcher(Searcher):
     def _open(self, point: Point, memory: Mapping[str, Any]) -> None:
         self._writer.asked(point, memory)  # before anything is done for it: a kill loses no point
         self._ledger.points[point.number] = point
+        self._next_number = max(self._next_number, point.number + 1)
+        self._asked[point.defense] += 1
         self.agenda.add(self._planner.point(point))
-
-    def _searched(self, defense: str) -> int:
-        return sum(point.defense == defense for point in self._ledger.points.values())
 
     def _left(self) -> dict[str, int]:
         """How many points are still to be proposed, by defence."""
-        sought = self._planner.study.sought
-        return {name: max(0, sought[name].proposals - self._searched(name)) for name in self._proposers}
+        return {name: max(0, self._sought[name].proposals - self._asked[name]) for name in self._proposers}
 
     def _points_left(self) -> bool:
         """Whether to propose another point some time; not on a foundation that has failed."""
@@ -181,15 +186,15 @@ class StudySearcher(Searcher):
 
     def _may_propose(self) -> bool:
         """Ask only when a point could use what is free, so that proposals know as much as possible."""
-        if not self._points_left() or len(self.agenda.open) >= self._slots:
+        if not self._points_left() or self.agenda.open_points >= self._slots:
             return False
         laid = all(self.agenda.is_done(task) for task in self._foundations())
-        return laid or not self.agenda.open
+        return laid or not self.agenda.open_points
 
     def _propose(self) -> None:
-        number, left = self._ledger.next_number, self._left()
+        number, left = self._next_number, self._left()
         defense = max(left, key=left.__getitem__)  # in turn, so that they know as much of one another
-        params, memory = self._proposers[defense].propose(number, self._searched(defense))
+        params, memory = self._proposers[defense].propose(number, self._asked[defense])
         self._open(Point(number, defense, params), memory)
         self._settle()
 
@@ -209,9 +214,8 @@ class StudySearcher(Searcher):
     def _leave_dominated(self) -> None:
         if self._planner.until is not None:
             return  # asked for as far as a stage, and not for what is left of it
-        for plan in self.agenda.open:
-            if self.conclusions.leave_if_dominated(plan, self._heard):
-                self.agenda.drop(plan.point)
+        for point in self.conclusions.leave_dominated(self.agenda.changed(), self._heard):
+            self.agenda.drop(point)
 
     # --- store --------------------------------------------------------------------------------------------
 
