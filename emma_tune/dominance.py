@@ -47,7 +47,7 @@ class Rivals:
         losses = np.concatenate([self._losses, as_losses(list(within.values()), self._study.objectives)])
         # whoever is dominated dominates nobody that its own dominator does not
         kept = nondominated(losses)
-        self.arrivals += bool(kept[len(self._numbers) :].any())
+        self.arrivals += bool(kept[len(self._numbers) :].any())  # the newcomers among them
         self._numbers, self._losses = numbers[kept], losses[kept]
 
     def beaten_by(self, bounds: Mapping[str, Any]) -> int | None:
@@ -68,7 +68,8 @@ class Rivals:
             return np.zeros(len(bounds), dtype=bool)
         worse = self._losses[None] > bounds[:, None]  # (N, rivals, D)
         better = self._losses[None] < bounds[:, None]
-        return np.asarray((~worse.any(axis=2) & better.any(axis=2)).any(axis=1), dtype=bool)
+        beat = ~np.any(worse, axis=2) & np.any(better, axis=2)
+        return np.asarray(np.any(beat, axis=1), dtype=bool)
 
     def losses_of(self, bounds: Mapping[str, Any]) -> NDArray[np.float64]:
         """Validation bounds as values to minimise: (D,)."""

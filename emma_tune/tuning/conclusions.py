@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,24 @@ from numpy.typing import NDArray
 from emma_tune.artifact import Metrics
 from emma_tune.dominance import Rivals
 from emma_tune.figures import Figures, best_possible, point_figures
-from emma_tune.ledger import Done, Ledger, LedgerWriter, Outcome
+from emma_tune.ledger import Done, Ledger, Outcome
 from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.store import Record
 from emma_tune.tuning.proposals import Proposer
+
+
+class Writer(Protocol):
+    """What is needed of a `LedgerWriter`."""
+
+    def asked(self, point: Point, sampler: Mapping[str, Any]) -> None:
+        """A point was proposed."""
+
+    def concluded(self, number: int, outcome: Outcome) -> None:
+        """A point is finished or dominated."""
+
+    def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
+        """A point cannot be finished."""
 
 
 class Heard(NamedTuple):
@@ -73,7 +86,7 @@ class Conclusions:
         self,
         planner: Planner,
         ledger: Ledger,
-        writer: LedgerWriter,
+        writer: Writer,
         proposers: Mapping[str, Proposer],
         record_of: Callable[[Task], Record | None],
     ) -> None:

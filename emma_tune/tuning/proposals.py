@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
@@ -35,7 +35,7 @@ class Proposer:
         storage: where Optuna keeps its side.
     """
 
-    def __init__(self, study: Study, defense: str, storage: JournalStorage) -> None:
+    def __init__(self, study: Study, defense: str, storage: BaseStorage) -> None:
         self._search = study.search
         self._objectives = study.objectives
         self._limit = study.limits.accuracy_drop

@@ -4,18 +4,42 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
-from emma_tune.ledger import Ledger, LedgerWriter
+from emma_tune.ledger import Ledger
 from emma_tune.plan import BEFORE_POINTS, Planner, Point, Task, named
-from emma_tune.store import CorruptArtifactError, Record, Store
+from emma_tune.store import CorruptArtifactError, Record
 from emma_tune.tuning.agenda import Agenda
-from emma_tune.tuning.conclusions import Conclusions, Heard
+from emma_tune.tuning.conclusions import Conclusions, Heard, Writer
 from emma_tune.tuning.proposals import Proposer
 
 Say = Callable[[str], None]
+
+
+class Artifacts(Protocol):
+    """What is needed of a `Store`."""
+
+    @property
+    def root(self) -> Path:
+        """For the workers."""
+
+    def check(self, stage: str, key: str) -> bool:
+        """Whether an artifact is finished and undamaged."""
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether an artifact is finished."""
+
+    def record(self, stage: str, key: str) -> Record | None:
+        """What is known of a finished artifact."""
+
+    def set_aside(self, stage: str, key: str) -> Path | None:
+        """Moves a damaged artifact out of the way."""
+
+    def drop_state(self, key: str) -> None:
+        """Forgets the unfinished state of a task."""
 
 
 class StudySearcher(Searcher):
@@ -37,9 +61,9 @@ class StudySearcher(Searcher):
         self,
         *,
         planner: Planner,
-        store: Store,
+        store: Artifacts,
         ledger: Ledger,
-        writer: LedgerWriter,
+        writer: Writer,
         proposers: Mapping[str, Proposer],
         run: str,
         slots: int,
