@@ -141,7 +141,7 @@ class Agenda:
 
     def drop(self, point: Point) -> None:
         """A point needs nothing more; what runs for it alone is no longer wanted."""
-        self._dropped |= self._close(self._opened[point.number]).tasks.keys()
+        self._dropped.update(self._close(self._opened[point.number]).tasks)
 
     def release(self, trial: Iterable[Task]) -> None:
         """A trial was stopped; what it had not done by then waits, if anybody wants it."""

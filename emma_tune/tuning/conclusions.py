@@ -156,6 +156,8 @@ class Conclusions:
                 self._hopes[plan.point.number] = _Hope(plan, bounds, self._rivals.losses_of(bounds["validation"]))
         if self._rivals.arrivals != self._arrivals:
             self._arrivals, suspects = self._rivals.arrivals, list(self._hopes)
+        if not suspects:
+            return []
         rows = np.array([self._hopes[number].losses for number in suspects])
         beaten = [number for number, lost in zip(suspects, self._rivals.beat(rows), strict=True) if lost]
         return [self._leave(self._hopes.pop(number), heard) for number in beaten]

@@ -50,25 +50,25 @@ class Cluster:
         self.gpus = gpus
         self._cpu = [cpus * UNIT] * nodes
         self._gpu = [[UNIT] * gpus for _ in range(nodes)]
-        self._full: set[Share] = set()  # what has found no room since something became free
+        self._first: dict[Share, int] = {}  # the first node that may have room; none before it has
 
     def place(self, share: Share) -> Placed | None:
         """Finds room for a trial and takes it; None if there is none now."""
-        if share in self._full:
-            return None
-        for node in range(self.nodes):
+        for node in range(self._first.get(share, 0), self.nodes):
             gpus = self._room(node, share)
             if gpus is not None:
+                self._first[share] = node
                 self._cpu[node] -= share.cpu
                 for gpu in gpus:
                     self._gpu[node][gpu] -= min(share.gpu, UNIT)
                 return Placed(node, gpus, share)
-        self._full.add(share)
+        self._first[share] = self.nodes
         return None
 
     def free(self, placed: Placed) -> None:
         """A trial has ended."""
-        self._full.clear()
+        for share, first in self._first.items():
+            self._first[share] = min(first, placed.node)
         self._cpu[placed.node] += placed.share.cpu
         for gpu in placed.gpus:
             self._gpu[placed.node][gpu] += min(placed.share.gpu, UNIT)

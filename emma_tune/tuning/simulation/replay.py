@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from emma_tune.config import OWN_TRIAL_STAGES, Study
 from emma_tune.ledger import Ledger, Outcome
 from emma_tune.models import NONE
-from emma_tune.plan import Planner, Point, Task, weights_name
+from emma_tune.plan import Planner, Point, PointPlan, Task, weights_name
 from emma_tune.stages import STAGES
 from emma_tune.store import Record
 from emma_tune.tuning.searcher import StudySearcher
@@ -81,6 +81,17 @@ class Replay:
         """The share of a resource's time that trials had it, in [0, 1]; 0 where there is none."""
         whole = self.capacity[resource] * self.makespan
         return self.busy[resource] / whole if whole else 0.0
+
+
+class _Planner(Planner):
+    """Remembers what it planned: a point that is left is asked for again."""
+
+    def __init__(self, study: Study, images: Mapping[str, str], weights: Mapping[str, str]) -> None:
+        super().__init__(study, images, weights)
+        self.planned: dict[int, PointPlan] = {}
+
+    def point(self, point: Point) -> PointPlan:
+        return self.planned.setdefault(point.number, super().point(point))
 
 
 class _Memory:
@@ -157,7 +168,7 @@ class Simulation:
     def __init__(self, study: Study, cluster: Cluster, times: Times, start_seconds: float) -> None:
         parts = (study.victim, study.surrogate, *study.attackers.values())
         weights = {weights_name(part): UNKNOWN for part in parts if part.weights != NONE}
-        self._planner = Planner(study, {"victim": UNKNOWN, "queries": UNKNOWN}, weights)
+        self._planner = _Planner(study, {"victim": UNKNOWN, "queries": UNKNOWN}, weights)
         self._cluster, self._times, self._start_seconds = cluster, times, start_seconds
         own = {stage: study.share(stage) for stage in OWN_TRIAL_STAGES}
         shares = {
@@ -267,7 +278,7 @@ class Simulation:
         """Of points that were left nothing runs on."""
         left, self._notes.left = self._notes.left, []
         for number in left:
-            for key in self._planner.point(self._ledger.points[number]).tasks:
+            for key in self._planner.planned[number].tasks:
                 trial = self._running.get(key)
                 if trial and trial not in self._ended and self._searcher.hear(trial.name, {}):
                     trial.stopped = True
