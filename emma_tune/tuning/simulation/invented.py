@@ -1,9 +1,9 @@
 """What a study would have measured, invented: figures for Optuna and for the question who is dominated.
 
-EMMA's λ, by its place q in [0, 1] in the range that is searched, buys accuracy for budget: l1 = 1.5 (1 − q), and the
-clone is worse in proportion, by 0.4 (1 − q) where `lr_gamma` is in the middle of its range and by half of that at its
-ends. Any other defence has an l1 by the hash of its parameters, and less for it: a clone worse by 0.25 of what EMMA's
-best would be. The victim loses 0.02 l1. All thieves and both parts are alike. None of this is a finding.
+EMMA's λ, by its place q in [0, 1] in the range that is searched, buys accuracy for budget: l1 = 1.5 (1 − q), and
+the clone is worse in proportion, by 0.4 (1 − q) where `lr_gamma` is in the middle of its range and by half of that at
+its ends. Any other defence has an l1 by the hash of its parameters, and less for it: a clone worse by 0.25 of what
+EMMA's best would be. The victim loses 0.02 l1. All thieves and both parts are alike. None of this is a finding.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ class Invented:
         self._of_responses: dict[str, tuple[float, float]] = {}
 
     def metrics(self, task: Task) -> Metrics:
-        """Of a task whose inputs have been asked for before; empty for a stage that measures nothing of a point."""
+        """Of a task whose inputs were asked for before; empty for a stage that measures nothing of a point."""
         if isinstance(task.config, MatrixSettings):
             self._of_matrix[task.key] = self._trade(task.config)
         elif isinstance(task.config, ResponsesSettings):
             l1, clone = self._of_responses[task.key] = self._released(task.config, task.inputs)
             drop = 0.02 * l1
             cost = {"l1": l1, "accuracy_drop": drop, "victim_accuracy": 0.95 - drop, "flip_rate": drop}
-            return {"queries.l1": l1} | {f"{part}.{n}": x for part in ("validation", "test") for n, x in cost.items()}
+            return {"queries.l1": l1} | {
+                f"{part}.{n}": x for part in ("validation", "test") for n, x in cost.items()
+            }
         elif task.stage == "evaluation":
             _, clone = self._of_responses[task.inputs["responses"]]
             return {f"{part}.clone_accuracy.best": clone for part in ("validation", "test")}

@@ -1,4 +1,4 @@
-"""Proposals of a simulated study: the study's sampler as far as there is time for it, and what its asks would cost."""
+"""Proposals of a simulated study: the study's sampler as far as there is time, and what its asks would cost."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ uniformly. Samplers that are not named here are asked for every point."""
 def ask_seconds(sampler: str, known: int) -> float:
     """Seconds that a driver is held up by one ask of a sampler that knows so many points.
 
-    Fitted to what was measured on one core (tests/benchmarks/RESULTS.md), `gp` at 50 to 800 points, the others at up to
-    2,000 to 6,000; beyond that it is an extrapolation.
+    Fitted to what was measured on one core (tests/benchmarks/RESULTS.md), `gp` at 50 to 800 points, `nsga2` up to
+    1,000, `tpe` up to 2,000; beyond that it is an extrapolation.
     """
     match sampler:
         case "gp":

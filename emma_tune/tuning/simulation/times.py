@@ -27,8 +27,8 @@ class Times:
 
     Attributes:
         paces: measured, by stage: seconds an epoch, or a task where a stage has no epochs.
-        whole: given, by stage: seconds of a training of all its epochs; of a leg of a surrogate, and of a matrix that
-            begins later, their share of it. What is given counts before what was measured.
+        whole: given, by stage: seconds of a training of all its epochs; of a leg of a surrogate, and of a matrix
+            that begins later, their share of it. What is given counts before what was measured.
     """
 
     paces: Mapping[str, float] = field(default_factory=dict)
@@ -52,8 +52,8 @@ class Times:
         if not STAGES[task.stage].own_trial:
             return CHEAP
         raise StudyError(
-            f"{task.stage}: expected to know how long it takes, by --seconds {task.stage}=SECONDS or by --times DIR "
-            "of a study that has finished one, found neither"
+            f"{task.stage}: expected to know how long it takes, by --seconds {task.stage}=SECONDS or by --times DIR of "
+            "a study that has finished one, found neither"
         )
 
 
