@@ -1,7 +1,7 @@
 """The verbs, nothing else.
 
-`running` starts and resumes, `planning` reckons beforehand, `reading` shows, `reporting` writes a page, `deploying` a
-model to deploy, `supplies` fetches and describes.
+`running` starts and resumes, `planning` reckons beforehand, `reading` shows, `reporting` writes a page,
+`deploying` a model to deploy, `supplies` fetches and describes.
 """
 
 import signal

@@ -38,7 +38,7 @@ def simulate(
         typer.Option(
             "--gpu-use",
             metavar="STAGE=U",
-            help="Share of a GPU that a task alone keeps at work, in (0, 1]; then shares are compared. Repeatable.",
+            help="Share of a GPU that a task alone keeps at work, in (0, 1]: compares shares. Repeatable.",
         ),
     ] = None,
     start_seconds: Annotated[

@@ -55,7 +55,7 @@ def _show_driver(content: dict[str, Any]) -> None:
         )
     if driver["asks"] > REMARKABLE:
         typer.echo(
-            f"sampler {sampler['name']}: {_span(driver['asks'])} of asks, the last one {_span(sampler['last'])}, in "
+            f"sampler {sampler['name']}: {_span(driver['asks'])} of asks, the last {_span(sampler['last'])}, in "
             "which nothing starts; --set search.sampler=qmc (or tpe, up to a few thousand points) has no such cost"
         )
 
@@ -70,8 +70,8 @@ def _show_fractions(content: dict[str, Any]) -> None:
         return
     shares = ", ".join(f"{stage} {share:g}" for stage, share in fractions["shares"].items())
     typer.echo(
-        f"best shares of a GPU: {shares}; {percent(fractions['gain'])} of the time with the study's own. Reckoned on "
-        "a part of study and cluster, as if a GPU were divided by time without loss; whether the memory of a GPU is "
+        f"best shares of a GPU: {shares}; {percent(fractions['gain'])} of the time with the study's own. Reckoned "
+        "on a part of study and cluster, as if a GPU were divided by time without loss; whether its memory is "
         "enough for them only a run with `resources: auto` measures"
     )
 

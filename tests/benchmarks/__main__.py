@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.driver import driver
 from tests.benchmarks.engine import engine
 from tests.benchmarks.matrix_step import matrix_step
 from tests.benchmarks.measure import Row, machine
@@ -30,6 +31,7 @@ def main() -> None:
         lambda: matrix_step(device, long=options.long),
         lambda: training_loop(device, long=options.long),
         lambda: engine(long=options.long),
+        lambda: driver(long=options.long),
     ]
     progress = Console(stderr=True)
     rows = []

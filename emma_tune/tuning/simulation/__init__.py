@@ -48,13 +48,13 @@ def simulate(
 
     Returns:
         `study`, `cluster` (nodes, cpus, gpus, slots), `makespan` (seconds), `utilization` (of `cpu` and `gpu`:
-        `mean`, and `over_time`, of equal parts of the makespan), `waits` (`reason`, `hours` of the resource named by
-        `wait_unit`, `share` of its time; the longest first), `stages` (tasks, seconds), `points`, `trials`, `driver`
-        (`seconds`, `share` of the makespan, `asks`: of the seconds those for the sampler), `sampler` (`name`,
-        `asked`: points it has proposed here of so many, `of`, the others being drawn uniformly, `slowest`: seconds
-        that an ask really took at most, `last`: seconds that the last one is reckoned to take), `assumed` (what was
-        taken for granted, a line each), `fractions` (`shares`, `gain`: makespan as a part of that with the study's
-        own; None without `use`).
+        `mean`, and `over_time`, of equal parts of the makespan), `waits` (`reason`, `hours` of the resource
+        named by `wait_unit`, `share` of its time; the longest first), `stages` (tasks, seconds), `points`,
+        `trials`, `driver` (`seconds`, `share` of the makespan, `asks`: of the seconds those for the sampler),
+        `sampler` (`name`, `asked`: points it has proposed here of so many, `of`, the others being drawn
+        uniformly, `slowest`: seconds that an ask really took at most, `last`: seconds that the last one is
+        reckoned to take), `assumed` (what was taken for granted, a line each), `fractions` (`shares`, `gain`:
+        makespan as a part of that with the study's own; None without `use`).
 
     Raises:
         StudyError: if a task finds no room on any node, or nothing is known of how long a stage takes.

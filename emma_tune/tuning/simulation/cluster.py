@@ -35,8 +35,8 @@ class Cluster:
     """Nodes that are all alike.
 
     A trial lies on one node. A share of at most one GPU lies on one GPU: of those that have room for it, on the
-    one with the least. Whole GPUs are taken where nobody else is. The first node with room is taken, so that others
-    stay free for trials that need much.
+    one with the least. Whole GPUs are taken where nobody else is. The first node with room is taken, so that
+    others stay free for trials that need much.
 
     Args:
         nodes: how many.

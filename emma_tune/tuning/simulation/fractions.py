@@ -66,8 +66,8 @@ def best_fractions(
 ) -> Fractions:
     """Tries shares, one stage after the other, until none makes the study shorter.
 
-    Each try replays a part of the study on an equal part of the cluster, with a driver as much slower: points out of
-    a sequence, and none left as dominated. Whether tasks have the memory for a share is not looked at.
+    Each try replays a part of the study on an equal part of the cluster, with a driver as much slower: points
+    out of a sequence, and none left as dominated. Whether tasks have the memory for a share is not looked at.
 
     Args:
         study: its shares are those at which the times are known.

@@ -1,9 +1,10 @@
 """What a study would have measured, invented: figures for Optuna and for the question who is dominated.
 
 EMMA's λ, by its place q in [0, 1] in the range that is searched, buys accuracy for budget: l1 = 1.5 (1 − q), and
-the clone is worse in proportion, by 0.4 (1 − q) where `lr_gamma` is in the middle of its range and by half of that at
-its ends. Any other defence has an l1 by the hash of its parameters, and less for it: a clone worse by 0.25 of what
-EMMA's best would be. The victim loses 0.02 l1. All thieves and both parts are alike. None of this is a finding.
+the clone is worse in proportion, by 0.4 (1 − q) where `lr_gamma` is in the middle of its range and by half of
+that at its ends. Any other defence has an l1 by the hash of its parameters, and less for it: a clone worse by
+0.25 of what EMMA's best would be. The victim loses 0.02 l1. All thieves and both parts are alike. None of this
+is a finding.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One study on a simulated clock: the real planner, searcher, agenda, conclusions and sampler; nothing that runs.
 
 The driver does one thing at a time, as Ray Tune's does: it hears of a trial that has ended, asks for a trial, or
-starts one. A start holds it up for a while, and so does a proposal; what is free meanwhile waits. Ends are heard at
-once when it is idle. A trial takes as long as its tasks together.
+starts one. A start holds it up for a while, and so does a proposal; what is free meanwhile waits. Ends are heard
+at once when it is idle. A trial takes as long as its tasks together.
 """
 
 from __future__ import annotations

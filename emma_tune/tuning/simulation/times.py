@@ -52,7 +52,7 @@ class Times:
         if not STAGES[task.stage].own_trial:
             return CHEAP
         raise StudyError(
-            f"{task.stage}: expected to know how long it takes, by --seconds {task.stage}=SECONDS or by --times DIR of "
+            f"{task.stage}: expected to know how long it takes: --seconds {task.stage}=SECONDS, or --times DIR of "
             "a study that has finished one, found neither"
         )
 
