@@ -1,4 +1,4 @@
-"""What one driver can feed: how fast Tune's loop starts and ends trials, and what searcher and sampler add to that."""
+"""What one driver can feed: how fast Tune's loop is with trials and reports, what searcher and sampler add to it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from tests.benchmarks.measure import Row
 STUDY = Path(__file__).parents[2] / "studies" / "cifar10_kl.yaml"
 WHOLE = {"victim": 14_400.0, "surrogate": 1_800.0, "matrix": 5_400.0, "attacker": 1_800.0}
 
+REPORTS = 11
+
 IDLE_TRIALS = """
 import json, os, sys, tempfile, time
 import emma_tune.tuning.launch  # the settings of a run
@@ -31,13 +33,13 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-slots, count = map(int, sys.argv[1:])
+slots, count, reports = map(int, sys.argv[1:])
 
 class Idle(tune.Trainable):
     def setup(self, config):
         pass
     def step(self):
-        return {"done": True, "busy": 0.0}
+        return {"done": self.training_iteration + 1 >= reports, "busy": 0.0}
     def reset_config(self, new_config):
         return True
 
@@ -75,24 +77,32 @@ ray.shutdown()
 
 
 def driver(*, long: bool) -> Iterator[Row]:
+    count = 400 if long else 60
     for slots in (2, 8) if long else (2,):
-        count = 200 if long else 40
-        seconds = _per_trial(slots, count)
+        once, often = _per_trial(slots, count, 1), _per_trial(slots, count, REPORTS)
+        report = (often - once) / (REPORTS - 1)
         yield Row(
-            f"driver: trials a second, {slots} at once",
-            1 / seconds,
-            "/s",
+            f"driver: a trial that does nothing, {slots} at once",
+            1000 * once,
+            "ms",
             "",
-            f"{count} trials that do nothing, workers reused: {seconds:.3f} s each",
+            f"{count} trials, workers reused: {1 / once:.0f} a second",
+        )
+        yield Row(
+            f"driver: a report, {slots} at once",
+            1000 * report,
+            "ms",
+            "",
+            f"trials of {REPORTS} reports against trials of one: {1 / report:.0f} reports a second",
         )
     yield from _simulated(10_000 if long else 500, 100 if long else 5)
     for sampler, known in (("gp", 200), ("tpe", 1_000), ("nsga2", 1_000), ("qmc", 1_000)):
         yield _ask(sampler, known)
 
 
-def _per_trial(slots: int, count: int) -> float:
-    """Seconds a trial that does nothing costs, from end to end, once all workers are up."""
-    command = [sys.executable, "-c", IDLE_TRIALS, str(slots), str(count)]
+def _per_trial(slots: int, count: int, reports: int) -> float:
+    """Seconds a trial that does nothing but report costs, from end to end, once all workers are up."""
+    command = [sys.executable, "-c", IDLE_TRIALS, str(slots), str(count), str(reports)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     line = next(line for line in output.splitlines() if line.startswith("seconds "))
     return float(json.loads(line.removeprefix("seconds ")))
