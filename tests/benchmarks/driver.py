@@ -1,4 +1,4 @@
-"""What one driver can feed: how fast Tune's loop is with trials and reports, what searcher and sampler add to it."""
+"""What one driver can feed: how fast Tune's loop is with trials and reports, and what searcher and sampler add."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Counted(Searcher):
         self.handed_out += 1
         return {"number": self.handed_out}
     def on_trial_complete(self, trial_id, result=None, error=False):
-        self.at.append(time.perf_counter())
+        self.at.append((time.perf_counter(), time.process_time()))
     def __getstate__(self):
         return {}
 
@@ -71,7 +71,8 @@ with tempfile.TemporaryDirectory() as folder:
         ),
     ).fit()
 warm = 2 * slots  # workers have been started by then
-print("seconds", json.dumps((searcher.at[-1] - searcher.at[warm]) / (len(searcher.at) - 1 - warm)))
+trials = len(searcher.at) - 1 - warm
+print("seconds", json.dumps([(end - begin) / trials for begin, end in zip(searcher.at[warm], searcher.at[-1])]))
 ray.shutdown()
 """
 
@@ -79,33 +80,34 @@ ray.shutdown()
 def driver(*, long: bool) -> Iterator[Row]:
     count = 400 if long else 60
     for slots in (2, 8) if long else (2,):
-        once, often = _per_trial(slots, count, 1), _per_trial(slots, count, REPORTS)
-        report = (often - once) / (REPORTS - 1)
+        (once, worked_once), (often, worked_often) = (_per_trial(slots, count, n) for n in (1, REPORTS))
+        report, worked = (often - once) / (REPORTS - 1), (worked_often - worked_once) / (REPORTS - 1)
         yield Row(
             f"driver: a trial that does nothing, {slots} at once",
             1000 * once,
             "ms",
             "",
-            f"{count} trials, workers reused: {1 / once:.0f} a second",
+            f"{count} trials, workers reused; {1000 * worked_once:.1f} ms of the driver's processor time",
         )
         yield Row(
             f"driver: a report, {slots} at once",
             1000 * report,
             "ms",
             "",
-            f"trials of {REPORTS} reports against trials of one: {1 / report:.0f} reports a second",
+            f"trials of {REPORTS} reports against trials of one; {1000 * worked:.1f} ms of its processor time",
         )
     yield from _simulated(10_000 if long else 500, 100 if long else 5)
     for sampler, known in (("gp", 200), ("tpe", 1_000), ("nsga2", 1_000), ("qmc", 1_000)):
         yield _ask(sampler, known)
 
 
-def _per_trial(slots: int, count: int, reports: int) -> float:
-    """Seconds a trial that does nothing but report costs, from end to end, once all workers are up."""
+def _per_trial(slots: int, count: int, reports: int) -> tuple[float, float]:
+    """What a trial that does nothing but report costs, once all workers are up: seconds, and the driver's work."""
     command = [sys.executable, "-c", IDLE_TRIALS, str(slots), str(count), str(reports)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     line = next(line for line in output.splitlines() if line.startswith("seconds "))
-    return float(json.loads(line.removeprefix("seconds ")))
+    seconds, worked = json.loads(line.removeprefix("seconds "))
+    return float(seconds), float(worked)
 
 
 def _simulated(points: int, nodes: int) -> Iterator[Row]:
