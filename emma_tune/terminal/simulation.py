@@ -9,6 +9,9 @@ import typer
 from emma_tune.terminal.table import percent, show
 
 BARS = " ▁▂▃▄▅▆▇█"
+ENOUGH = 0.8
+"""Share of a driver's time beyond which nobody should count on it."""
+
 REMARKABLE = 600.0
 """Seconds that a sampler may hold up a driver in all before somebody should know."""
 
@@ -46,7 +49,15 @@ def show_simulation(content: dict[str, Any]) -> None:
 
 def _show_driver(content: dict[str, Any]) -> None:
     driver, sampler = content["driver"], content["sampler"]
-    typer.echo(f"driver: at work {percent(driver['share'])} of the time")
+    typer.echo(
+        f"driver: starts and asks take {percent(driver['share'])} of its time, "
+        f"reports {percent(driver['reports'])} while all slots run"
+    )
+    if driver["share"] + driver["reports"] > ENOUGH:
+        typer.echo(
+            "driver: that is more than one does in time, and the clock above does not know it: larger shares, so "
+            "that fewer trials run at once, or several studies"
+        )
     searched = sampler["of"]
     if sampler["asked"] < searched:
         typer.echo(

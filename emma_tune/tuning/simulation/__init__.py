@@ -17,8 +17,12 @@ from emma_tune.tuning.simulation.times import CHEAP, Times, measured
 
 __all__ = ["START_SECONDS", "Times", "measured", "simulate"]
 
-START_SECONDS = 0.5
-"""That a driver needs for a trial, from start to end, as measured on two cores (tests/benchmarks/RESULTS.md)."""
+START_SECONDS = 0.05
+"""That a driver needs for a trial, from start to end: 12 ms of Tune's loop, as measured
+(tests/benchmarks/RESULTS.md), the rest allowed for the store, the ledger and the searcher."""
+
+REPORT_SECONDS = 1.25e-3
+"""That a driver needs for a report, as measured; a trial that runs sends one each second."""
 
 PERIODS = 20
 """Parts of the makespan for which the use of the cluster is told."""
@@ -50,7 +54,8 @@ def simulate(
         `study`, `cluster` (nodes, cpus, gpus, slots), `makespan` (seconds), `utilization` (of `cpu` and `gpu`:
         `mean`, and `over_time`, of equal parts of the makespan), `waits` (`reason`, `hours` of the resource
         named by `wait_unit`, `share` of its time; the longest first), `stages` (tasks, seconds), `points`,
-        `trials`, `driver` (`seconds`, `share` of the makespan, `asks`: of the seconds those for the sampler),
+        `trials`, `driver` (`seconds` of starts and asks, their `share` of the makespan, `asks`: those for
+        the sampler, `reports`: share of a driver's time that reports take while all slots run, which the clock leaves out),
         `sampler` (`name`, `asked`: points it has proposed here of so many, `of`, the others being drawn
         uniformly, `slowest`: seconds that an ask really took at most, `last`: seconds that the last one is
         reckoned to take), `assumed` (what was taken for granted, a line each), `fractions` (`shares`, `gain`:
@@ -86,7 +91,12 @@ def simulate(
         },
         "points": dict(replay.points),
         "trials": replay.trials,
-        "driver": {"seconds": replay.driver, "share": replay.driver / replay.makespan, "asks": replay.asks},
+        "driver": {
+            "seconds": replay.driver,
+            "share": replay.driver / replay.makespan,
+            "asks": replay.asks,
+            "reports": replay.slots * REPORT_SECONDS,
+        },
         "sampler": {
             "name": sampler,
             "asked": replay.sampled,
