@@ -54,12 +54,12 @@ def simulate(
         `study`, `cluster` (nodes, cpus, gpus, slots), `makespan` (seconds), `utilization` (of `cpu` and `gpu`:
         `mean`, and `over_time`, of equal parts of the makespan), `waits` (`reason`, `hours` of the resource
         named by `wait_unit`, `share` of its time; the longest first), `stages` (tasks, seconds), `points`,
-        `trials`, `driver` (`seconds` of starts and asks, their `share` of the makespan, `asks`: those for
-        the sampler, `reports`: share of a driver's time that reports take while all slots run, which the clock leaves out),
-        `sampler` (`name`, `asked`: points it has proposed here of so many, `of`, the others being drawn
-        uniformly, `slowest`: seconds that an ask really took at most, `last`: seconds that the last one is
-        reckoned to take), `assumed` (what was taken for granted, a line each), `fractions` (`shares`, `gain`:
-        makespan as a part of that with the study's own; None without `use`).
+        `trials`, `driver` (`seconds` of starts and asks, their `share` of the makespan, `asks`: those for the
+        sampler, `reports`: share of a driver's time that reports take while all slots run, which the clock
+        leaves out), `sampler` (`name`, `asked`: points it has proposed here of so many, `of`, the others being
+        drawn uniformly, `slowest`: seconds that an ask really took at most, `last`: seconds that the last one
+        is reckoned to take), `assumed` (what was taken for granted, a line each), `fractions` (`shares`,
+        `gain`: makespan as a part of that with the study's own; None without `use`).
 
     Raises:
         StudyError: if a task finds no room on any node, or nothing is known of how long a stage takes.
