@@ -24,7 +24,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from emma_tune.artifact import Artifact, Metrics, State
-from emma_tune.storage import IMPATIENT, Patience, Place, Storage, storage_at
+from emma_tune.storage import IMPATIENT, Patience, Place, Storage, as_place, storage_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +81,16 @@ class Store:
     def identified(self) -> Store:
         """This store, bound to the storage that is seen now; gives it an identity if it has none."""
         return replace(self, identity=self.storage.identify())
+
+    def to_json(self) -> str:
+        """For the way to a worker."""
+        return json.dumps({"root": str(self.root), "patience": self.patience.seconds, "identity": self.identity})
+
+    @staticmethod
+    def from_json(text: str) -> Store:
+        """What `to_json` gave."""
+        given = json.loads(text)
+        return Store(as_place(given["root"]), Patience(given["patience"]), given["identity"])
 
     # --- finished -----------------------------------------------------------------------------------------
 

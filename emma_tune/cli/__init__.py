@@ -1,16 +1,16 @@
 """The verbs, nothing else.
 
-`running` starts and resumes, `reading` shows, `reporting` writes a page, `deploying` a model to deploy, `supplies`
-fetches and describes.
+`running` starts and resumes, `planning` reckons beforehand, `reading` shows, `reporting` writes a page,
+`deploying` a model to deploy, `supplies` fetches and describes.
 """
 
 import signal
 import sys
 
-from emma_tune.cli import deploying, reading, reporting, running, supplies, tracking
+from emma_tune.cli import deploying, planning, reading, reporting, running, supplies, tracking
 from emma_tune.cli.app import INTERRUPTED, app
 
-__all__ = ["app", "deploying", "main", "reading", "reporting", "running", "supplies", "tracking"]
+__all__ = ["app", "deploying", "main", "planning", "reading", "reporting", "running", "supplies", "tracking"]
 
 
 def main() -> None:

@@ -54,6 +54,7 @@ class Planner:
         self._victim = cache(self._plan_victim)
         self._posteriors = cache(self._plan_posteriors)
         self._legs = cache(self._plan_legs)
+        self._attacking = cache(self._attacker_settings)
         self.runs = {run_seed(seed, repeat): seed for repeat in study.repeats for seed in study.seeds}
 
     @property
@@ -96,11 +97,11 @@ class Planner:
             chain = [victim, posteriors, *before, *leading, responses]
             released[run] = responses
             for name, thief in self.attackers_of(point.defense).items():
-                *asking, heard = self._answers(point, run, before, self._views(thief, run))
-                settings = AttackerSettings(
-                    kind=thief.kind, queries=thief.queries, training=self._training(thief), seed=run
-                )
-                attacker = self._task("attacker", settings, {"responses": heard.key})
+                views = self._views(thief, run)
+                asking, heard = leading, responses
+                if views is not None:
+                    *asking, heard = self._answers(point, run, before, views)
+                attacker = self._task("attacker", self._attacking(name, run), {"responses": heard.key})
                 evaluation = self._task(
                     "evaluation",
                     EvaluationSettings(),
@@ -136,6 +137,11 @@ class Planner:
     def _plan_posteriors(self, seed: int, views: Views | None) -> Task:
         settings = PosteriorsSettings(model=self.study.victim.model, views=views)
         return self._task("posteriors", settings, {"victim": self._victim(seed).key})
+
+    def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
+        thief = self.study.attackers[name]
+        training = self._training(thief)
+        return AttackerSettings(kind=thief.kind, queries=thief.queries, training=training, seed=run)
 
     def _views(self, thief: Attacker, run: int) -> Views | None:
         """What a thief asks instead of the queries themselves."""

@@ -1,9 +1,16 @@
-"""What is to be done: the tasks of all open points, and which of them can run now. Pure: no Ray, no files."""
+"""What is to be done: the tasks of all open points, and which of them can run now. Pure: no Ray, no files.
+
+Nothing here walks all points or all tasks: what an event changes is looked at, and no more, so that an event costs
+no more with thousands of open points than with ten.
+"""
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.stages import STAGES
@@ -26,6 +33,16 @@ class Settled:
     reason: str | None = None
 
 
+class _Rank(NamedTuple):
+    """The order in which ready tasks are handed out: the smallest first."""
+
+    first_point: int
+    height: int
+    opened: int
+    position: int
+    key: str
+
+
 class Agenda:
     """Keeps count of tasks until every point is settled.
 
@@ -43,20 +60,40 @@ class Agenda:
         self._done: set[str] = set()
         self._running: set[str] = set()
         self._failed: dict[str, str] = {}
-        self._open: dict[int, PointPlan] = {}
         self._dropped: set[str] = set()
+        # open points by their place in the order of opening; of each, how many of its tasks are not done
+        self._opened: dict[int, int] = {}
+        self._open: dict[int, PointPlan] = {}
+        self._left: dict[int, int] = {}
+        self._next_place = 0
+        # by task: the open points that want it, with its position among their tasks; who needs it; what it lacks
+        self._users: dict[str, dict[int, int]] = {}
+        self._dependents: dict[str, list[str]] = {}
+        self._lacks: dict[str, int] = {}
+        self._ready: list[_Rank] = []
+        self._lined_up: dict[str, _Rank] = {}
+        self._ripe: set[int] = set()
+        self._changed: set[int] = set()
+        self._states: dict[str, str] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, plan: PointPlan) -> None:
-        """Takes up the tasks of a point."""
-        self._open[plan.point.number] = plan
+        """Takes up the tasks of a point that is not open."""
+        assert plan.point.number not in self._opened, "a point is opened once at a time"
+        place = self._opened[plan.point.number] = self._next_place
+        self._next_place += 1
+        self._open[place] = plan
+        self._changed.add(place)
         for key, task in plan.tasks.items():
             if key not in self._tasks:
-                self._tasks[key] = task
-                self._first_point[key] = plan.point.number
-                if self._is_done(task):
-                    self._done.add(key)
-            else:
-                self._first_point[key] = min(self._first_point[key], plan.point.number)
+                self._enter(task)
+            self._first_point[key] = min(self._first_point.get(key, plan.point.number), plan.point.number)
+        for position, key in enumerate(plan.tasks):
+            self._users[key][place] = position
+            self._update(key)
+        self._left[place] = sum(key not in self._done for key in plan.tasks)
+        if not self._left[place] or any(key in self._failed for key in plan.tasks):
+            self._ripe.add(place)
 
     def next(self) -> list[Task] | None:
         """Hands out what can run now: a task, then every cheap task that it alone makes ready.
@@ -64,54 +101,79 @@ class Agenda:
         Returns:
             The tasks of one trial, in order, now running; None if nothing is ready.
         """
-        ready = [task for task in self._wanted() if self._is_ready(task, self._done)]
-        if not ready:
+        while self._ready:
+            rank = heapq.heappop(self._ready)
+            if self._lined_up.get(rank.key) == rank:
+                del self._lined_up[rank.key]
+            if self._is_ready(rank.key) and rank == self._rank(rank.key):  # else it has changed since
+                break
+        else:
             return None
-        first = min(ready, key=lambda task: (self._first_point[task.key], -DEPTH[task.stage]))
-        trial = [first]
-        self._running.add(first.key)
+        trial = [self._tasks[rank.key]]
+        self._run(rank.key)
         while follower := self._follower({task.key for task in trial}):
             trial.append(follower)
-            self._running.add(follower.key)
+            self._run(follower.key)
         return trial
 
     def done(self, keys: Iterable[str]) -> None:
         """These tasks are in the store."""
         for key in keys:
             self._running.discard(key)
-            self._done.add(key)
+            if key not in self._done:
+                self._done.add(key)
+                for dependent in self._dependents.get(key, ()):
+                    self._lacks[dependent] -= 1
+                    self._update(dependent)
+                for place in self._users.get(key, ()):
+                    self._changed.add(place)
+                    self._left[place] -= 1
+                    if not self._left[place]:
+                        self._ripe.add(place)
+            self._update(key)
 
     def failed(self, trial: Iterable[Task], key: str, reason: str) -> None:
         """A task of a trial failed; what the trial had not done by then waits again."""
-        self._running -= {task.key for task in trial}
         self._failed[key] = reason
+        self._ripe.update(self._users.get(key, ()))
+        self._update(key)
+        self.release(trial)
 
     def drop(self, point: Point) -> None:
         """A point needs nothing more; what runs for it alone is no longer wanted."""
-        self._dropped |= self._open.pop(point.number).tasks.keys()
+        self._dropped.update(self._close(self._opened[point.number]).tasks)
 
     def release(self, trial: Iterable[Task]) -> None:
         """A trial was stopped; what it had not done by then waits, if anybody wants it."""
-        self._running -= {task.key for task in trial}
+        for task in trial:
+            self._running.discard(task.key)
+            self._update(task.key)
 
     def wants(self, trial: Iterable[Task]) -> bool:
         """Whether somebody needs what a trial has not done yet: an open point, or a failed one, once retried."""
         left = {task.key for task in trial} - self._done
-        return not left <= self._dropped or any(not left.isdisjoint(plan.tasks) for plan in self._open.values())
+        return not left <= self._dropped or any(self._users.get(key) for key in left)
 
     def settle(self) -> list[Settled]:
         """Takes leave of the points that are finished or cannot be."""
         settled = []
-        for number, plan in list(self._open.items()):
+        for place in sorted(self._ripe):
+            plan = self._close(place)
             broken = next((key for key in plan.tasks if key in self._failed), None)
             if broken:
                 settled.append(Settled(plan, plan.tasks[broken], self._failed[broken]))
-            elif all(key in self._done for key in plan.tasks):
-                settled.append(Settled(plan))
             else:
-                continue
-            del self._open[number]
+                settled.append(Settled(plan))
         return settled
+
+    def changed(self) -> list[PointPlan]:
+        """The open points that were opened, or of which a task was done, since this was last asked."""
+        changed, self._changed = sorted(self._changed), set()
+        return [self._open[place] for place in changed]
+
+    def touch(self, key: str) -> None:
+        """Something is known anew of a task: the open points that want it count as changed."""
+        self._changed.update(self._users.get(key, ()))
 
     def is_done(self, task: Task) -> bool:
         """Whether a task of some point is done."""
@@ -123,45 +185,90 @@ class Agenda:
 
     def is_open(self, point: Point) -> bool:
         """Whether a point is not settled."""
-        return point.number in self._open
+        return point.number in self._opened
 
     @property
     def open(self) -> tuple[PointPlan, ...]:
         """The points that are not settled."""
         return tuple(self._open.values())
 
+    @property
+    def open_points(self) -> int:
+        """How many points are not settled."""
+        return len(self._open)
+
     def counts(self) -> dict[str, dict[str, int]]:
         """By stage, how many tasks are done, running, failed and waiting."""
-        table = {stage: {"done": 0, "running": 0, "failed": 0, "waiting": 0} for stage in STAGES}
-        wanted = {task.key for task in self._wanted()}
-        for key, task in self._tasks.items():
-            row = table[task.stage]
-            if key in self._done:
-                row["done"] += 1
-            elif key in self._failed:
-                row["failed"] += 1
-            elif key in self._running:
-                row["running"] += 1
-            elif key in wanted:
-                row["waiting"] += 1
-        return table
+        states = ("done", "running", "failed", "waiting")
+        return {stage: {state: self._counts[stage, state] for state in states} for stage in STAGES}
 
-    def _wanted(self) -> Iterable[Task]:
-        """Unfinished tasks of open points, each once."""
-        seen = set()
-        for plan in self._open.values():
-            for key, task in plan.tasks.items():
-                if key not in seen and key not in self._done and key not in self._failed:
-                    seen.add(key)
-                    yield task
+    # --- one task -----------------------------------------------------------------------------------------
 
-    def _is_ready(self, task: Task, reached: set[str]) -> bool:
-        return task.key not in self._running and task.needs <= reached
+    def _enter(self, task: Task) -> None:
+        key, needs = task.key, task.needs
+        self._tasks[key] = task
+        self._users[key] = {}
+        if self._is_done(task) and key not in self._done:
+            self._done.add(key)
+        self._lacks[key] = len(needs - self._done)
+        for need in needs:
+            self._dependents.setdefault(need, []).append(key)
+
+    def _run(self, key: str) -> None:
+        self._running.add(key)
+        self._update(key)
+
+    def _close(self, place: int) -> PointPlan:
+        """An open point is open no longer."""
+        plan = self._open.pop(place)
+        del self._opened[plan.point.number], self._left[place]
+        self._ripe.discard(place)
+        self._changed.discard(place)
+        for key in plan.tasks:
+            del self._users[key][place]
+            self._update(key)
+        return plan
+
+    def _update(self, key: str) -> None:
+        """After anything that concerns a task: counts it, and lines it up if it is ready."""
+        task = self._tasks.get(key)
+        if task is None:
+            return
+        before, now = self._states.get(key, ""), self._state(key)
+        if before != now:
+            self._counts[task.stage, before] -= 1
+            self._counts[task.stage, now] += 1
+            self._states[key] = now
+        if self._is_ready(key) and self._lined_up.get(key) != (rank := self._rank(key)):
+            self._lined_up[key] = rank
+            heapq.heappush(self._ready, rank)
+
+    def _state(self, key: str) -> str:
+        if key in self._done:
+            return "done"
+        if key in self._failed:
+            return "failed"
+        if key in self._running:
+            return "running"
+        return "waiting" if self._users[key] else ""
+
+    def _is_ready(self, key: str) -> bool:
+        return not self._lacks[key] and self._state(key) == "waiting"
+
+    def _rank(self, key: str) -> _Rank:
+        place, position = next(iter(self._users[key].items()))  # places only grow: the first one is the earliest
+        return _Rank(self._first_point[key], -DEPTH[self._tasks[key].stage], place, position, key)
 
     def _follower(self, trial: set[str]) -> Task | None:
         """A cheap task that the tasks of a trial, and they alone, make ready."""
-        for task in self._wanted():
-            waited_for_trial = bool(task.needs & trial)
-            if not STAGES[task.stage].own_trial and waited_for_trial and self._is_ready(task, self._done | trial):
-                return task
-        return None
+        found = [
+            key
+            for before in trial
+            for key in self._dependents.get(before, ())
+            if not STAGES[self._tasks[key].stage].own_trial
+            and self._state(key) == "waiting"
+            and all(need in trial or need in self._done for need in self._tasks[key].needs)
+        ]
+        if not found:
+            return None
+        return self._tasks[min(found, key=lambda key: next(iter(self._users[key].items())))]

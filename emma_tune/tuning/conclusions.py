@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from emma_tune.artifact import Metrics
 from emma_tune.dominance import Rivals
-from emma_tune.figures import best_possible, point_figures
-from emma_tune.ledger import Done, Ledger, LedgerWriter, Outcome
+from emma_tune.figures import Figures, best_possible, point_figures
+from emma_tune.ledger import Done, Ledger, Outcome
 from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.store import Record
 from emma_tune.tuning.proposals import Proposer
+
+
+class Writer(Protocol):
+    """What is needed of a `LedgerWriter`."""
+
+    def asked(self, point: Point, sampler: Mapping[str, Any]) -> None:
+        """A point was proposed."""
+
+    def concluded(self, number: int, outcome: Outcome) -> None:
+        """A point is finished or dominated."""
+
+    def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
+        """A point cannot be finished."""
 
 
 class Heard(NamedTuple):
@@ -25,6 +41,28 @@ class Heard(NamedTuple):
 
     best: float
     epoch: int
+
+
+class _Known(NamedTuple):
+    """Of a finished task what conclusions need: its metrics only where they are measures of a point."""
+
+    done: Done
+    metrics: Metrics
+
+
+class _Hope(NamedTuple):
+    """What an open point can still come to at best; `losses` (D,) is the same as values to minimise."""
+
+    plan: PointPlan
+    bounds: Figures
+    losses: NDArray[np.float64]
+
+
+MEASURING = ("responses", "evaluation")
+"""Stages whose metrics are measures of a point."""
+
+OF_A_POINT = ("matrix", "responses", "attacker", "evaluation")
+"""Stages that few points share: what is known of their tasks is read again rather than kept for all time."""
 
 
 class Conclusions:
@@ -48,7 +86,7 @@ class Conclusions:
         self,
         planner: Planner,
         ledger: Ledger,
-        writer: LedgerWriter,
+        writer: Writer,
         proposers: Mapping[str, Proposer],
         record_of: Callable[[Task], Record | None],
     ) -> None:
@@ -58,6 +96,10 @@ class Conclusions:
         self._proposers = proposers
         self._record_of = record_of
         self._rivals = Rivals(planner.study)
+        self._stop = planner.study.search.stop_dominated
+        self._arrivals = 0
+        self._hopes: dict[int, _Hope] = {}
+        self._known: dict[str, _Known] = {}
         self.finished = 0
         self.paused = 0
         self.dominated = 0
@@ -73,6 +115,7 @@ class Conclusions:
         figures = point_figures(plan, self._metrics)
         assert figures is not None, "every evaluation of a finished point is done"
         self._write(plan.point, Outcome(self._digest, figures=figures, tasks=self._done_tasks(plan)))
+        self._forget(plan)
         self.finished += 1
         self._rivals.add(plan.point.number, figures["validation"])
         self._tell(plan.point, figures["validation"])
@@ -83,42 +126,59 @@ class Conclusions:
 
     def fail(self, point: Point, task: Task, reason: str) -> None:
         """A point cannot be finished, because a task failed."""
+        self._hopes.pop(point.number, None)
         self.failures[point.number] = reason
         if point != GROUNDWORK:
             self._writer.failed(point.number, plan=self._digest, reason=reason, task=task.key)
             if point.defense in self._proposers:
                 self._proposers[point.defense].fail(point)
 
-    def leave_if_dominated(self, plan: PointPlan, heard: Mapping[str, Heard]) -> bool:
-        """Leaves an open point if nothing can bring it to the front any more.
+    def leave_dominated(self, changed: Sequence[PointPlan], heard: Mapping[str, Heard]) -> list[Point]:
+        """Leaves the open points that nothing can bring to the front any more.
 
         Points that nobody searched for are never left: people look at them whether or not they are on the front.
-        But they beat others.
+        But they beat others. What a point can come to at best is worked out only when something was heard of it,
+        and held against the others' figures only then and when somebody joined those who may beat it.
 
         Args:
-            plan: the point's tasks.
+            changed: the open points that may have other bounds than at the last call, in their order.
             heard: of clones under way, by the key of their task.
 
         Returns:
-            Whether the point was left.
+            The points that were left.
         """
-        if plan.point.defense not in self._proposers:
-            return False
-        under_way = {task.key: heard[task.key] for task in plan.attackers.values() if task.key in heard}
-        bounds = best_possible(plan, self._metrics, {key: clone.best for key, clone in under_way.items()})
+        if not self._stop:
+            return []
+        suspects = [plan.point.number for plan in changed if plan.point.defense in self._proposers]
+        for plan in changed:
+            if plan.point.defense in self._proposers:
+                bounds = best_possible(plan, self._metrics, self._reached(plan, heard))
+                self._hopes[plan.point.number] = _Hope(plan, bounds, self._rivals.losses_of(bounds["validation"]))
+        if self._rivals.arrivals != self._arrivals:
+            self._arrivals, suspects = self._rivals.arrivals, list(self._hopes)
+        if not suspects:
+            return []
+        rows = np.array([self._hopes[number].losses for number in suspects])
+        beaten = [number for number, lost in zip(suspects, self._rivals.beat(rows), strict=True) if lost]
+        return [self._leave(self._hopes.pop(number), heard) for number in beaten]
+
+    def _reached(self, plan: PointPlan, heard: Mapping[str, Heard]) -> dict[str, float]:
+        return {task.key: heard[task.key].best for task in plan.attackers.values() if task.key in heard}
+
+    def _leave(self, hope: _Hope, heard: Mapping[str, Heard]) -> Point:
+        plan, bounds = hope.plan, hope.bounds
         by = self._rivals.beaten_by(bounds["validation"])
-        if by is None:
-            return False
         left_out = 0
         for task in plan.attackers.values():
-            if self._record_of(task) is None:
+            if self._done_of(task) is None:
                 assert isinstance(task.config, AttackerSettings)
-                trained = under_way[task.key].epoch if task.key in under_way else 0
+                trained = heard[task.key].epoch if task.key in heard else 0
                 left_out += task.config.training.epochs - trained
         tasks = self._done_tasks(plan)
         self._write(plan.point, Outcome(self._digest, bounds=bounds, by=by, left_out=left_out, tasks=tasks))
+        self._forget(plan)
         self._tell_dominated(plan.point, bounds)
-        return True
+        return plan.point
 
     def was_left(self, point: Point) -> bool:
         """Whether an earlier run left a point under the study as it is now."""
@@ -152,17 +212,35 @@ class Conclusions:
         if self._ledger.outcomes.get(point.number) != outcome:  # else an earlier run has written the same
             self._writer.concluded(point.number, outcome)
 
+    # --- records ------------------------------------------------------------------------------------------
+
     def _metrics(self, task: Task) -> Metrics | None:
-        record = self._record_of(task)
-        return record.metrics if record else None
+        known = self._known_of(task)
+        return known.metrics if known else None
+
+    def _done_of(self, task: Task) -> Done | None:
+        known = self._known_of(task)
+        return known.done if known else None
 
     def _done_tasks(self, plan: PointPlan) -> dict[str, Done]:
         """What a conclusion remembers of the finished tasks of a point."""
-        records = {key: self._record_of(task) for key, task in plan.tasks.items()}
-        return {
-            key: Done(
-                plan.tasks[key].stage, record.provenance["run"], record.provenance["seconds"], len(record.history)
-            )
-            for key, record in records.items()
-            if record is not None
-        }
+        done = {key: self._done_of(task) for key, task in plan.tasks.items()}
+        return {key: of_task for key, of_task in done.items() if of_task is not None}
+
+    def _known_of(self, task: Task) -> _Known | None:
+        """What conclusions need of a record, which is read once; None while the task is not finished."""
+        if task.key not in self._known:
+            record = self._record_of(task)
+            if record is None:
+                return None
+            made = record.provenance
+            done = Done(task.stage, made["run"], made["seconds"], len(record.history))
+            self._known[task.key] = _Known(done, record.metrics if task.stage in MEASURING else {})
+        return self._known[task.key]
+
+    def _forget(self, plan: PointPlan) -> None:
+        """Nobody but a concluded point asks for its own tasks; what points share is kept."""
+        self._hopes.pop(plan.point.number, None)
+        for key, task in plan.tasks.items():
+            if task.stage in OF_A_POINT:
+                self._known.pop(key, None)

@@ -29,6 +29,10 @@ TABLE_EVERY = 0.5
 """Seconds between redrawings of the table, and writings of progress.json."""
 
 
+SHOWN = 8
+"""Of what runs at once, so many are described one by one."""
+
+
 class Progress(Callback):
     """Follows a run and shows it.
 
@@ -134,7 +138,7 @@ class Progress(Callback):
         running = len(self._running())
         tasks = sum(row["done"] for row in counts.values())
         all_tasks = sum(sum(row.values()) for row in counts.values())
-        doing = ", ".join(self._describe(entry) for entry in self._running()) or "starting workers"
+        doing = _few([self._describe(entry) for entry in self._running()]) or "starting workers"
         return f"{self._points()} · tasks {tasks} of {all_tasks}, {running} running ({doing}) · {self._times()}"
 
     @staticmethod
@@ -150,7 +154,7 @@ class Progress(Callback):
         running = self._running()
         for stage, row in self._searcher.agenda.counts().items():
             here = [entry for entry in running if entry["stage"] == stage]
-            now = ", ".join(f"epoch {entry['epoch']}/{entry['epochs']}" for entry in here if entry["epochs"])
+            now = _few([f"epoch {entry['epoch']}/{entry['epochs']}" for entry in here if entry["epochs"]])
             started = len(here) if STAGES[stage].own_trial else 0
             waiting = row["waiting"] + row["running"] - started
             table.add_row(stage, *(str(n or "·") for n in (row["done"], started, waiting, row["failed"])), now)
@@ -182,6 +186,12 @@ def shown_decoding(console: Console) -> Iterator[Report]:
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         yield report
+
+
+def _few(entries: list[str]) -> str:
+    """The first few of many, in a line."""
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return ", ".join(entries[:SHOWN]) + more
 
 
 def _clock(seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
@@ -35,7 +35,7 @@ class Proposer:
         storage: where Optuna keeps its side.
     """
 
-    def __init__(self, study: Study, defense: str, storage: JournalStorage) -> None:
+    def __init__(self, study: Study, defense: str, storage: BaseStorage) -> None:
         self._search = study.search
         self._objectives = study.objectives
         self._limit = study.limits.accuracy_drop
@@ -80,7 +80,7 @@ class Proposer:
         self._optuna.sampler = self._sampler(derive_seed(self._search.seed, "sampler", number) % 2**32)
         trial = self._open[number] = self._ask(number)
         params = {**self._fixed, **trial.params}
-        memory = self._optuna.trials[trial.number].system_attrs
+        memory = self._optuna.get_trials(deepcopy=False)[trial.number].system_attrs  # a copy of all takes long
         kept = {name: value for name, value in memory.items() if not name.startswith("fixed_params")}
         return {**{name: params[name] for name in self._dimensions}, **self._settings}, kept
 

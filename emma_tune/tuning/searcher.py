@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
-from emma_tune.ledger import Ledger, LedgerWriter
+from emma_tune.ledger import Ledger
 from emma_tune.plan import BEFORE_POINTS, Planner, Point, Task, named
-from emma_tune.store import CorruptArtifactError, Record, Store
+from emma_tune.storage import Place
+from emma_tune.store import CorruptArtifactError, Record
 from emma_tune.tuning.agenda import Agenda
-from emma_tune.tuning.conclusions import Conclusions, Heard
+from emma_tune.tuning.conclusions import Conclusions, Heard, Writer
 from emma_tune.tuning.proposals import Proposer
 from emma_tune.tuning.shares import Shares
 
 Say = Callable[[str], None]
 
+INTERVAL = 1.0
+"""Seconds between reports: long against the cost of one, short against the patience of whoever interrupts."""
+
+REPORTS = 200
+"""A second that a driver hears with time to spare: of more trials each reports less often."""
+
 RECALLED = 4
 """Points of earlier runs that are asked how much memory their tasks took: each has one of every kind."""
+
+
+class Artifacts(Protocol):
+    """What is needed of a `Store`."""
+
+    def to_json(self) -> str:
+        """For the way to a worker."""
+
+    def check(self, stage: str, key: str) -> bool:
+        """Whether an artifact is finished and undamaged."""
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether an artifact is finished."""
+
+    def record(self, stage: str, key: str) -> Record | None:
+        """What is known of a finished artifact."""
+
+    def set_aside(self, stage: str, key: str) -> Place | None:
+        """Moves a damaged artifact out of the way."""
+
+    def drop_state(self, key: str) -> None:
+        """Forgets the unfinished state of a task."""
 
 
 class StudySearcher(Searcher):
@@ -42,9 +72,9 @@ class StudySearcher(Searcher):
         self,
         *,
         planner: Planner,
-        store: Store,
+        store: Artifacts,
         ledger: Ledger,
-        writer: LedgerWriter,
+        writer: Writer,
         proposers: Mapping[str, Proposer],
         run: str,
         slots: int,
@@ -68,6 +98,9 @@ class StudySearcher(Searcher):
         self.trials: dict[str, list[Task]] = {}
         self.conclusions = Conclusions(planner, ledger, writer, proposers, self._record_of)
         self.busy = 0.0
+        self._sought = planner.study.sought
+        self._asked = Counter(point.defense for point in ledger.points.values())
+        self._next_number = ledger.next_number
         self._heard: dict[str, Heard] = {}
         self._recalled: set[str] = set()
         self._stopped: list[Task] = []
@@ -93,7 +126,7 @@ class StudySearcher(Searcher):
             self._propose()
             tasks = self.agenda.next()
         if tasks is None:
-            over = not self.agenda.open and not self._points_left()
+            over = not self.agenda.open_points and not self._points_left()
             return str(Searcher.FINISHED) if over else None
         self._recall(tasks)
         share = self._shares.grant(trial_id, tasks)
@@ -103,11 +136,10 @@ class StudySearcher(Searcher):
         self.trials[trial_id] = tasks
         return {
             "tasks": [task.to_json() for task in tasks],
-            "store": str(self._store.root),
-            "identity": self._store.identity,
-            "patience": self._store.patience.seconds,
+            "store": self._store.to_json(),
             "run": self._run,
             "share": share,
+            "interval": max(INTERVAL, self._slots / REPORTS),
         }
 
     def hear(self, trial_id: str, result: Mapping[str, Any]) -> bool:
@@ -119,8 +151,11 @@ class StudySearcher(Searcher):
         self.busy += result.get("busy", 0.0)
         best = result.get("metrics", {}).get("best.validation.accuracy")
         if best is not None:
-            self._heard[result["task"]] = Heard(best, result["epoch"])
-            self._leave_dominated()
+            key, before = result["task"], self._heard.get(result["task"])
+            self._heard[key] = Heard(best, result["epoch"])
+            if before is None or before.best != best:
+                self.agenda.touch(key)
+                self._leave_dominated()
         tasks = self.trials.get(trial_id, [])
         return bool(tasks) and not result.get("done") and not self.agenda.wants(tasks)
 
@@ -195,7 +230,7 @@ class StudySearcher(Searcher):
         known = [(point.defense, point.params) for point in self._ledger.points.values()]
         for defense, params in self._planner.study.fixed:
             if (defense, params) not in known:
-                self._open(Point(self._ledger.next_number, defense, params), {})
+                self._open(Point(self._next_number, defense, params), {})
         self._settle()
         for point in left:
             if not self.conclusions.leave_again(point):
@@ -208,15 +243,13 @@ class StudySearcher(Searcher):
     def _open(self, point: Point, memory: Mapping[str, Any]) -> None:
         self._writer.asked(point, memory)  # before anything is done for it: a kill loses no point
         self._ledger.points[point.number] = point
+        self._next_number = max(self._next_number, point.number + 1)
+        self._asked[point.defense] += 1
         self.agenda.add(self._planner.point(point))
-
-    def _searched(self, defense: str) -> int:
-        return sum(point.defense == defense for point in self._ledger.points.values())
 
     def _left(self) -> dict[str, int]:
         """How many points are still to be proposed, by defence."""
-        sought = self._planner.study.sought
-        return {name: max(0, sought[name].proposals - self._searched(name)) for name in self._proposers}
+        return {name: max(0, self._sought[name].proposals - self._asked[name]) for name in self._proposers}
 
     def _points_left(self) -> bool:
         """Whether to propose another point some time; not on a foundation that has failed."""
@@ -231,15 +264,15 @@ class StudySearcher(Searcher):
 
     def _may_propose(self) -> bool:
         """Ask only when a point could use what is free, so that proposals know as much as possible."""
-        if not self._points_left() or len(self.agenda.open) >= self._slots:
+        if not self._points_left() or self.agenda.open_points >= self._slots:
             return False
         laid = all(self.agenda.is_done(task) for task in self._foundations())
-        return laid or not self.agenda.open
+        return laid or not self.agenda.open_points
 
     def _propose(self) -> None:
-        number, left = self._ledger.next_number, self._left()
+        number, left = self._next_number, self._left()
         defense = max(left, key=left.__getitem__)  # in turn, so that they know as much of one another
-        params, memory = self._proposers[defense].propose(number, self._searched(defense))
+        params, memory = self._proposers[defense].propose(number, self._asked[defense])
         self._open(Point(number, defense, params), memory)
         self._settle()
 
@@ -259,9 +292,8 @@ class StudySearcher(Searcher):
     def _leave_dominated(self) -> None:
         if self._planner.until is not None:
             return  # asked for as far as a stage, and not for what is left of it
-        for plan in self.agenda.open:
-            if self.conclusions.leave_if_dominated(plan, self._heard):
-                self.agenda.drop(plan.point)
+        for point in self.conclusions.leave_dominated(self.agenda.changed(), self._heard):
+            self.agenda.drop(point)
 
     # --- store --------------------------------------------------------------------------------------------
 

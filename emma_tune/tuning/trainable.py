@@ -18,12 +18,8 @@ from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
 from emma_tune.stages import STAGES
 from emma_tune.stages.runtime import Runtime
-from emma_tune.storage import Patience, as_place
 from emma_tune.store import Store
 from emma_tune.tuning.memory import CudaMeter, Meter
-
-INTERVAL = 1.0
-"""Seconds between reports: long against the cost of one, short against the patience of whoever interrupts."""
 
 SAVING_SHARE = 0.05
 """Share of a task's time that may go into saving its unfinished state."""
@@ -32,9 +28,9 @@ SAVING_SHARE = 0.05
 class StageTrainable(Trainable):
     """Runs the tasks of one trial.
 
-    Its configuration holds `tasks` (JSON, in order), `store` (where it is), the store's `identity` and the seconds
-    of `patience` with it, `run` (who asks) and `share` (`cpu`, `gpu`). A task that raises raises here once, so
-    that Tune starts it again in a fresh process; the second time the trial ends with a reason.
+    Its configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (who asks), `share` (`cpu`,
+    `gpu`) and `interval` (seconds between reports). A task that raises raises here once, so that Tune starts it
+    again in a fresh process; the second time the trial ends with a reason.
     """
 
     @classmethod
@@ -58,10 +54,8 @@ class StageTrainable(Trainable):
         self._meter = self.meter(self._device, share["gpu"])
         if self._meter:
             self._meter.limit(share["gpu"])  # anew: the trial before may have had another share
-        self._store = Store(
-            as_place(new_config["store"]), Patience(new_config["patience"]), new_config["identity"]
-        )
-        self._run = new_config["run"]
+        self._store = Store.from_json(new_config["store"])
+        self._run, self._interval = new_config["run"], new_config["interval"]
         self._queue = [Task.from_json(text) for text in new_config["tasks"]]
         self._stage: StageRun | None = None
         self._progress: Progress | None = None
@@ -74,7 +68,7 @@ class StageTrainable(Trainable):
 
     def step(self) -> dict[str, Any]:
         """Runs for an interval, or to the end of the trial; tells how far it is and how long a stage ran."""
-        until = time.monotonic() + INTERVAL
+        until = time.monotonic() + self._interval
         self._busy = 0.0
         try:
             while self._queue:
@@ -123,7 +117,7 @@ class StageTrainable(Trainable):
             self._leave(task)
             return
         self._took(time.monotonic() - started)
-        if time.monotonic() - self._saved_at > max(INTERVAL, self._saving_took / SAVING_SHARE):
+        if time.monotonic() - self._saved_at > max(self._interval, self._saving_took / SAVING_SHARE):
             self._save()
 
     def _took(self, seconds: float) -> None:

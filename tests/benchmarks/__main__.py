@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.driver import driver
 from tests.benchmarks.engine import engine
 from tests.benchmarks.matrix_step import matrix_step
 from tests.benchmarks.measure import Row, machine
@@ -32,6 +33,7 @@ def main() -> None:
         lambda: training_loop(device, long=options.long),
         lambda: engine(long=options.long),
         lambda: packing(device, long=options.long),
+        lambda: driver(long=options.long),
     ]
     progress = Console(stderr=True)
     rows = []

@@ -1,0 +1,93 @@
+"""The verb that reckons before anything runs: simulate."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emma_tune import terminal
+from emma_tune.cli.app import AsJson, app, user_errors
+
+CPUS_PER_GPU = 8
+
+
+@app.command()
+def simulate(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")],
+    nodes: Annotated[int, typer.Option(min=1, help="How many nodes, all alike.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each node.")] = 0,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="CPU cores of each node. [default: 8, or 8 for each GPU]")
+    ] = None,
+    times: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of a study whose stages were timed.")
+    ] = None,
+    seconds: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STAGE=S",
+            help="Seconds of a stage's whole training; counts before what was timed. Repeatable.",
+        ),
+    ] = None,
+    gpu_use: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gpu-use",
+            metavar="STAGE=U",
+            help="Share of a GPU that a task alone keeps at work, in (0, 1]: compares shares. Repeatable.",
+        ),
+    ] = None,
+    start_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Seconds that the driver needs for a trial. [default: as measured]")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a field; +N adds to the file's number."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a study on a simulated clock: how long it would take on a cluster, and where it would wait."""
+    with user_errors():
+        from emma_tune.results import StudyView
+        from emma_tune.study_file import load_study
+        from emma_tune.tuning import simulation
+
+        checked = load_study(study, overrides or [])
+        paces = simulation.measured(StudyView(times)) if times else {}
+        content = simulation.simulate(
+            checked,
+            nodes=nodes,
+            cpus=cpus or CPUS_PER_GPU * max(1, gpus),
+            gpus=gpus,
+            times=simulation.Times(paces, _by_stage("--seconds", seconds, math.inf)),
+            start_seconds=simulation.START_SECONDS if start_seconds is None else start_seconds,
+            use=_by_stage("--gpu-use", gpu_use, 1.0),
+        )
+    if as_json:
+        typer.echo(json.dumps(content, indent=1))
+    else:
+        terminal.show_simulation(content)
+
+
+def _by_stage(option: str, given: list[str] | None, most: float) -> dict[str, float]:
+    """`attacker=900` as a number by stage."""
+    from emma_tune.stages import STAGES
+    from emma_tune.study_file import StudyError
+
+    numbers = {}
+    for text in given or ():
+        stage, _, number = text.partition("=")
+        if stage not in STAGES:
+            raise StudyError(f"{option}: expected STAGE=NUMBER with one of {', '.join(STAGES)}, found {text}")
+        try:
+            numbers[stage] = float(number)
+        except ValueError:
+            raise StudyError(f"{option}: expected STAGE=NUMBER, found {text}") from None
+        if not 0 < numbers[stage] <= most or math.isinf(numbers[stage]):
+            bound = f"a number in (0, {most:g}]" if math.isfinite(most) else "seconds, more than 0"
+            raise StudyError(f"{option}: expected {bound}, found {text}")
+    return numbers
