@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from upath import UPath
 
-from emma_tune.storage import as_place
+from emma_tune.storage import Place, as_place, is_local
 
 DONE, LOST, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -49,3 +49,8 @@ def user_errors() -> Iterator[None]:
     except StudyError as error:
         typer.echo(printable(redacted(str(error))), err=True)
         raise typer.Exit(WRONG_INPUT) from None
+
+
+def absolute(place: Place) -> Place:
+    """Wherever a worker runs, the same place."""
+    return place.absolute() if is_local(place) else place

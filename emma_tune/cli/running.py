@@ -14,8 +14,19 @@ import typer
 from upath import UPath
 
 from emma_tune import terminal
-from emma_tune.cli.app import DONE, INTERRUPTED, LOST, SOME_FAILED, Address, AsJson, Folder, app, user_errors
-from emma_tune.storage import Place, as_place, is_local
+from emma_tune.cli.app import (
+    DONE,
+    INTERRUPTED,
+    LOST,
+    SOME_FAILED,
+    Address,
+    AsJson,
+    Folder,
+    absolute,
+    app,
+    user_errors,
+)
+from emma_tune.storage import Place, as_place
 
 if TYPE_CHECKING:
     from emma_tune.config import Study
@@ -64,7 +75,7 @@ def run(
 
         checked = load_study(study, overrides or [])
         folder: Place = out or Path("runs") / checked.name
-        store = as_place(checked.store) if checked.store else _absolute(folder).parent / "store"
+        store = as_place(checked.store) if checked.store else absolute(folder).parent / "store"
         if dry_run:
             _preview(checked, folder, store, until)
         else:
@@ -161,7 +172,7 @@ def _run(
         ending = start(
             study,
             folder,
-            _absolute(store),
+            absolute(store),
             console=Console(stderr=aside),
             until=until.value if until else None,
             given=given,
@@ -195,13 +206,8 @@ def _preview(study: Study, folder: Place, store: Place, until: Until | None) -> 
 
     place = StudyFolder(folder)
     place.check_belongs_to(study)
-    content = forecast(study, Store(_absolute(store)), read_ledger(place.ledger), until.value if until else None)
+    content = forecast(study, Store(absolute(store)), read_ledger(place.ledger), until.value if until else None)
     terminal.show_forecast(content)
-
-
-def _absolute(place: Place) -> Place:
-    """Wherever a worker runs, the same place."""
-    return place.absolute() if is_local(place) else place
 
 
 def _numbers(text: str | None) -> list[int] | None:

@@ -231,7 +231,9 @@ class DiskLog:
         except FileNotFoundError:
             size = 0
         if size < self._end:
-            raise OutOfSightError(f"{self._path}: expected the {self._end} bytes written so far, found {size}")
+            raise OutOfSightError(
+                errno.EIO, f"{self._path}: expected the {self._end} bytes written so far, found {size}"
+            )
         self._file = self._path.open("ab")
         self._file.truncate(self._end)
 

@@ -24,9 +24,6 @@ class HeldError(Exception):
 class OutOfSightError(OSError):
     """The storage is not there at the moment: a mount that is gone, another disk in its place."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(EIO, what)
-
 
 class Log(Protocol):
     """A file that grows by whole pieces."""
@@ -197,9 +194,11 @@ class Storage(ABC):
         try:
             found = self._read(SIGHT).decode()
         except (FileNotFoundError, NotADirectoryError):
-            raise OutOfSightError(f"{self.root}: expected the storage {self.identity}, found none there") from None
+            raise OutOfSightError(
+                EIO, f"{self.root}: expected the storage {self.identity}, found none there"
+            ) from None
         if found != self.identity:
-            raise OutOfSightError(f"{self.root}: expected the storage {self.identity}, found {found}")
+            raise OutOfSightError(EIO, f"{self.root}: expected the storage {self.identity}, found {found}")
 
     def _in_sight(self, call: Callable[[], Result]) -> Result:
         def checked() -> Result:

@@ -27,6 +27,7 @@ from emma_tune.study_folder import JOURNAL, TUNE, Started, StudyFolder
 from emma_tune.tuning.cluster import start_or_join
 from emma_tune.tuning.deaths import WORKER_DEATHS, Deaths, let_tune_hear_every_death
 from emma_tune.tuning.interruption import InterruptedRunError, Interruption, interruptible
+from emma_tune.tuning.nodes import prove_storage
 from emma_tune.tuning.progress import Progress, shown_decoding
 from emma_tune.tuning.proposals import new_proposers
 from emma_tune.tuning.room import Nodes, Room, check_room, room_of
@@ -82,7 +83,8 @@ def run_study(
         trainable: what workers are made of.
 
     Raises:
-        StudyError: if the folder is another study's, somebody else drives it, or the cluster is too small.
+        StudyError: if the folder is another study's, somebody else drives it, the cluster is too small, or
+            one of its nodes sees another storage.
     """
     began = time.monotonic() if began is None else began
     folder = StudyFolder(out)
@@ -108,6 +110,8 @@ def run_study(
                 check_room(study, room, say)
                 if interruption.requested:
                     return Ending(interrupted=True, failures={})
+                if address is not None:
+                    prove_storage(artifacts)
                 folder.write(started)
                 plan = Planner(study, materials.images, materials.weights, until=until)
                 return _tune(plan, given, folder, artifacts, room, interruption, console, began, trainable)

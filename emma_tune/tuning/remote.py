@@ -27,6 +27,7 @@ from rich.console import Console
 import emma_tune
 from emma_tune.config import Study
 from emma_tune.plan import Point
+from emma_tune.storage import Place, is_local
 from emma_tune.study_file import StudyError
 from emma_tune.tuning.cluster import start_or_join
 from emma_tune.tuning.interruption import interruptible
@@ -52,8 +53,8 @@ class LostError(Exception):
 
 def run_study_on_cluster(
     study: Study,
-    out: Path,
-    store: Path,
+    out: Place,
+    store: Place,
     *,
     address: str,
     console: Console,
@@ -68,7 +69,7 @@ def run_study_on_cluster(
     Args:
         study: checked.
         out: the study's folder, at the same path here and on the cluster.
-        store: folder of artifacts, as the cluster sees it.
+        store: of artifacts, as the cluster sees it.
         address: `ray://HOST:PORT`, of Ray's client server.
         console: where to show what the driver prints.
         until: the last stage to run; all if None.
@@ -87,7 +88,7 @@ def run_study_on_cluster(
         with _made(out):
             order = {
                 "study": study.model_dump(mode="json", by_alias=True),
-                "out": str(out.absolute()),
+                "out": str(out.absolute() if is_local(out) else out),
                 "store": str(store),
                 "until": until,
                 "given": _plain(given),
@@ -133,8 +134,11 @@ def _plain(points: Sequence[Point] | None) -> list[tuple[int, str, Mapping[str, 
 
 
 @contextlib.contextmanager
-def _made(out: Path) -> Iterator[None]:
-    """Makes the study's folder, so that the cluster can be asked whether it sees it."""
+def _made(out: Place) -> Iterator[None]:
+    """Makes the study's folder, so that the cluster can be asked whether it sees it; an object store has none."""
+    if not is_local(out):
+        yield
+        return
     out.mkdir(parents=True, exist_ok=True)
     try:
         yield

@@ -21,12 +21,13 @@ from rich.console import Console
 
 from emma_tune.config import Study
 from emma_tune.plan import Point
+from emma_tune.storage import Place, as_place, is_local
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import StudyFolder
 from emma_tune.tuning.launch import run_study
 
 
-def seen_of(out: Path) -> dict[str, Any]:
+def seen_of(out: Place) -> dict[str, Any]:
     """What this machine sees of a study's folder, to compare with another's view.
 
     Args:
@@ -34,7 +35,7 @@ def seen_of(out: Path) -> dict[str, Any]:
     """
     folder = StudyFolder(out)
     study = folder.read().study.model_dump(mode="json", by_alias=True) if folder.begun else None
-    return {"folder": out.is_dir(), "study": study}
+    return {"folder": not is_local(out) or out.is_dir(), "study": study}
 
 
 class _Told:
@@ -66,7 +67,7 @@ def _ends_with_input() -> None:
 def _serve(address: str, result: Path) -> None:
     """Runs what is ordered by standard input; prints progress, leaves the result in a file."""
     order = json.loads(sys.stdin.readline())
-    out = Path(order["out"])
+    out = as_place(order["out"])
     given = order["given"]
     try:
         if (there := seen_of(out)) != order["seen"]:
@@ -75,7 +76,7 @@ def _serve(address: str, result: Path) -> None:
         ending = run_study(
             Study.model_validate(order["study"]),
             out,
-            Path(order["store"]),
+            as_place(order["store"]),
             address=address,
             console=Console(file=_Told(sys.stdout), width=200),  # type: ignore[arg-type]
             until=order["until"],
@@ -90,7 +91,7 @@ def _serve(address: str, result: Path) -> None:
     beside.replace(result)
 
 
-def _unseen(out: Path, here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
+def _unseen(out: Place, here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
     def told(seen: Mapping[str, Any]) -> str:
         if seen["study"]:
             return f"the study {seen['study']['name']!r} as it was last started"

@@ -28,9 +28,9 @@ SAVING_SHARE = 0.05
 class StageTrainable(Trainable):
     """Runs the tasks of one trial.
 
-    Its configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (who asks), `share` (`cpu`,
-    `gpu`) and `interval` (seconds between reports). A task that raises raises here once, so that Tune starts it
-    again in a fresh process; the second time the trial ends with a reason.
+    Its configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (who asks), `share`
+    (`cpu`, `gpu`) and `interval` (seconds between reports). A task that raises raises here once, so that Tune
+    starts it again in a fresh process; the second time the trial ends with a reason.
     """
 
     @classmethod

@@ -1,0 +1,50 @@
+"""The verb that looks a cluster over before a study is trusted to it: doctor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from upath import UPath
+
+from emma_tune import terminal
+from emma_tune.cli.app import DONE, SOME_FAILED, Address, AsJson, absolute, app, user_errors
+from emma_tune.storage import Place, as_place
+
+
+@app.command()
+def doctor(
+    out: Annotated[
+        UPath | None,
+        typer.Option(
+            parser=as_place, metavar="DIR", help="Where studies are to lie; or s3://bucket/prefix. [default: runs]"
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", envvar="EMMA_TUNE_DATA", metavar="DIR", help="The data root.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Without the self-test, a small study of a minute.")
+    ] = False,
+    as_json: AsJson = False,
+    address: Address = None,
+) -> None:
+    """Look over this machine or a cluster: nodes, versions, storage, room, data, clocks; run a small study."""
+    with user_errors():
+        from emma_tune.doctor import PROBLEM, worst_of
+        from emma_tune.doctor.data import data_found
+        from emma_tune.tuning.checkup import look_over, self_test
+
+        place: Place = absolute(out or Path("runs"))
+        findings = [*look_over(place, address=address), data_found(root)]
+        if not quick:
+            findings.append(self_test(place, address=address))
+    if as_json:
+        state = worst_of(findings)
+        typer.echo(json.dumps({"state": state, "findings": [asdict(finding) for finding in findings]}, indent=1))
+    else:
+        terminal.show_findings(findings)
+    raise typer.Exit(SOME_FAILED if worst_of(findings) == PROBLEM else DONE)
