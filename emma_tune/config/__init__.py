@@ -3,8 +3,9 @@
 from emma_tune.config.baselines import Baseline
 from emma_tune.config.fields import AUGMENTATIONS, AUTO, OWN_TRIAL_STAGES, SEARCHED, Frozen, Precision
 from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
+from emma_tune.config.resources import Share, spelled_out
 from emma_tune.config.search import Dimension, EpochChoice, Search, Sought, Space
-from emma_tune.config.study import MEASURES, Direction, Limits, Share, Study, spelled_out
+from emma_tune.config.study import MEASURES, Direction, Limits, Study
 
 __all__ = [
     "AUGMENTATIONS",

@@ -15,15 +15,14 @@ from emma_tune.config.fields import (
     AUTO,
     NAME,
     NOT_BOOLEAN,
-    OWN_TRIAL_STAGES,
     SEARCHED,
     Frozen,
     OneOf,
-    OrAuto,
     StageName,
     misplaced,
 )
 from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
+from emma_tune.config.resources import Share, or_auto, spelled_out
 from emma_tune.config.search import Dimension, EpochChoice, Search, Sought, check_finite
 from emma_tune.disclosure import has_secret, printable
 from emma_tune.storage import as_place
@@ -60,49 +59,12 @@ class Limits(Frozen):
         return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
 
 
-GpuShare = Annotated[float | Literal["auto"], OrAuto(Annotated[float, Field(ge=0), NOT_BOOLEAN])]
-
-
-def spelled_out(resources: object) -> object:
-    """`auto` in place of all resources stands for every stage with resources, one CPU each."""
-    if resources != AUTO:
-        return resources
-    return {stage: {"cpu": 1, "gpu": AUTO} for stage in OWN_TRIAL_STAGES}
-
-
-class Share(Frozen):
-    """What one task takes of a node."""
-
-    cpu: Annotated[float, Field(gt=0), NOT_BOOLEAN] = Field(
-        1, description="CPU cores; below 1 several tasks share one"
-    )
-    gpu: GpuShare = Field(
-        0, description="share of a GPU and of its memory, or whole GPUs; auto: what the stage's first task needed"
-    )
-    timeout_seconds: Annotated[float, Field(gt=0), NOT_BOOLEAN] | None = Field(
-        None, description="seconds after which a task is stopped, once to be tried again; no limit when left out"
-    )
-
-    @field_validator("gpu")
-    @classmethod
-    def _whole_above_one(cls, gpu: float | Literal["auto"]) -> float | Literal["auto"]:
-        if gpu != AUTO and gpu > 1 and gpu != int(gpu):
-            raise ValueError("expected a share of at most 1, or whole GPUs")
-        return gpu
-
-
 def _may_extend(schema: dict[str, Any]) -> None:
     """In a file a study may name another one; by the time it is checked the two have become one."""
     schema["properties"]["extends"] = {
         "type": "string",
         "description": "a study file, whose fields count where this one says nothing; relative to this one",
     }
-
-
-def _or_auto(schema: dict[str, Any]) -> None:
-    """Resources may also be the word `auto`."""
-    mapping = {key: schema.pop(key) for key in ("type", "additionalProperties", "propertyNames") if key in schema}
-    schema["anyOf"] = [mapping, {"const": AUTO}]
 
 
 class Study(Frozen):
@@ -142,7 +104,7 @@ class Study(Frozen):
         default_factory=dict,
         description="what a task of a stage takes; one CPU and no GPU when left out; auto: of every stage one CPU "
         "and as much of a GPU as its first task needed",
-        json_schema_extra=_or_auto,
+        json_schema_extra=or_auto,
     )
     data_root: str | None = Field(
         None, description="folder of the data sets that do not come with a package; EMMA_TUNE_DATA when left out"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from emma_tune.config import OWN_TRIAL_STAGES, Study
-from emma_tune.config.study import Share
+from emma_tune.config import OWN_TRIAL_STAGES, Share, Study
 from emma_tune.plan import Task
 from emma_tune.study_file import StudyError
 from emma_tune.tuning.simulation.cluster import Cluster, gpu_share
