@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from fsspec import get_filesystem_class
 from typing_extensions import TypeIs
 from upath import UPath
 
@@ -45,6 +46,7 @@ def as_place(text: str | os.PathLike[str]) -> Place:
     if ".." in rest.split("/"):
         raise ValueError(f"expected a URL without .., found {text}")
     try:
+        get_filesystem_class(protocol)  # said here if its package is missing, and not at the first file
         place: UPath = UPath(f"{protocol}://{rest}", **_CALLS.get(protocol, {}))
         return place
     except (ValueError, ImportError) as error:
