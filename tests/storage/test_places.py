@@ -44,7 +44,7 @@ def test_a_url_does_not_climb(url):
 def test_a_protocol_that_nobody_knows_or_whose_package_is_missing_is_said_at_once():
     with pytest.raises(ValueError, match="gopher://hole"):
         as_place("gopher://hole")
-    with pytest.raises(ValueError, match="(?i)install gcsfs"):
+    with pytest.raises(ValueError, match=r"(?i)install gcsfs"):
         as_place("gs://bucket/x")
 
 
