@@ -13,8 +13,9 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from emma_tune.storage.patience import Patience
+from emma_tune.storage.patience import Patience, passes
 from emma_tune.storage.places import inside
 from emma_tune.storage.storage import Claim, HeldError, OutOfSightError, Storage
 
@@ -128,10 +129,10 @@ class Disk(Storage):
         with contextlib.suppress(FileNotFoundError):
             self._at(folder).rename(target)
 
-    def remove(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         path = self._at(name)
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, onerror=_stays)
         else:
             path.unlink(missing_ok=True)
 
@@ -215,25 +216,34 @@ class DiskLog:
         self._end += len(piece)
 
     def _append(self, piece: bytes) -> None:
+        if self._file.closed:  # an earlier try failed, and the file could not be opened again
+            self._begin_again()
         try:
             self._file.write(piece)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError:
-            self._begin_again()  # half of a piece may have been written, and what is buffered must not come late
+            with contextlib.suppress(OSError):
+                self._file.close()  # half a piece may have been written, and what is buffered must not come late
+            with contextlib.suppress(OSError):
+                self._begin_again()  # now, if it can be, for whoever reads meanwhile
             raise
 
     def _begin_again(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
+        """Opens the file as it was before the piece that failed."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
             size = 0
         if size < self._end:
             raise OutOfSightError(f"{self._path}: expected the {self._end} bytes written so far, found {size}")
-        self._file = self._path.open("ab")
-        self._file.truncate(self._end)
+        file = self._path.open("ab")
+        try:
+            file.truncate(self._end)
+        except OSError:
+            file.close()
+            raise
+        self._file = file
 
     def close(self) -> None:
         self._file.close()
@@ -244,6 +254,12 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _stays(function: Any, path: str, failed: Any) -> None:
+    """What of a folder cannot be removed: what may be later is said, the rest is somebody else's by now."""
+    if isinstance(failed[1], OSError) and passes(failed[1]):
+        raise failed[1]
 
 
 def _renamed(incoming: Path, folder: Path) -> bool:

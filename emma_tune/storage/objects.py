@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from errno import EIO
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class ObjectStore(Storage):
         """What a call about a file gives; every failure that is not about the file itself may pass."""
         place = self._at(name)
         try:
-            return call(self.root.fs, place)
+            return call(self._fs, place)
         except (*LASTING, *MISTAKES):
             raise
         except OSError as error:
@@ -59,6 +60,12 @@ class ObjectStore(Storage):
             raise self._silent(str(error)) from error
         except Exception as error:  # each protocol's own, of network, authorization and time
             raise self._silent(f"{type(error).__name__}: {error}") from error
+
+    @cached_property
+    def _fs(self) -> AbstractFileSystem:
+        fs: Any = self.root.fs
+        fs.retries = 1  # s3fs would try five times, and say nothing meanwhile
+        return fs
 
     def _silent(self, found: str) -> OSError:
         return OSError(EIO, f"{self.root}: expected an object store that answers, found {found}")
@@ -89,7 +96,10 @@ class ObjectStore(Storage):
         return time.time() - float(changed.timestamp())
 
     def read_log(self, name: str) -> bytes:
-        return b"".join(self.read(f"{name}/{segment}") for segment in self.names(name))
+        segments = [self.read(f"{name}/{segment}") for segment in self.names(name)]
+        # one that was cut short must not take the next one's first piece with it
+        whole = [one if one.endswith(b"\n") else one + b"\n" for one in segments[:-1] if one]
+        return b"".join([*whole, *segments[-1:]])
 
     def _download(self, name: str, target: Path) -> None:
         self._call(name, lambda fs, place: fs.get_file(place, str(target)))
@@ -126,9 +136,9 @@ class ObjectStore(Storage):
         for name in names:
             self.remove(f"{folder}/{name}")
 
-    def remove(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self.patience(lambda: self._call(name, lambda fs, place: fs.rm(place, recursive=True)))
+            self._call(name, lambda fs, place: fs.rm(place, recursive=True))
 
     # --- one at a time ------------------------------------------------------------------------------------
 
@@ -166,19 +176,19 @@ class SegmentedLog:
         self._name = name
         self._content = b""
         self._number = len(store.names(name)) - 1
-        self._next_segment()
 
     def append(self, piece: bytes) -> None:
-        if len(self._content) >= SEGMENT:
-            self._next_segment()
-        self._store.write(f"{self._name}/{self._number:08d}", self._content + piece)
+        if 0 < len(self._content) < SEGMENT:
+            self._store.write(self._segment(), self._content + piece)
+        else:
+            self._number += 1
+            while not self._store.create(self._segment(), piece):
+                self._number += 1  # one that was begun by somebody who had lost the claim, and did not know
+            self._content = b""
         self._content += piece
 
-    def _next_segment(self) -> None:
-        self._content = b""
-        self._number += 1
-        while not self._store.create(f"{self._name}/{self._number:08d}", b""):
-            self._number += 1  # one that was begun by somebody who had lost the claim, and did not know
+    def _segment(self) -> str:
+        return f"{self._name}/{self._number:08d}"
 
     def close(self) -> None:
         """Nothing is open."""
@@ -237,12 +247,12 @@ class _Lease:
         """Somebody else may have it."""
         self._ended.set()
         self._beating.join()
-        if not self._lost:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # who cannot be reached sees for himself that no sign comes any more
+            if not self._lost:
                 self._store.write(self._object(self._generation), self._sign(-1, released=True))
-        for generation in self._generations():
-            if generation < self._generation:
-                self._store.remove(self._object(generation))
+            for generation in self._generations():
+                if generation < self._generation:
+                    self._store.remove(self._object(generation))
 
     def _beat(self) -> None:
         beat = 0
