@@ -52,7 +52,9 @@ class Disk(Storage):
             return []
 
     def age(self, name: str) -> float:
-        return time.time() - self._at(name).stat().st_mtime
+        changed = self._at(name).stat().st_mtime
+        with self._beside(name, b"") as now:  # by the clock of the disk's server: ours may be days off
+            return now.stat().st_mtime - changed
 
     def read_log(self, name: str) -> bytes:
         try:

@@ -122,7 +122,7 @@ class ObjectStore(Storage):
     def _commit(self, folder: str, files: Mapping[str, bytes]) -> bool:
         *others, last = files
         if self._exists(f"{folder}/{last}"):
-            return False
+            return self._read(f"{folder}/{last}") == files[last]  # ours, as in `_create`
         for name in others:
             self._write(f"{folder}/{name}", files[name])
         return self._create(f"{folder}/{last}", files[last])
