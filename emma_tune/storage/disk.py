@@ -83,7 +83,7 @@ class Disk(Storage):
     def _beside(self, name: str, content: bytes) -> Iterator[Path]:
         """A synced file beside the one it is to become; nothing is left of it."""
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         beside = path.with_name(f".{uuid.uuid4().hex}")
         try:
             _write_synced(beside, content)
@@ -91,9 +91,18 @@ class Disk(Storage):
         finally:
             beside.unlink(missing_ok=True)
 
+    def _make(self, folder: Path) -> None:
+        """Makes a folder; the root only where no storage has been seen yet: one that is gone comes back there."""
+        if self.identity is None:
+            self.root.mkdir(parents=True, exist_ok=True)
+        below = self.root
+        for part in folder.relative_to(self.root).parts:
+            below = below / part
+            below.mkdir(exist_ok=True)
+
     def _upload(self, source: Path, name: str) -> None:
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         beside = path.with_name(f".{uuid.uuid4().hex}")
         try:
             shutil.copyfile(source, beside)
@@ -103,7 +112,7 @@ class Disk(Storage):
 
     def _commit(self, folder: str, files: Mapping[str, bytes]) -> bool:
         incoming = self._at(f"{INCOMING}/{uuid.uuid4().hex}")
-        incoming.mkdir(parents=True)
+        self._make(incoming)
         try:
             for name, content in files.items():
                 _write_synced(incoming / name, content)
@@ -113,7 +122,7 @@ class Disk(Storage):
 
     def _rename_into_place(self, incoming: Path, folder: str, mark: str) -> bool:
         place = self._at(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        self._make(place.parent)
         if not _renamed(incoming, place):
             with self.alone("aside.lock"):
                 while not self._exists(f"{folder}/{mark}"):  # a folder without its last file is nobody's
@@ -127,7 +136,7 @@ class Disk(Storage):
 
     def move(self, folder: str, to: str) -> None:
         target = self._at(to)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make(target.parent)
         with contextlib.suppress(FileNotFoundError):
             self._at(folder).rename(target)
 
@@ -143,7 +152,7 @@ class Disk(Storage):
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         with path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -151,7 +160,7 @@ class Disk(Storage):
     @contextmanager
     def claim(self, name: str, who: str, *, wait: float) -> Iterator[Claim]:
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         with path.open("a+") as file:
             deadline = time.monotonic() + wait
             while True:
@@ -185,7 +194,7 @@ class Disk(Storage):
 
     def log(self, name: str) -> DiskLog:
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         return DiskLog(path, self.patience)
 
 

@@ -207,7 +207,11 @@ class Storage(ABC):
     def _in_sight(self, call: Callable[[], Result]) -> Result:
         def checked() -> Result:
             self.check_sight()
-            return call()
+            try:
+                return call()
+            except FileNotFoundError:
+                self.check_sight()  # it may have gone in the middle
+                raise
 
         return self.patience(checked)
 
