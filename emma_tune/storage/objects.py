@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fsspec import AbstractFileSystem
+from fsspec.asyn import sync
 from upath import UPath
 
 from emma_tune.storage.patience import LASTING, Result, passes
@@ -29,6 +30,9 @@ LEASE = 20.0
 
 BEAT = LEASE / 5
 """Seconds between two signs of life."""
+
+ANSWER, SLOWEST = 30.0, 128 * 1024
+"""Seconds that a put may take, and bytes that it sends in each second more."""
 
 MISTAKES = (TypeError, AttributeError, LookupError, ImportError, NotImplementedError)
 """Of a program, which no waiting mends."""
@@ -55,9 +59,9 @@ class ObjectStore(Storage):
         except (*LASTING, *MISTAKES):
             raise
         except OSError as error:
-            if passes(error):
+            if passes(error) and str(error):
                 raise
-            raise self._silent(str(error)) from error
+            raise self._silent(str(error) or "silence") from error
         except Exception as error:  # each protocol's own, of network, authorization and time
             raise self._silent(f"{type(error).__name__}: {error}") from error
 
@@ -107,17 +111,18 @@ class ObjectStore(Storage):
     # --- writing ------------------------------------------------------------------------------------------
 
     def _write(self, name: str, content: bytes) -> None:
-        self._call(name, lambda fs, place: fs.pipe_file(place, content))
+        self._call(name, lambda fs, place: _put(fs, len(content), "pipe_file", place, content))
 
     def _create(self, name: str, content: bytes) -> bool:
         try:
-            self._call(name, lambda fs, place: fs.pipe_file(place, content, mode="create"))
+            self._call(name, lambda fs, place: _put(fs, len(content), "pipe_file", place, content, mode="create"))
         except FileExistsError:
             return self._read(name) == content  # ours, put by a call whose answer was lost on the way
         return True
 
     def _upload(self, source: Path, name: str) -> None:
-        self._call(name, lambda fs, place: fs.put_file(str(source), place))
+        size = source.stat().st_size
+        self._call(name, lambda fs, place: _put(fs, size, "put_file", str(source), place))
 
     def _commit(self, folder: str, files: Mapping[str, bytes]) -> bool:
         *others, last = files
@@ -161,6 +166,18 @@ class ObjectStore(Storage):
 
     def log(self, name: str) -> SegmentedLog:
         return SegmentedLog(self, name)
+
+
+def _put(fs: AbstractFileSystem, size: int, method: str, *arguments: Any, **named: Any) -> None:
+    """Puts so many bytes in a time that has an end.
+
+    Seen of aiohttp: a client that waits to be told to send its bytes (`Expect: 100-continue`) waits for ever.
+    """
+    if fs.async_impl:
+        seconds = ANSWER + size / SLOWEST
+        sync(fs.loop, getattr(fs, f"_{method}"), *arguments, timeout=seconds, **named)
+    else:
+        getattr(fs, method)(*arguments, **named)
 
 
 class SegmentedLog:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -18,15 +17,12 @@ from emma_tune.storage import objects as objects_module
 from emma_tune.store import ABANDONED_AFTER, Store
 from tests.conftest import EmmaTune
 from tests.faults.invariants import Witness, check_study, provenance
-from tests.faults.runs import LONG, ended_well, output, wait_for_artifacts
+from tests.faults.runs import LONG, ROOT, ended_well, output, wait_for_artifacts
 
 DAY = 24 * 3600.0
 JUMPS = [-400 * DAY, -2 * DAY, -60.0, 60.0, 2 * DAY, 400 * DAY]
 KEY = "0123456789abcdef0123"
 ARTIFACT = Artifact({"weights": torch.linspace(0, 1, 100)}, {"accuracy": 0.5})
-
-LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-needs_faketime = pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime (Debian's package faketime)")
 
 
 def dated(path: Path, jump: float) -> None:
@@ -89,33 +85,25 @@ def test_a_lease_is_held_whatever_the_clock_of_who_wants_it(bucket, monkeypatch,
 
 
 class Elsewhen(EmmaTune):
-    """The command line with a wall clock that a test sets: for the driver, Ray and all its workers."""
+    """The command line with a wall clock that a test sets: of Python, in the driver and in all its workers."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._clock = folder / "clock"
-        self.jump(0)
 
     def jump(self, days: float) -> None:
         """From now on clocks are wrong by so many days."""
         beside = self._clock.with_suffix(".new")
-        beside.write_text(f"{days:+g}d\n")
-        shutil.move(beside, self._clock)
+        beside.write_text(str(days * DAY))
+        beside.replace(self._clock)
 
     def _environment(self) -> dict[str, str]:  # type: ignore[override]
-        return {
-            **super()._environment(),
-            "LD_PRELOAD": str(LIBRARY),
-            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-            "FAKETIME_CACHE_DURATION": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
+        paths = f"{ROOT / 'tests' / 'faults' / 'elsewhen'}{os.pathsep}{ROOT}"
+        return {**super()._environment(), "PYTHONPATH": paths, "EMMA_TUNE_TEST_CLOCK": str(self._clock)}
 
 
 @pytest.mark.faults
-@needs_faketime
-def test_a_run_whose_clocks_jump_is_killed_and_goes_on_in_another_year(study_file, tmp_path, through):
+def test_a_run_whose_clocks_jump_is_interrupted_and_goes_on_in_another_year(study_file, tmp_path, through):
     emma = Elsewhen(tmp_path)
     file, folder, store = study_file(**LONG), tmp_path / "runs" / "tiny", tmp_path / "runs" / "store"
     try:
@@ -124,10 +112,10 @@ def test_a_run_whose_clocks_jump_is_killed_and_goes_on_in_another_year(study_fil
         witness = Witness(store)
         witness.look()
         emma.jump(-3)
-        wait_for_artifacts(driver, store, 5)
+        wait_for_artifacts(driver, store, 4)
         witness.look()
         emma.jump(+5)
-        wait_for_artifacts(driver, store, 7)
+        wait_for_artifacts(driver, store, 6)
         driver.terminate()
         assert driver.wait(timeout=90) == 130, output(emma)
         witness.look()
@@ -137,6 +125,6 @@ def test_a_run_whose_clocks_jump_is_killed_and_goes_on_in_another_year(study_fil
     finally:
         emma.end_all()
     view = check_study(folder, through)
-    days = sorted(round((about["finished_at"] - time.time()) / DAY) for about in provenance(view).values())
-    assert days[0] == -400, f"the clocks did not jump: {days}"
-    print(f"artifacts finished in days {sorted(set(days))}, counted from today")
+    days = {round((about["finished_at"] - time.time()) / DAY) for about in provenance(view).values()}
+    assert {0, -400} < days, f"the clocks did not jump: {days}"
+    print(f"artifacts finished in days {sorted(days)}, counted from today")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from emma_tune.artifact import Artifact
 from emma_tune.ledger import LedgerWriter, read_ledger
 from emma_tune.plan import Point
 from emma_tune.storage import Patience, as_place, storage_at
+from emma_tune.storage import objects as objects_module
 from emma_tune.storage import places as places_module
 from emma_tune.store import Store
 from emma_tune.tuning.trainable import SAVING_SHARE
@@ -111,13 +113,22 @@ def test_whichever_answer_is_lost_a_claim_is_ours_and_let_go(proxy: Proxy, root)
 def test_a_server_that_hangs_is_given_up_and_asked_again(proxy: Proxy, bucket, monkeypatch):
     calls = {**places_module._CALLS["s3"]["config_kwargs"], "read_timeout": 1}
     monkeypatch.setitem(places_module._CALLS["s3"], "config_kwargs", calls)  # seconds rather than half minutes
+    monkeypatch.setattr(objects_module, "ANSWER", 1.0)
     store = Store(as_place(f"{bucket}/store"), SOON).identified()
-    proxy.mode = "hang"
-    timer = threading.Timer(6, setattr, (proxy, "mode", "pass"))
-    timer.start()
-    assert commit(store) is True
-    timer.join()
-    assert store.check("victim", KEY)
+    attempts: dict[str, Callable[[], object]] = {
+        "reading": lambda: store.check("victim", KEY),
+        "putting": lambda: store.storage._write("file", b"content") or True,
+        "creating": lambda: store.storage._create("another", b"content"),
+        "committing": lambda: commit(store, KEY[::-1]),
+    }
+    commit(store)
+    for call in attempts.values():
+        proxy.mode = "hang"
+        timer = threading.Timer(3, setattr, (proxy, "mode", "pass"))
+        timer.start()
+        assert SOON(call)
+        timer.join()
+    assert store.check("victim", KEY[::-1])
 
 
 # --- whole runs -------------------------------------------------------------------------------------------
