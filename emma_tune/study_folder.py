@@ -5,7 +5,6 @@ ledger.jsonl        its points
 driver.lock         held by the driver; says who that is
 progress.json       what the driver is doing, written anew every few seconds
 optuna-journal.log  the search, for optuna-dashboard
-ray/                Ray Tune's own files of the last run; nothing here reads them
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from emma_tune.storage import IMPATIENT, Claim, HeldError, Patience, Place, as_p
 from emma_tune.study_file import StudyError
 
 STARTED, DRIVER, PROGRESS = "study.json", "driver.lock", "progress.json"
-JOURNAL, TUNE = "optuna-journal.log", "ray"
+JOURNAL = "optuna-journal.log"
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,8 @@ class StudyFolder:
             raise StudyError(f"{self.root}: expected the folder of a study, found {error}") from error
         except (ValueError, KeyError, TypeError, ValidationError) as error:
             raise StudyError(
-                f"{self.root / STARTED}: expected the record of a study, found something else"
+                f"{self.root / STARTED}: expected the record of a study, found something else; remove this file "
+                "and run the study's file again: points and artifacts stay"
             ) from error
 
     def _joined(self, store: str) -> Place:
@@ -115,7 +115,8 @@ class StudyFolder:
         if is_local(self.root) and self.root.exists() and not self.root.is_dir():
             return True
         with self._reached():
-            return any(name != DRIVER for name in self._storage.names(""))
+            names = self._storage.names("")
+            return self.ledger.name not in names and any(name != DRIVER for name in names)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -163,10 +164,7 @@ class StudyFolder:
 
     @contextmanager
     def nearby(self) -> Iterator[Path]:
-        """A folder of this machine for Optuna's journal and Ray Tune's files, which they write themselves.
-
-        It is the study's own where that is on a disk; else a temporary one, whose journal is kept at the end.
-        """
+        """A folder on a disk for Optuna's journal: the study's own, or a temporary one whose journal is kept."""
         if is_local(self.root):
             yield self.root
             return
@@ -183,8 +181,10 @@ class StudyFolder:
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Says what the driver is doing. Only the driver may. What cannot be said now is said later."""
+        storage = storage_at(self.root)
         with suppress(OSError):
-            storage_at(self.root).write(PROGRESS, _json(progress))
+            if storage.exists(STARTED):  # else the folder is out of sight, and this is another one
+                storage.write(PROGRESS, _json(progress))
 
     def progress(self) -> dict[str, Any]:
         """What the driver said last; empty if nobody drives the study."""

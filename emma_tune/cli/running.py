@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -161,6 +162,7 @@ def _run(
     """Runs a study to its end; progress goes to the error stream with `aside`."""
     from rich.console import Console
 
+    from emma_tune.study_file import StudyError
     from emma_tune.study_folder import StudyFolder
     from emma_tune.tuning.launch import run_study
     from emma_tune.tuning.remote import CLIENT, LostError, run_study_on_cluster
@@ -182,7 +184,10 @@ def _run(
         typer.echo(f"{error}; what was finished is safe, go on with the same command", err=True)
         raise typer.Exit(LOST) from None
     if ending.interrupted:
-        again = f"emma-tune resume {folder}" if StudyFolder(folder).begun and given is None else "the same command"
+        begun = False
+        with suppress(StudyError):  # the storage may be why it was interrupted
+            begun = StudyFolder(folder).begun
+        again = f"emma-tune resume {folder}" if begun and given is None else "the same command"
         typer.echo(f"interrupted, everything is saved; go on with: {again}", err=aside)
         raise typer.Exit(INTERRUPTED)
     return ending

@@ -52,9 +52,16 @@ class MirroredImages(ImageCache):
     def known(self, source: Source) -> Cached | None:
         try:
             cached = noted(self._there.read(self._note_there(source)))
-            return cached if self._there.exists(f"images/{cached.fingerprint}/about.json") else None
+            return cached if self._counts(cached.fingerprint) else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+
+    def _counts(self, fingerprint: str) -> bool:
+        """Whether the arrays are there: what says so was put last."""
+        try:
+            return {"parts", "files"} <= set(json.loads(self._there.read(_about(fingerprint))))
+        except (FileNotFoundError, ValueError, TypeError):
+            return False
 
     def load(self, fingerprint: str) -> dict[str, ImageSet]:
         if not self._is_whole(fingerprint):
@@ -63,12 +70,11 @@ class MirroredImages(ImageCache):
 
     def _remember(self, source: Source, cached: Cached) -> None:
         folder = self._images / cached.fingerprint
-        about = f"images/{cached.fingerprint}/about.json"
-        if not self._there.exists(about):
+        if not self._counts(cached.fingerprint):
             for file in sorted(folder.iterdir()):
                 if file.name != "about.json":
                     self._there.upload(file, f"images/{cached.fingerprint}/{file.name}")
-            self._there.write(about, (folder / "about.json").read_bytes())
+            self._there.write(_about(cached.fingerprint), (folder / "about.json").read_bytes())
         self._there.write(self._note_there(source), json.dumps(note_of(cached)).encode())
 
     def _note_there(self, source: Source) -> str:
@@ -84,7 +90,12 @@ class MirroredImages(ImageCache):
             incoming = self._root / "incoming" / uuid.uuid4().hex
             incoming.mkdir(parents=True)
             try:
-                about = json.loads(self._there.read(f"images/{fingerprint}/about.json"))
+                if not self._counts(fingerprint):
+                    raise DataError(
+                        f"{self._there.root}/images/{fingerprint}: expected decoded images, found none; run the "
+                        "study again, which decodes them"
+                    )
+                about = json.loads(self._there.read(_about(fingerprint)))
                 for name in about["files"]:
                     self._there.download(f"images/{fingerprint}/{plain_name(name)}", incoming / name)
                 with_stats(incoming, about)
@@ -94,9 +105,20 @@ class MirroredImages(ImageCache):
                 incoming.rename(folder)
             finally:
                 shutil.rmtree(incoming, ignore_errors=True)
-            if content_of(self._mapped(fingerprint)) != fingerprint:
+            if not self._is_what_was_written(fingerprint):
                 shutil.rmtree(folder)
+                self._there.remove(_about(fingerprint))  # they do not count any more
                 raise DataError(
                     f"{self._there.root}/images/{fingerprint}: expected the arrays that were written, found "
-                    f"changed ones; remove that folder and run the study again"
+                    "changed ones; run the study again, which decodes them anew"
                 )
+
+    def _is_what_was_written(self, fingerprint: str) -> bool:
+        try:
+            return content_of(self._mapped(fingerprint)) == fingerprint
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            return False
+
+
+def _about(fingerprint: str) -> str:
+    return f"images/{plain_name(fingerprint)}/about.json"

@@ -58,7 +58,8 @@ def prepare(study: Study, store: Store, report: Report) -> Materials:
         return became.fingerprint
 
     victim = cached("victim.dataset", lambda: victim_source(study))
-    parts = cache.load(victim)
+    with place_named("victim.dataset"):
+        parts = cache.load(victim)
     check_labels(parts)
     shape = parts["train"].shape
     check_networks(study, shape)

@@ -6,13 +6,13 @@ one process at a time holds a claim; `tests/storage/` holds both kinds to it.
 
 from pathlib import Path
 
-from emma_tune.storage.patience import IMPATIENT, Patience
+from emma_tune.storage.patience import IMPATIENT, Patience, passes
 from emma_tune.storage.places import Place, as_place, inside, is_local
 from emma_tune.storage.storage import Claim, HeldError, Log, OutOfSightError, Storage
 
 __all__ = [
     "IMPATIENT", "Claim", "HeldError", "Log", "OutOfSightError", "Patience", "Place", "Storage",
-    "as_place", "inside", "is_local", "storage_at",
+    "as_place", "inside", "is_local", "passes", "storage_at",
 ]  # fmt: skip
 
 

@@ -13,8 +13,9 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from emma_tune.storage.patience import Patience
+from emma_tune.storage.patience import Patience, passes
 from emma_tune.storage.places import inside
 from emma_tune.storage.storage import Claim, HeldError, OutOfSightError, Storage
 
@@ -51,7 +52,9 @@ class Disk(Storage):
             return []
 
     def age(self, name: str) -> float:
-        return time.time() - self._at(name).stat().st_mtime
+        changed = self._at(name).stat().st_mtime
+        with self._beside(name, b"") as now:  # by the clock of the disk's server: ours may be days off
+            return now.stat().st_mtime - changed
 
     def read_log(self, name: str) -> bytes:
         try:
@@ -80,7 +83,7 @@ class Disk(Storage):
     def _beside(self, name: str, content: bytes) -> Iterator[Path]:
         """A synced file beside the one it is to become; nothing is left of it."""
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         beside = path.with_name(f".{uuid.uuid4().hex}")
         try:
             _write_synced(beside, content)
@@ -88,9 +91,18 @@ class Disk(Storage):
         finally:
             beside.unlink(missing_ok=True)
 
+    def _make(self, folder: Path) -> None:
+        """Makes a folder; the root only where no storage has been seen yet: one that is gone comes back there."""
+        if self.identity is None:
+            self.root.mkdir(parents=True, exist_ok=True)
+        below = self.root
+        for part in folder.relative_to(self.root).parts:
+            below = below / part
+            below.mkdir(exist_ok=True)
+
     def _upload(self, source: Path, name: str) -> None:
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         beside = path.with_name(f".{uuid.uuid4().hex}")
         try:
             shutil.copyfile(source, beside)
@@ -100,7 +112,7 @@ class Disk(Storage):
 
     def _commit(self, folder: str, files: Mapping[str, bytes]) -> bool:
         incoming = self._at(f"{INCOMING}/{uuid.uuid4().hex}")
-        incoming.mkdir(parents=True)
+        self._make(incoming)
         try:
             for name, content in files.items():
                 _write_synced(incoming / name, content)
@@ -110,7 +122,7 @@ class Disk(Storage):
 
     def _rename_into_place(self, incoming: Path, folder: str, mark: str) -> bool:
         place = self._at(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        self._make(place.parent)
         if not _renamed(incoming, place):
             with self.alone("aside.lock"):
                 while not self._exists(f"{folder}/{mark}"):  # a folder without its last file is nobody's
@@ -124,14 +136,14 @@ class Disk(Storage):
 
     def move(self, folder: str, to: str) -> None:
         target = self._at(to)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make(target.parent)
         with contextlib.suppress(FileNotFoundError):
             self._at(folder).rename(target)
 
-    def remove(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         path = self._at(name)
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, onerror=_stays)
         else:
             path.unlink(missing_ok=True)
 
@@ -140,7 +152,7 @@ class Disk(Storage):
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         with path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -148,7 +160,7 @@ class Disk(Storage):
     @contextmanager
     def claim(self, name: str, who: str, *, wait: float) -> Iterator[Claim]:
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         with path.open("a+") as file:
             deadline = time.monotonic() + wait
             while True:
@@ -182,7 +194,7 @@ class Disk(Storage):
 
     def log(self, name: str) -> DiskLog:
         path = self._at(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         return DiskLog(path, self.patience)
 
 
@@ -215,17 +227,21 @@ class DiskLog:
         self._end += len(piece)
 
     def _append(self, piece: bytes) -> None:
+        if self._file.closed:  # an earlier try failed, and the file could not be opened again
+            self._begin_again()
         try:
             self._file.write(piece)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError:
-            self._begin_again()  # half of a piece may have been written, and what is buffered must not come late
+            with contextlib.suppress(OSError):
+                self._file.close()  # half a piece may have been written, and what is buffered must not come late
+            with contextlib.suppress(OSError):
+                self._begin_again()  # now, if it can be, for whoever reads meanwhile
             raise
 
     def _begin_again(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
+        """Opens the file as it was before the piece that failed."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
@@ -234,8 +250,13 @@ class DiskLog:
             raise OutOfSightError(
                 errno.EIO, f"{self._path}: expected the {self._end} bytes written so far, found {size}"
             )
-        self._file = self._path.open("ab")
-        self._file.truncate(self._end)
+        file = self._path.open("ab")
+        try:
+            file.truncate(self._end)
+        except OSError:
+            file.close()
+            raise
+        self._file = file
 
     def close(self) -> None:
         self._file.close()
@@ -246,6 +267,12 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _stays(function: Any, path: str, failed: Any) -> None:
+    """What of a folder cannot be removed: what may be later is said, the rest is somebody else's by now."""
+    if isinstance(failed[1], OSError) and passes(failed[1]):
+        raise failed[1]
 
 
 def _renamed(incoming: Path, folder: Path) -> bool:

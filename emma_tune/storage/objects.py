@@ -13,10 +13,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from errno import EIO
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fsspec import AbstractFileSystem
+from fsspec.asyn import sync
 from upath import UPath
 
 from emma_tune.storage.patience import LASTING, Result, passes
@@ -28,6 +30,9 @@ LEASE = 20.0
 
 BEAT = LEASE / 5
 """Seconds between two signs of life."""
+
+ANSWER, SLOWEST = 30.0, 128 * 1024
+"""Seconds that a put may take, and bytes that it sends in each second more."""
 
 MISTAKES = (TypeError, AttributeError, LookupError, ImportError, NotImplementedError)
 """Of a program, which no waiting mends."""
@@ -50,15 +55,21 @@ class ObjectStore(Storage):
         """What a call about a file gives; every failure that is not about the file itself may pass."""
         place = self._at(name)
         try:
-            return call(self.root.fs, place)
+            return call(self._fs, place)
         except (*LASTING, *MISTAKES):
             raise
         except OSError as error:
-            if passes(error):
+            if passes(error) and str(error):
                 raise
-            raise self._silent(str(error)) from error
+            raise self._silent(str(error) or "silence") from error
         except Exception as error:  # each protocol's own, of network, authorization and time
             raise self._silent(f"{type(error).__name__}: {error}") from error
+
+    @cached_property
+    def _fs(self) -> AbstractFileSystem:
+        fs: Any = self.root.fs
+        fs.retries = 1  # s3fs would try five times, and say nothing meanwhile
+        return fs
 
     def _silent(self, found: str) -> OSError:
         return OSError(EIO, f"{self.root}: expected an object store that answers, found {found}")
@@ -89,7 +100,10 @@ class ObjectStore(Storage):
         return time.time() - float(changed.timestamp())
 
     def read_log(self, name: str) -> bytes:
-        return b"".join(self.read(f"{name}/{segment}") for segment in self.names(name))
+        segments = [self.read(f"{name}/{segment}") for segment in self.names(name)]
+        # one that was cut short must not take the next one's first piece with it
+        whole = [one if one.endswith(b"\n") else one + b"\n" for one in segments[:-1] if one]
+        return b"".join([*whole, *segments[-1:]])
 
     def _download(self, name: str, target: Path) -> None:
         self._call(name, lambda fs, place: fs.get_file(place, str(target)))
@@ -97,22 +111,23 @@ class ObjectStore(Storage):
     # --- writing ------------------------------------------------------------------------------------------
 
     def _write(self, name: str, content: bytes) -> None:
-        self._call(name, lambda fs, place: fs.pipe_file(place, content))
+        self._call(name, lambda fs, place: _put(fs, len(content), "pipe_file", place, content))
 
     def _create(self, name: str, content: bytes) -> bool:
         try:
-            self._call(name, lambda fs, place: fs.pipe_file(place, content, mode="create"))
+            self._call(name, lambda fs, place: _put(fs, len(content), "pipe_file", place, content, mode="create"))
         except FileExistsError:
             return self._read(name) == content  # ours, put by a call whose answer was lost on the way
         return True
 
     def _upload(self, source: Path, name: str) -> None:
-        self._call(name, lambda fs, place: fs.put_file(str(source), place))
+        size = source.stat().st_size
+        self._call(name, lambda fs, place: _put(fs, size, "put_file", str(source), place))
 
     def _commit(self, folder: str, files: Mapping[str, bytes]) -> bool:
         *others, last = files
         if self._exists(f"{folder}/{last}"):
-            return False
+            return self._read(f"{folder}/{last}") == files[last]  # ours, as in `_create`
         for name in others:
             self._write(f"{folder}/{name}", files[name])
         return self._create(f"{folder}/{last}", files[last])
@@ -126,9 +141,9 @@ class ObjectStore(Storage):
         for name in names:
             self.remove(f"{folder}/{name}")
 
-    def remove(self, name: str) -> None:
+    def _remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            self.patience(lambda: self._call(name, lambda fs, place: fs.rm(place, recursive=True)))
+            self._call(name, lambda fs, place: fs.rm(place, recursive=True))
 
     # --- one at a time ------------------------------------------------------------------------------------
 
@@ -153,6 +168,18 @@ class ObjectStore(Storage):
         return SegmentedLog(self, name)
 
 
+def _put(fs: AbstractFileSystem, size: int, method: str, *arguments: Any, **named: Any) -> None:
+    """Puts so many bytes in a time that has an end.
+
+    Seen of aiohttp: a client that waits to be told to send its bytes (`Expect: 100-continue`) waits for ever.
+    """
+    if fs.async_impl:
+        seconds = ANSWER + size / SLOWEST
+        sync(fs.loop, getattr(fs, f"_{method}"), *arguments, timeout=seconds, **named)
+    else:
+        getattr(fs, method)(*arguments, **named)
+
+
 class SegmentedLog:
     """A log as numbered objects, each of many pieces; a writer begins one of its own, and never touches another's.
 
@@ -166,19 +193,19 @@ class SegmentedLog:
         self._name = name
         self._content = b""
         self._number = len(store.names(name)) - 1
-        self._next_segment()
 
     def append(self, piece: bytes) -> None:
-        if len(self._content) >= SEGMENT:
-            self._next_segment()
-        self._store.write(f"{self._name}/{self._number:08d}", self._content + piece)
+        if 0 < len(self._content) < SEGMENT:
+            self._store.write(self._segment(), self._content + piece)
+        else:
+            self._number += 1
+            while not self._store.create(self._segment(), piece):
+                self._number += 1  # one that was begun by somebody who had lost the claim, and did not know
+            self._content = b""
         self._content += piece
 
-    def _next_segment(self) -> None:
-        self._content = b""
-        self._number += 1
-        while not self._store.create(f"{self._name}/{self._number:08d}", b""):
-            self._number += 1  # one that was begun by somebody who had lost the claim, and did not know
+    def _segment(self) -> str:
+        return f"{self._name}/{self._number:08d}"
 
     def close(self) -> None:
         """Nothing is open."""
@@ -237,12 +264,12 @@ class _Lease:
         """Somebody else may have it."""
         self._ended.set()
         self._beating.join()
-        if not self._lost:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # who cannot be reached sees for himself that no sign comes any more
+            if not self._lost:
                 self._store.write(self._object(self._generation), self._sign(-1, released=True))
-        for generation in self._generations():
-            if generation < self._generation:
-                self._store.remove(self._object(generation))
+            for generation in self._generations():
+                if generation < self._generation:
+                    self._store.remove(self._object(generation))
 
     def _beat(self) -> None:
         beat = 0

@@ -19,7 +19,8 @@ _CALLS: dict[str, dict[str, Any]] = {
     "s3": {
         # what was listed a moment ago is no answer: other machines write, too
         "use_listings_cache": False,
-        "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}},
+        # one more try, for whoever only looks; a run's patience is ours, and wants to hear what goes wrong
+        "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 1}},
     }
 }
 """How an object store is called, by protocol. Keys and endpoints come from the environment."""

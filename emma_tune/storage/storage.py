@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -150,9 +151,9 @@ class Storage(ABC):
     def move(self, folder: str, to: str) -> None:
         """Moves a folder out of the way; nothing happens if it is gone."""
 
-    @abstractmethod
     def remove(self, name: str) -> None:
         """Removes a file, or a folder with all in it; nothing happens if it is gone."""
+        self._in_sight(lambda: self._remove(name))
 
     @abstractmethod
     def alone(self, name: str) -> AbstractContextManager[None]:
@@ -179,7 +180,9 @@ class Storage(ABC):
 
     def identify(self) -> str:
         """The storage's own name for itself, given to it when it is first asked; remembered as its `identity`."""
-        self.create(SIGHT, uuid.uuid4().hex.encode())
+        self.create(SIGHT, _new_identity())
+        if not re.fullmatch(b"[0-9a-f]{32}", self._read(SIGHT)):
+            self.write(SIGHT, _new_identity())  # cut short or overwritten, it names nothing any more
         self.identity = self.read(SIGHT).decode()
         return self.identity
 
@@ -192,7 +195,7 @@ class Storage(ABC):
         if self.identity is None:
             return
         try:
-            found = self._read(SIGHT).decode()
+            found = self._read(SIGHT).decode(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             raise OutOfSightError(
                 EIO, f"{self.root}: expected the storage {self.identity}, found none there"
@@ -203,7 +206,11 @@ class Storage(ABC):
     def _in_sight(self, call: Callable[[], Result]) -> Result:
         def checked() -> Result:
             self.check_sight()
-            return call()
+            try:
+                return call()
+            except FileNotFoundError:
+                self.check_sight()  # it may have gone in the middle
+                raise
 
         return self.patience(checked)
 
@@ -228,4 +235,11 @@ class Storage(ABC):
     def _download(self, name: str, target: Path) -> None: ...
 
     @abstractmethod
+    def _remove(self, name: str) -> None: ...
+
+    @abstractmethod
     def _upload(self, source: Path, name: str) -> None: ...
+
+
+def _new_identity() -> bytes:
+    return uuid.uuid4().hex.encode()

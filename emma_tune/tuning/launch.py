@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
@@ -20,10 +20,10 @@ from emma_tune.config import Study
 from emma_tune.ledger import Ended, Ledger, LedgerWriter, read_ledger
 from emma_tune.materials import prepare
 from emma_tune.plan import Planner, Point
-from emma_tune.storage import Patience, Place
+from emma_tune.storage import Patience, Place, passes
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError
-from emma_tune.study_folder import JOURNAL, TUNE, Started, StudyFolder
+from emma_tune.study_folder import JOURNAL, Started, StudyFolder
 from emma_tune.tuning.cluster import start_or_join
 from emma_tune.tuning.deaths import WORKER_DEATHS, Deaths, let_tune_hear_every_death
 from emma_tune.tuning.interruption import InterruptedRunError, Interruption, interruptible
@@ -117,6 +117,15 @@ def run_study(
                 return _tune(plan, given, folder, artifacts, room, interruption, console, began, trainable)
             except InterruptedRunError:
                 return Ending(interrupted=True, failures={})
+            except OSError as error:
+                if not passes(error):
+                    raise
+                if interruption.requested:  # while the storage was waited for
+                    return Ending(interrupted=True, failures={})
+                raise StudyError(
+                    f"{out}: expected a storage that can be read and written, found {error}; what was finished "
+                    "is safe, and the same command goes on with it"
+                ) from error
             finally:
                 wait([starting])
                 ray.shutdown()
@@ -140,10 +149,11 @@ def _tune(
     store.sweep()
     run = uuid.uuid4().hex[:12]
     writer = LedgerWriter(folder.ledger, store.patience)
-    with closing(writer), folder.nearby() as near:
+    # Tune copies its files to where it is told, which nobody reads: not to a storage that may be full or gone
+    with closing(writer), folder.nearby() as near, TemporaryDirectory(prefix="emma-tune-") as tunes_own:
         writer.run(run)
         _take_given(given or (), ledger, writer)
-        proposers = new_proposers(planner.study, near / JOURNAL) if given is None else {}
+        proposers = new_proposers(planner.study, near / JOURNAL, store.patience) if given is None else {}
         searcher = StudySearcher(
             planner=planner,
             store=store,
@@ -156,7 +166,6 @@ def _tune(
             say=say,
             gpus=room.gpus,
         )
-        shutil.rmtree(near / TUNE, ignore_errors=True)
         progress = Progress(searcher, folder, console)
         let_tune_hear_every_death()
         try:
@@ -172,7 +181,7 @@ def _tune(
                 ),
                 run_config=tune.RunConfig(
                     name="tune",
-                    storage_path=str(near / TUNE),
+                    storage_path=tunes_own,
                     stop=_Stops(interruption, searcher),
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                     # the store keeps unfinished state; Tune would ask for a pickle after every trial

@@ -28,6 +28,8 @@ LINE_EVERY = 5.0
 TABLE_EVERY = 0.5
 """Seconds between redrawings of the table, and writings of progress.json."""
 
+WRITING_SHARE = 0.1
+"""Share of the driver's time that may go into writing progress.json: a storage may be slow."""
 
 SHOWN = 8
 """Of what runs at once, so many are described one by one."""
@@ -50,7 +52,7 @@ class Progress(Callback):
         self._began_with = searcher.conclusions.drawn
         self._first = self._last = self._began
         self._positions: dict[str, dict[str, Any]] = {}
-        self._shown_at = self._line_at = -float("inf")
+        self._shown_at = self._line_at = self._write_at = -float("inf")
         self._live: Live | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,7 +91,10 @@ class Progress(Callback):
         if now - self._shown_at < TABLE_EVERY:
             return
         self._shown_at = now
-        self._folder.write_progress({"tasks": self._running(), "elapsed": round(now - self._began, 1)})
+        if now >= self._write_at:
+            self._folder.write_progress({"tasks": self._running(), "elapsed": round(now - self._began, 1)})
+            written = time.monotonic()
+            self._write_at = written + (written - now) / WRITING_SHARE
         if self._live:
             self._live.update(self._table(), refresh=True)
         elif now - self._line_at >= LINE_EVERY:

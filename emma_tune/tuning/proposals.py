@@ -11,12 +11,13 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from emma_tune.config import SEARCHED, Dimension, EpochChoice, Study
 from emma_tune.plan import Params, Point
+from emma_tune.storage import IMPATIENT, Patience
 from emma_tune.training.seeds import derive_seed
+from emma_tune.tuning.journal import Journal
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -177,16 +178,15 @@ class Proposer:
                 return optuna.samplers.RandomSampler(seed=seed)
 
 
-def new_proposers(study: Study, journal: Path) -> dict[str, Proposer]:
+def new_proposers(study: Study, journal: Path, patience: Patience = IMPATIENT) -> dict[str, Proposer]:
     """One for each defence that is searched.
 
     Args:
         study: the study.
         journal: path of the journal file; what stands there is replaced.
+        patience: how long the journal is tried again when it cannot be written for the moment.
     """
-    for stale in (journal, journal.with_name(journal.name + ".lock")):
-        stale.unlink(missing_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
+    storage = JournalStorage(Journal(journal, patience))
     return {defense: Proposer(study, defense, storage) for defense in study.sought}
 
 

@@ -103,6 +103,7 @@ class StudySearcher(Searcher):
         self._next_number = ledger.next_number
         self._heard: dict[str, Heard] = {}
         self._recalled: set[str] = set()
+        self._waiting: set[str] = set()
         self._stopped: list[Task] = []
         self._take_up_ledger()
 
@@ -149,6 +150,7 @@ class StudySearcher(Searcher):
             True if nobody waits for it any more, so that it can be stopped.
         """
         self.busy += result.get("busy", 0.0)
+        self._hear_of_waiting(trial_id, result.get("waiting"))
         best = result.get("metrics", {}).get("best.validation.accuracy")
         if best is not None:
             key, before = result["task"], self._heard.get(result["task"])
@@ -159,9 +161,19 @@ class StudySearcher(Searcher):
         tasks = self.trials.get(trial_id, [])
         return bool(tasks) and not result.get("done") and not self.agenda.wants(tasks)
 
+    def _hear_of_waiting(self, trial_id: str, what: str | None) -> None:
+        """A worker waits for the storage, or no longer; said when the first one does."""
+        if what is None:
+            self._waiting.discard(trial_id)
+            return
+        if not self._waiting:
+            self.say(f"waiting for the storage: {what}")
+        self._waiting.add(trial_id)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial ended: with all its tasks done, unwanted, with a reason, or as its worker died too often."""
         tasks = self.trials.pop(trial_id, [])
+        self._waiting.discard(trial_id)
         done = [task.key for task in tasks if self._store.has(task.stage, task.key)]
         self.agenda.done(done)
         share = self._shares.ended(trial_id)

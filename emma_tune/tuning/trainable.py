@@ -6,18 +6,20 @@ import functools
 import os
 import platform
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
 from ray.tune import PlacementGroupFactory, Trainable
 
 import emma_tune
-from emma_tune.artifact import Progress, StageRun, State
+from emma_tune.artifact import Artifact, Progress, StageRun, State
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
 from emma_tune.stages import STAGES
 from emma_tune.stages.runtime import Runtime
+from emma_tune.storage import Patience, passes
 from emma_tune.store import Store
 from emma_tune.tuning.memory import CudaMeter, Meter
 
@@ -30,7 +32,8 @@ class StageTrainable(Trainable):
 
     Its configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (who asks), `share`
     (`cpu`, `gpu`) and `interval` (seconds between reports). A task that raises raises here once, so that Tune
-    starts it again in a fresh process; the second time the trial ends with a reason.
+    starts it again in a fresh process; the second time the trial ends with a reason. While the storage fails the
+    trial goes on reporting, that it waits and for what: it may be stopped, and somebody must be told.
     """
 
     @classmethod
@@ -54,11 +57,16 @@ class StageTrainable(Trainable):
         self._meter = self.meter(self._device, share["gpu"])
         if self._meter:
             self._meter.limit(share["gpu"])  # anew: the trial before may have had another share
-        self._store = Store.from_json(new_config["store"])
+        store = Store.from_json(new_config["store"])
+        self._patience = store.patience.seconds
+        self._store = replace(store, patience=Patience(min(self._patience, new_config["interval"])))
+        self._waiting_since: float | None = None
         self._run, self._interval = new_config["run"], new_config["interval"]
         self._queue = [Task.from_json(text) for text in new_config["tasks"]]
         self._stage: StageRun | None = None
         self._progress: Progress | None = None
+        self._finished: Artifact | None = None
+        self._unsaved = ""
         self._seconds = self._busy = self._saved_at = self._saving_took = 0.0
         return True
 
@@ -73,15 +81,22 @@ class StageTrainable(Trainable):
         try:
             while self._queue:
                 self._advance()
+                self._waiting_since = None
                 if time.monotonic() >= until:
                     break
-            return {"done": not self._queue, "busy": self._busy, **self._position()}
+            waiting = {"waiting": self._unsaved} if self._unsaved else {}
+            return {"done": not self._queue, "busy": self._busy, **self._position(), **waiting}
         except Exception as error:
             task = self._queue[0]
             if self._meter and (sizes := self._meter.starved(error)):
                 self._stage = self._progress = None  # its tensors go with it
                 return {"done": True, "busy": self._busy, "task": task.key, "out_of_memory": sizes}
             reason = f"{task.stage}: {type(error).__name__}: {error}"
+            if isinstance(error, OSError) and passes(error):
+                if self._waits():
+                    time.sleep(max(0.0, until - time.monotonic()))
+                    return {"done": False, "busy": self._busy, **self._position(), "waiting": str(error)}
+                return {"done": True, "busy": self._busy, "reason": reason}  # there is nowhere to note it
             if self._store.note_failure(task.key, run=self._run, reason=reason) < 2:
                 raise
             return {"done": True, "busy": self._busy, "reason": reason}
@@ -96,6 +111,9 @@ class StageTrainable(Trainable):
     def _advance(self) -> None:
         """One epoch of the task under way, or the beginning or the end of one."""
         task = self._queue[0]
+        if self._finished is not None:
+            self._commit(task, self._finished)
+            return
         if self._stage is None:
             if self._store.has(task.stage, task.key):  # another study, or a ghost of the last run, was faster
                 self._leave(task)
@@ -107,18 +125,33 @@ class StageTrainable(Trainable):
             self._progress = next(self._stage)
         except StopIteration as finished:
             self._took(time.monotonic() - started)
-            self._store.commit(
-                task.stage,
-                task.key,
-                finished.value,
-                recipe=task.recipe,
-                provenance={**self._provenance(), "timings": finished.value.timings},
-            )
-            self._leave(task)
+            self._finished = finished.value
+            self._commit(task, finished.value)
             return
+        except BaseException:
+            self._stage = self._progress = None  # it cannot go on; another one begins where its state was saved
+            raise
         self._took(time.monotonic() - started)
         if time.monotonic() - self._saved_at > max(self._interval, self._saving_took / SAVING_SHARE):
             self._save()
+
+    def _commit(self, task: Task, artifact: Artifact) -> None:
+        """May be tried again: what is there already stays."""
+        self._store.commit(
+            task.stage,
+            task.key,
+            artifact,
+            recipe=task.recipe,
+            provenance={**self._provenance(), "timings": artifact.timings},
+        )
+        self._leave(task)
+
+    def _waits(self) -> bool:
+        """Whether to try again after the storage has failed."""
+        now = time.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return now - self._waiting_since < self._patience
 
     def _took(self, seconds: float) -> None:
         self._seconds += seconds
@@ -148,12 +181,19 @@ class StageTrainable(Trainable):
     def _leave(self, task: Task) -> None:
         self._store.drop_state(task.key)
         self._queue.pop(0)
-        self._stage = self._progress = None
+        self._stage = self._progress = self._finished = None
 
     def _save(self) -> None:
+        """Saves the state, which only saves time: nobody stops working because it cannot be saved."""
         assert self._progress is not None
         started = time.monotonic()
-        self._store.save_state(self._queue[0].key, self._progress.state(), seconds=self._seconds)
+        try:
+            self._store.save_state(self._queue[0].key, self._progress.state(), seconds=self._seconds)
+            self._unsaved = ""
+        except OSError as error:
+            if not passes(error):
+                raise
+            self._unsaved = str(error)
         self._saved_at = time.monotonic()
         self._saving_took = self._saved_at - started
 
@@ -202,4 +242,14 @@ def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
 @functools.lru_cache(maxsize=4)
 def _parts(store: Store, fingerprint: str | None) -> dict[str, ImageSet]:
     """The parts of a set of images, mapped; none for a stage that reads none."""
-    return image_cache(store.root).load(fingerprint) if fingerprint else {}
+    if fingerprint is None:
+        return {}
+
+    def load() -> dict[str, ImageSet]:
+        try:
+            return image_cache(store.root).load(fingerprint)
+        except FileNotFoundError:
+            store.storage.check_sight()
+            raise
+
+    return store.patience(load)

@@ -141,7 +141,6 @@ def test_no_secret_is_in_what_a_study_leaves_or_prints(seen):
     assert {file.name for file in files} >= {
         "ledger.jsonl", "study.json", "output.log", "index.html", "MODEL_CARD.md", "failure.json", "mlflow.db",
     }  # fmt: skip
-    assert (seen.folder / "runs" / "tiny" / "ray").is_dir(), "Tune's own files are searched too"
     assert "FloatingPointError" in (seen.folder / "output.log").read_text()
     assert [file for file in files if CANARY.encode() in file.read_bytes()] == []
 
