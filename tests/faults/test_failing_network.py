@@ -47,7 +47,7 @@ def commit(store: Store, key: str = KEY) -> bool:
     return store.commit("victim", key, ARTIFACT, recipe={}, provenance={"run": "ours"})
 
 
-@pytest.mark.parametrize("mode", ["refuse", "cut", "lose"])
+@pytest.mark.parametrize("mode", ["refuse", *(pytest.param(m, marks=pytest.mark.faults) for m in ("cut", "lose"))])
 def test_who_looks_is_told_and_who_has_patience_waits(proxy: Proxy, root, mode):
     commit(Store(root))
     proxy.mode = mode
