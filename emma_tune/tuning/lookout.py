@@ -1,7 +1,7 @@
 """An eye on the head of a cluster that was joined: a run without one ends, with a line that says so.
 
-Ray holds the driver's calls while the head does not answer. It ends the process by itself after a minute, or when a
-head answers that is not the one it knew: with a stack trace, past everything that Python could do about it.
+Ray holds the driver's calls while the head does not answer. It ends the process by itself after a minute, or when
+a head answers that is not the one it knew: with a stack trace, past all that Python could do about it.
 """
 
 from __future__ import annotations

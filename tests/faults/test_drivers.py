@@ -61,10 +61,10 @@ def test_a_driver_killed_again_and_again_meets_its_ghosts_and_nothing_is_damaged
     cluster, file = machines(1, 1), study_file(**LONGER)
     store, output = tmp_path / "runs" / "store", tmp_path / "output.log"
     witness = Witness(store)
-    for _ in range(4):
+    for _ in range(3):
         driver = faulty("Slow", file, cluster.address)
         known = len(begun(tmp_path))
-        wait_for(lambda known=known: len(begun(tmp_path)) > known, what="a task")
+        wait_for(lambda known=known: len(begun(tmp_path)) > known, seconds=180, what="a task")
         try:
             driver.wait(timeout=chance.uniform(1, 8))
         except subprocess.TimeoutExpired:
@@ -72,7 +72,7 @@ def test_a_driver_killed_again_and_again_meets_its_ghosts_and_nothing_is_damaged
             driver.wait()
         witness.look()
     driver = faulty("Slow", file, cluster.address)
-    assert driver.wait(timeout=240) == 0, output.read_text()
+    assert driver.wait(timeout=300) == 0, output.read_text()
     witness.look()
     check_study(tmp_path / "runs" / "tiny", through)
     check_nothing_begun_that_was_finished(tmp_path, store)
