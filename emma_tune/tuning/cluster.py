@@ -16,6 +16,7 @@ from ray._private import ray_constants
 from ray.tune.execution import class_cache
 
 from emma_tune.study_file import StudyError
+from emma_tune.tuning import lookout
 
 ANSWERS_WITHIN = 10.0
 """Seconds that a cluster has to accept a connection."""
@@ -79,6 +80,7 @@ def _join(address: str) -> None:
     _silence()
     _check_somebody_listens(address)
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")  # tries of half a minute each, not twenty
+    lookout.prepare()
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,6 +27,7 @@ from emma_tune.study_folder import JOURNAL, Started, StudyFolder
 from emma_tune.tuning.cluster import start_or_join
 from emma_tune.tuning.deaths import WORKER_DEATHS, Deaths, let_tune_hear_every_death
 from emma_tune.tuning.interruption import InterruptedRunError, Interruption, interruptible
+from emma_tune.tuning.lookout import head_watched
 from emma_tune.tuning.nodes import prove_storage
 from emma_tune.tuning.progress import Progress, shown_decoding
 from emma_tune.tuning.proposals import new_proposers
@@ -114,7 +115,8 @@ def run_study(
                     prove_storage(artifacts)
                 folder.write(started)
                 plan = Planner(study, materials.images, materials.weights, until=until)
-                return _tune(plan, given, folder, artifacts, room, interruption, console, began, trainable)
+                with head_watched(say) if address else nullcontext():
+                    return _tune(plan, given, folder, artifacts, room, interruption, console, began, trainable)
             except InterruptedRunError:
                 return Ending(interrupted=True, failures={})
             except OSError as error:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from emma_tune.artifact import Progress, StageRun
+from emma_tune.artifact import Artifact, Progress, StageRun
 from emma_tune.plan import Task
+from emma_tune.stages import STAGES
 from emma_tune.study_file import load_study
 from emma_tune.tuning.launch import run_study
 from emma_tune.tuning.memory import GIB, allowed_bytes, sizes
@@ -43,7 +44,10 @@ class Watched(StageTrainable):
         return super().reset_config(new_config)
 
     def _begin(self, task: Task) -> None:
-        about = {"stage": task.stage, "wrong": self.is_wrong(task), "gpu": self.gpu, "pid": os.getpid()}
+        about = {
+            "stage": task.stage, "task": task.key, "wrong": self.is_wrong(task), "gpu": self.gpu,
+            "pid": os.getpid(), "time": time.time(),
+        }  # fmt: skip
         with (FOLDER / "begun.jsonl").open("a") as file:
             file.write(json.dumps(about) + "\n")
         super()._begin(task)
@@ -74,6 +78,24 @@ class Deaf(Hanging):
         if self._queue and self.is_wrong(self._queue[0]):
             time.sleep(3600)
         super().cleanup()
+
+
+class Slow(Watched):
+    """Rests after every epoch: tasks that last, on a machine that has little to compute with."""
+
+    @staticmethod
+    def is_wrong(task: Task) -> bool:
+        return STAGES[task.stage].own_trial
+
+    def misbehaving(self, stage: StageRun) -> StageRun:
+        while True:
+            try:
+                progress = next(stage)
+            except StopIteration as finished:
+                artifact: Artifact = finished.value
+                return artifact
+            yield progress
+            time.sleep(0.4)
 
 
 class Eating(Watched):
