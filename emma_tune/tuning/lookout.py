@@ -6,6 +6,7 @@ a head answers that is not the one it knew: with a stack trace, past all that Py
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
 import sys
@@ -25,6 +26,8 @@ HEAD_PATIENCE = int(os.environ.get(_SETTING, "60"))
 
 RAY_WAITS_LONGER = 15
 """Seconds, so that the line comes before Ray's end of the process."""
+
+SAFE = "what was finished is safe, go on with the same command"
 
 GONE = 1
 """Exit code."""
@@ -59,6 +62,7 @@ class _Lookout:
         self._address = address
         self._say = say
         self._cluster = _cluster_at(address)
+        self._nowhere = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lasts
         self.over = threading.Event()
 
     def watch(self) -> None:
@@ -69,15 +73,21 @@ class _Lookout:
     def _wait(self) -> None:
         """Until the head is back, or will not be."""
         gone = time.monotonic()
-        self._say(f"the cluster's head at {self._address} does not answer; waiting {HEAD_PATIENCE} s for it")
+        self._say(
+            f"the cluster's head at {self._address} does not answer; waiting {HEAD_PATIENCE} s for it; {SAFE}"
+        )
+        # some of Ray's calls keep Python's lock while they wait; this clock needs none, and ends with exit code 1
+        faulthandler.dump_traceback_later(HEAD_PATIENCE + 2, exit=True, file=self._nowhere)
         while not self.over.wait(AWAY):
             if self._answers():
                 if _cluster_at(self._address) != self._cluster:
                     self._end("was restarted, and knows nothing of this run")
+                faulthandler.cancel_dump_traceback_later()
                 self._say("the cluster's head is back")
                 return
             if time.monotonic() - gone > HEAD_PATIENCE:
                 self._end(f"has been gone for {HEAD_PATIENCE} s")
+        faulthandler.cancel_dump_traceback_later()
 
     def _answers(self) -> bool:
         host, _, port = self._address.rpartition(":")
@@ -90,8 +100,7 @@ class _Lookout:
     def _end(self, what: str) -> None:
         if self.over.is_set():
             return
-        safe = "what was finished is safe, go on with the same command"
-        print(f"the cluster's head at {self._address} {what}; {safe}", file=sys.stderr, flush=True)
+        print(f"the cluster's head at {self._address} {what}; {SAFE}", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(GONE)  # the main thread is within Ray and does not come back from it
 
