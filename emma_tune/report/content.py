@@ -22,6 +22,7 @@ from emma_tune.report.rows import Row, rows_of
 from emma_tune.report.warnings import Caution, warnings_of
 from emma_tune.results import StudyView
 from emma_tune.stages import STAGES
+from emma_tune.storage import is_local
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import StudyFolder
 
@@ -186,7 +187,7 @@ def _costs(view: StudyView, facts: Facts) -> dict[str, Cost]:
 
 def _confirmation(view: StudyView) -> dict[str, Any] | None:
     folder = confirmation_folder(view.folder.root)
-    if not StudyFolder(folder).begun:
+    if not (folder.is_dir() if is_local(folder) else StudyFolder(folder).begun):
         return None
     try:
         again = Snapshot(folder)

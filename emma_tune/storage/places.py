@@ -41,8 +41,8 @@ def as_place(text: str | os.PathLike[str]) -> Place:
         return Path(rest)
     if "@" in rest.partition("/")[0]:
         raise ValueError(
-            f"expected a URL without a password, since it would be recorded, found {protocol}://…@"
-            f"{rest.partition('@')[2]}; give keys in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+            "expected an address without a password (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its place), "
+            f"found {protocol}://…@{rest.partition('@')[2]}"
         )
     if ".." in rest.split("/"):
         raise ValueError(f"expected a URL without .., found {text}")

@@ -102,7 +102,7 @@ class Elsewhen(EmmaTune):
         return {**super()._environment(), "PYTHONPATH": paths, "EMMA_TUNE_TEST_CLOCK": str(self._clock)}
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_run_whose_clocks_jump_is_interrupted_and_goes_on_in_another_year(study_file, tmp_path, through):
     emma = Elsewhen(tmp_path)
     file, folder, store = study_file(**LONG), tmp_path / "runs" / "tiny", tmp_path / "runs" / "store"

@@ -82,7 +82,7 @@ def read(verb: str, folder: Path, *arguments: str) -> tuple[int, str]:
     return ended.exit_code, ended.stdout if ended.exit_code == 0 else ended.stderr
 
 
-@pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("kind", KINDS)
 def test_reading_a_study_with_a_damaged_file_says_so_or_needs_it_not(copy, kind, damage):
@@ -123,7 +123,7 @@ def figures(folder: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["half", "zeroed"])
 def test_running_again_mends_whatever_is_damaged_and_loses_nothing_else(once, copy, emma, through, damage):
     folder, store = copy / "runs" / "tiny", copy / "runs" / "store"
@@ -154,7 +154,7 @@ def check_study_mended(folder: Path, through: Store) -> None:
             assert view.store.check(task.stage, task.key)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["half", "zeroed"])
 def test_a_damaged_ledger_costs_its_lines_and_no_figures(once, copy, emma, damage):
     folder = copy / "runs" / "tiny"
@@ -170,7 +170,7 @@ def test_a_damaged_ledger_costs_its_lines_and_no_figures(once, copy, emma, damag
         assert after == before
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_damaged_study_json_is_removed_by_its_user_and_written_anew(once, copy, emma, through):
     folder = copy / "runs" / "tiny"
     spoil(folder / "study.json", "zeroed")
@@ -236,7 +236,7 @@ def test_a_damaged_lease_is_taken_when_nobody_gives_a_sign(bucket, monkeypatch, 
         assert storage_at(as_place(bucket)).holder("driver.lock") == "process 2"
 
 
-@pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("kind", ["images", "labels", "about.json", "sources"])
 def test_damaged_images_in_a_bucket_are_decoded_anew(bucket, study_file, tmp_path, monkeypatch, kind, damage):

@@ -14,14 +14,14 @@ from tests.faults.invariants import Witness, check_study
 from tests.integration.faulty import begun
 
 
-@pytest.mark.parametrize("pairs", [2, pytest.param(12, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("pairs", [2, pytest.param(12, marks=pytest.mark.long)])
 def test_of_two_drivers_that_start_at_the_same_moment_one_drives(emma, study_file, tmp_path, chance, pairs):
     file = study_file(victim={"epochs": 2000})
     for number in range(pairs):
         race(emma, file, tmp_path / "runs" / f"tiny-{number}", seconds=chance.uniform(0, 4))
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_of_two_drivers_of_a_study_in_a_bucket_one_drives(emma, study_file, bucket, chance):
     file = study_file(victim={"epochs": 2000})
     for number in range(2):
@@ -54,7 +54,7 @@ def ran(folder) -> int:
     return storage_at(folder).read_log("ledger.jsonl").count(b'"event": "run"')
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_driver_killed_again_and_again_meets_its_ghosts_and_nothing_is_damaged(
     machines, faulty, study_file, through, tmp_path, chance
 ):

@@ -19,7 +19,7 @@ SECONDS = float(os.environ.get("EMMA_TUNE_FAULT_SECONDS", "240"))
 FAULTS = ("kill a node", "add a node", "silence a node", "kill the driver", "kill the head")
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_study_survives_all_of_it_at_random(machines, faulty, study_file, through, tmp_path, chance):
     file = study_file(**{**LONGER, "search": {"points": 5}, "baselines": ["none", "argmax"]})
     output, witness = tmp_path / "output.log", Witness(tmp_path / "runs" / "store")

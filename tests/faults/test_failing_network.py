@@ -47,7 +47,7 @@ def commit(store: Store, key: str = KEY) -> bool:
     return store.commit("victim", key, ARTIFACT, recipe={}, provenance={"run": "ours"})
 
 
-@pytest.mark.parametrize("mode", ["refuse", *(pytest.param(m, marks=pytest.mark.faults) for m in ("cut", "lose"))])
+@pytest.mark.parametrize("mode", ["refuse", *(pytest.param(m, marks=pytest.mark.long) for m in ("cut", "lose"))])
 def test_who_looks_is_told_and_who_has_patience_waits(proxy: Proxy, root, mode):
     commit(Store(root))
     proxy.mode = mode
@@ -134,7 +134,7 @@ def test_a_server_that_hangs_is_given_up_and_asked_again(proxy: Proxy, bucket, m
 # --- whole runs -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_run_goes_on_after_whatever_the_network_did(emma, study_file, proxy: Proxy, bucket, through, chance):
     folder, store = f"{bucket}/runs/tiny", as_place(f"{bucket}/runs/store")
     driver = emma.start("run", study_file(**LONG), "--out", folder)
@@ -158,7 +158,7 @@ def test_a_run_goes_on_after_whatever_the_network_did(emma, study_file, proxy: P
     check_study(as_place(folder), through)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_run_on_a_slow_network_ends_and_saving_takes_its_share_and_no_more(
     emma, study_file, proxy: Proxy, bucket, through
 ):

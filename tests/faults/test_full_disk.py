@@ -158,7 +158,7 @@ def test_a_run_waits_for_room_and_goes_on(emma, study_file, tmp_path, through):
         check_study(folder, through)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_without_room_points_fail_with_the_reason_and_with_room_the_same_command_finishes(
     study_file, tmp_path, through
 ):
@@ -184,7 +184,7 @@ def test_without_room_points_fail_with_the_reason_and_with_room_the_same_command
         check_study(folder, through)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_ledger_that_finds_no_room_ends_the_run_in_words_and_loses_nothing(study_file, tmp_path, through):
     emma = Patient(tmp_path, 0.5)
     with small_disk(tmp_path, "16m") as disk:

@@ -11,7 +11,7 @@ from tests.faults.invariants import Witness, check_study, finished_tasks
 SAFE = "what was finished is safe, go on with the same command"
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_head_that_is_killed_and_restarted_ends_the_driver_and_the_same_command_goes_on(
     machines, faulty, study_file, through, tmp_path
 ):

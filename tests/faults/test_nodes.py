@@ -34,7 +34,7 @@ def test_a_node_that_joins_late_is_used_and_takes_over_from_one_that_is_killed(
     assert "nodes: 2, before 3; 1 trials at once" in told
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_node_that_falls_silent_and_comes_back_damages_nothing(machines, faulty, study_file, through, tmp_path):
     cluster = machines(1, 1)
     driver = faulty("Slow", study_file(**LONGER), cluster.address)
@@ -51,7 +51,7 @@ def test_a_node_that_falls_silent_and_comes_back_damages_nothing(machines, fault
     check_study(tmp_path / "runs" / "tiny", through)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_stage_that_hangs_on_one_of_several_nodes_fails_its_point_alone(
     machines, faulty, study_file, through, tmp_path
 ):

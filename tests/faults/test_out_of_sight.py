@@ -34,7 +34,7 @@ def test_a_mount_that_goes_is_waited_for_and_nothing_is_written_where_it_was(emm
         check_study(folder, through)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_folder_that_is_moved_and_another_in_its_place(emma, study_file, tmp_path, through):
     runs = tmp_path / "runs"
     driver = emma.start("run", study_file(**LONG))
@@ -56,7 +56,7 @@ def test_a_folder_that_is_moved_and_another_in_its_place(emma, study_file, tmp_p
     check_study(runs / "tiny", through)
 
 
-@pytest.mark.faults
+@pytest.mark.long
 @needs_mounts
 @pytest.mark.parametrize("fault", ["gone", "full"])
 def test_who_waits_can_be_interrupted(emma, study_file, tmp_path, through, fault):

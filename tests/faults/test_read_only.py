@@ -28,7 +28,7 @@ def test_at_the_start_it_is_named_and_nothing_is_started(emma, study_file, tmp_p
         assert contents(disk.path) == {}
 
 
-@pytest.mark.faults
+@pytest.mark.long
 def test_in_the_middle_it_is_waited_for(emma, study_file, tmp_path, through):
     with small_disk(tmp_path) as disk:
         store, folder = disk.path / "store", tmp_path / "runs" / "tiny"

@@ -18,6 +18,7 @@ def address() -> Iterator[str]:
     cluster.shutdown()
 
 
+@pytest.mark.long
 def test_resources_auto_measures_the_first_task_and_packs_the_rest(faulty, emma, study_file, tmp_path, address):
     file = study_file(search={**SEARCH, "points": 1}, resources="auto", attackers={"soft": {}, "hard": {}})
     assert faulty("OnFakeGpu", file, address).wait(timeout=240) == 0, (tmp_path / "output.log").read_text()
@@ -37,6 +38,7 @@ def test_resources_auto_measures_the_first_task_and_packs_the_rest(faulty, emma,
     assert {round(entry["gpu"], 3) for entry in later if entry["stage"] == "attacker"} == {round(1 / 6, 3)}
 
 
+@pytest.mark.long
 def test_out_of_memory_is_tried_at_a_larger_share_then_fails_its_point_with_the_sizes(
     faulty, emma, study_file, tmp_path, address
 ):

@@ -107,7 +107,7 @@ def driver_of(out: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_stopped_as_a_job_and_as_a_client_goes_on(head, emma, study_file, tmp_path, monkeypatch):
     file = study_file(baselines=["none"], search={"points": 1}, attackers={"hard": {"epochs": EPOCHS}})
     out, store, log = tmp_path / "runs" / "tiny", tmp_path / "runs" / "store", tmp_path / "output.log"
@@ -179,7 +179,7 @@ def ends(out: Path) -> int:
     return (out / "ledger.jsonl").read_text().count('"event": "ended"')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_client_is_told_what_the_driver_finds_wrong_and_confirms_there(head, emma, study_file, tmp_path):
     file = study_file(baselines=["none"], search={"points": 1}, attackers={"hard": {}})
     out = tmp_path / "runs" / "tiny"

@@ -6,6 +6,7 @@ import signal
 import time
 
 import psutil
+import pytest
 
 from tests.conftest import wait_for, workers
 from tests.integration.faulty import SEARCH, begun
@@ -29,6 +30,7 @@ def test_a_stage_that_hangs_is_stopped_tried_again_and_fails_its_point_alone(fau
     assert not any(psutil.pid_exists(entry["pid"]) for entry in attempts)
 
 
+@pytest.mark.long
 def test_a_stage_that_hangs_even_when_asked_to_save_does_not_hold_up_an_interruption(faulty, study_file, tmp_path):
     driver = faulty("Deaf", study_file(search=SEARCH))
     wait_for(lambda: any(entry["wrong"] for entry in begun(tmp_path)), seconds=120, what="the stage that hangs")
@@ -38,6 +40,7 @@ def test_a_stage_that_hangs_even_when_asked_to_save_does_not_hold_up_an_interrup
     assert not workers(driver.pid)
 
 
+@pytest.mark.long
 def test_a_task_that_eats_memory_fails_its_point_alone(faulty, emma, study_file, tmp_path):
     # what Ray and the workers take, half of what the task would like, and room for what others take meanwhile
     memory = psutil.virtual_memory()

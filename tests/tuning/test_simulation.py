@@ -228,9 +228,8 @@ def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, mo
     assert replay.points["finished"] + replay.points["dominated"] == 62
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("points", [10_000])
-def test_ten_thousand_points_are_each_concluded_once(monkeypatch, points):
+@pytest.mark.parametrize("points", [500, pytest.param(10_000, marks=pytest.mark.long)])
+def test_every_point_is_concluded_once(monkeypatch, points):
     concluded: list[int] = []
     note = _Notes.concluded
     monkeypatch.setattr(
