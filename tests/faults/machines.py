@@ -14,7 +14,7 @@ import tempfile
 import psutil
 from ray._raylet import GcsClient
 
-from tests.conftest import tree, wait_for
+from tests.conftest import tree, wait_for, workers
 
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 HEAD = "127.0.0.1"
@@ -59,14 +59,7 @@ class Machine:
 
     def workers(self) -> list[psutil.Process]:
         """Those that run a stage."""
-        found = []
-        for process in self.processes():
-            try:
-                if "StageTrainable" in " ".join(process.cmdline()):
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                continue
-        return found
+        return workers(self._process.pid)
 
     def kill(self) -> None:
         """SIGKILL to all of it at once, as when the power goes."""
