@@ -165,7 +165,7 @@ def _run(
     from emma_tune.study_file import StudyError
     from emma_tune.study_folder import StudyFolder
     from emma_tune.tuning.launch import run_study
-    from emma_tune.tuning.remote import CLIENT, LostError, run_study_on_cluster
+    from emma_tune.tuning.remote.client import CLIENT, LostError, run_study_on_cluster
 
     start = partial(run_study, address=address)
     if address and address.startswith(CLIENT):

@@ -14,9 +14,9 @@ from emma_tune.doctor import OK, PROBLEM, Finding, Health, judge, probe
 from emma_tune.storage import Place, storage_at
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError
-from emma_tune.tuning.cluster import connected
+from emma_tune.tuning.cluster.connection import connected
+from emma_tune.tuning.cluster.nodes import examined, shown
 from emma_tune.tuning.launch import run_study
-from emma_tune.tuning.nodes import examined, shown
 
 MEGABYTES = 32
 """Written by each node, to see how fast that is."""

@@ -24,17 +24,17 @@ from emma_tune.storage import Patience, Place, passes
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import JOURNAL, Started, StudyFolder
-from emma_tune.tuning.cluster import start_or_join
-from emma_tune.tuning.deaths import WORKER_DEATHS, Deaths, let_tune_hear_every_death
+from emma_tune.tuning.cluster.connection import start_or_join
+from emma_tune.tuning.cluster.lookout import head_watched
+from emma_tune.tuning.cluster.nodes import prove_storage
+from emma_tune.tuning.cluster.room import Nodes, Room, check_room, room_of
 from emma_tune.tuning.interruption import InterruptedRunError, Interruption, interruptible
-from emma_tune.tuning.lookout import head_watched
-from emma_tune.tuning.nodes import prove_storage
 from emma_tune.tuning.progress import Progress, shown_decoding
-from emma_tune.tuning.proposals import new_proposers
-from emma_tune.tuning.room import Nodes, Room, check_room, room_of
-from emma_tune.tuning.searcher import StudySearcher
-from emma_tune.tuning.timeouts import Timeouts, limits_of
-from emma_tune.tuning.trainable import StageTrainable
+from emma_tune.tuning.search.proposals import new_proposers
+from emma_tune.tuning.search.searcher import StudySearcher
+from emma_tune.tuning.workers.deaths import WORKER_DEATHS, Deaths, let_tune_hear_every_death
+from emma_tune.tuning.workers.timeouts import Timeouts, limits_of
+from emma_tune.tuning.workers.trainable import StageTrainable
 
 STORAGE_PATIENCE = 600.0
 """Seconds that a driver or worker waits for a storage: a full disk, a server or a mount that is gone."""

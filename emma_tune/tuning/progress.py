@@ -20,7 +20,7 @@ from emma_tune.materials import Report
 from emma_tune.plan import BEFORE_POINTS
 from emma_tune.stages import STAGES
 from emma_tune.study_folder import StudyFolder
-from emma_tune.tuning.searcher import StudySearcher
+from emma_tune.tuning.search.searcher import StudySearcher
 
 LINE_EVERY = 5.0
 """Seconds between plain lines."""

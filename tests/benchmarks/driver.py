@@ -14,7 +14,7 @@ from optuna.storages import InMemoryStorage
 
 from emma_tune.plan import Point
 from emma_tune.study_file import load_study
-from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.search.proposals import Proposer
 from emma_tune.tuning.simulation import Times
 from emma_tune.tuning.simulation.cluster import Cluster
 from emma_tune.tuning.simulation.proposing import ask_seconds

@@ -16,7 +16,7 @@ from emma_tune.ledger import read_ledger
 from emma_tune.results import StudyView
 from emma_tune.status import status_of
 from emma_tune.study_file import load_study
-from emma_tune.tuning.proposals import new_proposers
+from emma_tune.tuning.search.proposals import new_proposers
 from tests.benchmarks.measure import Row
 
 DIGITS = Path(__file__).parents[2] / "studies" / "digits.yaml"

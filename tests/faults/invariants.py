@@ -21,7 +21,7 @@ from emma_tune.stages import STAGES
 from emma_tune.status import status_of
 from emma_tune.storage import Place, storage_at
 from emma_tune.store import RECORD, Store
-from emma_tune.tuning.trainable import runtime_for
+from emma_tune.tuning.workers.trainable import runtime_for
 
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How pickles of protocol 2 to 5 begin."""

@@ -17,7 +17,7 @@ from emma_tune.storage import Patience, as_place, storage_at
 from emma_tune.storage import objects as objects_module
 from emma_tune.storage import places as places_module
 from emma_tune.store import Store
-from emma_tune.tuning.trainable import SAVING_SHARE
+from emma_tune.tuning.workers.trainable import SAVING_SHARE
 from tests.conftest import wait_for
 from tests.faults.invariants import Witness, check_study, provenance
 from tests.faults.proxy import DELAY, Proxy, proxy_to

@@ -21,8 +21,8 @@ from emma_tune.plan import Task
 from emma_tune.stages import STAGES
 from emma_tune.study_file import load_study
 from emma_tune.tuning.launch import run_study
-from emma_tune.tuning.memory import GIB, allowed_bytes, sizes
-from emma_tune.tuning.trainable import StageTrainable
+from emma_tune.tuning.sharing.memory import GIB, allowed_bytes, sizes
+from emma_tune.tuning.workers.trainable import StageTrainable
 
 WRONG = 0.2
 SPACE = {"lambda": {"choices": [0.1, WRONG]}, "lr_gamma": 0.3, "st_epoch": 0}

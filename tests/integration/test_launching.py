@@ -21,7 +21,7 @@ from emma_tune.cli import app
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError, load_study
 from emma_tune.study_folder import StudyFolder
-from emma_tune.tuning import remote
+from emma_tune.tuning.remote.client import _check_versions
 from tests.conftest import artifact_bytes, kill_tree, wait_for
 
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
@@ -100,7 +100,7 @@ def driver_of(out: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if command[1:3] == ["-m", "emma_tune.tuning.remote_driver"] and str(process.pid) in (
+        if command[1:3] == ["-m", "emma_tune.tuning.remote.driver"] and str(process.pid) in (
             StudyFolder(out).driver() or ""
         ):
             found.append(process)
@@ -214,7 +214,7 @@ def test_a_folder_that_the_cluster_does_not_see_is_named_before_anything_starts(
         "seen": {"folder": True, "study": None}, "age": 0.0,
     }  # fmt: skip
     ended = subprocess.run(
-        [sys.executable, "-m", "emma_tune.tuning.remote_driver", "127.0.0.1:1", str(result)],
+        [sys.executable, "-m", "emma_tune.tuning.remote.driver", "127.0.0.1:1", str(result)],
         input=json.dumps(order) + "\n", capture_output=True, text=True, timeout=60, check=False, env=os.environ,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
@@ -227,4 +227,4 @@ def test_a_folder_that_the_cluster_does_not_see_is_named_before_anything_starts(
 @pytest.mark.parametrize("there", [None, "0.0.1"])
 def test_another_emma_tune_on_the_cluster_is_said(there):
     with pytest.raises(StudyError, match=f"found {there or 'none'}"):
-        remote._check_versions({"emma_tune": there, "python": "3.11.0"})
+        _check_versions({"emma_tune": there, "python": "3.11.0"})

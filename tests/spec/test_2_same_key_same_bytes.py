@@ -16,7 +16,7 @@ from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.stages import STAGES
 from emma_tune.store import Store
-from emma_tune.tuning.trainable import runtime_for
+from emma_tune.tuning.workers.trainable import runtime_for
 from tests.conftest import wait_for
 
 EPOCHS = 120

@@ -18,8 +18,8 @@ from emma_tune.stages import STAGES
 from emma_tune.store import Store
 from emma_tune.study_file import load_study
 from emma_tune.study_folder import Started, StudyFolder
-from emma_tune.tuning.proposals import new_proposers
-from emma_tune.tuning.searcher import StudySearcher
+from emma_tune.tuning.search.proposals import new_proposers
+from emma_tune.tuning.search.searcher import StudySearcher
 
 IMAGES = {"victim": "v", "queries": "q"}
 SHARES = {stage: {"cpu": 1.0, "gpu": 0.0} for stage in STAGES}

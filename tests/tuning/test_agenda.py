@@ -10,7 +10,7 @@ import pytest
 from emma_tune.plan import Planner, Point, Task
 from emma_tune.stages import STAGES
 from emma_tune.study_file import load_study
-from emma_tune.tuning.agenda import Agenda
+from emma_tune.tuning.search.agenda import Agenda
 
 IMAGES = {"victim": "v", "queries": "q"}
 

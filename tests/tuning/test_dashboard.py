@@ -13,7 +13,7 @@ from optuna_dashboard import wsgi
 
 from emma_tune.plan import Point
 from emma_tune.study_file import load_study
-from emma_tune.tuning.proposals import new_proposers
+from emma_tune.tuning.search.proposals import new_proposers
 
 
 def asked(journal, path: str) -> Any:

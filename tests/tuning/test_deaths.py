@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from emma_tune.tuning.deaths import NODE_DEATHS, Deaths, why
+from emma_tune.tuning.workers.deaths import NODE_DEATHS, Deaths, why
 
 MEMORY = (
     "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.7, ID: c5a7) "

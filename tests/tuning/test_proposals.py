@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from emma_tune.plan import Point
 from emma_tune.study_file import load_study
-from emma_tune.tuning.proposals import Proposer, new_proposers
+from emma_tune.tuning.search.proposals import Proposer, new_proposers
 
 SPACE = {
     "lambda": {"low": 1.0e-4, "high": 0.5, "log": True},

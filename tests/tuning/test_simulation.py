@@ -14,7 +14,7 @@ from emma_tune.config import Study
 from emma_tune.figures import best_possible
 from emma_tune.results import StudyView
 from emma_tune.study_file import StudyError, load_study
-from emma_tune.tuning.searcher import StudySearcher
+from emma_tune.tuning.search.searcher import StudySearcher
 from emma_tune.tuning.simulation import Times, measured, simulate
 from emma_tune.tuning.simulation.cluster import UNIT, Cluster, Share
 from emma_tune.tuning.simulation.fractions import Slowed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from emma_tune.study_file import load_study
-from emma_tune.tuning.timeouts import Limit, Timeouts, limits_of
+from emma_tune.tuning.workers.timeouts import Limit, Timeouts, limits_of
 from tests.tuning.desk import FIRST
 
 AT_ONCE = {"attacker": Limit(0.0, "resources.attacker.timeout_seconds")}

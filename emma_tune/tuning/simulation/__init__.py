@@ -9,7 +9,7 @@ import numpy as np
 
 from emma_tune.config import AUTO, OWN_TRIAL_STAGES, Study
 from emma_tune.stages import STAGES
-from emma_tune.tuning.searcher import REPORTS
+from emma_tune.tuning.search.searcher import REPORTS
 from emma_tune.tuning.simulation.cluster import Cluster
 from emma_tune.tuning.simulation.fractions import best_fractions
 from emma_tune.tuning.simulation.proposing import ask_seconds

@@ -9,7 +9,7 @@ from optuna.storages import InMemoryStorage
 
 from emma_tune.config import Study
 from emma_tune.plan import Params, Point
-from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.search.proposals import Proposer
 
 REAL_ASKS = {"gp": 20, "tpe": 1_000, "nsga2": 2_000}
 """So many points of a defence are proposed by the study's own sampler, which takes some 20 s; the others are drawn

@@ -22,7 +22,7 @@ from emma_tune.plan import Planner, Point, PointPlan, Task, weights_name
 from emma_tune.stages import STAGES
 from emma_tune.storage import Place
 from emma_tune.store import Record
-from emma_tune.tuning.searcher import StudySearcher
+from emma_tune.tuning.search.searcher import StudySearcher
 from emma_tune.tuning.simulation.cluster import UNIT, Cluster, Placed, Share, gpu_share
 from emma_tune.tuning.simulation.invented import Invented
 from emma_tune.tuning.simulation.proposing import TimedProposer

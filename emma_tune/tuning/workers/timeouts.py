@@ -15,7 +15,7 @@ from emma_tune.config import OWN_TRIAL_STAGES, Study
 from emma_tune.plan import Task
 from emma_tune.stages import STAGES
 from emma_tune.store import Store
-from emma_tune.tuning.searcher import StudySearcher
+from emma_tune.tuning.search.searcher import StudySearcher
 
 
 class Limit(NamedTuple):

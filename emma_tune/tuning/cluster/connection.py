@@ -16,7 +16,7 @@ from ray._private import ray_constants
 from ray.tune.execution import class_cache
 
 from emma_tune.study_file import StudyError
-from emma_tune.tuning import lookout
+from emma_tune.tuning.cluster import lookout
 
 ANSWERS_WITHIN = 10.0
 """Seconds that a cluster has to accept a connection."""

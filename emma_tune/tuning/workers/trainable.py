@@ -21,7 +21,7 @@ from emma_tune.stages import STAGES
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage import Patience, passes
 from emma_tune.store import Store
-from emma_tune.tuning.memory import CudaMeter, Meter
+from emma_tune.tuning.sharing.memory import CudaMeter, Meter
 
 SAVING_SHARE = 0.05
 """Share of a task's time that may go into saving its unfinished state."""

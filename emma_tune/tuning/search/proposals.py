@@ -17,7 +17,7 @@ from emma_tune.config import SEARCHED, Dimension, EpochChoice, Study
 from emma_tune.plan import Params, Point
 from emma_tune.storage import IMPATIENT, Patience
 from emma_tune.training.seeds import derive_seed
-from emma_tune.tuning.journal import Journal
+from emma_tune.tuning.search.journal import Journal
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -14,8 +14,8 @@ from ray.tune.experiment import Trial
 from emma_tune.config import AUTO, OWN_TRIAL_STAGES, Share, Study
 from emma_tune.stages import STAGES
 from emma_tune.study_file import StudyError
-from emma_tune.tuning.searcher import StudySearcher
-from emma_tune.tuning.shares import MOST
+from emma_tune.tuning.search.searcher import StudySearcher
+from emma_tune.tuning.sharing.shares import MOST
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the nodes."""

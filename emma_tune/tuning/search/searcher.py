@@ -13,10 +13,10 @@ from emma_tune.ledger import Ledger
 from emma_tune.plan import BEFORE_POINTS, Planner, Point, Task, named
 from emma_tune.storage import Place
 from emma_tune.store import CorruptArtifactError, Record
-from emma_tune.tuning.agenda import Agenda
-from emma_tune.tuning.conclusions import Conclusions, Heard, Writer
-from emma_tune.tuning.proposals import Proposer
-from emma_tune.tuning.shares import Shares
+from emma_tune.tuning.search.agenda import Agenda
+from emma_tune.tuning.search.conclusions import Conclusions, Heard, Writer
+from emma_tune.tuning.search.proposals import Proposer
+from emma_tune.tuning.sharing.shares import Shares
 
 Say = Callable[[str], None]
 

@@ -15,7 +15,7 @@ from emma_tune.ledger import Done, Ledger, Outcome
 from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.store import Record
-from emma_tune.tuning.proposals import Proposer
+from emma_tune.tuning.search.proposals import Proposer
 
 
 class Writer(Protocol):

@@ -29,10 +29,10 @@ from emma_tune.config import Study
 from emma_tune.plan import Point
 from emma_tune.storage import Place, is_local
 from emma_tune.study_file import StudyError
-from emma_tune.tuning.cluster import start_or_join
+from emma_tune.tuning.cluster.connection import start_or_join
 from emma_tune.tuning.interruption import interruptible
 from emma_tune.tuning.launch import Ending
-from emma_tune.tuning.remote_driver import seen_of
+from emma_tune.tuning.remote.driver import seen_of
 
 CLIENT = "ray://"
 """How the addresses begin that this is for."""
@@ -192,7 +192,7 @@ class _Driver:
         self._result = Path(self._folder.name) / "result.json"
         address = ray.get_runtime_context().gcs_address
         self._process = subprocess.Popen(
-            [*BETWEEN, sys.executable, "-m", "emma_tune.tuning.remote_driver", address, str(self._result)],
+            [*BETWEEN, sys.executable, "-m", "emma_tune.tuning.remote.driver", address, str(self._result)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

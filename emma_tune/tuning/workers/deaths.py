@@ -13,7 +13,7 @@ from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
-from emma_tune.tuning.searcher import StudySearcher
+from emma_tune.tuning.search.searcher import StudySearcher
 
 WORKER_DEATHS = 5
 """How often the worker of one trial may die before its point is given up; each time the trial goes on."""

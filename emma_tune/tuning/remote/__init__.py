@@ -1,0 +1,1 @@
+"""A study driven on the cluster for a user outside of it."""

@@ -1,0 +1,1 @@
+"""What is proposed, which task runs next, and what is concluded of a point."""

@@ -1,0 +1,1 @@
+"""What runs a stage, and what becomes of it when it hangs or dies."""
