@@ -197,7 +197,7 @@ def wait_for(condition: Callable[[], Any], *, seconds: float = 90, what: str = "
     while time.monotonic() < deadline:
         if value := condition():
             return value
-        time.sleep(0.05)
+        time.sleep(0.1)
     raise AssertionError(f"waited {seconds:g} s in vain: {what}")
 
 

@@ -10,7 +10,7 @@ from tests.conftest import wait_for, workers
 
 def test_fractions_of_a_gpu_are_taken_and_given_back(emma, study_file, tmp_path):
     shares = {stage: {"cpu": 0.5, "gpu": 0.5} for stage in ("victim", "surrogate", "matrix", "attacker")}
-    file = study_file(resources=shares, attackers={"soft": {"epochs": 40}, "hard": {"epochs": 40}})
+    file = study_file(resources=shares, attackers={"soft": {"epochs": 20}, "hard": {"epochs": 20}})
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1})
     try:
         driver = emma.start("run", file, "--address", cluster.address)

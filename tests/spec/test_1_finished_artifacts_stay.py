@@ -12,7 +12,7 @@ from emma_tune.results import StudyView
 from emma_tune.status import status_of
 from tests.conftest import artifact_bytes, kill_tree
 
-KILLS = int(os.environ.get("EMMA_TUNE_KILLS", "4"))
+KILLS = int(os.environ.get("EMMA_TUNE_KILLS", "3"))
 """The short form; `EMMA_TUNE_KILLS=8 pytest -m slow` is the long one."""
 
 
@@ -27,7 +27,7 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
         surrogate={"epochs": 10},
         defense={"epochs": 10, "min_change": 0},
         attackers={"soft": {"epochs": 12}, "hard": {"epochs": 12}},
-        search={"points": 4},
+        search={"points": 2},
     )
     folder, store = tmp_path / "runs" / "tiny", tmp_path / "runs" / "store"
     kills, before, code = 0, {}, None
@@ -51,7 +51,7 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
     assert kills >= KILLS, f"only {kills} kills: the study is too short for this test"
     view = StudyView(folder)
     assert status_of(view)["points"] == {
-        "asked": 6, "finished": 6, "infeasible": 0, "dominated": 0, "failed": 0, "running": 0,
+        "asked": 4, "finished": 4, "infeasible": 0, "dominated": 0, "failed": 0, "running": 0,
     }  # fmt: skip
     assert view.problems == []
     planned = {

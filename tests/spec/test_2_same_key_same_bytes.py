@@ -19,7 +19,7 @@ from emma_tune.store import Store
 from emma_tune.tuning.workers.trainable import runtime_for
 from tests.conftest import wait_for
 
-EPOCHS = 120
+EPOCHS = 80
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,6 +109,7 @@ def watched(emma: EmmaTune) -> tuple[set[tuple[str, str]], set[Path]]:
                 }
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
+        time.sleep(0.1)
     assert driver.returncode == 3, (emma.folder / "output.log").read_text()  # a point has failed
     return listening, sessions
 
