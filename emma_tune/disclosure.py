@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 SECRET = re.compile(
-    r"(?<=:/)(/?)(?:[^/\s@:]*:[^/\s@]+|(?<=https://)[^/\s@]+|(?<=http://)[^/\s@]+)(?=@)"  # scheme://name:password@
+    # scheme://name:password@, where a password may have / and @ in it, and scheme://host:5000/me@home has none
+    r"(?<=:/)(/?)(?:[^/\s@:]*:(?!\d{1,5}/)[^\s\"'<>]+|(?<=https://)[^/\s@]+|(?<=http://)[^/\s@]+)(?=@)"
     r"|(?<=[?&])([^=&\s]*(?:pass|token|secret|sig|key)[^=&\s]*=)[^&\s]+",  # ?access_token=…
     re.IGNORECASE,
 )

@@ -83,6 +83,8 @@ class StudyFolder:
             raise StudyError(f"{self.root}: expected the folder of a study, found no study.json in it") from error
         except OSError as error:
             raise StudyError(f"{self.root}: expected the folder of a study, found {error}") from error
+        except StudyError:
+            raise
         except (ValueError, KeyError, TypeError, ValidationError) as error:
             raise StudyError(
                 f"{self.root / STARTED}: expected the record of a study, found something else; remove this file "
@@ -91,7 +93,10 @@ class StudyFolder:
 
     def _joined(self, store: str) -> Place:
         """Where a store is that was recorded relative to this folder, or by its URL."""
-        place = as_place(store)
+        try:
+            place = as_place(store)
+        except ValueError as error:  # of a protocol whose package is not installed here, say
+            raise StudyError(f"{self.root / STARTED}: store: {error}") from error
         return (self.root / place).resolve() if is_local(place) and is_local(self.root) else place
 
     @property
@@ -115,7 +120,8 @@ class StudyFolder:
         if is_local(self.root) and self.root.exists() and not self.root.is_dir():
             return True
         with self._reached():
-            names = self._storage.names("")
+            # not what a kill leaves of a file that was being written, and not what a desktop leaves
+            names = [name for name in self._storage.names("") if not name.startswith(".")]
             return self.ledger.name not in names and any(name != DRIVER for name in names)
 
     @contextmanager
@@ -173,7 +179,8 @@ class StudyFolder:
                 yield Path(folder)
             finally:
                 if (Path(folder) / JOURNAL).exists():
-                    self._storage.upload(Path(folder) / JOURNAL, JOURNAL)
+                    with suppress(OSError):  # the next run makes it anew from the ledger
+                        self._storage.upload(Path(folder) / JOURNAL, JOURNAL)
 
     def driver(self) -> str | None:
         """Who drives the study at this moment; None if nobody does."""

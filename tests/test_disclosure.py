@@ -10,6 +10,8 @@ from emma_tune.study_file import StudyError, load_study
 SECRET = {
     "s3://AKIA:pa55@bucket/runs": "s3://…@bucket/runs",
     "s3:/AKIA:pa55@bucket/runs": "s3:/…@bucket/runs",
+    "s3://AKIA:a/pa55/b@bucket/runs": "s3://…@bucket/runs",
+    "postgresql://me:a@pa55@host/db": "postgresql://…@host/db",
     "https://user:pa55@host:5000/x": "https://…@host:5000/x",
     "https://pa55@host/x": "https://…@host/x",
     "http://:pa55@host": "http://…@host",
@@ -21,6 +23,7 @@ SECRET = {
 PLAIN = (
     "s3://bucket/runs@home:1",
     "http://127.0.0.1:5000",
+    "http://127.0.0.1:5000/of/me@home",
     "sqlite:///mlflow.db",
     "postgresql://me@host/db",
     "/home/me:you@work/runs",

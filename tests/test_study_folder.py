@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import time
 
@@ -78,6 +79,13 @@ def test_a_folder_with_other_files_is_left_alone(study_file, tmp_path):
         StudyFolder(tmp_path / "study").check_belongs_to(load_study(study_file()))
 
 
+def test_a_folder_whose_first_driver_was_killed_is_still_the_studys(study_file, tmp_path):
+    (tmp_path / "study").mkdir()
+    for name in ("driver.lock", f".{'0f' * 16}"):  # beside study.json, which it was to become
+        (tmp_path / "study" / name).touch()
+    StudyFolder(tmp_path / "study").check_belongs_to(load_study(study_file()))
+
+
 def test_a_study_is_read_as_it_was_started(study_file, tmp_path):
     study = load_study(study_file(seeds=[1, 2], limits={"accuracy_drop": 0.1}))
     folder = StudyFolder(tmp_path / "runs" / "study")
@@ -86,6 +94,16 @@ def test_a_study_is_read_as_it_was_started(study_file, tmp_path):
     (tmp_path / "runs").rename(tmp_path / "moved")  # folder and store may move together
     started = StudyFolder(tmp_path / "moved" / "study").read()
     assert started == Started(study, IMAGES, tmp_path / "moved" / "store")
+
+
+def test_a_store_that_this_machine_cannot_read_is_no_damage(study_file, tmp_path):
+    folder = StudyFolder(tmp_path)
+    folder.write(Started(load_study(study_file()), IMAGES, tmp_path / "store"))
+    file = tmp_path / "study.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"store": "gopher://hole"}))
+    with pytest.raises(StudyError, match=r"study\.json: store: expected .* found gopher://hole") as error:
+        folder.read()
+    assert "remove" not in str(error.value)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"study": {}, "images": {}, "store": "x"}'])

@@ -121,8 +121,7 @@ class ImageCache:
 
     def _mapped(self, fingerprint: str) -> dict[str, ImageSet]:
         folder = self._images / plain_name(fingerprint)
-        about = json.loads((folder / "about.json").read_bytes())
-        return {name: _map_part(folder, name, part) for name, part in about["parts"].items()}
+        return mapped(folder, json.loads((folder / "about.json").read_bytes()))
 
     # --- writing ------------------------------------------------------------------------------------------
 
@@ -252,16 +251,21 @@ def _only(rows: NDArray[np.intp], array: NDArray[np.uint8], file: Path) -> np.me
     return kept
 
 
+def mapped(folder: Path, about: Mapping[str, Any]) -> dict[str, ImageSet]:
+    """The parts in a folder, of which `about` says what its arrays do not."""
+    return {name: _map_part(folder, name, part) for name, part in about["parts"].items()}
+
+
 def _map_part(folder: Path, name: str, about: Mapping[str, Any]) -> ImageSet:
-    def mapped(what: str) -> NDArray[Any] | None:
+    def array(what: str) -> NDArray[Any] | None:
         file = folder / f"{plain_name(name)}.{what}.npy"
         return np.load(file, mmap_mode="r", allow_pickle=False) if file.exists() else None
 
-    images = mapped("images")
+    images = array("images")
     assert images is not None
     view = tuple(about["view"]) if about["view"] else None
     statistics = PixelStatistics(*(tuple(about["statistics"][what]) for what in ("mean", "std")))
-    return ImageSet(images, mapped("labels"), mapped("names"), view, statistics)
+    return ImageSet(images, array("labels"), array("names"), view, statistics)
 
 
 def with_stats(folder: Path, about: dict[str, Any]) -> None:

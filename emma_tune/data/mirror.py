@@ -12,11 +12,23 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from upath import UPath
 
-from emma_tune.data.cache import Cached, ImageCache, Source, content_of, note_of, noted, plain_name, with_stats
+from emma_tune.data.cache import (
+    Cached,
+    ImageCache,
+    Source,
+    content_of,
+    mapped,
+    note_of,
+    noted,
+    plain_name,
+    with_stats,
+)
 from emma_tune.data.images import ImageSet
 from emma_tune.data.source import DataError
 from emma_tune.storage import Patience, Place, is_local, storage_at
@@ -98,6 +110,12 @@ class MirroredImages(ImageCache):
                 about = json.loads(self._there.read(_about(fingerprint)))
                 for name in about["files"]:
                     self._there.download(f"images/{fingerprint}/{plain_name(name)}", incoming / name)
+                if not _is_what_was_written(incoming, about, fingerprint):  # before anybody can map it
+                    self._there.remove(_about(fingerprint))  # they do not count any more
+                    raise DataError(
+                        f"{self._there.root}/images/{fingerprint}: expected the arrays that were written, found "
+                        "changed ones; run the study again, which decodes them anew"
+                    )
                 with_stats(incoming, about)
                 folder = self._images / fingerprint
                 if folder.exists():
@@ -105,19 +123,13 @@ class MirroredImages(ImageCache):
                 incoming.rename(folder)
             finally:
                 shutil.rmtree(incoming, ignore_errors=True)
-            if not self._is_what_was_written(fingerprint):
-                shutil.rmtree(folder)
-                self._there.remove(_about(fingerprint))  # they do not count any more
-                raise DataError(
-                    f"{self._there.root}/images/{fingerprint}: expected the arrays that were written, found "
-                    "changed ones; run the study again, which decodes them anew"
-                )
 
-    def _is_what_was_written(self, fingerprint: str) -> bool:
-        try:
-            return content_of(self._mapped(fingerprint)) == fingerprint
-        except (OSError, EOFError, ValueError, KeyError, TypeError):
-            return False
+
+def _is_what_was_written(folder: Path, about: Mapping[str, Any], fingerprint: str) -> bool:
+    try:
+        return content_of(mapped(folder, about)) == fingerprint
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AssertionError):
+        return False
 
 
 def _about(fingerprint: str) -> str:

@@ -96,6 +96,7 @@ class ObjectStore(Storage):
         return sorted({str(name).rstrip("/").rpartition("/")[2] for name in listed if str(name) != own})
 
     def age(self, name: str) -> float:
+        """As `Storage.age`, but by this machine's clock, as far as it is off that of the store."""
         changed = self.patience(lambda: self._call(name, lambda fs, place: fs.modified(place)))
         return time.time() - float(changed.timestamp())
 
@@ -222,6 +223,7 @@ class _Lease:
         self._store = store
         self._name = name
         self._who = who
+        self._own = uuid.uuid4().hex  # in two containers two processes may have one name, and ask in one second
         self._generation = -1
         self._lost = False
         self._ended = threading.Event()
@@ -275,7 +277,7 @@ class _Lease:
         beat = 0
         while not self._ended.wait(BEAT):
             beat += 1
-            with contextlib.suppress(OSError):  # out of sight: if it lasts, somebody takes it, and we see that
+            with contextlib.suppress(Exception):  # out of sight: if it lasts, somebody takes it, and we see that
                 if max(self._generations(), default=-1) > self._generation:
                     self._lost = True
                     return
@@ -284,7 +286,7 @@ class _Lease:
     # --- looking ------------------------------------------------------------------------------------------
 
     def holder(self) -> str | None:
-        """Who has given a sign of life lately, by the storage's clock."""
+        """Who has given a sign of life lately, by this machine's clock; who takes it asks no clock of others."""
         generation, said = self._latest()
         if said is None or said.get("released") or self._store.age(self._object(generation)) > LEASE:
             return None
@@ -307,4 +309,4 @@ class _Lease:
         return f"{self._name}/{generation:08d}"
 
     def _sign(self, beat: int, *, released: bool = False) -> bytes:
-        return json.dumps({"who": self._who, "beat": beat, "released": released}).encode()
+        return json.dumps({"who": self._who, "lease": self._own, "beat": beat, "released": released}).encode()

@@ -11,6 +11,8 @@ from fsspec import get_filesystem_class
 from typing_extensions import TypeIs
 from upath import UPath
 
+from emma_tune.disclosure import has_secret
+
 Place = Path | UPath
 """Joined with `/`, printed as the user wrote it."""
 
@@ -39,10 +41,10 @@ def as_place(text: str | os.PathLike[str]) -> Place:
     protocol, rest = url["protocol"].lower(), url["rest"].rstrip("/")
     if protocol == "file":
         return Path(rest)
-    if "@" in rest.partition("/")[0]:
+    if "@" in rest.partition("/")[0] or has_secret(text):
         raise ValueError(
             "expected an address without a password (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its place), "
-            f"found {protocol}://…@{rest.partition('@')[2]}"
+            f"found {protocol}://…@{rest.rpartition('@')[2]}"
         )
     if ".." in rest.split("/"):
         raise ValueError(f"expected a URL without .., found {text}")

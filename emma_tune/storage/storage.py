@@ -127,7 +127,7 @@ class Storage(ABC):
         """Puts a file where there is none.
 
         Returns:
-            False if there is one, which stays.
+            False if there is one, which stays; one with the same content may count as ours: an answer was lost.
         """
         return self._in_sight(lambda: self._create(name, content))
 

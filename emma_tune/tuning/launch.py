@@ -96,6 +96,7 @@ def run_study(
         say = _sayer(console)
         patience = Patience(STORAGE_PATIENCE, say, lambda: interruption.requested)
         artifacts = _within_reach(store, patience)
+        folder = StudyFolder(out, patience)  # from here on; the claim's signs of life must not wait
         with ThreadPoolExecutor(1) as background:
             # Ray starts in a thread while images load here: in the main thread it would take SIGTERM for itself
             starting = background.submit(start_or_join, address)

@@ -210,6 +210,29 @@ def test_a_claim_is_held_by_one_who_is_named_and_then_free(storage, root, short_
             assert storage.holder("driver.lock") == f"process {number}"
 
 
+def test_of_two_of_one_name_that_claim_at_once_one_holds_it(root, short_lease):
+    for number in range(5):
+        start, done = threading.Barrier(2), threading.Barrier(2)
+        got = []
+
+        def want(name: str, start=start, done=done, got=got) -> None:
+            storage = storage_at(root)
+            start.wait()
+            try:
+                with storage.claim(name, "process 1 on the host of both", wait=0):
+                    got.append(name)
+                    done.wait(30)
+            except HeldError:
+                done.wait(30)
+
+        both = [threading.Thread(target=want, args=(f"{number}.lock",)) for _ in range(2)]
+        for one in both:
+            one.start()
+        for one in both:
+            one.join()
+        assert len(got) == 1
+
+
 def test_who_waits_gets_what_is_let_go(storage, root, short_lease):
     got = threading.Event()
 
