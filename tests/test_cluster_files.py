@@ -168,4 +168,5 @@ def test_images_hold_a_ray_and_a_python_that_the_package_admits(cluster, job):
     [ray] = [Requirement(text) for text in re.findall(r'"(ray\[tune\][^"]*)"', project)]
     assert ray.specifier.contains(version)
     assert int(python) >= 11
-    assert re.search(r"^cluster = ", project, flags=re.MULTILINE), "the extra that both files install"
+    for extra in ("cluster", "s3"):  # both files write to s3://
+        assert re.search(rf"^{extra} = ", project, flags=re.MULTILINE), "an extra that both files install"

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from upath import UPath
 
 from emma_tune import terminal
 from emma_tune.cli.app import AsJson, app, user_errors
+from emma_tune.storage import as_place
 
 CPUS_PER_GPU = 8
 
@@ -24,7 +26,8 @@ def simulate(
         int | None, typer.Option(min=1, help="CPU cores of each node. [default: 8, or 8 for each GPU]")
     ] = None,
     times: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder of a study whose stages were timed.")
+        UPath | None,
+        typer.Option(parser=as_place, metavar="DIR", help="The folder of a study whose stages were timed."),
     ] = None,
     seconds: Annotated[
         list[str] | None,

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -164,14 +163,10 @@ def _run(
 
     from emma_tune.study_file import StudyError
     from emma_tune.study_folder import StudyFolder
-    from emma_tune.tuning.launch import run_study
-    from emma_tune.tuning.remote.client import CLIENT, LostError, run_study_on_cluster
+    from emma_tune.tuning.remote.client import LostError, runner
 
-    start = partial(run_study, address=address)
-    if address and address.startswith(CLIENT):
-        start = partial(run_study_on_cluster, address=address)
     try:
-        ending = start(
+        ending = runner(address)(
             study,
             folder,
             absolute(store),

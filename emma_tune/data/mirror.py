@@ -44,10 +44,14 @@ def image_cache(root: Place) -> ImageCache:
     return ImageCache(root) if is_local(root) else MirroredImages(root)
 
 
+def copies() -> Path:
+    """Where this machine keeps its copies of images that lie in object stores."""
+    return Path(os.environ.get(COPIES) or Path.home() / ".cache" / "emma_tune")
+
+
 def copy_of(root: UPath) -> Path:
     """Where this machine keeps its copy of a store's images."""
-    copies = Path(os.environ.get(COPIES) or Path.home() / ".cache" / "emma_tune")
-    return copies / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    return copies() / hashlib.sha256(str(root).encode()).hexdigest()[:16]
 
 
 class MirroredImages(ImageCache):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,9 @@ def _resources(nodes: Mapping[str, Mapping[str, Any]], health: Health) -> list[F
                     "install a PyTorch for that driver's CUDA, or start the node without --num-gpus",
                 )
             )
+        elif report["ray_gpus"] < len(report["gpus"]):
+            found = f"PyTorch sees {len(report['gpus'])}, Ray gives out {report['ray_gpus']:g}"
+            findings.append(Finding(f"gpus of {name}", WARNING, found, "start the node with --num-gpus"))
     return findings
 
 
@@ -135,7 +139,7 @@ def _same(what: str, nodes: Mapping[str, Mapping[str, Any]], health: Health) -> 
     expected = _version(health.here, what)
     others = {version: names for version, names in by_version.items() if version != expected}
     if not others:
-        return Finding(what, OK if expected else PROBLEM, expected or "not installed")
+        return Finding(what, OK if expected else PROBLEM, expected or "not installed", f"install {what}")
     named = "; ".join(f"{version or 'none'} on {', '.join(names)}" for version, names in others.items())
     missing = None in others
     state = PROBLEM if missing or what in ("ray", "python", OWN) else WARNING
@@ -144,6 +148,8 @@ def _same(what: str, nodes: Mapping[str, Mapping[str, Any]], health: Health) -> 
 
 def _storage(nodes: Mapping[str, Mapping[str, Any]], health: Health) -> list[Finding]:
     blind = {name: report["seen"] for name, report in nodes.items() if report["seen"]}
+    if not nodes:
+        return []
     if not blind:
         return [Finding("storage", OK, f"{health.store} is the same for {len(nodes)} of {len(nodes)} nodes")]
     return [
@@ -189,12 +195,18 @@ def _speed(nodes: Mapping[str, Mapping[str, Any]], health: Health) -> list[Findi
 def _clocks(nodes: Mapping[str, Mapping[str, Any]], health: Health) -> list[Finding]:
     if not nodes:
         return []
-    worst = max(nodes, key=lambda name: abs(nodes[name]["skew"]))
-    skew, within = nodes[worst]["skew"], nodes[worst]["skew_within"]
-    certain = max(0.0, abs(skew) - within)
-    state = PROBLEM if certain > LARGE_SKEW else WARNING if certain > SKEW else OK
-    found = f"at most {abs(skew) + within:.2f} s apart" if state == OK else f"{worst} is {skew:+.1f} s off"
-    return [Finding("clocks", state, found, "let a time service set them")]
+    silent = [name for name, report in nodes.items() if math.isinf(report["skew_within"])]
+    told = {name: (report["skew"], report["skew_within"]) for name, report in nodes.items() if name not in silent}
+    findings = [Finding(f"clock of {name}", WARNING, "no answer", "run doctor again") for name in silent]
+    if told:
+        certain = {name: max(0.0, abs(skew) - within) for name, (skew, within) in told.items()}
+        worst = max(certain, key=certain.__getitem__)
+        state = PROBLEM if certain[worst] > LARGE_SKEW else WARNING if certain[worst] > SKEW else OK
+        most = max(abs(skew) + within for skew, within in told.values())
+        off = f"{worst} is {told[worst][0]:+.1f} s off"
+        found = f"at most {most:.2f} s off this machine's" if state == OK else off
+        findings.append(Finding("clocks", state, found, "let a time service set them"))
+    return findings
 
 
 def worst_of(findings: Sequence[Finding]) -> State:

@@ -63,11 +63,12 @@ def look(store: str, identity: str, nonce: str, megabytes: int) -> dict[str, Any
     """Reads from a storage and writes to it.
 
     Returns:
-        `write_speed`, and of a path `free`.
+        `write_speed`, and `free`, there or where images of an object store are copied to.
 
     Raises:
         OSError: if this is not the storage that is meant.
     """
+    from emma_tune.data.mirror import copies
     from emma_tune.storage import as_place, is_local, storage_at
 
     place = as_place(store)
@@ -82,8 +83,9 @@ def look(store: str, identity: str, nonce: str, megabytes: int) -> dict[str, Any
     storage.write(mine, content or nonce.encode())
     took = max(time.monotonic() - began, 1e-6)
     found: dict[str, Any] = {"mine": mine, "write_speed": len(content) / took if content else None}
-    if is_local(place):
-        found["free"] = {"/tmp": shutil.disk_usage("/tmp").free, store: shutil.disk_usage(place).free}
+    fills = place if is_local(place) else copies()
+    there = next(folder for folder in (fills, *fills.parents) if folder.exists())
+    found["free"] = {"/tmp": shutil.disk_usage("/tmp").free, str(fills): shutil.disk_usage(there).free}
     return found
 
 

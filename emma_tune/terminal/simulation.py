@@ -55,8 +55,8 @@ def _show_driver(content: dict[str, Any]) -> None:
     )
     if driver["share"] + driver["reports"] > ENOUGH:
         typer.echo(
-            "driver: that is more than one does in time, and the clock above does not know it: larger shares, so "
-            "that fewer trials run at once, or several studies"
+            "driver: that is near what one can do, and reports are not on the clock above; larger shares, so that "
+            "fewer trials run at once, or several studies would spare it"
         )
     searched = sampler["of"]
     if sampler["asked"] < searched:

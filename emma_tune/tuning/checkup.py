@@ -16,7 +16,7 @@ from emma_tune.store import Store
 from emma_tune.study_file import StudyError
 from emma_tune.tuning.cluster.connection import connected
 from emma_tune.tuning.cluster.nodes import examined, shown
-from emma_tune.tuning.launch import run_study
+from emma_tune.tuning.remote.client import LostError, runner
 
 MEGABYTES = 32
 """Written by each node, to see how fast that is."""
@@ -30,6 +30,7 @@ SELF_TEST: dict[str, Any] = {
     "attackers": {"soft": {}, "hard": {}},
     "baselines": ["none"],
     "search": {"points": 1, "space": {"lambda": 0.01, "lr_gamma": 0.3, "st_epoch": 0}},
+    "resources": "auto",  # on GPUs, where there are any
 }
 """Every stage once, in seconds."""
 
@@ -61,14 +62,13 @@ def self_test(root: Place, *, address: str | None) -> Finding:
     folder = f"self-test-{os.getpid()}"
     began = time.monotonic()
     try:
-        ending = run_study(
+        ending = runner(address)(
             Study.model_validate(SELF_TEST),
             root / folder / "self-test",
             root / folder / "store",
-            address=address,
             console=Console(quiet=True),
         )
-    except (StudyError, OSError, ray.exceptions.RayError) as error:
+    except (StudyError, LostError, OSError, ray.exceptions.RayError) as error:
         return Finding("self-test", PROBLEM, str(error), "mend that first")
     finally:
         storage_at(root).remove(folder)

@@ -45,7 +45,8 @@ class Interruption:
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         self._signaled = True
-        signal.signal(number, signal.SIG_DFL)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from emma_tune.ledger import Ended, Ledger, LedgerWriter, read_ledger
 from emma_tune.materials import prepare
 from emma_tune.plan import Planner, Point
 from emma_tune.storage import Patience, Place, passes
-from emma_tune.store import Store
+from emma_tune.store import CorruptArtifactError, Store
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import JOURNAL, Started, StudyFolder
 from emma_tune.tuning.cluster.connection import start_or_join
@@ -118,6 +118,8 @@ def run_study(
                 plan = Planner(study, materials.images, materials.weights, until=until)
                 with head_watched(say) if address else nullcontext():
                     return _tune(plan, given, folder, artifacts, room, interruption, console, began, trainable)
+            except CorruptArtifactError as error:
+                raise StudyError(f"{error}; the same command makes it anew") from error
             except InterruptedRunError:
                 return Ending(interrupted=True, failures={})
             except OSError as error:
@@ -199,6 +201,8 @@ def _tune(
             ).fit()
         finally:
             progress.close()
+        if searcher.broken is not None:
+            raise searcher.broken
         searcher.tidy()
         first, last = progress.span
         writer.ended(
@@ -255,8 +259,17 @@ class _Stops(Stopper):
         return {}  # pickled by Tune into a file that nobody reads
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self._searcher.hear(trial_id, result)
+        unwanted = False
+        with self._searcher.kept():
+            unwanted = self._searcher.hear(trial_id, result)
+        return unwanted
 
     def stop_all(self) -> bool:
-        """After a signal: Tune then ends every worker, which saves where it is."""
+        """After a signal: Tune then ends every worker, which saves where it is.
+
+        Raises:
+            Exception: what the searcher has met, where Tune would have swallowed it.
+        """
+        if self._searcher.broken is not None:
+            raise self._searcher.broken
         return self._interruption.requested

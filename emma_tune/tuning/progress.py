@@ -81,6 +81,10 @@ class Progress(Callback):
         """A trial ended."""
         self._positions.pop(trial.trial_id, None)
 
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Its worker died; it waits for another."""
+        self._positions.pop(trial.trial_id, None)
+
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial ended badly."""
         self._positions.pop(trial.trial_id, None)

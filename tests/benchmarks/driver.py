@@ -139,9 +139,9 @@ def _ask(sampler: str, known: int) -> Row:
         figures = {"l1": l1, "attacker_accuracy": 1 - l1 * chance.random(), "accuracy_drop": 0.03 * l1}
         point = Point(number, "emma", {**params, "st_epoch": chance.choice((0, 10, 20, 30, 40))})
         proposer.conclude(point, figures, {})
-    proposer.propose(known, known)  # what is imported and compiled at first use
+    proposer.propose(known, known, ())  # what is imported and compiled at first use
     began = time.perf_counter()
-    proposer.propose(known + 1, known + 1)
+    proposer.propose(known + 1, known + 1, ())
     seconds = time.perf_counter() - began
     return Row(
         f"an ask of {sampler} that knows {known:,} points",

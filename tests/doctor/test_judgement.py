@@ -63,6 +63,7 @@ def test_gpus_that_ray_gives_out_and_pytorch_does_not_see():
     assert unsound(findings) == {"gpus of n0": "problem"}
     assert findings["gpus of n0"].found == "Ray gives out 1, RuntimeError: driver too old"
     assert unsound(judged(node(gpus=[], ray_gpus=0.0))) == {}
+    assert unsound(judged(node(ray_gpus=0.0))) == {"gpus of n0": "warning"}
 
 
 def test_who_sees_another_storage_is_named():
@@ -77,6 +78,10 @@ def test_room_speed_and_clocks_are_those_of_the_worst():
     assert unsound(judged(node(), node(skew=-20.0))) == {"clocks": "warning"}
     assert unsound(judged(node(), node(skew=-7200.0))) == {"clocks": "problem"}
     assert unsound(judged(node(), node(skew=8.0, skew_within=5.0))) == {}, "that may be the question's own time"
+    both = judged(node(skew=8.0, skew_within=5.0), node(skew=7.0, skew_within=0.1))
+    assert unsound(both) == {"clocks": "warning"}
+    assert both["clocks"].found == "n1 is +7.0 s off"
+    assert unsound(judged(node(skew=0.0, skew_within=float("inf")))) == {"clock of n0": "warning"}
 
 
 def test_the_whole_is_as_its_worst():

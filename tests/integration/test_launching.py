@@ -228,3 +228,11 @@ def test_a_folder_that_the_cluster_does_not_see_is_named_before_anything_starts(
 def test_another_emma_tune_on_the_cluster_is_said(there):
     with pytest.raises(StudyError, match=f"found {there or 'none'}"):
         _check_versions({"emma_tune": there, "python": "3.11.0"})
+
+
+@pytest.mark.long
+def test_a_client_looks_a_cluster_over_and_its_small_study_runs_there(head, emma, tmp_path):
+    ended = emma("doctor", "--address", head.client, "--out", tmp_path / "runs", "--json")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (test,) = (each for each in json.loads(ended.stdout)["findings"] if each["what"] == "self-test")
+    assert test["state"] == "ok"

@@ -33,10 +33,10 @@ def test_points_are_shown_as_they_are_asked_and_concluded(study_file, tmp_path):
     study = load_study(study_file(limits={"accuracy_drop": 0.02}))
     journal = tmp_path / "optuna-journal.log"
     proposer = new_proposers(study, journal)["emma"]
-    params, memory = proposer.propose(0, 0)
+    params, memory = proposer.propose(0, 0, ())
     figures = {"l1": 1.0, "attacker_accuracy": 0.5, "accuracy_drop": 0.01}
     proposer.conclude(Point(0, "emma", params), figures, memory)
-    proposer.propose(1, 1)
+    proposer.propose(1, 1, ())
 
     (shown,) = asked(journal, "/api/studies")["study_summaries"]
     assert shown["study_name"] == "tiny"

@@ -44,7 +44,7 @@ def proposer(study_file, tmp_path):
 
 def drive(proposer: Proposer, start: int, end: int, log: list) -> None:
     for number in range(start, end):
-        params, memory = proposer.propose(number, number)
+        params, memory = proposer.propose(number, number, [point for point, _ in log])
         log.append((Point(number, "emma", params), memory))
         proposer.conclude(log[-1][0], measure(params), memory)
 
@@ -88,6 +88,15 @@ def test_the_grid_is_every_combination_once(proposer):
     assert combinations == set(itertools.product([0.1, 0.2, 0.3], [0.3, 1.0], [1]))
 
 
+def test_a_grid_that_was_edited_is_what_is_missing_of_it(proposer):
+    log = []
+    drive(proposer("grid", GRID), 0, 6, log)
+    wider = {**GRID, "lr_gamma": {"choices": [0.3, 0.6, 1.0]}}
+    drive(proposer("grid", wider), 6, 9, log)
+    combinations = [(p.params["lambda"], p.params["lr_gamma"], p.params["st_epoch"]) for p, _ in log]
+    assert sorted(combinations) == sorted(itertools.product([0.1, 0.2, 0.3], [0.3, 0.6, 1.0], [1]))
+
+
 @pytest.mark.parametrize(("sampler", "points", "there"), [("grid", 12, 6), ("grid", 4, 4), ("random", 12, 12)])
 def test_there_are_as_many_proposals_as_are_wanted_or_as_the_grid_has(study_file, sampler, points, there):
     study = load_study(study_file(search={"sampler": sampler, "points": points, "space": GRID}))
@@ -111,9 +120,9 @@ def test_the_journal_is_optunas_and_says_what_is_known(proposer, tmp_path):
     log = []
     driven = proposer("random", limits={"accuracy_drop": 0.02})
     drive(driven, 0, 3, log)
-    failed, _ = driven.propose(3, 3)
+    failed, _ = driven.propose(3, 3, ())
     driven.fail(Point(3, "emma", failed))
-    _running, _ = driven.propose(4, 4)
+    _running, _ = driven.propose(4, 4, ())
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna-journal.log")))
     study = optuna.load_study(study_name="tiny", storage=storage)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3 + ["FAIL", "RUNNING"]

@@ -7,6 +7,7 @@ from ray.tune.search import Searcher
 
 from emma_tune.artifact import State
 from emma_tune.ledger import read_ledger
+from emma_tune.store import CorruptArtifactError
 from tests.tuning.desk import ARGMAX, EPOCHS, FIRST, NONE, SECOND
 
 
@@ -167,3 +168,16 @@ def test_a_failed_point_is_not_dominated_and_its_other_clones_train_on_for_when_
     conclusions = desk.searcher.conclusions
     assert (conclusions.finished, conclusions.dominated, len(conclusions.failures)) == (3, 0, 1)
     assert desk.journal()[FIRST].state.name == "FAIL"
+
+
+def test_what_goes_wrong_at_a_trials_end_is_kept_where_tune_would_swallow_it(desk):
+    searcher = desk.open(search={"stop_dominated": False})
+    running = desk.finish_all_but(FIRST)
+    for trial, tasks in running.values():
+        desk.make(tasks)
+        (evaluation,) = (task for task in tasks if task.stage == "evaluation")
+        record = desk.store.folder("evaluation", evaluation.key) / "record.json"
+        record.write_text(record.read_text()[:100])  # damaged between its commit and its reading
+        searcher.on_trial_complete(trial, {"done": True})
+    assert isinstance(searcher.broken, CorruptArtifactError)
+    assert desk.events("failed") == []  # it is no fault of the point

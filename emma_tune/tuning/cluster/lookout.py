@@ -79,8 +79,9 @@ class _Lookout:
         # some of Ray's calls keep Python's lock while they wait; this clock needs none, and ends with exit code 1
         faulthandler.dump_traceback_later(HEAD_PATIENCE + 2, exit=True, file=self._nowhere)
         while not self.over.wait(AWAY):
-            if self._answers():
-                if _cluster_at(self._address) != self._cluster:
+            there = _cluster_at(self._address) if self._answers() else ""
+            if there:
+                if self._cluster and there != self._cluster:
                     self._end("was restarted, and knows nothing of this run")
                 faulthandler.cancel_dump_traceback_later()
                 self._say("the cluster's head is back")

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -31,7 +32,7 @@ from emma_tune.storage import Place, is_local
 from emma_tune.study_file import StudyError
 from emma_tune.tuning.cluster.connection import start_or_join
 from emma_tune.tuning.interruption import interruptible
-from emma_tune.tuning.launch import Ending
+from emma_tune.tuning.launch import Ending, run_study
 from emma_tune.tuning.remote.driver import seen_of
 
 CLIENT = "ray://"
@@ -49,6 +50,13 @@ PATIENCE = 0.5
 
 class LostError(Exception):
     """The cluster, the connection to it, or the driver there is gone."""
+
+
+def runner(address: str | None) -> Callable[..., Ending]:
+    """What runs a study at an address: this process, or one on the cluster for a client outside of it."""
+    if address is not None and address.startswith(CLIENT):
+        return partial(run_study_on_cluster, address=address)
+    return partial(run_study, address=address)
 
 
 def run_study_on_cluster(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +64,18 @@ class Proposer:
             self._optuna.enqueue_trial(params)
             self._open[point.number] = self._ask(point.number)
 
-    def propose(self, number: int, index: int) -> tuple[Params, dict[str, Any]]:
+    def propose(self, number: int, index: int, before: Iterable[Point]) -> tuple[Params, dict[str, Any]]:
         """The next point.
 
         Args:
             number: the point's number in the ledger.
             index: how many points were searched before it.
+            before: these points; a grid leaves them out, whatever it was when they were proposed.
 
         Returns:
             Its parameters, and what the sampler wants to remember of it.
         """
-        enumerated = self._enumerated(index)
+        enumerated = self._enumerated(index, before)
         if enumerated is not None:
             self._optuna.enqueue_trial(enumerated)
         # a sampler made for this point alone: what it draws does not depend on when the run began
@@ -147,12 +148,13 @@ class Proposer:
                 return None
         return params
 
-    def _enumerated(self, index: int) -> dict[str, Any] | None:
-        """The point of this index in a fixed sequence; None for a sampler that decides as it goes."""
+    def _enumerated(self, index: int, before: Iterable[Point]) -> dict[str, Any] | None:
+        """The next point of a fixed sequence; None for a sampler that decides as it goes."""
         if self._search.sampler == "grid":
-            grid = itertools.product(*self._dimensions.values())
-            params = dict(zip(self._dimensions, next(itertools.islice(grid, index, None)), strict=True))
-            return {name: params[name] for name in self._distributions}
+            tried = [self._searched(point) for point in before]
+            searched = {name: values for name, values in self._dimensions.items() if name in self._distributions}
+            grid = (dict(zip(searched, values, strict=True)) for values in itertools.product(*searched.values()))
+            return next(params for params in grid if params not in tried)
         if self._search.sampler == "qmc" and self._distributions:
             from scipy.stats.qmc import Sobol
 

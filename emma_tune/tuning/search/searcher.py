@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from ray.tune.search import Searcher
@@ -98,6 +98,7 @@ class StudySearcher(Searcher):
         self.trials: dict[str, list[Task]] = {}
         self.conclusions = Conclusions(planner, ledger, writer, proposers, self._record_of)
         self.busy = 0.0
+        self.broken: Exception | None = None
         self._sought = planner.study.sought
         self._asked = Counter(point.defense for point in ledger.points.values())
         self._next_number = ledger.next_number
@@ -172,6 +173,18 @@ class StudySearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial ended: with all its tasks done, unwanted, with a reason, or as its worker died too often."""
+        with self.kept():  # Tune would print it, and run the trial once more
+            self._ended(trial_id, result if not error else None)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keeps what is raised within, which Tune would not pass on: `broken` says that the run must end."""
+        try:
+            yield
+        except Exception as error:
+            self.broken = self.broken or error
+
+    def _ended(self, trial_id: str, result: dict[str, Any] | None) -> None:
         tasks = self.trials.pop(trial_id, [])
         self._waiting.discard(trial_id)
         done = [task.key for task in tasks if self._store.has(task.stage, task.key)]
@@ -185,7 +198,7 @@ class StudySearcher(Searcher):
             self._store.drop_state(left.key)
             self._stopped.append(left)
         elif left is not None:
-            reason = self._why(trial_id, left, share, result if not error else None)
+            reason = self._why(trial_id, left, share, result)
             if reason is None:
                 self.agenda.release(tasks)
             else:
@@ -284,7 +297,8 @@ class StudySearcher(Searcher):
     def _propose(self) -> None:
         number, left = self._next_number, self._left()
         defense = max(left, key=left.__getitem__)  # in turn, so that they know as much of one another
-        params, memory = self._proposers[defense].propose(number, self._asked[defense])
+        before = (point for point in self._ledger.points.values() if point.defense == defense)
+        params, memory = self._proposers[defense].propose(number, self._asked[defense], before)
         self._open(Point(number, defense, params), memory)
         self._settle()
 

@@ -106,7 +106,8 @@ class Shares:
         self._starved[task.key] = here
         self._enlarged[task.key] = larger
         if self.is_auto(task.stage):
-            self._needs[kind_of(task.recipe)] = larger
+            kind = kind_of(task.recipe)
+            self._needs[kind] = max(larger, self._needs.get(kind, 0.0))
         self._say(f"{task.stage}: out of memory {here}; tried once more with {larger:g}")
         return None
 

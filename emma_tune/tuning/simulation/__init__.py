@@ -125,6 +125,7 @@ def _assumed(study: Study, replay: Replay, times: Times, start_seconds: float) -
     lines = [
         "nothing counts as done before, nothing fails, no node is lost",
         f"a trial costs the driver {start_seconds:g} s, and it does one thing at a time",
+        "seconds are those at the study's own shares, whatever runs beside",
     ]
     if any(study.share(stage).gpu == AUTO for stage in OWN_TRIAL_STAGES):
         lines.append("gpu: auto counts as a whole GPU, as nothing has been measured")

@@ -16,6 +16,9 @@ SHARES = (1.0, 0.5, 0.25, 0.125)
 POINTS = 120
 """About so many points each of the replays has that compare shares; the cluster is made smaller in proportion."""
 
+MOST_POINTS = 4 * POINTS
+"""On few nodes, which cannot be made fewer in proportion."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Slowed(Times):
@@ -66,7 +69,8 @@ def best_fractions(
     """Tries shares, one stage after the other, until none makes the study shorter.
 
     Each try replays a part of the study on an equal part of the cluster, with a driver as much slower: points
-    out of a sequence, and none left as dominated. Whether tasks have the memory for a share is not looked at.
+    out of a sequence, at most `MOST_POINTS`, and none left as dominated. Whether tasks have the memory for a
+    share is not looked at.
 
     Args:
         study: its shares are those at which the times are known.
@@ -86,7 +90,7 @@ def best_fractions(
             )
     nodes = max(1, round(cluster.nodes * min(1.0, POINTS / study.proposals)))
     part = nodes / cluster.nodes
-    points = max(1, round(study.search.points * part))
+    points = min(max(1, round(study.search.points * part)), MOST_POINTS)
     search = {"points": points, "sampler": "qmc", "stop_dominated": False}
     small = study.model_copy(update={"search": study.search.model_copy(update=search)})
     known_at = {stage: gpu_share(study, stage) for stage in OWN_TRIAL_STAGES}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from optuna.storages import InMemoryStorage
 
@@ -52,19 +52,18 @@ class TimedProposer(Proposer):
         self._drawn = Proposer(drawn, defense, InMemoryStorage())
         self._sampler_name = study.search.sampler
         self._limit_real = REAL_ASKS.get(study.search.sampler)
-        self.owed = self.total = self.slowest = 0.0
+        self.owed = self.slowest = 0.0
         self.real = 0
 
-    def propose(self, number: int, index: int) -> tuple[Params, dict[str, object]]:
+    def propose(self, number: int, index: int, before: Iterable[Point]) -> tuple[Params, dict[str, object]]:
         """As `Proposer` does."""
         cost = ask_seconds(self._sampler_name, index)
         self.owed += cost
-        self.total += cost
         if self._limit_real is not None and index >= self._limit_real:
-            return self._drawn.propose(number, index)
+            return self._drawn.propose(number, index, before)
         self.real += 1
         began = time.perf_counter()
-        proposed = super().propose(number, index)
+        proposed = super().propose(number, index, before)
         self.slowest = max(self.slowest, time.perf_counter() - began)
         return proposed
 

@@ -29,12 +29,29 @@ class _ActorManager(RayActorManager):
     """Tune's, which ends the run with RuntimeError when it hears of a worker that Ray itself has killed.
 
     Seen of Ray 2.60 with its memory monitor: `ray.exceptions.OutOfMemoryError` is no `RayActorError`.
+
+    And which tells a trial twice when the worker that it is given has died while it was idle: once as of a worker,
+    upon which the trial is to begin again, and once as of its reset, upon which Tune would give it up.
     """
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
             exception = RayActorError(error_msg=str(exception))
+        if isinstance(exception, RayActorError):
+            _forget_reset(tracked_actor_task)
         super()._actor_task_failed(tracked_actor_task, exception)
+
+
+def _forget_reset(task: Any) -> None:
+    """If this is the reset of a worker for its next trial, that trial is not told of it."""
+    worker = task._tracked_actor
+    controller = getattr(worker._on_error, "__self__", None)
+    if controller is None:
+        return
+    trial = controller._actor_to_trial.get(worker)
+    if trial in controller._resetting_trials:
+        controller._resetting_trials.discard(trial)
+        task._on_error = None
 
 
 def let_tune_hear_every_death() -> None:

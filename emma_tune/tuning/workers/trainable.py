@@ -182,6 +182,7 @@ class StageTrainable(Trainable):
         self._store.drop_state(task.key)
         self._queue.pop(0)
         self._stage = self._progress = self._finished = None
+        self._unsaved = ""
 
     def _save(self) -> None:
         """Saves the state, which only saves time: nobody stops working because it cannot be saved."""
