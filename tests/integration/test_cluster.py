@@ -5,6 +5,8 @@ from __future__ import annotations
 import ray
 from ray.cluster_utils import Cluster
 
+from emma_tune.study_file import load_study
+from emma_tune.tuning.cluster.room import room_of
 from tests.conftest import wait_for, workers
 
 
@@ -29,6 +31,27 @@ def test_fractions_of_a_gpu_are_taken_and_given_back(emma, study_file, tmp_path)
         assert "gpu shares are ignored" not in (tmp_path / "output.log").read_text()
         assert emma.json("status", tmp_path / "runs" / "tiny")["points"]["finished"] == 4
         assert not workers(driver.pid)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_gpus_that_join_late_are_used_and_waited_for_when_they_are_taken_away(study_file):
+    study = load_study(
+        study_file(resources={stage: {"gpu": 0.5} for stage in ("victim", "surrogate", "matrix", "attacker")})
+    )
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
+    try:
+        ray.init(address=cluster.address, logging_level="ERROR")
+        assert (room_of(study).shares["victim"]["gpu"], room_of(study).slots) == (0.0, 4)
+        node = cluster.add_node(num_cpus=2, num_gpus=1)
+        cluster.wait_for_nodes()
+        wait_for(lambda: room_of(study).gpus == 1, what="the GPU")
+        assert (room_of(study).shares["victim"]["gpu"], room_of(study).slots) == (0.5, 2)
+        cluster.remove_node(node)
+        wait_for(lambda: room_of(study, had_gpus=True).gpus == 0, what="the end of its node")
+        left = room_of(study, had_gpus=True)
+        assert (left.shares["victim"]["gpu"], left.slots) == (0.5, 1)
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -55,6 +55,16 @@ def until(desk: Desk, stage: str, gib: float = 1.0) -> dict[str, tuple[str, floa
     return kept
 
 
+def test_gpus_that_join_late_are_taken_from_then_on(desk):
+    desk.open(slots=4)
+    until_then = taken(desk)
+    assert {share for _, share in until_then.values()} == {0.0}
+    desk.searcher.resize(4, 1, FIXED)
+    for trial in until_then:
+        finish(desk, trial, 1.0)
+    assert {share for _, share in taken(desk).values()} == {0.25}
+
+
 def test_until_one_is_measured_as_many_are_handed_out_as_there_are_gpus(desk):
     desk.open(slots=16, shares=AUTO, gpus=1)
     first = until(desk, "attacker")

@@ -38,11 +38,19 @@ class Room:
     gpus: int
 
 
-def room_of(study: Study) -> Room:
-    """What each stage's trials take on the cluster as it is now, and how many can run at once."""
+def room_of(study: Study, *, had_gpus: bool = False) -> Room:
+    """What each stage's trials take on the cluster as it is now, and how many can run at once.
+
+    Args:
+        study: the study.
+        had_gpus: whether there have been GPUs in this run: then what wants one waits for the next.
+    """
     nodes = _nodes()
     total = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
-    shares = {stage: (share.cpu, share.gpu if total["GPU"] else 0.0) for stage, share in _wanted(study).items()}
+    shares = {
+        stage: (share.cpu, share.gpu if total["GPU"] or had_gpus else 0.0)
+        for stage, share in _wanted(study).items()
+    }
     slots = total["CPU"] / min(shares[stage][0] for stage in OWN_TRIAL_STAGES)
     least = [1 / MOST if gpu == AUTO else gpu for gpu in (shares[stage][1] for stage in OWN_TRIAL_STAGES)]
     if all(least):
@@ -94,6 +102,7 @@ class Nodes(Callback):
         self._searcher = searcher
         self._room = room
         self._say = say
+        self._had_gpus = False
         self._looked_at = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -104,8 +113,9 @@ class Nodes(Callback):
         if time.monotonic() - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = time.monotonic()
-        room = room_of(self._study)
+        self._had_gpus = self._had_gpus or self._room.gpus > 0
+        room = room_of(self._study, had_gpus=self._had_gpus)
         if room.nodes != self._room.nodes:
             self._say(f"nodes: {room.nodes}, before {self._room.nodes}; {room.slots} trials at once")
-        self._searcher.resize(room.slots, room.gpus)
+        self._searcher.resize(room.slots, room.gpus, room.shares)
         self._room = room

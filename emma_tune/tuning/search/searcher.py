@@ -232,11 +232,11 @@ class StudySearcher(Searcher):
             if not self.agenda.wants([task]):
                 self._store.drop_state(task.key)
 
-    def resize(self, slots: int, gpus: int) -> None:
-        """Nodes have come or gone: so many trials can run at once, on so many GPUs."""
+    def resize(self, slots: int, gpus: int, shares: Mapping[str, Mapping[str, float | str]]) -> None:
+        """Nodes have come or gone: so many trials can run at once, on so many GPUs, and take so much."""
         self._slots = slots
         self.most_slots = max(self.most_slots, slots)
-        self._shares.resize(gpus)
+        self._shares.resize(gpus, shares)
 
     # --- points -------------------------------------------------------------------------------------------
 

@@ -45,9 +45,10 @@ class Shares:
         self._enlarged: dict[str, float] = {}
         self._starved: dict[str, str] = {}
 
-    def resize(self, gpus: int) -> None:
-        """Nodes have come or gone: so many GPUs."""
+    def resize(self, gpus: int, given: Mapping[str, Mapping[str, float | str]]) -> None:
+        """Nodes have come or gone: so many GPUs; the first one changes what is given."""
         self._gpus = max(1, gpus)
+        self._given = given
 
     def is_auto(self, stage: str) -> bool:
         """Whether the tasks of a stage are measured."""

@@ -96,7 +96,8 @@ class StageTrainable(Trainable):
                 if self._waits():
                     time.sleep(max(0.0, until - time.monotonic()))
                     return {"done": False, "busy": self._busy, **self._position(), "waiting": str(error)}
-                return {"done": True, "busy": self._busy, "reason": reason}  # there is nowhere to note it
+                # there is nowhere to note it; it may be this node alone that does not see the storage
+                return {"done": True, "busy": self._busy, "reason": f"{reason} (on {platform.node()})"}
             if self._store.note_failure(task.key, run=self._run, reason=reason) < 2:
                 raise
             return {"done": True, "busy": self._busy, "reason": reason}
