@@ -144,6 +144,12 @@ class Machines:
         alive = [node for node in client.get_all_node_info().values() if node.state == node.ALIVE]
         return {node.node_manager_address for node in alive if not node.is_head_node}
 
+    def forget_the_lost(self) -> None:
+        """Leaves out nodes that the head has given up while they were silent: they end when they hear of that."""
+        known = GcsClient(address=self.address).get_all_node_info().values()
+        lost = {node.node_manager_address for node in known if node.state == node.DEAD}
+        self.nodes = [node for node in self.nodes if node.ip not in lost]
+
     def kill(self, node: Machine) -> None:
         """Takes a node away for good."""
         node.kill()
