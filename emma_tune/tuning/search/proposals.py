@@ -151,10 +151,11 @@ class Proposer:
     def _enumerated(self, index: int, before: Iterable[Point]) -> dict[str, Any] | None:
         """The next point of a fixed sequence; None for a sampler that decides as it goes."""
         if self._search.sampler == "grid":
-            tried = [self._searched(point) for point in before]
             searched = {name: values for name, values in self._dimensions.items() if name in self._distributions}
-            grid = (dict(zip(searched, values, strict=True)) for values in itertools.product(*searched.values()))
-            return next(params for params in grid if params not in tried)
+            found = (self._searched(point) for point in before)
+            tried = {tuple(params[name] for name in searched) for params in found if params is not None}
+            values = next(values for values in itertools.product(*searched.values()) if values not in tried)
+            return dict(zip(searched, values, strict=True))
         if self._search.sampler == "qmc" and self._distributions:
             from scipy.stats.qmc import Sobol
 
