@@ -228,7 +228,7 @@ def test_a_damaged_segment_of_a_ledger_costs_its_own_lines(bucket, monkeypatch, 
 
 @pytest.mark.parametrize("damage", ["half", "zeroed"])
 def test_a_damaged_lease_is_taken_when_nobody_gives_a_sign(bucket, monkeypatch, damage):
-    monkeypatch.setattr(objects_module, "LEASE", 1.0)
+    monkeypatch.setattr(objects_module, "LEASE", 3.0)  # stores say in whole seconds when a sign was given
     monkeypatch.setattr(objects_module, "BEAT", 0.2)
     storage = storage_at(as_place(bucket))
     storage.write("driver.lock/00000000", DAMAGE[damage](b'{"who": "process 1", "beat": 3, "released": false}'))

@@ -191,7 +191,7 @@ def test_a_log_keeps_its_pieces_in_order_over_many_writers(storage, monkeypatch)
 
 @pytest.fixture
 def short_lease(monkeypatch):
-    monkeypatch.setattr(objects_module, "LEASE", 2.0)
+    monkeypatch.setattr(objects_module, "LEASE", 3.0)  # stores say in whole seconds when a sign was given
     monkeypatch.setattr(objects_module, "BEAT", 0.2)
 
 
