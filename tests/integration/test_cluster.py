@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import ray
 from ray.cluster_utils import Cluster
 
@@ -10,6 +11,7 @@ from emma_tune.tuning.cluster.room import room_of
 from tests.conftest import wait_for, workers
 
 
+@pytest.mark.slow
 def test_fractions_of_a_gpu_are_taken_and_given_back(emma, study_file, tmp_path):
     shares = {stage: {"cpu": 0.5, "gpu": 0.5} for stage in ("victim", "surrogate", "matrix", "attacker")}
     file = study_file(resources=shares, attackers={"soft": {"epochs": 20}, "hard": {"epochs": 20}})

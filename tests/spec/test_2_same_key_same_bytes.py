@@ -38,6 +38,7 @@ def interrupt(driver: subprocess.Popen, number: signal.Signals) -> None:
         driver.send_signal(number)
 
 
+@pytest.mark.slow
 def test_interrupted_twice_and_resumed_it_is_as_if_nothing_had_happened(emma, study_file, tmp_path, one_thread):
     file = study_file(
         victim={"epochs": EPOCHS}, surrogate={"epochs": 2}, attackers={"soft": {"epochs": 1}}, search={"points": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import psutil
+import pytest
 
 from tests.conftest import wait_for, workers
 
@@ -50,6 +51,7 @@ def test_a_foundation_that_fails_ends_the_study(emma, study_file, tmp_path):
     assert "victim: FloatingPointError: victim: expected a finite loss" in status["failures"][0]["reason"]
 
 
+@pytest.mark.slow
 def test_the_run_goes_on_by_itself_when_workers_are_killed(emma, study_file, tmp_path):
     file = study_file(victim={"epochs": 40}, surrogate={"epochs": 2}, attackers={"soft": {"epochs": 12}})
     driver = emma.start("run", file)
