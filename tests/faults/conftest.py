@@ -40,8 +40,11 @@ def chance(seed: int, request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.fixture(scope="session")
 def through(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Artifacts made without Ray and without faults, for all tests of this process."""
-    return Store(tmp_path_factory.mktemp("undisturbed"))
+    """Artifacts made without Ray and without faults, for all tests: who finishes one first has made it for all."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of all workers
+    return Store(folder / "undisturbed")
 
 
 @pytest.fixture

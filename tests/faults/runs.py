@@ -11,8 +11,13 @@ from tests.conftest import EmmaTune, wait_for
 
 ROOT = Path(__file__).parents[2]
 
-LONG = {"victim": {"epochs": 12}, "attackers": {"soft": {"epochs": 15}, "hard": {"epochs": 15}}}
-"""A study long enough for something to happen to it: a quarter of a minute of work."""
+LONG: dict[str, Any] = {
+    "victim": {"epochs": 12},
+    "attackers": {"soft": {"epochs": 15}, "hard": {"epochs": 15}},
+    "baselines": ["none"],
+    "search": {"points": 1},
+}
+"""A study long enough for something to happen to it."""
 
 
 class Patient(EmmaTune):

@@ -13,7 +13,7 @@ from tests.faults.conftest import LONGER
 from tests.faults.invariants import Witness, check_study
 from tests.faults.machines import Machines
 
-SECONDS = float(os.environ.get("EMMA_TUNE_FAULT_SECONDS", "240"))
+SECONDS = float(os.environ.get("EMMA_TUNE_FAULT_SECONDS", "180"))
 """How long faults are made; the study then ends by itself."""
 
 FAULTS = ("kill a node", "add a node", "silence a node", "kill the driver", "kill the head")
@@ -21,7 +21,7 @@ FAULTS = ("kill a node", "add a node", "silence a node", "kill the driver", "kil
 
 @pytest.mark.long
 def test_a_study_survives_all_of_it_at_random(machines, faulty, study_file, through, tmp_path, chance):
-    file = study_file(**{**LONGER, "search": {"points": 5}, "baselines": ["none", "argmax"]})
+    file = study_file(**{**LONGER, "search": {"points": 3}, "baselines": ["none", "argmax"]})
     output, witness = tmp_path / "output.log", Witness(tmp_path / "runs" / "store")
     cluster, made = machines(1, 1), Counter()
     deck: list[str] = []
