@@ -1,8 +1,10 @@
 """On real Ray: stopping dominated points spares work, changes nothing on the front, and can be made up for.
 
-Which points are left is certain here and no matter of timing: an almost unperturbed answer has the top class of
-the clean one, so that the thief who keeps only that gets the same clone as without a defence, at a budget above 0.
-The other thief learns nothing and takes its time: while it trains, the point is found to be dominated.
+That the weak points are left is certain here and no matter of timing: an almost unperturbed answer has the top
+class of the clean one, so that the thief who keeps only that gets the same clone as without a defence, at a budget
+above 0. The other thief learns nothing and takes its time: while it trains, the point is found to be dominated.
+The strong point comes to the front, or is dominated and may be left as well: a clone so small comes out otherwise
+on another make of processor.
 """
 
 from __future__ import annotations
@@ -59,35 +61,30 @@ def test_the_front_is_the_same_for_less_work_and_what_was_left_can_be_made_up(em
 
     assert numbered(left) == numbered(through)
     weak = {number for number, (_, step) in numbered(left).items() if step in WEAK}
-    expected = emma.json("front", through)
-    assert {point["point"] for point in expected["points"]}.isdisjoint(weak)
+    expected, table = emma.json("front", through), StudyView(left).points().set_index("point")
+    stopped = set(table.index[table.state == "dominated"])
+    assert weak <= stopped <= set(numbered(through)) - {point["point"] for point in expected["points"]}
     assert expected["counts"] == {"asked": 4, "finished": 4, "infeasible": 0, "dominated": 0, "failed": 0}
-    counts = {**expected["counts"], "finished": 2, "dominated": 2}
-    assert emma.json("front", left) == {**expected, "study": "left", "counts": counts}
+    ends = {"asked": 4, "finished": 4 - len(stopped), "infeasible": 0, "dominated": len(stopped), "failed": 0}
+    assert emma.json("front", left) == {**expected, "study": "left", "counts": ends}
 
     whole, status = status_of(StudyView(through)), emma.json("status", left)
-    assert whole["points"] == {
-        "asked": 4, "finished": 4, "infeasible": 0, "dominated": 0, "failed": 0, "running": 0,
-    }  # fmt: skip
+    assert whole["points"] == {**expected["counts"], "running": 0}
     assert whole["left_out"]["epochs"] == 0
     assert status["state"] == "finished"
-    assert status["points"] == {
-        "asked": 4, "finished": 2, "infeasible": 0, "dominated": 2, "failed": 0, "running": 0,
-    }  # fmt: skip
-    assert 0 < status["left_out"]["epochs"] <= 2 * SLOW
+    assert status["points"] == {**ends, "running": 0}
+    assert 0 < status["left_out"]["epochs"] <= len(stopped) * SLOW
     assert status["left_out"]["seconds"] > 0
-    assert "2 points stopped as dominated: " in ended.stdout
+    assert f"{len(stopped)} points stopped as dominated: " in ended.stdout
     assert trained(left) < trained(through) == 4 * (6 + SLOW)
     assert not list((tmp_path / "store-left").glob("partial/*/state.safetensors"))
 
-    table = StudyView(left).points().set_index("point")
-    assert set(table.index[table.state == "dominated"]) == weak
-    for number in weak:
+    for number in stopped:
         reached = StudyView(through).points().set_index("point").loc[number, "validation.attacker_accuracy"]
         assert table.loc[number, "validation.attacker_accuracy_at_least"] == reached
     storage = JournalStorage(JournalFileBackend(str(left / "optuna-journal.log")))
     trials = optuna.load_study(study_name="left", storage=storage).trials
-    assert {trial.user_attrs["point"] for trial in trials if trial.user_attrs["dominated"]} == weak
+    assert {trial.user_attrs["point"] for trial in trials if trial.user_attrs["dominated"]} == stopped
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
 
     # switched off: every point is run to its end, and comes out as if it had never been left
