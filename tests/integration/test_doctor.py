@@ -71,6 +71,7 @@ def test_a_node_that_sees_another_storage_is_named(emma, study_file, cluster, tm
         node.wait()
 
 
+@pytest.mark.slow
 def test_on_one_machine_a_small_study_is_run_and_nothing_is_left_of_it(emma, tmp_path):
     ended = emma("doctor", "--out", tmp_path / "runs")
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -91,32 +91,29 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert sum(made(status).values()) == 0
     assert artifact_bytes(store) == before
 
-    # extended: more points, a new thief, another sampler; only what is new runs
-    ended = emma("run", file, "--set", "search.points=+1", "--set", "search.sampler=qmc",
-                 "--set", "attackers.late={kind: soft, epochs: 1}")  # fmt: skip
+    # extended: a point more, a new thief, another sampler, another seed; only what is new runs
+    changes = (
+        "search.points=+1",
+        "search.sampler=qmc",
+        "attackers.late={kind: soft, epochs: 1}",
+        "seeds=[3407, 1]",
+    )
+    ended = emma("run", file, *(word for change in changes for word in ("--set", change)))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     status = emma.json("status", folder)
     new = made(status)
-    assert new.pop("surrogate", 0) <= 1
+    assert new.pop("surrogate") <= 1 + 2
+    # for the old seed what the point and the thief add, for the new one everything
     assert new == {
-        "victim": 0,
-        "posteriors": 0,
-        "matrix": 1,
-        "responses": 1,
-        "attacker": 4 + 3,
-        "evaluation": 4 + 3,
+        "victim": 1,
+        "posteriors": 1,
+        "matrix": 1 + 3,
+        "responses": 1 + 5,
+        "attacker": (4 + 3) + 5 * 3,
+        "evaluation": (4 + 3) + 5 * 3,
     }
     assert status["points"]["finished"] == 5
     assert set(emma.json("front", folder)["points"][0]["attackers"]) == {"soft", "hard", "late"}
-
-    # another seed: everything once more for it, nothing for the old one
-    extended = ("search.points=+1", "attackers.late={kind: soft, epochs: 1}", "seeds=[3407, 1]")
-    ended = emma("run", file, *(word for change in extended for word in ("--set", change)))
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    status = emma.json("status", folder)
-    new = made(status)
-    assert (new["victim"], new["matrix"], new["attacker"]) == (1, 3, 15)
-    assert status["points"]["finished"] == 5
 
     # shared: a second study with the same victim trains no victim
     second = study_file(

@@ -12,6 +12,7 @@ from tests.conftest import wait_for, workers
 from tests.integration.faulty import SEARCH, begun
 
 
+@pytest.mark.slow
 def test_a_stage_that_hangs_is_stopped_tried_again_and_fails_its_point_alone(faulty, emma, study_file, tmp_path):
     file = study_file(search=SEARCH, resources={"matrix": {"cpu": 1, "timeout_seconds": 4}})
     driver = faulty("Hanging", file)

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import psutil
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from emma_tune.cli import app
 from tests.conftest import TINY, EmmaTune, merged, tree
 from tests.pictures import photograph, save
 
@@ -34,6 +36,7 @@ READING = (
     ("measures",),
     ("report",),
     ("track", "--tensorboard", "tb", "--mlflow", "sqlite:///mlflow.db"),
+    ("export", "--point", "0", "--out", "deployed"),
 )
 
 
@@ -80,13 +83,11 @@ def seen(tmp_path_factory) -> Seen:
         patch.setenv("PIP_INDEX_URL", f"https://user:{CANARY}-url@mirror.invalid/simple")
         try:
             listening, sessions = watched(emma)
-            for verb, *options in READING:
-                ended = emma(verb, "runs/tiny", *options)
-                assert ended.returncode == 0, ended.stderr
-                (folder / f"{verb}.out").write_text(ended.stdout + ended.stderr)
-            ended = emma("export", "runs/tiny", "--point", 0, "--out", "deployed")
-            assert ended.returncode == 0, ended.stderr
-            (folder / "export.out").write_text(ended.stdout + ended.stderr)
+            patch.chdir(folder)
+            for number, (verb, *options) in enumerate(READING):
+                ended = CliRunner().invoke(app, [verb, "runs/tiny", *options])
+                assert ended.exit_code == 0, ended.output
+                (folder / f"{verb}-{number}.out").write_text(ended.output)
         finally:
             emma.end_all()
     return Seen(folder, listening, sessions)
