@@ -14,6 +14,7 @@ from tests.faults.invariants import Witness, check_study
 from tests.integration.faulty import begun
 
 
+@pytest.mark.slow
 def test_of_two_drivers_that_start_at_the_same_moment_one_drives(emma, study_file, tmp_path, chance):
     file = study_file(victim={"epochs": 2000})
     for number in range(2):
