@@ -25,10 +25,13 @@ from pydantic import ValidationError
 
 from emma_tune.config import Study
 from emma_tune.storage import IMPATIENT, Claim, HeldError, Patience, Place, as_place, is_local, storage_at
+from emma_tune.storage.storage import SIGHT
 from emma_tune.study_file import StudyError
 
 STARTED, DRIVER, PROGRESS = "study.json", "driver.lock", "progress.json"
 JOURNAL = "optuna-journal.log"
+PROOFS = (SIGHT, "sight")
+"""What `emma-tune doctor` leaves where studies are to lie."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,11 @@ class StudyFolder:
         if is_local(self.root) and self.root.exists() and not self.root.is_dir():
             return True
         with self._reached():
-            # not what a kill leaves of a file that was being written, and not what a desktop leaves
-            names = [name for name in self._storage.names("") if not name.startswith(".")]
-            return self.ledger.name not in names and any(name != DRIVER for name in names)
+            names = set(self._storage.names(""))
+            if names & {self.ledger.name, DRIVER}:
+                return False  # somebody else's has no driver
+            # not what a kill leaves of a file that was being written, not what a desktop leaves, nor a doctor
+            return any(not name.startswith(".") and name not in PROOFS for name in names)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -136,12 +141,11 @@ class StudyFolder:
 
     def write(self, started: Started) -> None:
         """Records what the study is started with. Only its driver may."""
-        near = is_local(started.store) and is_local(self.root)
         content = {
             "study": started.study.model_dump(mode="json", by_alias=True),
             "images": dict(started.images),
             "weights": dict(started.weights),
-            "store": os.path.relpath(str(started.store), str(self.root)) if near else str(started.store),
+            "store": _way(self.root, started.store),
             "given": started.given,
         }
         with self._reached():
@@ -202,6 +206,14 @@ class StudyFolder:
             return content
         except (OSError, ValueError):
             return {}
+
+
+def _way(root: Place, store: Place) -> str:
+    """From a study's folder to its store, as `_joined` goes it: what is a link is followed before `..`."""
+    if not (is_local(root) and is_local(store)):
+        return str(store)
+    way = os.path.relpath(store, root)
+    return way if (root / way).resolve() == store.resolve() else os.path.relpath(store.resolve(), root.resolve())
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -8,8 +8,10 @@ import time
 
 import pytest
 
+from emma_tune.store import Store
 from emma_tune.study_file import StudyError, load_study
 from emma_tune.study_folder import Started, StudyFolder
+from emma_tune.tuning.cluster.nodes import shown
 
 IMAGES = {"victim": "v", "queries": "q"}
 
@@ -79,11 +81,48 @@ def test_a_folder_with_other_files_is_left_alone(study_file, tmp_path):
         StudyFolder(tmp_path / "study").check_belongs_to(load_study(study_file()))
 
 
-def test_a_folder_whose_first_driver_was_killed_is_still_the_studys(study_file, tmp_path):
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("driver.lock", f".{'0f' * 16}"),  # beside study.json, which it was to become
+        ("driver.lock", "store"),
+    ],
+    ids=["before study.json", "with a store in it"],
+)
+def test_a_folder_whose_first_driver_was_killed_is_still_the_studys(study_file, tmp_path, names):
     (tmp_path / "study").mkdir()
-    for name in ("driver.lock", f".{'0f' * 16}"):  # beside study.json, which it was to become
+    for name in names:
         (tmp_path / "study" / name).touch()
     StudyFolder(tmp_path / "study").check_belongs_to(load_study(study_file()))
+
+
+def test_a_folder_that_a_doctor_has_examined_is_anybodys(study_file, tmp_path):
+    store = Store(tmp_path / "study").identified()
+    with shown(store):
+        StudyFolder(tmp_path / "study").check_belongs_to(load_study(study_file()))
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "root", "store"),
+    [
+        ("home/runs", "scratch/deep/runs", "home/runs/study", "data/store"),
+        ("home/runs/study", "scratch/study", "home/runs/study", "home/runs/store"),
+        ("home/store", "scratch/store", "home/runs/study", "home/store"),
+        ("home", "scratch/deep/home", "home/runs/study", "home/runs/store"),
+    ],
+    ids=["to the folder of studies", "the study", "the store", "to both"],
+)
+def test_a_store_is_found_through_links(study_file, tmp_path, link, target, root, store):
+    (tmp_path / target).mkdir(parents=True)
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / target)
+    for place in (root, store):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    folder = StudyFolder(tmp_path / root)
+    for _ in range(2):  # a run records it anew, as it was read
+        folder.write(Started(load_study(study_file()), IMAGES, tmp_path / store))
+        assert folder.read().store.samefile(tmp_path / store)
+        store = folder.read().store
 
 
 def test_a_study_is_read_as_it_was_started(study_file, tmp_path):
