@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,13 +23,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from emma_tune.artifact import Artifact, Metrics, State
-from emma_tune.storage import IMPATIENT, Patience, Place, Storage, as_place, storage_at
+from emma_tune.storage import IMPATIENT, Patience, Place, Storage, as_place, passes, storage_at
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which something left in `incoming` belongs to nobody any more."""
 
 RECORD, TENSORS = "record.json", "tensors.safetensors"
 
@@ -252,7 +248,11 @@ class Store:
         self.storage.write(f"partial/{key}/state.safetensors", content)
 
     def load_state(self, key: str) -> tuple[State, float] | None:
-        """The saved state of an unfinished task and its seconds; None if there is none that can be read."""
+        """The saved state of an unfinished task and its seconds; None if there is none, or a damaged one.
+
+        Raises:
+            OSError: if it cannot be read for the moment: it may be hours of work, and starting anew replaces it.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load, save
 
@@ -263,7 +263,11 @@ class Store:
             if hashlib.sha256(save(tensors)).hexdigest() != about["sha256"]:
                 return None
             return State(about["epoch"], tensors, about["history"]), float(about["seconds"])
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        except OSError as error:
+            if passes(error):
+                raise
+            return None
+        except (SafetensorError, ValueError, KeyError, TypeError):
             return None  # a state only saves time: without one the task starts from its first epoch
 
     def drop_state(self, key: str) -> None:
@@ -323,19 +327,6 @@ class Store:
                 f"{self.root / name}: expected the bytes that were written, found changed ones"
             )
         return load(content)
-
-    # --- order --------------------------------------------------------------------------------------------
-
-    def sweep(self) -> None:
-        """Removes what killed runs left in `incoming` and nobody can still be writing."""
-        for entry in self.storage.names("incoming"):
-            if not re.fullmatch("[0-9a-f]{32}", entry):
-                continue  # somebody else's, in a folder that happens to have this name
-            try:
-                if self.storage.age(f"incoming/{entry}") > ABANDONED_AFTER:
-                    self.storage.remove(f"incoming/{entry}")
-            except FileNotFoundError:
-                continue  # its writer renamed it meanwhile
 
 
 def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -20,7 +20,8 @@ import torch
 
 from emma_tune.artifact import Artifact, State
 from emma_tune.storage import as_place
-from emma_tune.store import ABANDONED_AFTER, CorruptArtifactError, Record, Store
+from emma_tune.storage.storage import ABANDONED_AFTER
+from emma_tune.store import CorruptArtifactError, Record, Store
 
 KEY = "0123456789abcdef0123"
 RECIPE = {"stage": "victim", "version": 1, "config": {"lr": 0.1 + 0.2, "name": "größe"}, "inputs": {}}
@@ -474,13 +475,13 @@ def test_sweep_removes_what_is_old_in_incoming_and_nothing_else(on_disk):
         entry.mkdir()
         (entry / "tensors.safetensors").write_bytes(b"half")
         os.utime(entry, (age, age))
-    store.sweep()
+    store.storage.sweep()
     assert [entry.name for entry in (store.root / "incoming").iterdir()] == ["fresh"]
     assert {name: file for name, file in content(store).items() if "fresh" not in name} == before
 
 
 def test_sweep_of_a_store_that_does_not_exist_makes_nothing(store):
-    store.sweep()
+    store.storage.sweep()
     assert content(store) == {}
     assert not (isinstance(store.root, Path) and store.root.exists())
 
@@ -490,7 +491,7 @@ def test_sweep_leaves_all_that_counts(store):
     store.save_state(KEY, STATE, seconds=1)
     store.put_weights({"w": torch.zeros(3)})
     before = content(store)
-    store.sweep()
+    store.storage.sweep()
     assert content(store) == before
 
 

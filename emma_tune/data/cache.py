@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 from emma_tune.data.files import BadImage, Report, decode
 from emma_tune.data.images import ImageSet, PixelStatistics, Shape, chunks, fingerprint, match_shape
 from emma_tune.data.source import DataError, Part
+from emma_tune.storage import storage_at
+from emma_tune.storage.storage import INCOMING
 
 FORM = 1
 """Raised when the same files would become other arrays."""
@@ -126,9 +128,7 @@ class ImageCache:
     # --- writing ------------------------------------------------------------------------------------------
 
     def _decode(self, source: Source, report: Report) -> Cached:
-        incoming = self._root / "incoming" / uuid.uuid4().hex
-        incoming.mkdir(parents=True)
-        try:
+        with self._incoming() as incoming:
             total = sum(len(part) for part in source.parts.values())
             before = 0
             bad: list[BadImage] = []
@@ -142,6 +142,15 @@ class ImageCache:
                 bad += broken
                 parts[name] = images
             return Cached(self._commit(incoming, parts), tuple(bad))
+
+    @contextmanager
+    def _incoming(self) -> Iterator[Path]:
+        """A folder for arrays that do not count yet. What killed processes left of theirs goes."""
+        storage_at(self._root).sweep()
+        incoming = self._root / INCOMING / uuid.uuid4().hex
+        incoming.mkdir(parents=True)
+        try:
+            yield incoming
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
 

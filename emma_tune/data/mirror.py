@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,9 +102,7 @@ class MirroredImages(ImageCache):
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self._is_whole(fingerprint):
                 return
-            incoming = self._root / "incoming" / uuid.uuid4().hex
-            incoming.mkdir(parents=True)
-            try:
+            with self._incoming() as incoming:
                 if not self._counts(fingerprint):
                     raise DataError(
                         f"{self._there.root}/images/{fingerprint}: expected decoded images, found none; run the "
@@ -125,8 +122,6 @@ class MirroredImages(ImageCache):
                 if folder.exists():
                     shutil.rmtree(folder)
                 incoming.rename(folder)
-            finally:
-                shutil.rmtree(incoming, ignore_errors=True)
 
 
 def _is_what_was_written(folder: Path, about: Mapping[str, Any], fingerprint: str) -> bool:

@@ -17,9 +17,8 @@ from typing import Any
 
 from emma_tune.storage.patience import Patience, passes
 from emma_tune.storage.places import inside
-from emma_tune.storage.storage import Claim, HeldError, OutOfSightError, Storage
+from emma_tune.storage.storage import INCOMING, Claim, HeldError, OutOfSightError, Storage
 
-INCOMING = "incoming"
 """Folder of what is not yet renamed into place."""
 
 

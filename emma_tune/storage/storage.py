@@ -18,6 +18,13 @@ SIGHT = "identity"
 """A file that names a storage: who finds another one there, or none, looks at something else."""
 
 
+INCOMING = "incoming"
+"""The folder in which whole folders are put together before they are renamed to where they count."""
+
+ABANDONED_AFTER = 24 * 3600.0
+"""Seconds after which something left in `incoming` belongs to nobody any more."""
+
+
 class HeldError(Exception):
     """Somebody else holds a claim; the text says who."""
 
@@ -154,6 +161,17 @@ class Storage(ABC):
     def remove(self, name: str) -> None:
         """Removes a file, or a folder with all in it; nothing happens if it is gone."""
         self._in_sight(lambda: self._remove(name))
+
+    def sweep(self) -> None:
+        """Removes what killed processes left in `incoming` and nobody can still be writing."""
+        for entry in self.names(INCOMING):
+            if not re.fullmatch("[0-9a-f]{32}", entry):
+                continue  # somebody else's, in a folder that happens to have this name
+            try:
+                if self.age(f"{INCOMING}/{entry}") > ABANDONED_AFTER:
+                    self.remove(f"{INCOMING}/{entry}")
+            except FileNotFoundError:
+                continue  # its writer renamed it meanwhile
 
     @abstractmethod
     def alone(self, name: str) -> AbstractContextManager[None]:

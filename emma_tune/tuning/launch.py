@@ -151,7 +151,7 @@ def _tune(
     ledger = read_ledger(folder.ledger)
     for problem in ledger.problems:
         say(problem)
-    store.sweep()
+    store.storage.sweep()
     run = uuid.uuid4().hex[:12]
     writer = LedgerWriter(folder.ledger, store.patience)
     # Tune copies its files to where it is told, which nobody reads: not to a storage that may be full or gone

@@ -14,7 +14,8 @@ from emma_tune.ledger import LedgerWriter, read_ledger
 from emma_tune.plan import Point
 from emma_tune.storage import HeldError, as_place, storage_at
 from emma_tune.storage import objects as objects_module
-from emma_tune.store import ABANDONED_AFTER, Store
+from emma_tune.storage.storage import ABANDONED_AFTER
+from emma_tune.store import Store
 from tests.conftest import EmmaTune
 from tests.faults.invariants import Witness, check_study, provenance
 from tests.faults.runs import LONG, ROOT, ended_well, output, wait_for_artifacts
@@ -37,7 +38,7 @@ def test_what_counts_in_a_store_stays_whatever_its_date(tmp_path, jump):
     store.commit("victim", KEY, ARTIFACT, recipe={}, provenance={})
     for path in [*tmp_path.rglob("*"), tmp_path]:
         dated(path, jump)
-    store.sweep()
+    store.storage.sweep()
     assert store.check("victim", KEY)
     assert store.commit("victim", KEY, ARTIFACT, recipe={}, provenance={}) is False
 
@@ -49,7 +50,7 @@ def test_what_is_being_written_is_not_swept_by_whose_clock_is_ahead(tmp_path, mo
     left.mkdir()
     dated(left, -ABANDONED_AFTER - DAY)
     monkeypatch.setattr(time, "time", lambda: 2e9)  # the clock of this machine, not that of the disk
-    store.sweep()
+    store.storage.sweep()
     assert [path.name for path in writing.parent.iterdir()] == [writing.name]
 
 

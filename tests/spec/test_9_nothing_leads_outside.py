@@ -15,7 +15,8 @@ from emma_tune.cli import app
 from emma_tune.data.cache import ImageCache, Source
 from emma_tune.data.images import ImageSet
 from emma_tune.ledger import read_ledger
-from emma_tune.store import ABANDONED_AFTER, Store
+from emma_tune.storage.storage import ABANDONED_AFTER
+from emma_tune.store import Store
 from emma_tune.study_file import StudyError, load_study
 from emma_tune.study_folder import StudyFolder
 from tests.evidence.conftest import written  # noqa: F401
@@ -116,7 +117,7 @@ def test_sweeping_a_store_takes_only_what_stores_leave(tmp_path):
     for name in ("letters", "0123456789abcdef" * 2):
         (tmp_path / "incoming" / name).mkdir(parents=True)
         os.utime(tmp_path / "incoming" / name, (old, old))
-    Store(tmp_path).sweep()
+    Store(tmp_path).storage.sweep()
     assert [path.name for path in (tmp_path / "incoming").iterdir()] == ["letters"]
 
 
