@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 from emma_tune.study_file import load_study
+from emma_tune.tuning.workers import timeouts
 from emma_tune.tuning.workers.timeouts import Limit, Timeouts, limits_of
 from tests.tuning.desk import FIRST
 
@@ -41,6 +43,27 @@ def test_the_task_behind_a_finished_one_is_late_and_named_twice(desk):
     assert trial.max_failures == 0
     searcher.on_trial_complete(trial_id, error=True)
     assert searcher.conclusions.failures == {FIRST: f"{LATE} twice"}
+
+
+def test_waiting_for_the_storage_is_not_the_tasks_time(desk, monkeypatch):
+    searcher = desk.open()
+    trial_id, tasks = desk.finish_all_but(FIRST)[FIRST, "soft"]
+    trial = as_tune_has_it(trial_id)
+    seconds = itertools.count()
+    monkeypatch.setattr(timeouts.time, "monotonic", lambda: next(seconds))
+    clocks = Timeouts(searcher, desk.store, "a-run", {"attacker": Limit(10, "resources.attacker.timeout_seconds")})
+    clocks.on_trial_start(0, [], trial)
+    waits = {"task": tasks[0].key, "busy": 0.0, "waiting": "no answer"}
+    for _ in range(60):
+        clocks.on_trial_result(0, [], trial, waits)
+        clocks.on_step_end(0, [])
+    assert desk.said == []
+    unsaved = {**waits, "busy": 1.0}  # it works, and cannot save its state meanwhile
+    for _ in range(15):
+        clocks.on_trial_result(0, [], trial, unsaved)
+        clocks.on_step_end(0, [])
+    (line,) = desk.said
+    assert "attacker: expected to end within 10 s" in line
 
 
 def test_a_trial_that_has_ended_has_no_clock(desk):

@@ -69,12 +69,14 @@ class Timeouts(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial reports: it may have come to its next task."""
+        """A trial reports: it may have come to its next task, or wait for the storage, which is not its fault."""
         attempt = self._attempts.get(trial.trial_id)
         if attempt and result.get("task", attempt.task.key) != attempt.task.key:
             tasks = {task.key: task for task in self._searcher.trials.get(trial.trial_id, ())}
             if result["task"] in tasks:
                 self._begin(attempt, tasks[result["task"]])
+        elif attempt and "waiting" in result and not result["busy"]:
+            self._begin(attempt, attempt.task)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial ended."""
