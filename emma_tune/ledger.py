@@ -152,10 +152,10 @@ def _tasks(event: Mapping[str, Any]) -> dict[str, Done]:
     return {key: Done(*done) for key, done in dict(event["tasks"]).items()}
 
 
-def read_ledger(path: Place) -> Ledger:
+def read_ledger(path: Place, patience: Patience = IMPATIENT) -> Ledger:
     """Reads a ledger; an absent file is an empty one. Writes nothing."""
     ledger = Ledger()
-    content = storage_at(path.parent).read_log(path.name)
+    content = storage_at(path.parent, patience).read_log(path.name)
     *lines, torn = content.split(b"\n")  # what has no end was never acted upon
     for place, line in enumerate(lines, start=1):
         if not line.strip():

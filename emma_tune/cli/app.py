@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from upath import UPath
 
-from emma_tune.storage import Place, as_place, is_local
+from emma_tune.storage import Place, as_place, is_local, passes
 
 DONE, LOST, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -40,7 +40,7 @@ Attacker = Annotated[
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """What the user did wrong is a line and an exit code, not a traceback."""
+    """What the user did wrong is a line and an exit code, not a traceback; and so is a storage that fails."""
     from emma_tune.disclosure import printable, redacted
     from emma_tune.study_file import StudyError
 
@@ -48,6 +48,12 @@ def user_errors() -> Iterator[None]:
         yield
     except StudyError as error:
         typer.echo(printable(redacted(str(error))), err=True)
+        raise typer.Exit(WRONG_INPUT) from None
+    except OSError as error:
+        # a broken pipe is a reader's who has seen enough
+        if isinstance(error, BrokenPipeError) or not (passes(error) or isinstance(error, PermissionError)):
+            raise
+        typer.echo(printable(redacted(f"expected a storage that answers, found {error}")), err=True)
         raise typer.Exit(WRONG_INPUT) from None
 
 

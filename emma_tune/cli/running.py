@@ -133,17 +133,22 @@ def _drive(
     address: str | None,
     given: Sequence[Point] | None = None,
 ) -> None:
+    from emma_tune.disclosure import printable, redacted
     from emma_tune.results import StudyView
     from emma_tune.status import status_of
+    from emma_tune.study_file import StudyError
 
     ending = _run(study, folder, store, until, address, given=given)
-    view = StudyView(folder)
-    if until:
-        terminal.show_status(status_of(view))
-        typer.echo(f"as far as {until.value}; to the end with: emma-tune resume {folder}")
-    else:
-        terminal.show_front(view.front())
-        terminal.show_thrift(status_of(view))
+    try:
+        view = StudyView(folder)
+        if until:
+            terminal.show_status(status_of(view))
+            typer.echo(f"as far as {until.value}; to the end with: emma-tune resume {folder}")
+        else:
+            terminal.show_front(view.front())
+            terminal.show_thrift(status_of(view))
+    except (OSError, StudyError) as error:  # how the run ended is known all the same
+        typer.echo(printable(redacted(f"it cannot be shown at the moment, it is there: {error}")), err=True)
     typer.echo(f"folder: {folder}")
     _end(ending)
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emma_tune.cli.app import WRONG_INPUT, Folder, app, user_errors
+from emma_tune.storage import IMPATIENT, Patience
 
 if TYPE_CHECKING:
     from emma_tune.trackers import Tracker
 
 PAUSE = 5.0
 """Seconds between two looks at a study that is followed."""
+
+PATIENCE = 600.0
+"""Seconds for which a storage that fails meanwhile is waited for."""
 
 
 @app.command()
@@ -36,8 +41,9 @@ def track(
         from emma_tune.results import StudyView
         from emma_tune.trackers import track as tracked
 
+        patience = Patience(PATIENCE, partial(typer.echo, err=True)) if follow else IMPATIENT
         while True:
-            view = StudyView(folder)
+            view = StudyView(folder, patience)
             driven = (
                 view.folder.driver() is not None
             )  # asked before reading: what ends meanwhile is seen next time

@@ -19,7 +19,7 @@ from emma_tune.ledger import Ledger, Outcome, read_ledger
 from emma_tune.pareto import as_losses, hypervolume, nondominated
 from emma_tune.plan import Planner, Point, Task
 from emma_tune.results import tables
-from emma_tune.storage import Place
+from emma_tune.storage import IMPATIENT, Patience, Place
 from emma_tune.store import CorruptArtifactError, Record, Store
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import StudyFolder
@@ -44,19 +44,20 @@ class StudyView:
 
     Args:
         folder: of the study.
+        patience: how long a call of its storage is tried again that fails for the moment.
 
     Raises:
         StudyError: if it is not the folder of a study.
     """
 
-    def __init__(self, folder: Place) -> None:
-        self.folder = StudyFolder(folder)
+    def __init__(self, folder: Place, patience: Patience = IMPATIENT) -> None:
+        self.folder = StudyFolder(folder, patience)
         started = self.folder.read()
         self.study: Study = started.study
         self.given = started.given
-        self.store = Store(started.store)
+        self.store = Store(started.store, patience=patience)
         self.planner = Planner(started.study, started.images, started.weights)
-        self.ledger: Ledger = read_ledger(self.folder.ledger)
+        self.ledger: Ledger = read_ledger(self.folder.ledger, patience)
         self.problems: list[str] = list(self.ledger.problems)
         self._digest = self.planner.digest
 

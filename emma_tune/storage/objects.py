@@ -117,7 +117,9 @@ class ObjectStore(Storage):
     def _create(self, name: str, content: bytes) -> bool:
         try:
             self._call(name, lambda fs, place: _put(fs, len(content), "pipe_file", place, content, mode="create"))
-        except FileExistsError:
+        except OSError as error:
+            if not (isinstance(error, FileExistsError) or _was_there(error)):
+                raise
             return self._read(name) == content  # ours, put by a call whose answer was lost on the way
         return True
 
@@ -179,6 +181,19 @@ def _put(fs: AbstractFileSystem, size: int, method: str, *arguments: Any, **name
         sync(fs.loop, getattr(fs, f"_{method}"), *arguments, timeout=seconds, **named)
     else:
         getattr(fs, method)(*arguments, **named)
+
+
+def _was_there(error: BaseException | None) -> bool:
+    """Whether a put failed because there is such an object already.
+
+    S3 names the condition that did not hold; MinIO does not, and s3fs takes its answer for a mistake in the call.
+    """
+    while error is not None:
+        answer = getattr(error, "response", None)
+        if isinstance(answer, Mapping) and answer.get("Error", {}).get("Code") == "PreconditionFailed":
+            return True
+        error = error.__cause__
+    return False
 
 
 class SegmentedLog:

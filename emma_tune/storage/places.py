@@ -11,7 +11,7 @@ from fsspec import get_filesystem_class
 from typing_extensions import TypeIs
 from upath import UPath
 
-from emma_tune.disclosure import has_secret
+from emma_tune.disclosure import has_secret, redacted
 
 Place = Path | UPath
 """Joined with `/`, printed as the user wrote it."""
@@ -42,9 +42,10 @@ def as_place(text: str | os.PathLike[str]) -> Place:
     if protocol == "file":
         return Path(rest)
     if "@" in rest.partition("/")[0] or has_secret(text):
+        *before, shown = rest.rpartition("@")
         raise ValueError(
             "expected an address without a password (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its place), "
-            f"found {protocol}://…@{rest.rpartition('@')[2]}"
+            f"found {redacted(f'{protocol}://…@{shown}' if any(before) else text)}"
         )
     if ".." in rest.split("/"):
         raise ValueError(f"expected a URL without .., found {text}")

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from typing import Literal
 from urllib.parse import urlsplit
 
-Mode = Literal["pass", "refuse", "hang", "cut", "lose", "slow"]
+Mode = Literal["pass", "refuse", "hang", "cut", "lose", "slow", "terse"]
+
+CONDITION = b"<Condition>If-None-Match</Condition>"
 
 DELAY = 0.3
 """Seconds by which an answer is late."""
@@ -24,7 +26,7 @@ class Proxy:
 
     `pass` relays; `refuse` resets whoever connects; `hang` takes connections and requests, and never answers;
     `cut` resets connections in the middle of a request; `lose` passes requests on and resets instead of answering;
-    `slow` answers late.
+    `slow` answers late; `terse` leaves out which condition of a put did not hold, as MinIO does.
 
     Args:
         target: URL of the server.
@@ -105,7 +107,7 @@ class Proxy:
             return False
         if mode == "slow" and begins:
             time.sleep(DELAY)
-        client.sendall(piece)
+        client.sendall(piece.replace(CONDITION, b" " * len(CONDITION)) if mode == "terse" else piece)
         return True
 
 

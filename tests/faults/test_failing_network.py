@@ -9,14 +9,18 @@ from collections.abc import Callable
 import pytest
 import torch
 from s3fs import S3FileSystem
+from typer.testing import CliRunner
 
-from emma_tune.artifact import Artifact
+from emma_tune.artifact import Artifact, State
+from emma_tune.cli import app
 from emma_tune.ledger import LedgerWriter, read_ledger
 from emma_tune.plan import Point
 from emma_tune.storage import Patience, as_place, storage_at
 from emma_tune.storage import objects as objects_module
 from emma_tune.storage import places as places_module
 from emma_tune.store import Store
+from emma_tune.study_file import load_study
+from emma_tune.study_folder import Started, StudyFolder
 from emma_tune.tuning.workers.trainable import SAVING_SHARE
 from tests.conftest import wait_for
 from tests.faults.invariants import Witness, check_study, provenance
@@ -45,6 +49,51 @@ def root(bucket, proxy):
 
 def commit(store: Store, key: str = KEY) -> bool:
     return store.commit("victim", key, ARTIFACT, recipe={}, provenance={"run": "ours"})
+
+
+def test_who_was_first_is_known_of_a_server_that_only_says_that_there_is_something(proxy: Proxy, root):
+    proxy.mode = "terse"
+    identity = storage_at(root).identify()
+    assert storage_at(root).identify() == identity
+    assert storage_at(root).create("file", b"first")
+    assert not storage_at(root).create("file", b"second")
+    assert commit(Store(root))
+    with storage_at(root).claim("lock", "one", wait=0):
+        pass
+    with storage_at(root).claim("lock", "another", wait=0):
+        assert storage_at(root).holder("lock") == "another"
+
+
+def test_a_saved_state_that_cannot_be_read_now_is_not_given_up(proxy: Proxy, root):
+    Store(root).save_state(KEY, State(150, ARTIFACT.tensors), seconds=3600)
+    proxy.mode = "refuse"
+    with pytest.raises(OSError, match="expected an object store that answers"):
+        Store(root).load_state(KEY)
+    proxy.mode = "pass"
+    state, seconds = Store(root).load_state(KEY)
+    assert (state.epoch, seconds) == (150, 3600)
+
+
+def test_who_reads_a_study_is_told_in_a_line_and_who_follows_it_waits(
+    proxy: Proxy, root, bucket, study_file, tmp_path
+):
+    study = load_study(study_file())
+    folder = StudyFolder(root)
+    folder.write(Started(study, {"victim": "v", "queries": "q"}, root))
+    proxy.mode = "refuse"
+    reading = (("status", "--json"), ("front",), ("report",), ("track", "--tensorboard", str(tmp_path)))
+    for verb, *options in reading:
+        told = CliRunner().invoke(app, [verb, str(root), *options])
+        assert (told.exit_code, told.stdout) == (2, "")
+        (line,) = told.stderr.splitlines()
+        assert "expected an object store that answers, found" in line
+    timer = threading.Timer(4, setattr, (proxy, "mode", "pass"))
+    timer.start()
+    followed = CliRunner().invoke(app, ["track", str(root), "--tensorboard", str(tmp_path), "--follow"])
+    timer.join()
+    assert followed.exit_code == 0, followed.stderr
+    assert followed.stderr.startswith("waiting for the storage, 600 s at most: ")
+    assert followed.stdout.startswith("tiny: 0 points in ")
 
 
 @pytest.mark.parametrize("mode", ["refuse", *(pytest.param(m, marks=pytest.mark.long) for m in ("cut", "lose"))])

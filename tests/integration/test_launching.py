@@ -21,7 +21,7 @@ from emma_tune.cli import app
 from emma_tune.store import Store
 from emma_tune.study_file import StudyError, load_study
 from emma_tune.study_folder import StudyFolder
-from emma_tune.tuning.remote.client import _check_versions
+from emma_tune.tuning.remote.client import _check_versions, _made
 from tests.conftest import artifact_bytes, kill_tree, wait_for
 
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
@@ -228,6 +228,15 @@ def test_a_folder_that_the_cluster_does_not_see_is_named_before_anything_starts(
 def test_another_emma_tune_on_the_cluster_is_said(there):
     with pytest.raises(StudyError, match=f"found {there or 'none'}"):
         _check_versions({"emma_tune": there, "python": "3.11.0"})
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StudyError, match="expected a folder that can be made, found "),
+        _made(tmp_path / "file" / "x"),
+    ):
+        pass
 
 
 @pytest.mark.long

@@ -83,10 +83,14 @@ def prove_storage(store: Store) -> None:
     nodes = alive()
     with shown(store) as nonce:
         seen = on_nodes(nodes, probe.look, str(store.root), store.identity, nonce, 0)
+        missed = {
+            node: found if isinstance(found, Exception) else "one whose files are not seen here"
+            for node, found in seen.items()
+            if isinstance(found, Exception) or not store.storage.exists(found["mine"])
+        }
         blind = [
             f"node {named(nodes[node])}: expected the storage that is seen here at {store.root}, found {found}"
-            for node, found in seen.items()
-            if (isinstance(found, Exception)) or not store.storage.exists(found["mine"])
+            for node, found in missed.items()
         ]
     if blind:
         raise StudyError("\n".join(blind))

@@ -147,7 +147,10 @@ def _made(out: Place) -> Iterator[None]:
     if not is_local(out):
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(f"{out}: expected a folder that can be made, found {error}") from error
     try:
         yield
     finally:

@@ -41,7 +41,6 @@ class TimedProposer(Proposer):
 
     Attributes:
         owed: seconds of asks since `take_owed`.
-        total: seconds of all asks.
         real: how many points the study's own sampler has proposed.
         slowest: seconds that the slowest of those asks really took here.
     """
