@@ -83,6 +83,8 @@ class Deaf(Hanging):
 class Slow(Watched):
     """Rests after every epoch: tasks that last, on a machine that has little to compute with."""
 
+    rest = 0.4
+
     @staticmethod
     def is_wrong(task: Task) -> bool:
         return STAGES[task.stage].own_trial
@@ -95,7 +97,17 @@ class Slow(Watched):
                 artifact: Artifact = finished.value
                 return artifact
             yield progress
-            time.sleep(0.4)
+            time.sleep(self.rest)
+
+
+class Long(Slow):
+    """Takes longer for an epoch of the victim than Tune waits for a worker that is to stop."""
+
+    rest = 13.0
+
+    @staticmethod
+    def is_wrong(task: Task) -> bool:
+        return task.stage == "victim"
 
 
 class Eating(Watched):

@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 
+from emma_tune.store import Store
 from tests.conftest import wait_for, workers
 from tests.integration.faulty import SEARCH, begun
 
@@ -29,6 +30,25 @@ def test_a_stage_that_hangs_is_stopped_tried_again_and_fails_its_point_alone(fau
     attempts = [entry for entry in begun(tmp_path) if entry["wrong"]]
     assert len({entry["pid"] for entry in attempts}) == len(attempts) == 2
     assert not any(psutil.pid_exists(entry["pid"]) for entry in attempts)
+
+
+@pytest.mark.slow
+def test_an_epoch_that_takes_long_is_ended_and_saved_at_an_interruption(faulty, study_file, tmp_path):
+    study = study_file(victim={"epochs": 10})
+    driver = faulty("Long", study)
+    store = Store(tmp_path / "runs" / "store")
+
+    def saved() -> int:
+        for path in store.root.glob("partial/*/state.safetensors"):
+            state = store.load_state(path.parent.name)
+            return state[0].epoch if state else 0
+        return 0
+
+    wait_for(lambda: saved() == 2, what="the second epoch of the victim")
+    time.sleep(1)
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(timeout=60) == 130, (tmp_path / "output.log").read_text()
+    assert saved() == 3
 
 
 @pytest.mark.long

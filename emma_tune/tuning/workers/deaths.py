@@ -21,6 +21,9 @@ WORKER_DEATHS = 5
 NODE_DEATHS = 50
 """How often a node may be lost under one trial before that counts as well: a task may be what kills its node."""
 
+LONGER = 1.5
+"""Times the longest step so far that a worker has to end its own when it is told to stop; ten seconds at least."""
+
 MEMORY = re.compile(r"Memory on the node \(IP: ([^,)]+).*?was ([\d.]+ ?\w+) used / ([\d.]+ ?\w+) limit", re.DOTALL)
 NODE = re.compile(r"node has died|node was (?:terminated|preempted|drained)|is unavailable:|placement group")
 
@@ -62,6 +65,8 @@ def let_tune_hear_every_death() -> None:
 class Deaths(FIFOScheduler):
     """First in, first out; and what Tune tells no searcher and no callback: why the worker of a trial died.
 
+    And how long one that is to stop may take to end its epoch.
+
     Args:
         searcher: of the run.
     """
@@ -73,6 +78,13 @@ class Deaths(FIFOScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # pickled by Tune into a file that nobody reads
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Tune kills a worker that has not stopped in ten seconds, in the middle of an epoch that takes longer."""
+        controller = tune_controller.stop_trial.__self__  # what a scheduler is given is a wrapper
+        patience = max(controller._actor_force_cleanup_timeout, LONGER * result["time_this_iter_s"])
+        controller._actor_force_cleanup_timeout = patience
+        return str(super().on_trial_result(tune_controller, trial, result))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A worker died; the searcher hears of the trial's end, if it is that, after this."""
