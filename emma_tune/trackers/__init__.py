@@ -73,6 +73,9 @@ def _concluded(view: StudyView, finished: Mapping[int, Mapping[str, Task]]) -> I
 
 PARAMETERS = {"lambda", "lr_gamma", "st_epoch"}
 
+SLASH = "%2F"
+"""In the name of a thief, which is one step of a path."""
+
 
 def named(place: Place, task: Task) -> str:
     """What a task is for, as a path: seed, stage, and whose it is; legs of a surrogate by their ends.
@@ -80,5 +83,5 @@ def named(place: Place, task: Task) -> str:
     Thieves have what names a study gives them: one with slashes is still one step of the path.
     """
     end = f"-{task.config.until}" if isinstance(task.config, SurrogateSettings) else ""
-    whose = f"-{place.attacker.replace('/', '%2F')}" if place.attacker else ""
+    whose = f"-{place.attacker.replace('/', SLASH)}" if place.attacker else ""
     return f"seed-{place.run}/{task.stage}{whose}{end}"

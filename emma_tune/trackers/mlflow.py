@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from emma_tune.disclosure import has_secret
@@ -10,7 +11,7 @@ from emma_tune.results.tables import Place
 from emma_tune.results.view import StudyView
 from emma_tune.store import Record
 from emma_tune.study_file import StudyError
-from emma_tune.trackers import Concluded, named
+from emma_tune.trackers import SLASH, Concluded, named
 
 PARENT, STUDY, POINT, STATE = "mlflow.parentRunId", "emma_tune.study", "emma_tune.point", "emma_tune.state"
 
@@ -38,6 +39,7 @@ class Mlflow:
             from mlflow.exceptions import MlflowException
         except ImportError as error:
             raise StudyError("expected MLflow, found none; pip install 'emma-tune[mlflow]'") from error
+        self._refused = MlflowException
         self._store = view.store.root
         self._curves: dict[int, list[tuple[str, Record]]] = {}
         root = str(view.folder.root)
@@ -45,7 +47,9 @@ class Mlflow:
             self._client = MlflowClient(tracking_uri=uri)
             known = self._client.get_experiment_by_name(view.study.name)
             self._experiment = known.experiment_id if known else self._client.create_experiment(view.study.name)
-            self._parent = self._found({STUDY: root}).get(root) or self._new(view.study.name, {STUDY: root})
+            (self._parent, *_) = self._found({STUDY: root}, by=STUDY).get(root) or [
+                self._new(view.study.name, {STUDY: root})
+            ]
             self._points = self._found({PARENT: self._parent}, by=POINT)
             if view.folder.driver() is None:
                 self._client.set_terminated(self._parent)
@@ -57,33 +61,48 @@ class Mlflow:
         self._curves.setdefault(place.point, []).append((named(place, task), record))
 
     def point(self, concluded: Concluded) -> None:
-        """A nested run: parameters, figures, curves, and where its artifacts lie."""
-        point = concluded.point
-        number, state = str(point.number), key_of({"state": concluded.state, "figures": dict(concluded.figures)})
-        before = self._points.get(number)
-        if before and self._client.get_run(before).data.tags.get(STATE) == state:
+        """A nested run: parameters, figures, curves, and where its artifacts lie.
+
+        Raises:
+            StudyError: if MLflow does not take it.
+        """
+        number, state = (
+            str(concluded.point.number),
+            key_of({"state": concluded.state, "figures": dict(concluded.figures)}),
+        )
+        before = self._points.get(number, [])
+        if any(self._client.get_run(run).data.tags.get(STATE) == state for run in before):
             return
-        tags = {PARENT: self._parent, POINT: number, STATE: state}
-        run = self._new(f"point {number}: {point.defense}", tags)
+        try:
+            run = self._logged(concluded)
+        except self._refused as error:
+            raise StudyError(f"--mlflow: expected a server that takes point {number}, found {error}") from error
+        self._client.set_tag(run, STATE, state)  # last: one that was not written to its end is written anew
+        for old in before:
+            self._client.delete_run(old)
+        self._points[number] = [run]
+
+    def _logged(self, concluded: Concluded) -> str:
+        point = concluded.point
+        tags = {PARENT: self._parent, POINT: str(point.number)}
+        run = self._new(f"point {point.number}: {point.defense}", tags)
         for name, value in {"defense": point.defense, "state": concluded.state, **point.params}.items():
             self._client.log_param(run, name, value)
         for name, figure in concluded.figures.items():
-            self._client.log_metric(run, name, figure)
+            self._client.log_metric(run, _allowed(name.replace("/", SLASH)), figure)
         for name, record in self._curves.get(point.number, ()):
             self._log_curves(run, name, record)
         links = {name: str(self._store / task.stage / task.key) for name, task in concluded.tasks.items()}
         self._client.log_dict(run, links, "artifacts.json")
         self._client.set_terminated(run, "FAILED" if concluded.state == "failed" else "FINISHED")
-        if before:
-            self._client.delete_run(before)
-        self._points[number] = run
+        return run
 
     def _log_curves(self, run: str, name: str, record: Record) -> None:
         from mlflow.entities import Metric
 
         at = int(1000 * record.provenance.get("finished_at", 0))
         figures = [
-            Metric(f"{name}/{figure}", float(value), at, int(epoch["epoch"]))
+            Metric(_allowed(f"{name}/{figure}"), float(value), at, int(epoch["epoch"]))
             for epoch in record.history
             for figure, value in epoch.items()
             if figure != "epoch"
@@ -95,14 +114,20 @@ class Mlflow:
         run = self._client.create_run(self._experiment, run_name=name, tags=dict(tags))
         return str(run.info.run_id)
 
-    def _found(self, tags: Mapping[str, str], by: str = STUDY) -> dict[str, str]:
+    def _found(self, tags: Mapping[str, str], by: str) -> dict[str, list[str]]:
         """Runs with these tags, by the value of another one."""
         where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        found: dict[str, str] = {}
+        found: dict[str, list[str]] = {}
         token = None
         while True:
             page = self._client.search_runs([self._experiment], where, page_token=token)
-            found |= {run.data.tags[by]: run.info.run_id for run in page}
+            for run in page:
+                found.setdefault(run.data.tags[by], []).append(run.info.run_id)
             token = page.token
             if not token:
                 return found
+
+
+def _allowed(name: str) -> str:
+    """A name as MLflow takes it: characters that it does not are written out as their numbers."""
+    return re.sub(r"[^\w /.:-]", lambda match: f"-{ord(match[0]):x}-", name, flags=re.ASCII)

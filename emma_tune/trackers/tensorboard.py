@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emma_tune.plan import Task
+from emma_tune.plan import Task, key_of
 from emma_tune.results.tables import Place
 from emma_tune.store import Record
 from emma_tune.trackers import Concluded, named
@@ -46,9 +46,13 @@ class EventFiles:
         point = concluded.point
         if concluded.state != "finished":
             return
-        with _written(self._root / f"point-{point.number}-{point.defense}" / "figures") as writer:
+        figures = dict(concluded.figures)
+        folder = self._root / f"point-{point.number}-{point.defense}" / f"figures-{key_of(figures)}"
+        with _written(folder) as writer:
             params = {"defense": point.defense, **point.params}
-            writer.add_hparams(params, dict(concluded.figures), name=".", global_step=point.number)
+            writer.add_hparams(params, figures, name=".", global_step=point.number)
+        for other in set(folder.parent.glob("figures*")) - {folder}:  # from before a thief or a seed was added
+            shutil.rmtree(other)
 
 
 @contextmanager

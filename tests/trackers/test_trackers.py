@@ -57,7 +57,8 @@ def test_event_files_hold_the_curves_and_figures(desk, tmp_path):
     point = tmp_path / "tb" / "tiny" / "point-0-none"
     (clone,) = (point / "seed-7").glob("attacker-soft-*")
     assert scalars(clone) == {"loss": list(enumerate(LOSSES))}
-    figures = scalars(point / "figures")
+    (folder,) = point.glob("figures*")
+    figures = scalars(folder)
     assert figures["attacker_accuracy"] == [(0, 0.5)]
     assert figures["validation.attacker_accuracy"] == [(0, 0.75)]
     assert {path.name for path in (tmp_path / "tb" / "tiny").iterdir()} == {"point-0-none"}
@@ -72,6 +73,14 @@ def test_event_files_are_written_once_and_grow_with_the_study(desk, tmp_path):
     track(desk, "--tensorboard", tmp_path / "tb")
     (new,) = files(tmp_path / "tb") - before
     assert new.parts[:3] == ("tiny", "point-2-emma", "seed-7")
+
+
+def test_figures_that_have_changed_are_written_in_place_of_the_old(desk, tmp_path):
+    track(desk, "--tensorboard", tmp_path / "tb")
+    desk.finished("none", (part(0.0, 0.75), part(0.0, 0.9)), number=0)
+    track(desk, "--tensorboard", tmp_path / "tb")
+    (folder,) = (tmp_path / "tb" / "tiny" / "point-0-none").glob("figures*")
+    assert scalars(folder)["attacker_accuracy"] == [(0, pytest.approx(0.9))]
 
 
 def runs(client: MlflowClient, **tags: str):
@@ -122,6 +131,31 @@ def test_tracking_again_changes_only_what_has_changed(desk, mlflow):
     after = {run.data.tags.get("emma_tune.point"): run.info.run_id for run in runs(client)}
     assert {point: run for point, run in after.items() if point in before} == before
     assert after.keys() - before.keys() == {"3"}
+
+
+def test_a_run_that_was_not_written_to_its_end_is_written_anew(desk, mlflow):
+    track(desk, "--mlflow", mlflow)
+    client = MlflowClient(mlflow)
+    (half,) = runs(client, **{"emma_tune.point": "0"})
+    client.delete_tag(half.info.run_id, "emma_tune.state")  # it comes last
+    track(desk, "--mlflow", mlflow)
+    (whole,) = runs(client, **{"emma_tune.point": "0"})
+    assert whole.info.run_id != half.info.run_id
+    assert whole.data.metrics == half.data.metrics
+
+
+def test_thieves_may_have_names_that_mlflow_does_not_take(written, mlflow):  # noqa: F811
+    names = ["soft+60", "soft (60)", "a@b", "ü/x"]
+    desk = written(seeds=[7], attackers={n: {"kind": "soft", "epochs": e} for e, n in enumerate(names, 1)})
+    figures = part(0.0, {name: 0.1 * place for place, name in enumerate(names)})
+    desk.finished("none", (figures, figures))
+    for name in names:
+        commit(desk, desk.plan(0).attackers[7, name])
+    track(desk, "--mlflow", mlflow)
+    (run,) = runs(MlflowClient(mlflow), **{"emma_tune.point": "0"})
+    for place, name in enumerate(["soft-2b-60", "soft -28-60-29-", "a-40-b", "-fc--25-2Fx"]):
+        assert run.data.metrics[f"attackers.{name}"] == pytest.approx(0.1 * place)
+        assert run.data.metrics[f"seed-7/attacker-{name}/loss"] == LOSSES[-1]
 
 
 def test_tracking_reads_a_study_and_changes_nothing_of_it(desk, mlflow, tmp_path):
