@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from emma_tune.config import SEARCHED
 from emma_tune.defenses import BASELINES
-from emma_tune.plan import Point
+from emma_tune.plan import Params, Point
 from emma_tune.storage import IMPATIENT, Patience, Place, storage_at
 
 
@@ -116,6 +116,10 @@ class Ledger:
     def next_number(self) -> int:
         """The number of the next point."""
         return max(self.points, default=-1) + 1
+
+    def params_of(self, defense: str) -> list[Params]:
+        """Parameters of the points of a defence, in the order they were asked."""
+        return [point.params for point in self.points.values() if point.defense == defense]
 
     def _take(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]

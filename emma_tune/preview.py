@@ -5,7 +5,7 @@ Reads only, needs no Ray, and copes with images that are not there yet.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from emma_tune.config import SEARCHED, Study
@@ -85,11 +85,16 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
     planner = Planner(study, materials.images, materials.weights, until=until)
     stages = {name: StageForecast() for name in STAGES}
 
-    asked = [point for point in ledger.points.values() if point.defense in study.sought]
-    fixed = [Point(-2 - number, defense, params) for number, (defense, params) in enumerate(study.fixed)]
+    asked = sum(point.defense in study.sought for point in ledger.points.values())
+    known_points = [(point.defense, point.params) for point in ledger.points.values()]
+    fixed = [
+        Point(-2 - number, defense, params)
+        for number, (defense, params) in enumerate(study.fixed)
+        if (defense, params) not in known_points
+    ]
     left = {number for number, outcome in ledger.outcomes.items() if _was_left(outcome, planner)}
     tasks = dict(planner.groundwork().tasks)
-    for point in (*asked, *fixed):
+    for point in (*ledger.points.values(), *fixed):
         if point.number not in left:
             tasks |= planner.point(point).tasks
     cost = _Cost(materials, tasks)
@@ -97,20 +102,22 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
         _count(stages[task.stage], task, _is_done(store, task), cost)
 
     counted = set(tasks)
-    for point in _unknown(study, asked):
+    unknown = list(_unknown(study, ledger))
+    for point in unknown:
         for task in planner.point(point).tasks.values():
             if task.key not in counted:
                 _count(stages[task.stage], task, _is_done(store, task), cost)
             if task.stage not in OF_A_POINT:
                 counted.add(task.key)
-    return Forecast(stages, study.proposals, len(asked), materials.remarks)
+    return Forecast(stages, asked + len(unknown), asked, materials.remarks)
 
 
-def _unknown(study: Study, asked: Collection[Point]) -> Iterator[Point]:
+def _unknown(study: Study, ledger: Ledger) -> Iterator[Point]:
     """Points that nobody has proposed yet, with values that none will have."""
     epochs = study.search.space.st_epoch.choices
     for defense, sought in study.sought.items():
-        for number in range(sum(point.defense == defense for point in asked), sought.proposals):
+        asked = ledger.params_of(defense)
+        for number in range(len(asked), len(asked) + sought.left(asked)):
             own: Params = {"lambda": 0, "lr_gamma": 1, "st_epoch": epochs[number % len(epochs)]}
             params = own if defense == SEARCHED else {**dict.fromkeys(sought.space, -1), **sought.settings}
             yield Point(number, defense, params)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,9 +28,8 @@ def status_of(view: StudyView) -> dict[str, Any]:
     driver = view.folder.driver()
     states = [view.state(point) for point in view.ledger.points.values()]
     unfinished = states.count("unfinished")
-    asked = Counter(point.defense for point in view.ledger.points.values())
     sought = {} if view.given else view.study.sought
-    proposed = all(asked[defense] >= of.proposals for defense, of in sought.items())
+    proposed = not any(of.left(view.ledger.params_of(defense)) for defense, of in sought.items())
     complete = unfinished == 0 and len(states) > 0 and proposed
     open_tasks = _open_tasks(view)
     done = _done_tasks(view, open_tasks)

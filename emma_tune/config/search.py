@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
@@ -136,14 +137,36 @@ class Sought(NamedTuple):
     """What is searched of one defence.
 
     Attributes:
-        proposals: how many points there will be.
+        points: how many are wanted.
         space: its hyperparameters.
         settings: parameters that are not searched.
+        grid: whether every value of the space is tried once, and nothing else.
     """
 
-    proposals: int
+    points: int
     space: Mapping[str, Dimension | EpochChoice]
     settings: Mapping[str, float | bool]
+    grid: bool
+
+    @property
+    def proposals(self) -> int:
+        """How many points there will be: as many as are wanted, or as a grid has."""
+        return self.left(())
+
+    def left(self, asked: Collection[Mapping[str, float | bool]]) -> int:
+        """How many points are still to be proposed.
+
+        Args:
+            asked: parameters of the points so far; of a grid some may be of another one, before it was edited.
+        """
+        left = self.points - len(asked)
+        if self.grid:
+            values = {name: set(dimension.grid()) for name, dimension in self.space.items()}
+            own = [params for params in asked if self.settings.items() <= params.items()]
+            tried = {tuple(params.get(name) for name in values) for params in own}
+            known = sum(all(v in of for v, of in zip(point, values.values(), strict=True)) for point in tried)
+            left = min(left, math.prod(len(of) for of in values.values()) - known)
+        return max(0, left)
 
 
 class Search(Frozen):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -267,11 +266,7 @@ class Study(Frozen):
         space: Mapping[str, Dimension | EpochChoice],
         settings: Mapping[str, float | bool],
     ) -> Sought:
-        """As many points as are wanted, or as a grid has."""
-        points = points or self.search.points
-        if self.search.sampler == "grid":
-            points = min(points, math.prod(len(dimension.grid()) for dimension in space.values()))
-        return Sought(points, space, settings)
+        return Sought(points or self.search.points, space, settings, grid=self.search.sampler == "grid")
 
     @property
     def proposals(self) -> int:

@@ -18,7 +18,14 @@ def train_surrogate(
 
     Returns:
         tensors: weights and momenta, as `Learner.state` names them.
+
+    Raises:
+        ValueError: if the series ends before `until`.
     """
+    if config.until > config.training.epochs:
+        raise ValueError(
+            f"surrogate: expected st_epoch ≤ surrogate.epochs = {config.training.epochs}, found {config.until}"
+        )
     images, targets = runtime.query_images(), posteriors.tensors["queries"].to(runtime.device)
     classifier = new_classifier(
         config.training.model,

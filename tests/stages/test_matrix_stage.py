@@ -266,3 +266,16 @@ def test_a_state_is_a_copy(pool: tuple[Runtime, Artifact], surrogate: Artifact) 
     assert torch.equal(run_through(stage).tensors["matrix"], expected.tensors["matrix"])
     inputs = {**surrogate.tensors, **pool[1].tensors}
     assert all(torch.equal(inputs[name], tensor) for name, tensor in handed.items())
+
+
+@pytest.mark.parametrize("st_epoch", [6, 8])
+def test_without_an_epoch_for_the_matrix_there_is_none(pool, surrogate, st_epoch):
+    stage = optimize_matrix(configure(st_epoch=st_epoch), posteriors=pool[1], surrogate=surrogate, runtime=pool[0])
+    with pytest.raises(ValueError, match=f"expected st_epoch < defense.epochs = 6, found {st_epoch}"):
+        run_through(stage)
+
+
+def test_a_surrogate_ends_with_its_series(pool):
+    config = SurrogateSettings(training=training(), until=7, seed=SEED)
+    with pytest.raises(ValueError, match=r"expected st_epoch ≤ surrogate\.epochs = 6, found 7"):
+        run_through(train_surrogate(config, posteriors=pool[1], runtime=pool[0]))

@@ -120,9 +120,12 @@ class Conclusions:
         self._rivals.add(plan.point.number, figures["validation"])
         self._tell(plan.point, figures["validation"])
 
-    def pause(self) -> None:
-        """A point came as far as this run was to go."""
+    def pause(self, point: Point) -> None:
+        """A point came as far as this run was to go. Optuna learns of one that an earlier run has finished."""
         self.paused += 1
+        outcome = self._ledger.outcomes.get(point.number)
+        if outcome is not None and outcome.plan == self._digest and outcome.figures:
+            self._tell(point, outcome.figures["validation"])
 
     def fail(self, point: Point, task: Task, reason: str) -> None:
         """A point cannot be finished, because a task failed."""

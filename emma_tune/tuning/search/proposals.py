@@ -23,6 +23,10 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
+STEP_OFF = 1e-8
+"""How far off a step Optuna takes a value to be on it, in steps."""
+
+
 class Proposer:
     """Proposes points of one defence; its Optuna study lies in a journal that optuna-dashboard reads live.
 
@@ -207,7 +211,10 @@ def _contains(distribution: BaseDistribution, value: float | int) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution)
-    return distribution.low <= value <= distribution.high
+    if not distribution.low <= value <= distribution.high:
+        return False
+    steps = (value - distribution.low) / distribution.step if distribution.step is not None else 0
+    return abs(steps - round(steps)) < STEP_OFF
 
 
 def _at_quantile(distribution: BaseDistribution, u: float) -> Any:

@@ -26,6 +26,9 @@ INTERVAL = 1.0
 REPORTS = 200
 """A second that a driver hears with time to spare: of more trials each reports less often."""
 
+LEARNING = ("gp", "tpe", "nsga2")
+"""Samplers that propose by what was measured."""
+
 RECALLED = 4
 """Points of earlier runs that are asked how much memory their tasks took: each has one of every kind."""
 
@@ -99,8 +102,9 @@ class StudySearcher(Searcher):
         self.conclusions = Conclusions(planner, ledger, writer, proposers, self._record_of)
         self.busy = 0.0
         self.broken: Exception | None = None
-        self._sought = planner.study.sought
         self._asked = Counter(point.defense for point in ledger.points.values())
+        sought, params = planner.study.sought, ledger.params_of
+        self._left = {name: sought[name].left(params(name)) for name in proposers}
         self._next_number = ledger.next_number
         self._heard: dict[str, Heard] = {}
         self._recalled: set[str] = set()
@@ -264,24 +268,28 @@ class StudySearcher(Searcher):
         for point in list(self._ledger.points.values()):
             if point.defense in self._proposers and self.agenda.is_open(point):
                 self._proposers[point.defense].adopt(point)
+        unseen, sampler = sum(self._left.values()), self._planner.study.search.sampler
+        if self._planner.until is not None and unseen and sampler in LEARNING:
+            self.say(
+                f"--until {self._planner.until}: {unseen} points are proposed before any of them is measured, so "
+                f"that the sampler {sampler} learns nothing between them; search.points says how many"
+            )
 
     def _open(self, point: Point, memory: Mapping[str, Any]) -> None:
         self._writer.asked(point, memory)  # before anything is done for it: a kill loses no point
         self._ledger.points[point.number] = point
         self._next_number = max(self._next_number, point.number + 1)
         self._asked[point.defense] += 1
+        if self._left.get(point.defense):
+            self._left[point.defense] -= 1
         self.agenda.add(self._planner.point(point))
-
-    def _left(self) -> dict[str, int]:
-        """How many points are still to be proposed, by defence."""
-        return {name: max(0, self._sought[name].proposals - self._asked[name]) for name in self._proposers}
 
     def _points_left(self) -> bool:
         """Whether to propose another point some time; not on a foundation that has failed."""
         if self._planner.until in BEFORE_POINTS:
             return False
         sound = not any(self.agenda.has_failed(task) for task in self._foundations())
-        return sound and any(self._left().values())
+        return sound and any(self._left.values())
 
     def _foundations(self) -> list[Task]:
         """What every point stands on: victim and posteriors of each seed."""
@@ -295,8 +303,8 @@ class StudySearcher(Searcher):
         return laid or not self.agenda.open_points
 
     def _propose(self) -> None:
-        number, left = self._next_number, self._left()
-        defense = max(left, key=left.__getitem__)  # in turn, so that they know as much of one another
+        number = self._next_number
+        defense = max(self._left, key=self._left.__getitem__)  # in turn, so that they know as much of one another
         before = (point for point in self._ledger.points.values() if point.defense == defense)
         params, memory = self._proposers[defense].propose(number, self._asked[defense], before)
         self._open(Point(number, defense, params), memory)
@@ -306,7 +314,7 @@ class StudySearcher(Searcher):
         """Concludes what can be concluded."""
         for settled in self.agenda.settle():
             if settled.failed is None and self._planner.until is not None:
-                self.conclusions.pause()
+                self.conclusions.pause(settled.plan.point)
             elif settled.failed is None:
                 self.conclusions.finish(settled.plan)
             else:
@@ -356,7 +364,7 @@ class StudySearcher(Searcher):
     @property
     def wanted(self) -> int:
         """Points there will be when the study is complete."""
-        return len(self._ledger.points) + sum(self._left().values())
+        return len(self._ledger.points) + sum(self._left.values())
 
     @property
     def until(self) -> str | None:
