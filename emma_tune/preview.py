@@ -174,7 +174,7 @@ class _Cost:
                 epochs = until - self._until(task.continues)
                 return epochs, self._passes(training.model, TRAINING * epochs * queries)
             case MatrixSettings(training=training, st_epoch=st_epoch):
-                epochs = training.epochs - st_epoch
+                epochs = max(0, training.epochs - st_epoch)
                 return epochs, self._passes(training.model, MATRIX_STEP * epochs * queries)
             case AttackerSettings(training=training, queries=limit):
                 passes = training.epochs * (TRAINING * min(queries, limit or queries) + answered)

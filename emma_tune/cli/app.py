@@ -53,7 +53,7 @@ def user_errors() -> Iterator[None]:
         # a broken pipe is a reader's who has seen enough
         if isinstance(error, BrokenPipeError) or not (passes(error) or isinstance(error, PermissionError)):
             raise
-        typer.echo(printable(redacted(f"expected a storage that answers, found {error}")), err=True)
+        typer.echo(printable(redacted(f"expected a place that can be read and written, found {error}")), err=True)
         raise typer.Exit(WRONG_INPUT) from None
 
 

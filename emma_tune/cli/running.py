@@ -147,6 +147,8 @@ def _drive(
         else:
             terminal.show_front(view.front())
             terminal.show_thrift(status_of(view))
+    except BrokenPipeError:
+        raise
     except (OSError, StudyError) as error:  # how the run ended is known all the same
         typer.echo(printable(redacted(f"it cannot be shown at the moment, it is there: {error}")), err=True)
     typer.echo(f"folder: {folder}")

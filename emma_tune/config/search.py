@@ -162,7 +162,9 @@ class Sought(NamedTuple):
         left = self.points - len(asked)
         if self.grid:
             values = {name: set(dimension.grid()) for name, dimension in self.space.items()}
-            own = [params for params in asked if self.settings.items() <= params.items()]
+            own = [
+                params for params in asked if {n: v for n, v in params.items() if n not in values} == self.settings
+            ]
             tried = {tuple(params.get(name) for name in values) for params in own}
             known = sum(all(v in of for v, of in zip(point, values.values(), strict=True)) for point in tried)
             left = min(left, math.prod(len(of) for of in values.values()) - known)

@@ -34,9 +34,7 @@ def optimize_matrix(
         ValueError: if no epoch is left after `st_epoch`: T would be the identity, which is no defence.
     """
     if config.st_epoch >= config.training.epochs:
-        raise ValueError(
-            f"matrix: expected st_epoch < defense.epochs = {config.training.epochs}, found {config.st_epoch}"
-        )
+        raise ValueError(f"expected st_epoch < defense.epochs = {config.training.epochs}, found {config.st_epoch}")
     images, clean = runtime.query_images(), posteriors.tensors["queries"].to(runtime.device)
     K = clean.shape[1]
     classifier = new_classifier(config.training.model, images, classes=K, seed=config.seed, role="surrogate")

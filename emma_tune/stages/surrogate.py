@@ -23,9 +23,7 @@ def train_surrogate(
         ValueError: if the series ends before `until`.
     """
     if config.until > config.training.epochs:
-        raise ValueError(
-            f"surrogate: expected st_epoch ≤ surrogate.epochs = {config.training.epochs}, found {config.until}"
-        )
+        raise ValueError(f"expected st_epoch ≤ surrogate.epochs = {config.training.epochs}, found {config.until}")
     images, targets = runtime.query_images(), posteriors.tensors["queries"].to(runtime.device)
     classifier = new_classifier(
         config.training.model,

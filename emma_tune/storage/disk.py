@@ -19,8 +19,6 @@ from emma_tune.storage.patience import Patience, passes
 from emma_tune.storage.places import inside
 from emma_tune.storage.storage import INCOMING, Claim, HeldError, OutOfSightError, Storage
 
-"""Folder of what is not yet renamed into place."""
-
 
 class Disk(Storage):
     """A folder of a file system."""

@@ -42,7 +42,7 @@ def as_place(text: str | os.PathLike[str]) -> Place:
     if protocol == "file":
         return Path(rest)
     if "@" in rest.partition("/")[0] or has_secret(text):
-        *before, shown = rest.rpartition("@")
+        *before, shown = rest.partition("?")[0].rpartition("@")
         raise ValueError(
             "expected an address without a password (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its place), "
             f"found {redacted(f'{protocol}://…@{shown}' if any(before) else text)}"

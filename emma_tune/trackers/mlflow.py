@@ -66,20 +66,18 @@ class Mlflow:
         Raises:
             StudyError: if MLflow does not take it.
         """
-        number, state = (
-            str(concluded.point.number),
-            key_of({"state": concluded.state, "figures": dict(concluded.figures)}),
-        )
+        number = str(concluded.point.number)
+        state = key_of({"state": concluded.state, "figures": dict(concluded.figures)})
         before = self._points.get(number, [])
-        if any(self._client.get_run(run).data.tags.get(STATE) == state for run in before):
-            return
         try:
-            run = self._logged(concluded)
+            whole = [run for run in before if self._client.get_run(run).data.tags.get(STATE) == state]
+            run = whole[0] if whole else self._logged(concluded)
+            self._client.set_tag(run, STATE, state)  # last: one that was not written to its end is written anew
+            for old in before:
+                if old != run:
+                    self._client.delete_run(old)
         except self._refused as error:
             raise StudyError(f"--mlflow: expected a server that takes point {number}, found {error}") from error
-        self._client.set_tag(run, STATE, state)  # last: one that was not written to its end is written anew
-        for old in before:
-            self._client.delete_run(old)
         self._points[number] = [run]
 
     def _logged(self, concluded: Concluded) -> str:

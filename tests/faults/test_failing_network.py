@@ -17,6 +17,7 @@ from emma_tune.ledger import LedgerWriter, read_ledger
 from emma_tune.plan import Point
 from emma_tune.storage import Patience, as_place, storage_at
 from emma_tune.storage import objects as objects_module
+from emma_tune.storage import patience as patience_module
 from emma_tune.storage import places as places_module
 from emma_tune.store import Store
 from emma_tune.study_file import load_study
@@ -75,7 +76,7 @@ def test_a_saved_state_that_cannot_be_read_now_is_not_given_up(proxy: Proxy, roo
 
 
 def test_who_reads_a_study_is_told_in_a_line_and_who_follows_it_waits(
-    proxy: Proxy, root, bucket, study_file, tmp_path
+    proxy: Proxy, root, study_file, tmp_path, monkeypatch
 ):
     study = load_study(study_file())
     folder = StudyFolder(root)
@@ -87,6 +88,7 @@ def test_who_reads_a_study_is_told_in_a_line_and_who_follows_it_waits(
         assert (told.exit_code, told.stdout) == (2, "")
         (line,) = told.stderr.splitlines()
         assert "expected an object store that answers, found" in line
+    monkeypatch.setattr(patience_module, "SAID_AFTER", 0.0)
     timer = threading.Timer(4, setattr, (proxy, "mode", "pass"))
     timer.start()
     followed = CliRunner().invoke(app, ["track", str(root), "--tensorboard", str(tmp_path), "--follow"])

@@ -27,7 +27,15 @@ def test_urls_keep_their_two_slashes():
     assert isinstance(place, UPath)
 
 
-@pytest.mark.parametrize("url", ["s3://key:secret@bucket/x", "s3://key@bucket/x", "s3://bucket/x?token=secret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:secret@bucket/x",
+        "s3://key@bucket/x",
+        "s3://bucket/x?token=secret",
+        "s3://bucket/x?token=a@secret",
+    ],
+)
 def test_a_url_with_a_password_is_refused_and_not_repeated(url):
     with pytest.raises(ValueError, match="AWS_SECRET_ACCESS_KEY") as raised:
         as_place(url)

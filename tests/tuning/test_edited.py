@@ -66,3 +66,15 @@ def test_a_run_as_far_as_a_stage_knows_what_was_measured_and_says_what_it_cannot
         "--until matrix: 4 points are proposed before any of them is measured, so that the sampler gp "
         in (through.said[-1])
     )
+
+
+def test_a_baseline_with_other_settings_is_another(through):
+    def asked(**settings: bool) -> int:
+        budget = {"sigma": {"low": 0.1, "high": 0.3, "step": 0.1}}
+        through.open(
+            slots=20, baselines=["none", {"kind": "gaussian", **budget, **settings}], search={"points": 9}
+        )
+        list(through.trials())
+        return len(read_ledger(through.place.ledger).params_of("gaussian"))
+
+    assert [asked(fresh=True), asked(fresh=True), asked(), asked(fresh=True)] == [3, 3, 6, 6]

@@ -269,7 +269,7 @@ class StudySearcher(Searcher):
             if point.defense in self._proposers and self.agenda.is_open(point):
                 self._proposers[point.defense].adopt(point)
         unseen, sampler = sum(self._left.values()), self._planner.study.search.sampler
-        if self._planner.until is not None and unseen and sampler in LEARNING:
+        if self._planner.until is not None and unseen > 1 and sampler in LEARNING:
             self.say(
                 f"--until {self._planner.until}: {unseen} points are proposed before any of them is measured, so "
                 f"that the sampler {sampler} learns nothing between them; search.points says how many"
