@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
-CHANNELS = 3
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the pixels that torchvision's weights were trained on."""
 INCEPTIONS = ("googlenet", "inception_v3")
@@ -28,7 +29,40 @@ def build(name: str, *, classes: int) -> nn.Module:
     """
     options = {"aux_logits": False, "init_weights": True} if name in INCEPTIONS else {}
     network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
+    size: Any = getattr(getattr(network, "avgpool", None), "output_size", 1)
+    if size not in (1, (1, 1)):
+        network.avgpool = EvenPool(*size)  # of AlexNet and VGG
     return network
+
+
+class EvenPool(nn.Module):
+    """`AdaptiveAvgPool2d` as two products: on CUDA its own gradient has no deterministic form but for one pixel.
+
+    Args:
+        height: of what comes out, in pixels.
+        width: of what comes out, in pixels.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self._height, self._width = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, H, W) to (…, height, width)."""
+        H, W = x.shape[-2:]
+        if (self._height, self._width) == (H, W):
+            return x
+        return _averages(H, self._height).to(x) @ x @ _averages(W, self._width).to(x).T
+
+
+@functools.cache
+def _averages(n: int, m: int) -> Tensor:
+    """(m, n): row i averages the pixels from ⌊i·n/m⌋ up to ⌈(i+1)·n/m⌉, as `AdaptiveAvgPool2d` does."""
+    rows = torch.zeros(m, n)
+    for i in range(m):
+        first, end = i * n // m, -(-(i + 1) * n // m)
+        rows[i, first:end] = 1 / (end - first)
+    return rows
 
 
 def imagenet_weights(name: str) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from emma_tune.models import load_state
 from emma_tune.training.classifier import Classifier
 from emma_tune.training.precision import ask
 from emma_tune.training.schedule import cosine_lr
-from emma_tune.training.seeds import generator
+from emma_tune.training.seeds import derive_seed, generator
 
 
 class Learner:
@@ -44,7 +44,12 @@ class Learner:
         )
 
     def begin(self, epoch: int) -> float:
-        """Sets the epoch's learning rate, puts the classifier in training mode, and returns the rate."""
+        """Sets the epoch's learning rate, puts the classifier in training mode, and returns the rate.
+
+        What the network itself draws (dropout, stochastic depth) it draws from PyTorch's global generators: these
+        begin anew with every epoch, whatever this process did before.
+        """
+        torch.manual_seed(derive_seed(self._seed, self._role, "network", epoch))
         lr = cosine_lr(epoch, self.training.epochs, self.training.lr)
         for group in self.optimizer.param_groups:
             group["lr"] = lr

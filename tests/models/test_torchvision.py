@@ -10,6 +10,7 @@ import torch
 import torchvision
 
 from emma_tune.models import MODELS, OWN, TORCHVISION, build_model, build_outline, is_torchvisions, load_state
+from emma_tune.models.torchvision import EvenPool
 
 FAMILIES = (
     "alexnet",
@@ -73,6 +74,27 @@ def test_a_network_takes_its_state_as_a_mapping_of_tensors(name):
     load_state(network, dict(network.state_dict()))
     with pytest.raises(ValueError, match="strange differs"):
         load_state(network, {**network.state_dict(), "strange": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 7), (10, 7), (13, 20)])
+def test_an_even_pool_is_torchs_and_so_is_its_gradient(size):
+    chance = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, *size, generator=chance, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 3, 7, 6, generator=chance, dtype=torch.float64)
+    found, expected = EvenPool(7, 6)(x), torch.nn.AdaptiveAvgPool2d((7, 6))(x)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    gradients = [torch.autograd.grad((weights * pooled).sum(), x)[0] for pooled in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-6)
+
+
+def test_no_network_pools_to_more_than_a_pixel_by_what_is_not_deterministic_on_cuda():
+    pools = {
+        name: module.output_size
+        for name in FAMILIES
+        for module in build_outline(name, channels=3, classes=3).modules()
+        if isinstance(module, torch.nn.AdaptiveAvgPool2d) and module.output_size not in (1, (1, 1))
+    }
+    assert pools == {}
 
 
 def test_initialization_is_by_the_seed():

@@ -186,6 +186,29 @@ def test_half_precision_is_autocast_and_keeps_the_weights_whole() -> None:
     assert all(value.dtype != torch.bfloat16 for value in learner.state().values())
 
 
+def test_what_a_network_draws_is_the_same_whatever_was_drawn_before_and_where_training_goes_on():
+    chance = torch.Generator().manual_seed(5)
+    images = as_images(torch.randint(0, 256, (9, 3, 32, 32), generator=chance).to(torch.uint8))
+    targets = torch.eye(K)[torch.randint(0, K, (9,), generator=chance)]
+    chosen = training(model="squeezenet1_1", lr=0.01)  # with dropout
+
+    def learner() -> Learner:
+        network = new_classifier("squeezenet1_1", images, classes=K, seed=1, role="victim")
+        return Learner(network, chosen, seed=1, role="victim")
+
+    through = learner()
+    for epoch in (0, 1):
+        through.epoch(images, targets, epoch)
+    torch.manual_seed(99)
+    begun = learner()
+    begun.epoch(images, targets, 0)
+    torch.rand(7)
+    resumed = learner()
+    resumed.restore(begun.state())
+    resumed.epoch(images, targets, 1)
+    assert same(through.state(), resumed.state())
+
+
 @pytest.mark.slow
 def test_compiled_training_is_the_same_training_and_can_go_on() -> None:
     images, targets = draw(24)
