@@ -154,8 +154,11 @@ def importance_table(view: StudyView) -> pd.DataFrame:
 
 
 def _distribution(dimension: Dimension | EpochChoice) -> BaseDistribution:
-    if dimension.grid():
-        return CategoricalDistribution(dimension.grid())
+    grid = dimension.grid()
+    if isinstance(dimension, Dimension) and dimension.step is not None:
+        return FloatDistribution(grid[0], grid[-1], step=dimension.step)
+    if grid:
+        return CategoricalDistribution(grid)
     assert isinstance(dimension, Dimension), "epochs are always choices"
     return FloatDistribution(*dimension.bounds, log=dimension.log)
 

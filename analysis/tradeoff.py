@@ -185,7 +185,7 @@ def draw_panel(
     done = done[done[up].notna()] if up in done else done[:0]
     for (defense, kept), rows in done.groupby(["defense", "within_limits"], sort=False):
         _draw_marks(rows, axes, across, up, palette.DEFENSES[defense], hollow=not kept)
-    front = fronts[fronts.attacker == (attacker or "")]
+    front = fronts[fronts.attacker == (attacker or "")].sort_values(across, kind="stable")
     x, y = style.scale(across) * front[across], 100 * front.attacker_accuracy
     axes.plot(x, y, **style.ring(), zorder=4)
     if across == "l1" and len(front):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
+from emma_tune.data.source import DataError
 from emma_tune.plan import Task
 from emma_tune.results import StudyView
 from emma_tune.stages.responses import MEASURED
@@ -60,9 +61,14 @@ def _answers(view: StudyView, number: int, seed: int | None) -> dict[str, NDArra
     task = next(plan.responses[run] for run, victim in view.planner.runs.items() if seed in (None, victim))
     images = image_cache(view.store.root)
     arrays: dict[str, NDArray[Any]] = {}
-    for role in ("queries", "victim"):
-        for part, of in images.load(view.planner.images[role]).items():
-            arrays |= _described(part, of)
+    try:
+        for role in ("queries", "victim"):
+            for part, of in images.load(view.planner.images[role]).items():
+                arrays |= _described(part, of)
+    except (FileNotFoundError, DataError) as error:
+        raise StudyError(
+            f"{view.store.root}: expected the study's decoded images, found none; run the study again"
+        ) from error
     released = _fetch(view, number, task)
     arrays |= {f"{part}_posteriors": released[part].numpy() for part in MEASURED}
     if "matrix" in released:

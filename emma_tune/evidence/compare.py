@@ -173,6 +173,8 @@ def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
     if any(other != thieves[0] for other in thieves):
         what = "attackers: their worst cases are" if attacker is None else f"settings of {attacker}: this is"
         remarks.append(f"the studies have other {what} not the same thing")
+    if len({group.view.planner.images["queries"] for group in groups}) > 1:
+        remarks.append("the studies have other query pools: their thieves have not asked the same")
     if any(study.limits != studies[0].limits for study in studies):
         remarks.append("the studies have other limits: what one of them admits to its front another does not")
     for name, of in counts.items():

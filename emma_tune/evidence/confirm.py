@@ -14,7 +14,7 @@ from emma_tune.config import Study
 from emma_tune.evidence.intervals import interval
 from emma_tune.figures import Figures
 from emma_tune.pareto import as_losses, dominators
-from emma_tune.plan import Point, run_seed
+from emma_tune.plan import Planner, Point, run_seed
 from emma_tune.results import StudyView
 from emma_tune.storage import Place
 from emma_tune.study_file import StudyError
@@ -74,7 +74,7 @@ def confirmed(view: StudyView, again: StudyView) -> dict[str, Any]:
         their validation figures; `why` where it has left.
 
     Raises:
-        StudyError: if the images of the two are not the same.
+        StudyError: if the images of the two are not the same, or the study has been edited since.
     """
     if view.planner.images != again.planner.images:
         raise StudyError(
@@ -82,6 +82,14 @@ def confirmed(view: StudyView, again: StudyView) -> dict[str, Any]:
             "the study again first"
         )
     repeats = again.study.repeats
+    now = confirmation_study(view.study, len(repeats))
+    planned = Planner(now, view.planner.images, view.planner.weights).digest
+    judged = (now.limits, now.objectives)
+    if planned != again.planner.digest or judged != (again.study.limits, again.study.objectives):
+        raise StudyError(
+            f"{again.folder.root}: expected a confirmation of the study as it is now, found one of an earlier "
+            "form of it; confirm again"
+        )
     points = list(again.ledger.points.values())
     searched = {point.number for point, _ in view.members()}
     members = {point.number for point, _ in again.members()}

@@ -12,6 +12,7 @@ from emma_tune.config import SEARCHED
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
+from emma_tune.data.source import DataError
 from emma_tune.defenses import BASELINES
 from emma_tune.plan import Point, Task
 from emma_tune.results import StudyView
@@ -123,7 +124,7 @@ def refusal(defense: str) -> str | None:
 def _images(view: StudyView) -> Mapping[str, ImageSet]:
     try:
         return image_cache(view.store.root).load(view.planner.images["victim"])
-    except FileNotFoundError as error:
+    except (FileNotFoundError, DataError) as error:
         raise StudyError(
             f"{view.store.root}: expected the victim's decoded images, found none; run the study again"
         ) from error

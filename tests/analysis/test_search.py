@@ -113,3 +113,12 @@ def test_one_hyperparameter_alone_explains_nothing(written):
     importance = importance_table(desk.view)
     assert list(importance.parameter) == ["lambda", "lambda"]
     assert importance.importance.isna().all()
+
+
+def test_every_step_of_a_range_counts(written):
+    space = {"lambda": {"low": 0.1, "high": 0.9, "step": 0.1}, "lr_gamma": 0.3, "st_epoch": {"choices": [0, 1]}}
+    desk = written(search={"space": space})
+    for place in range(18):  # as Optuna counts them: 0.30000000000000004
+        figures = part(place / 10, 0.5)
+        desk.finished("emma", (figures, figures), **{"lambda": 0.1 + place // 2 * 0.1, "st_epoch": place % 2})
+    assert set(importance_table(desk.view).points) == {18}

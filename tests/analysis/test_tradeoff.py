@@ -75,3 +75,17 @@ def test_failures_stretch_the_axis_that_they_would_squeeze(written):
     assert (left.get_xscale(), right.get_xscale()) == ("linear", "function")
     heights = left.transData.transform([[0, 98.0], [0, 97.0], [0, 10.0]])[:, 1]
     assert heights[0] - heights[1] > (heights[0] - heights[2]) / 10
+
+
+@pytest.mark.parametrize("objectives", [("l1", "attacker_accuracy"), ("attacker_accuracy", "l1")])
+def test_what_the_front_has_reached_is_drawn_from_cheap_to_dear(written, objectives):
+    desk = written(objectives=dict.fromkeys(objectives, "min"))
+    for l1, clone in ((0.1, 0.9), (0.5, 0.7), (1.0, 0.4)):
+        desk.finished("emma", (part(l1, clone), part(l1, clone)))
+    axes = Figure().subplots()
+    tradeoff.draw_panel(
+        desk.view, tradeoff.points_table(desk.view), tradeoff.fronts_table(desk.view), axes, "l1", None
+    )
+    (reached,) = (line for line in axes.lines if line.get_drawstyle() == "steps-post")
+    assert list(reached.get_xdata()) == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert list(reached.get_ydata()) == pytest.approx([90, 70, 40, 40])

@@ -249,6 +249,13 @@ def test_other_limits_are_remarked(written):
     assert remark.startswith("the studies have other limits")
 
 
+def test_another_pool_is_remarked(written):
+    one = undefended(written(name="one", seeds=[1]), 0.9)
+    other = undefended(written(name="other", seeds=[1], images={"victim": "v", "queries": "r"}), 0.5)
+    (remark,) = compare(by_study([one.view, other.view]))["remarks"]
+    assert remark.startswith("the studies have other query pools")
+
+
 def test_stopped_and_unfinished_points_are_remarked(written):
     desk = undefended(written(seeds=[1], search={"stop_dominated": True}), 0.9)
     best = desk.finished("emma", alike(part(1.0, 0.5)))

@@ -266,3 +266,25 @@ def test_other_images_are_refused(desk, name):
     assert str(error.value) == (
         f"{again.root}: expected the images that {desk.root} was run with, found others; run the study again first"
     )
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"attackers": {"soft": {}, "hard": {}, "inverse": {}}},
+        {"attackers": {"soft": {"epochs": 60}, "hard": {}}},
+        {"surrogate": {"epochs": 9}},
+        {"limits": {"accuracy_drop": 0.5}},
+    ],
+    ids=["another thief", "a thief's epochs", "the surrogate", "the limits"],
+)
+def test_a_confirmation_from_before_an_edit_is_refused(desk, written, edit):
+    again = confirmation(desk, 2)
+    as_it_was = {"attackers": {"soft": {}, "hard": {}}, "limits": {"accuracy_drop": 0.02}}
+    edited = written(name="edited", seeds=[1, 2], **{**as_it_was, **edit})
+    with pytest.raises(
+        StudyError, match="expected a confirmation of the study as it is now, found one of an earlier"
+    ):
+        confirmed(edited.view, again.view)
+    more = written(name="more", seeds=[1, 2], search={"points": 50}, **as_it_was)
+    assert confirmed(more.view, again.view)["points"] == []
