@@ -1,4 +1,7 @@
-"""An S3 server of this machine, as a process: what S3 promises, over a real connection."""
+"""An S3 server of this machine, as a process: what S3 promises, over a real connection.
+
+`python tests/s3.py PORT` is that process.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
 
 import boto3
 
@@ -33,7 +39,7 @@ def s3_server() -> Iterator[str]:
     """Runs a server; gives its URL. Nothing in it outlives it."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, __file__, str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **KEYS},
@@ -66,3 +72,36 @@ def new_bucket(endpoint: str) -> str:
     )
     client.create_bucket(Bucket=name)
     return name
+
+
+def serve(port: int) -> None:
+    """moto's server; but of two that put an object on condition that there is none, one does, as on S3.
+
+    moto looks first and puts then: of two at the same moment both may see none.
+    """
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import run_simple
+
+    os.environ["MOTO_PORT"] = str(port)
+    moto, one_at_a_time = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        if "HTTP_IF_NONE_MATCH" not in environ:
+            return moto(environ, start_response)
+        length = environ.get("CONTENT_LENGTH")
+        content = environ["wsgi.input"].read(
+            *([int(length)] if length else [])
+        )  # at the client's pace, not inside
+        environ["wsgi.input"] = BytesIO(content)
+        with one_at_a_time:
+            return moto(environ, start_response)
+
+    run_simple("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

@@ -9,7 +9,7 @@ import yaml
 
 from emma_tune.artifact import Artifact
 from emma_tune.config import Study
-from emma_tune.evidence.confirm import confirmation_folder
+from emma_tune.evidence.confirm import confirmation_folder, confirmation_study
 from emma_tune.report import details
 from emma_tune.report.content import content_of
 from emma_tune.report.facts import Snapshot
@@ -136,7 +136,7 @@ def test_the_study_file_can_be_run(desk):
 
 def test_a_confirmation_is_shown_where_there_is_one(desk):
     assert content_of(desk.view).confirmation is None
-    again = Desk(confirmation_folder(desk.root), desk.view.study)
+    again = Desk(confirmation_folder(desk.root), confirmation_study(desk.view.study, 2))
     again.finished("emma", (part(1, 0.5), part(1, 0.65)))
     # its point 0 is emma here: a confirmation by hand
     confirmation = content_of(desk.view).confirmation
