@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from analysis import command, style
 from emma_tune.evidence.compare import Group, by_defense, by_study, compare
-from emma_tune.pareto import WORST
+from emma_tune.measures import measure
 from emma_tune.report import palette
 from emma_tune.results import StudyView
 
@@ -142,7 +142,7 @@ def _key(reference: str, looks: Mapping[str, dict[str, Any]]) -> list[Any]:
 def _paths(objectives: Mapping[str, str], group: Content) -> dict[str, NDArray[np.float64]]:
     """Attainment surfaces as lines to draw, (N, 2): from the worst value of one objective to that of the other."""
     signs = np.array([1.0 if direction == "min" else -1.0 for direction in objectives.values()])
-    worst = signs * [WORST[name] for name in objectives]
+    worst = signs * [measure(name).worst for name in objectives]
     paths = {}
     for name, surface in group["surfaces"].items():
         if surface:

@@ -1,14 +1,18 @@
-"""Lossless early stop: which points cannot come to the front any more, whatever still runs for them.
+"""Lossless early stop: which points cannot come to a front any more, whatever still runs for them.
 
 A point's losses only grow from the bounds that `figures.best_possible` gives. Once a finished point that keeps the
 limits is nowhere worse than those bounds and somewhere better, it dominates whatever the point becomes: the front
-is the same whether the point is run to its end or left. The dominating point may later be dominated itself; then
-the left one is, too, since dominance is transitive.
+is the same whether the point is run to its end or stopped. The dominating point may later be dominated itself;
+then the stopped one is, too, since dominance is transitive.
+
+Which finished points may stop a point is `search.stop`: those of its own defense, so that each defense keeps its
+whole front, or those of all defenses, so that only the joint front is kept whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,62 +20,126 @@ from numpy.typing import NDArray
 
 from emma_tune.config import Study
 from emma_tune.pareto import as_losses, dominators, nondominated
+from emma_tune.plan import Point
+
+ALL = ""
+"""The group of the points of all defenses, where they may stop one another."""
+
+
+@dataclass
+class _Group:
+    """Non-dominated finished points: numbers (N,), losses (N, D)."""
+
+    losses: NDArray[np.float64]
+    numbers: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 class Rivals:
-    """The finished points of a study that keep its limits.
+    """The finished points of a study that keep its limits, and may stop others.
 
     Args:
-        study: its objectives, limits, and whether dominated points are to be stopped at all.
-        finished: validation figures of finished points, by number.
+        study: its objectives, limits, and which points may stop which.
+        finished: finished points with their validation figures.
 
     Attributes:
-        arrivals: how often somebody joined those who may dominate; as long as it stays, who is not beaten by
-            some bounds will not be.
+        arrivals: how often a point joined those that may stop others; as long as it stays, bounds that are not
+            beaten will not be.
     """
 
-    def __init__(self, study: Study, finished: Mapping[int, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, study: Study, finished: Iterable[tuple[Point, Mapping[str, Any]]] = ()) -> None:
         self._study = study
-        self._numbers = np.empty(0, dtype=np.int64)
-        self._losses = np.empty((0, len(study.objectives)))
+        self._groups: dict[str, _Group] = {}
         self.arrivals = 0
-        self._take(finished or {})
+        for point, figures in finished:
+            self.add(point, figures)
 
-    def add(self, number: int, figures: Mapping[str, Any]) -> None:
-        """A point has finished, with these validation figures. Baselines count like any other."""
-        self._take({number: figures})
+    def add(self, point: Point, figures: Mapping[str, Any]) -> None:
+        """Take up a point that has finished with these validation figures. Baselines count like any other."""
+        if not self._study.limits.kept_by(figures):
+            return
+        group = self._group(point.defense)
+        losses = np.concatenate([group.losses, as_losses([figures], self._study.objectives)])
+        numbers = np.append(group.numbers, point.number)
+        kept = nondominated(losses)  # a dominated point beats nothing that its own dominator does not
+        self.arrivals += bool(kept[-1])
+        self._groups[self._name(point.defense)] = _Group(losses[kept], numbers[kept])
 
-    def _take(self, finished: Mapping[int, Mapping[str, Any]]) -> None:
-        within = {number: figures for number, figures in finished.items() if self._study.limits.kept_by(figures)}
-        numbers = np.concatenate([self._numbers, np.array(list(within), dtype=np.int64)])
-        losses = np.concatenate([self._losses, as_losses(list(within.values()), self._study.objectives)])
-        # whoever is dominated dominates nobody that its own dominator does not
-        kept = nondominated(losses)
-        self.arrivals += bool(kept[len(self._numbers) :].any())  # the newcomers among them
-        self._numbers, self._losses = numbers[kept], losses[kept]
-
-    def beaten_by(self, bounds: Mapping[str, Any]) -> int | None:
-        """The point that beats whatever a point of these validation bounds becomes; None if it may still win."""
-        if not self._study.search.stop_dominated:
-            return None
-        (bound,) = as_losses([bounds], self._study.objectives)
-        better = dominators(self._losses, bound)
-        return int(self._numbers[better[0]]) if len(better) else None
-
-    def beat(self, bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of many bounds `beaten_by` names somebody for.
+    def beaten_by(self, defense: str, bounds: Mapping[str, Any]) -> int | None:
+        """Name the point that beats whatever a point of these validation bounds becomes; None if it may still win.
 
         Args:
-            bounds: (N, D), by `losses_of`.
+            defense: of the point.
+            bounds: the best validation figures that it can still reach.
         """
-        if not self._study.search.stop_dominated or not len(bounds):
-            return np.zeros(len(bounds), dtype=bool)
-        worse = self._losses[None] > bounds[:, None]  # (N, rivals, D)
-        better = self._losses[None] < bounds[:, None]
-        beat = ~np.any(worse, axis=2) & np.any(better, axis=2)
-        return np.asarray(np.any(beat, axis=1), dtype=bool)
+        if self._study.search.stop == "none":
+            return None
+        group = self._group(defense)
+        better = dominators(group.losses, self.losses_of(bounds))
+        return int(group.numbers[better[0]]) if len(better) else None
+
+    def beat(self, defenses: Sequence[str], bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell for many bounds at once whether `beaten_by` names a point.
+
+        Args:
+            defenses: N, of the points.
+            bounds: (N, D), by `losses_of`.
+
+        Returns:
+            (N,).
+        """
+        beaten = np.zeros(len(bounds), dtype=bool)
+        if self._study.search.stop == "none":
+            return beaten
+        names = np.array([self._name(defense) for defense in defenses])
+        for name in set(names.tolist()) & self._groups.keys():
+            of_group, rivals = names == name, self._groups[name].losses
+            worse = rivals[None] > bounds[of_group, None]  # (n, rivals, D)
+            better = rivals[None] < bounds[of_group, None]
+            beaten[of_group] = np.any(~np.any(worse, axis=2) & np.any(better, axis=2), axis=1)
+        return beaten
 
     def losses_of(self, bounds: Mapping[str, Any]) -> NDArray[np.float64]:
-        """Validation bounds as values to minimise: (D,)."""
+        """Turn validation bounds into values to minimize: (D,)."""
         row: NDArray[np.float64] = as_losses([bounds], self._study.objectives)[0]
         return row
+
+    def _name(self, defense: str) -> str:
+        return ALL if self._study.search.stop == "joint" else defense
+
+    def _group(self, defense: str) -> _Group:
+        return self._groups.get(self._name(defense)) or _Group(np.empty((0, len(self._study.objectives))))
+
+
+def front_of(study: Study, finished: Mapping[int, Mapping[str, Any]]) -> list[int]:
+    """List the points that keep the limits and that no other of them beats.
+
+    Args:
+        study: its objectives and limits.
+        finished: validation figures by the number of the point; the points compete with one another alone.
+    """
+    within = {number: figures for number, figures in finished.items() if study.limits.kept_by(figures)}
+    kept = nondominated(as_losses(list(within.values()), study.objectives))
+    return [number for number, keep in zip(within, kept, strict=True) if keep]
+
+
+def targets(
+    study: Study, finished: Iterable[tuple[Point, Mapping[str, Any]]], searched: Collection[str]
+) -> list[Point]:
+    """List the points that the attackers of the fronts (`when: front`) attack.
+
+    Args:
+        study: its objectives and limits.
+        finished: finished points with their validation figures.
+        searched: defenses of which only the members of their own front count; of the others every point.
+    """
+    points: dict[int, Point] = {}
+    by_defense: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for point, figures in finished:
+        points[point.number] = point
+        by_defense.setdefault(point.defense, {})[point.number] = figures
+    chosen = [
+        number
+        for defense, of in by_defense.items()
+        for number in (front_of(study, of) if defense in searched else of)
+    ]
+    return [points[number] for number in sorted(chosen)]

@@ -5,10 +5,13 @@
     {"event": "finished", "point": 3, "plan": "…", "figures": {"validation": {…}, "test": {…}}, "tasks": {…}, …}
     {"event": "dominated", "point": 4, "plan": "…", "bounds": {…}, "by": 3, "left_out": 11, "tasks": {…}, …}
     {"event": "failed", "point": 5, "plan": "…", "reason": "…", "task": "…", …}
+    {"event": "attacked", "point": 3, "plan": "…", "figures": {…}, "tasks": {…}, …}
+    {"event": "not attacked", "point": 3, "plan": "…", "reason": "…", "task": "…", …}
     {"event": "ended", "run": "4f1c…", "startup": 6.1, "span": 80.2, "slots": 2, "busy": 141.0, …}
 
 A line that cannot be read is left out and reported. `plan` names what a conclusion was drawn under: after an
-edit of the study it no longer holds, and the point is planned again.
+edit of the study it no longer holds, and the point is planned again. The last two are about the attackers of the
+fronts (`when: front`), which attack finished points once the search is over.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -46,12 +49,17 @@ class Done(NamedTuple):
 class Outcome:
     """How a point ended: finished (`figures`), dominated (`bounds`) or failed (`reason`).
 
+    The attack of the attackers of the fronts on it ends in the same ways but the second.
+
     Attributes:
-        plan: `Planner.digest` of the study it ended under.
+        plan: `Planner.digest` of the study it ended under, or `Planner.verdict_digest`.
         figures: measures by part, `validation` and `test`.
         bounds: the best measures that it could still have come to. That it is dominated follows from them, and
             holds only as long as a finished point beats them.
         by: number of the point that beat them.
+        estimate: of a dominated point the validation figures that it would probably have come to, which are what
+            the sampler is told; None in ledgers of earlier versions.
+        curves: of a dominated point the epochs that its unfinished clones were trained, by the key of the task.
         left_out: epochs of its attackers that were not trained.
         tasks: its finished tasks by key, so that reading a large study need not open every record.
         reason: why it failed.
@@ -62,6 +70,8 @@ class Outcome:
     figures: Mapping[str, Any] | None = None
     bounds: Mapping[str, Any] | None = None
     by: int | None = None
+    estimate: Mapping[str, Any] | None = None
+    curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     left_out: int = 0
     tasks: Mapping[str, Done] = field(default_factory=dict)
     reason: str | None = None
@@ -99,6 +109,7 @@ class Ledger:
     Attributes:
         points: by number, in the order they were asked.
         outcomes: the last one of each point that ended.
+        verdicts: how the attack of the attackers of the fronts on a point ended, the last one of each.
         sampler: what the sampler remembers of each point.
         runs: identifiers of the runs, oldest first.
         ended: of the runs that came to an orderly end, oldest first.
@@ -107,6 +118,7 @@ class Ledger:
 
     points: dict[int, Point] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+    verdicts: dict[int, Outcome] = field(default_factory=dict)
     sampler: dict[int, dict[str, Any]] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
@@ -143,11 +155,17 @@ class Ledger:
                 event["plan"],
                 bounds=dict(event["bounds"]),
                 by=event["by"],
+                estimate=event.get("estimate"),
+                curves=event.get("curves", {}),
                 left_out=event["left_out"],
                 tasks=_tasks(event),
             )
         elif kind == "failed":
             self.outcomes[number] = Outcome(event["plan"], reason=event["reason"], task=event["task"])
+        elif kind == "attacked":
+            self.verdicts[number] = Outcome(event["plan"], figures=dict(event["figures"]), tasks=_tasks(event))
+        elif kind == "not attacked":
+            self.verdicts[number] = Outcome(event["plan"], reason=event["reason"], task=event["task"])
         else:
             raise ValueError(f"unknown event {kind!r}")
 
@@ -172,6 +190,7 @@ def read_ledger(path: Place, patience: Patience = IMPATIENT) -> Ledger:
         ledger.problems.append(_left_out(path, len(lines) + 1, torn, "it ends early"))
     # an outcome whose point was on a line that is lost says nothing
     ledger.outcomes = {n: outcome for n, outcome in ledger.outcomes.items() if n in ledger.points}
+    ledger.verdicts = {n: verdict for n, verdict in ledger.verdicts.items() if n in ledger.points}
     return ledger
 
 
@@ -219,12 +238,22 @@ class LedgerWriter:
             self._append({"event": "finished", **event, "figures": dict(outcome.figures)})
         else:
             assert outcome.bounds is not None, "a point that has not failed is finished or dominated"
-            known = {"bounds": dict(outcome.bounds), "by": outcome.by, "left_out": outcome.left_out}
-            self._append({"event": "dominated", **event, **known})
+            event |= {"bounds": dict(outcome.bounds), "by": outcome.by, "left_out": outcome.left_out}
+            event |= {"estimate": outcome.estimate, "curves": dict(outcome.curves)}
+            self._append({"event": "dominated", **event})
 
     def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
         """A point cannot be finished, because a task failed."""
         self._append({"event": "failed", "point": number, "plan": plan, "reason": reason, "task": task})
+
+    def attacked(self, number: int, verdict: Outcome) -> None:
+        """Note how the attack of the attackers of the fronts on a point ended."""
+        event: dict[str, Any] = {"point": number, "plan": verdict.plan}
+        if verdict.figures is not None:
+            event |= {"figures": dict(verdict.figures), "tasks": dict(verdict.tasks)}
+            self._append({"event": "attacked", **event})
+        else:
+            self._append({"event": "not attacked", **event, "reason": verdict.reason, "task": verdict.task})
 
     def close(self) -> None:
         """Closes the file."""

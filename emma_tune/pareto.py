@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emma_tune.config import Direction
-
-WORST: dict[str, float] = {
-    "l1": 2.0,
-    "l1_queries": 2.0,
-    "attacker_accuracy": 1.0,
-    "accuracy_drop": 1.0,
-    "flip_rate": 1.0,
-    "victim_accuracy": 0.0,
-}
-"""The corner of the fixed box, by measure: the value no defence can exceed."""
-
-BEST: dict[str, float] = {
-    "l1": 0.0,
-    "l1_queries": 0.0,
-    "attacker_accuracy": 0.0,
-    "accuracy_drop": -1.0,
-    "flip_rate": 0.0,
-    "victim_accuracy": 1.0,
-}
-"""The value no defence can better, by measure."""
+from emma_tune.measures import Direction, measure, value_of
 
 
-def as_losses(points: Sequence[Mapping[str, float]], objectives: Mapping[str, Direction]) -> NDArray[np.float64]:
-    """Points as rows of values to minimise: (N, D), signs of `max` objectives turned.
+def as_losses(points: Sequence[Mapping[str, Any]], objectives: Mapping[str, Direction]) -> NDArray[np.float64]:
+    """Turn points into rows of values to minimize: (N, D), signs of `max` objectives turned.
+
+    Args:
+        points: their figures of one part.
+        objectives: measures with their directions.
 
     Raises:
         ValueError: for a value that is not finite, which a dominance filter would pass over in silence.
     """
-    rows = [[point[name] * _sign(direction) for name, direction in objectives.items()] for point in points]
+    signs = {name: _sign(direction) for name, direction in objectives.items()}
+    rows = [[value_of(point, name) * sign for name, sign in signs.items()] for point in points]
     losses = np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
     if not np.isfinite(losses).all():
         raise ValueError(f"expected finite objectives, found {losses[~np.isfinite(losses).all(axis=1)].tolist()}")
@@ -66,7 +52,7 @@ def dominators(losses: NDArray[np.float64], bound: NDArray[np.float64]) -> NDArr
     return np.flatnonzero((losses <= bound).all(axis=1) & (losses < bound).any(axis=1))
 
 
-def hypervolume(points: Sequence[Mapping[str, float]], objectives: Mapping[str, Direction]) -> float:
+def hypervolume(points: Sequence[Mapping[str, Any]], objectives: Mapping[str, Direction]) -> float:
     """Volume of the box that the points dominate, up to the corner of worst values.
 
     For the budget l1 and an accuracy this lies in [0, 2].
@@ -75,12 +61,12 @@ def hypervolume(points: Sequence[Mapping[str, float]], objectives: Mapping[str, 
         return 0.0
     import moocore
 
-    reference = [WORST[name] * _sign(direction) for name, direction in objectives.items()]
+    reference = [measure(name).worst * _sign(direction) for name, direction in objectives.items()]
     return float(moocore.hypervolume(as_losses(points, objectives), ref=reference))
 
 
 def attainment(
-    fronts: Sequence[Sequence[Mapping[str, float]]], objectives: Mapping[str, Direction]
+    fronts: Sequence[Sequence[Mapping[str, Any]]], objectives: Mapping[str, Direction]
 ) -> dict[str, list[list[float]]]:
     """What some, half and all of several fronts reach (Fonseca et al. 2011).
 

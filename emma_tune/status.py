@@ -30,7 +30,8 @@ def status_of(view: StudyView) -> dict[str, Any]:
     unfinished = states.count("unfinished")
     sought = {} if view.given else view.study.sought
     proposed = not any(of.left(view.ledger.params_of(defense)) for defense, of in sought.items())
-    complete = unfinished == 0 and len(states) > 0 and proposed
+    searched = unfinished == 0 and len(states) > 0 and proposed
+    complete = searched and not any(point.number not in view.verdicts for point in view.targets())
     open_tasks = _open_tasks(view)
     done = _done_tasks(view, open_tasks)
     return {
@@ -49,7 +50,7 @@ def status_of(view: StudyView) -> dict[str, Any]:
         "last_run": _last_run(view.ledger),
         "failures": [
             {"point": number, "reason": outcome.reason}
-            for number, outcome in sorted(view.outcomes.items())
+            for number, outcome in sorted([*view.outcomes.items(), *view.verdicts.items()])
             if outcome.reason
         ],
         "problems": view.problems,
@@ -57,19 +58,26 @@ def status_of(view: StudyView) -> dict[str, Any]:
 
 
 def _open_tasks(view: StudyView) -> dict[str, Task]:
-    """Every task of the points that are neither finished nor dominated, and of what comes before, each once."""
+    """Every task of the points that are neither finished nor dominated, and of what comes before, each once.
+
+    With those of the attackers of the fronts, of the points that they attack.
+    """
     tasks = dict(view.planner.groundwork().tasks)
     for point in view.ledger.points.values():
         outcome = view.outcomes.get(point.number)
         if outcome is None or outcome.reason:
             tasks |= view.planner.point(point).tasks
+    for point in view.targets():
+        verdict = view.verdicts.get(point.number)
+        if verdict is None or verdict.reason:
+            tasks |= view.planner.verdict(point).tasks
     return tasks
 
 
 def _done_tasks(view: StudyView, open_tasks: Mapping[str, Task]) -> dict[str, Done]:
     """The finished tasks of all points: from the ledger where a point is concluded, else from the store."""
     done: dict[str, Done] = {}
-    for outcome in view.outcomes.values():
+    for outcome in (*view.outcomes.values(), *view.verdicts.values()):
         done |= outcome.tasks
     for key, task in open_tasks.items():
         record = view.record(task) if key not in done else None
@@ -88,7 +96,7 @@ def _tasks_by_stage(
         table[task.stage]["done"] += 1
         table[task.stage]["reused"] += task.run != run
     running = {entry["key"] for entry in view.folder.progress().get("tasks", ())}
-    failed = {outcome.task for outcome in view.outcomes.values()}
+    failed = {outcome.task for outcome in (*view.outcomes.values(), *view.verdicts.values())}
     for key, open_task in open_tasks.items():
         if key not in done and key in running | failed:
             table[open_task.stage]["running" if key in running else "failed"] += 1

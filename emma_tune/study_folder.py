@@ -75,7 +75,7 @@ class StudyFolder:
         """
         try:
             content = json.loads(self._storage.read(STARTED))
-            study = Study.model_validate(content["study"])
+            study = Study.model_validate(_as_now(content["study"]))
             store = self._joined(content["store"])
             given = bool(content.get("given", False))
             named = {**content["images"], **content["weights"]}
@@ -218,3 +218,11 @@ def _way(root: Place, store: Place) -> str:
 
 def _json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=1).encode()
+
+
+def _as_now(study: dict[str, Any]) -> dict[str, Any]:
+    """A study recorded by an earlier version, with the fields of this one: `stop` for `stop_dominated`."""
+    search = dict(study["search"])
+    if "stop_dominated" in search:
+        search["stop"] = "joint" if search.pop("stop_dominated") else "none"
+    return {**study, "search": search}

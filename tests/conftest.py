@@ -37,7 +37,7 @@ TINY: dict[str, Any] = {
     "search": {
         "points": 2,
         "sampler": "random",
-        "stop_dominated": False,  # which points are left depends on timing; the tests of that switch it on
+        "stop": "none",  # which points are left depends on timing; the tests of that switch it on
         "space": {
             "lambda": {"low": 1.0e-4, "high": 0.5, "log": True},
             "lr_gamma": 0.3,

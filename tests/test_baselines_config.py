@@ -275,7 +275,7 @@ def test_a_continuous_budget_does_not_go_with_the_grid(tmp_path):
 
 def test_a_thief_who_knows_a_matrix_is_not_alone(tmp_path):
     thieves = {"inverse": {}, "late": {"kind": "forward"}}
-    with pytest.raises(StudyError, match="attackers: expected an attacker that needs no matrix"):
+    with pytest.raises(StudyError, match="attackers: expected an attacker with `when: always` that needs no"):
         load_study(written(tmp_path, "none", attackers=thieves))
     assert load_study(written(tmp_path, "none", attackers={**thieves, "soft": {}})).attackers.keys() == {
         *thieves,

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emma_tune.config import MEASURES, SEARCHED, Study
-from emma_tune.dominance import Rivals
+from emma_tune.config import SEARCHED, Study
+from emma_tune.dominance import Rivals, targets
 from emma_tune.figures import best_possible, point_figures
-from emma_tune.pareto import BEST, WORST, dominators
+from emma_tune.measures import MEASURES
+from emma_tune.pareto import dominators
 from emma_tune.plan import Planner, Point, PointPlan
 from tests.conftest import TINY, merged
 
@@ -31,12 +32,12 @@ OBJECTIVES = [
 
 
 def study_of(
-    objectives=("l1", "attacker_accuracy"), limit=None, stop=True, seeds=(1,), thieves=("soft",)
+    objectives=("l1", "attacker_accuracy"), limit=None, stop="joint", seeds=(1,), thieves=("soft",)
 ) -> Study:
     changes = {
-        "objectives": {name: MEASURES[name] for name in objectives},
+        "objectives": {name: MEASURES[name].direction for name in objectives},
         "limits": {"accuracy_drop": limit},
-        "search": {"stop_dominated": stop},
+        "search": {"stop": stop},
         "seeds": list(seeds),
         "attackers": {name: {"kind": "soft", "epochs": 2 + i} for i, name in enumerate(thieves)},
     }
@@ -45,13 +46,14 @@ def study_of(
 
 def dominates(a: dict[str, float], b: dict[str, float], objectives) -> bool:
     """Nowhere worse and somewhere better."""
-    pairs = [(SIGN[MEASURES[name]] * a[name], SIGN[MEASURES[name]] * b[name]) for name in objectives]
+    signs = {name: SIGN[MEASURES[name].direction] for name in objectives}
+    pairs = [(sign * a[name], sign * b[name]) for name, sign in signs.items()]
     return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
 
 
 def of(measure: str) -> st.SearchStrategy[float]:
     """Few values, so that ties are frequent, or any."""
-    best, worst = BEST[measure], WORST[measure]
+    best, worst = MEASURES[measure].best, MEASURES[measure].worst
     few = st.sampled_from([best, (3 * best + worst) / 4, (best + worst) / 2, worst])
     return st.one_of(few, few, st.floats(*sorted((best, worst))))
 
@@ -94,28 +96,29 @@ def test_a_row_equal_to_the_bound_does_not_dominate_and_one_tie_is_enough_otherw
 def test_whoever_beats_a_bound_is_a_point_within_the_limits_that_dominates_it(finished, bounds, objectives, limit):
     rivals = Rivals(study_of(objectives, limit))
     for number, figures in enumerate(finished):
-        rivals.add(10 + number, figures)
+        rivals.add(Point(10 + number, "emma"), figures)
         kept = {
             10 + n: f for n, f in enumerate(finished[: number + 1]) if limit is None or f["accuracy_drop"] <= limit
         }
         better = {n for n, f in kept.items() if dominates(f, bounds, objectives)}
-        found = rivals.beaten_by(bounds)
+        found = rivals.beaten_by("emma", bounds)
         assert (found is None) == (not better)
         if found is not None:
             assert found in better
             # the one that is named is not itself dominated, so that it is on the front when it is named
             assert not any(dominates(f, kept[found], objectives) for f in kept.values())
-    at_once = Rivals(study_of(objectives, limit), {10 + n: figures for n, figures in enumerate(finished)})
-    assert (at_once.beaten_by(bounds) is None) == (rivals.beaten_by(bounds) is None)
+    points = [(Point(10 + n, "emma"), figures) for n, figures in enumerate(finished)]
+    at_once = Rivals(study_of(objectives, limit), points)
+    assert (at_once.beaten_by("emma", bounds) is None) == (rivals.beaten_by("emma", bounds) is None)
 
 
 @settings(deadline=None)
 @given(figures=FIGURES, objectives=st.sampled_from(OBJECTIVES))
 def test_equal_points_do_not_beat_each_other(figures, objectives):
     rivals = Rivals(study_of(objectives))
-    rivals.add(0, figures)
-    rivals.add(1, figures)
-    assert rivals.beaten_by(figures) is None
+    rivals.add(Point(0, "emma"), figures)
+    rivals.add(Point(1, "emma"), figures)
+    assert rivals.beaten_by("emma", figures) is None
 
 
 GOOD = {"l1": 0.1, "attacker_accuracy": 0.1, "accuracy_drop": 0.3}
@@ -125,23 +128,46 @@ BAD = {"l1": 0.2, "attacker_accuracy": 0.2, "accuracy_drop": 0.3}
 @pytest.mark.parametrize(("limit", "by"), [(None, 7), (0.3, 7), (0.29, None)])
 def test_a_point_beyond_the_limit_beats_nobody(limit, by):
     rivals = Rivals(study_of(limit=limit))
-    rivals.add(7, GOOD)
-    assert rivals.beaten_by(BAD) == by
+    rivals.add(Point(7, "none"), GOOD)
+    assert rivals.beaten_by("emma", BAD) == by
 
 
-def test_with_stop_dominated_false_nobody_is_beaten():
-    rivals = Rivals(study_of(stop=False))
-    rivals.add(7, GOOD)
-    assert rivals.beaten_by(BAD) is None
+@pytest.mark.parametrize(
+    ("stop", "of_emma", "of_gaussian"), [("joint", 7, 7), ("own", None, 7), ("none", None, None)]
+)
+def test_only_the_points_that_a_study_names_stop_others(stop, of_emma, of_gaussian):
+    rivals = Rivals(study_of(stop=stop))
+    rivals.add(Point(7, "gaussian"), GOOD)
+    assert (rivals.beaten_by("emma", BAD), rivals.beaten_by("gaussian", BAD)) == (of_emma, of_gaussian)
+    rows = np.array([rivals.losses_of(BAD), rivals.losses_of(BAD), rivals.losses_of(GOOD)])
+    beaten = [of_emma is not None, of_gaussian is not None, False]
+    assert rivals.beat(["emma", "gaussian", "gaussian"], rows).tolist() == beaten
 
 
-def test_points_are_left_unless_a_study_says_otherwise():
-    search = {name: value for name, value in TINY["search"].items() if name != "stop_dominated"}
-    assert Study.model_validate({**TINY, "search": search}).search.stop_dominated is True
+def test_points_are_stopped_by_points_of_their_own_defense_unless_a_study_says_otherwise():
+    search = {name: value for name, value in TINY["search"].items() if name != "stop"}
+    assert Study.model_validate({**TINY, "search": search}).search.stop == "own"
 
 
 def test_without_finished_points_nobody_is_beaten():
-    assert Rivals(study_of()).beaten_by({"l1": 2.0, "attacker_accuracy": 1.0}) is None
+    assert Rivals(study_of()).beaten_by("emma", {"l1": 2.0, "attacker_accuracy": 1.0}) is None
+
+
+def test_attackers_of_the_fronts_attack_references_and_the_members_of_each_searched_front():
+    def figures(l1: float, accuracy: float, drop: float = 0.0) -> dict[str, float]:
+        return {"l1": l1, "attacker_accuracy": accuracy, "accuracy_drop": drop}
+
+    finished = [
+        (Point(0, "none"), figures(0.0, 0.5)),
+        (Point(1, "argmax"), figures(0.1, 0.9)),  # dominated, and attacked all the same: a reference
+        (Point(2, "emma"), figures(1.0, 0.8)),
+        (Point(3, "emma"), figures(1.1, 0.9)),  # dominated
+        (Point(4, "emma"), figures(1.2, 0.1, drop=0.3)),  # beyond the limit
+        (Point(5, "gaussian"), figures(0.9, 0.9)),
+    ]
+    study = study_of(limit=0.2)
+    assert [point.number for point in targets(study, finished, {"emma", "gaussian"})] == [0, 1, 2, 5]
+    assert [point.number for point in targets(study, finished, ())] == [0, 1, 2, 3, 4, 5]
 
 
 # --- a study ----------------------------------------------------------------------------------------------
@@ -223,11 +249,11 @@ def simulate(world: World, study: Study, chance: random.Random) -> tuple[dict[in
         if not chains:
             del to_do[number]
             finished[number] = world.end(plan)
-            rivals.add(number, finished[number])
+            rivals.add(plan.point, finished[number])
         for other in list(to_do):  # whoever is beaten now is left, whatever still runs for it
             if world.plans[other].point.defense == SEARCHED:
                 bounds = best_possible(world.plans[other], lambda task: known.get(task.key), reached)
-                by = rivals.beaten_by(bounds["validation"])
+                by = rivals.beaten_by(SEARCHED, bounds["validation"])
                 if by is not None:
                     left[other] = by
                     del to_do[other]
@@ -238,6 +264,11 @@ def check(world: World, study: Study, chance: random.Random) -> dict[int, int]:
     objectives, limit = tuple(study.objectives), study.limits.accuracy_drop
     every = {plan.point.number: world.end(plan) for plan in world.plans}
     finished, left = simulate(world, study, chance)
+    own = {n: figures for n, figures in every.items() if world.plans[n].point.defense == SEARCHED}
+    kept = {n: figures for n, figures in finished.items() if n in own}
+    if study.search.stop == "own":  # the front of the defense by itself is the same, too
+        assert front(kept, objectives, limit) == front(own, objectives, limit)
+        assert set(left.values()) <= set(own)
     assert front(finished, objectives, limit) == front(every, objectives, limit)
     assert set(finished) | set(left) == set(every)
     assert not set(left) & {0, 1}, "baselines are never left"
@@ -254,25 +285,28 @@ def check(world: World, study: Study, chance: random.Random) -> dict[int, int]:
     thieves=st.integers(1, 2),
     objectives=st.sampled_from(OBJECTIVES),
     limit=st.sampled_from([None, 0.0, 0.5]),
+    stop=st.sampled_from(["own", "joint"]),
     chance=st.randoms(use_true_random=False),
 )
 def test_the_front_is_the_same_as_if_all_points_had_run_to_their_end(
-    data, points, seeds, thieves, objectives, limit, chance
+    data, points, seeds, thieves, objectives, limit, stop, chance
 ):
     world = world_of(points, seeds, thieves, lambda name: data.draw(of(name)), epochs=2)
     names = ("soft", "late")[:thieves]
-    check(world, study_of(objectives, limit, seeds=tuple(range(seeds)), thieves=names), chance)
+    study = study_of(objectives, limit, stop, seeds=tuple(range(seeds)), thieves=names)
+    check(world, study, chance)
 
 
+@pytest.mark.parametrize("stop", ["own", "joint"])
 @pytest.mark.parametrize("objectives", OBJECTIVES, ids=" ".join)
-def test_it_is_the_same_in_many_random_studies_and_many_points_are_left_on_the_way(objectives):
+def test_it_is_the_same_in_many_random_studies_and_many_points_are_left_on_the_way(objectives, stop):
     left = 0
     for seed, (seeds, thieves) in product(range(40), product((1, 2), repeat=2)):
         chance = random.Random(f"{seed} {seeds} {thieves}")
 
         def draw(name: str, chance=chance) -> float:
-            return BEST[name] + chance.randint(0, 8) / 8 * (WORST[name] - BEST[name])
+            return MEASURES[name].best + chance.randint(0, 8) / 8 * (MEASURES[name].worst - MEASURES[name].best)
 
-        study = study_of(objectives, chance.choice([None, 0.5]), seeds=tuple(range(seeds)))
+        study = study_of(objectives, chance.choice([None, 0.5]), stop, seeds=tuple(range(seeds)))
         left += len(check(world_of(7, seeds, thieves, draw), study, chance))
-    assert left > 160  # of 800 searched points: a fifth
+    assert left > 120  # of 800 searched points

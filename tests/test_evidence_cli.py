@@ -132,39 +132,87 @@ def test_front_of_some_defences_has_only_theirs(desk):
     assert content["counts"] == {"asked": 2, "finished": 2, "infeasible": 0, "dominated": 0, "failed": 0}
 
 
-def test_front_as_csv_has_the_same_points_in_the_same_order(desk):
+def test_front_as_json_has_a_front_for_each_searched_defense_and_the_references(desk):
+    content = json.loads(printed("front", desk.root, "--json"))
+    assert content["fronts"].keys() == {"emma"}
+    emma = content["fronts"]["emma"]
+    assert [point["point"] for point in emma["points"]] == [2, 1]
+    assert emma["hypervolume"] == pytest.approx(1.0 * 0.25 + 0.5 * 0.125)
+    assert emma["hypervolume_validation"] == pytest.approx(1.0 * 0.25 + 0.5 * 0.25)
+    assert (emma["counts"]["asked"], emma["stopped"], emma["reached"]) == (5, [], {})
+    assert [(point["point"], point["on_joint_front"]) for point in content["references"]] == [
+        (0, True),
+        (4, False),
+    ]
+    assert (content["budget"], content["attack"], content["limits"]) == (
+        "l1",
+        "attacker_accuracy",
+        {"accuracy_drop": 0.02},
+    )
+
+
+def test_front_as_csv_has_the_fronts_and_the_references_in_order(desk):
     rows = table("front", desk.root, "--csv")
-    assert [row["point"] for row in rows] == ["0", "2", "1"]
+    assert [row["point"] for row in rows] == ["2", "1", "0", "4"]
     assert list(rows[0])[:3] == ["point", "defense", "state"]
-    assert {row["on_front"] for row in rows} == {"True"}
-    assert [float(row["attacker_accuracy"]) for row in rows] == [0.9, 0.75, 0.625]
+    assert [row["on_front"] for row in rows] == ["True", "True", "True", "False"]
+    assert [row["on_own_front"] for row in rows] == ["True", "True", "False", "False"]
+    assert [float(row["attacker_accuracy"]) for row in rows][:3] == [0.75, 0.625, 0.9]
 
 
 def test_front_as_csv_against_one_thief_says_what_its_json_says(desk):
     # point 4 is on this front alone
     desk.finished("uniform", alike(part(0.5, {"soft": 0.95, "inverse": 0.75})), a=0.5)
     arguments = ("front", desk.root, "--attacker", "inverse")
-    points = json.loads(printed(*arguments, "--json"))["points"]
+    content = json.loads(printed(*arguments, "--json"))
+    points = [*content["fronts"]["emma"]["points"], *content["references"]]
     rows = table(*arguments, "--csv")
-    assert [row["defense"] for row in rows] == ["uniform", "emma"]
+    assert [row["defense"] for row in rows] == ["emma", "uniform"]
     assert {row["on_front"] for row in rows} == {"True"}
     for prefix, of in (("", points), ("validation.", [point["validation"] for point in points])):
         for name in ("l1", "attacker_accuracy"):
             assert [float(row[prefix + name]) for row in rows] == [figures[name] for figures in of]
 
 
-def test_an_empty_front_is_a_table_without_rows(write):
+def test_an_empty_front_says_why_it_is(write):
     desk = write(seeds=[1])
     assert json.loads(printed("front", desk.root, "--json"))["points"] == []
     assert table("front", desk.root, "--csv") == []
     assert table("front", desk.root, "--attacker", "inverse", "--csv") == []
     desk.asked("none")
     assert table("front", desk.root, "--attacker", "inverse", "--csv") == []
-    assert "hypervolume 0.0000" in printed("front", desk.root)
+    lines = printed("front", desk.root).splitlines()
+    assert lines[0] == "emma: no point proposed yet"
+    assert not any("hypervolume" in line for line in lines)
+    beyond = write(name="beyond", seeds=[1], limits={"accuracy_drop": 0.02})
+    beyond.finished("emma", alike(part(1.0, {"soft": 0.5, "inverse": 0.5}, drop=0.5)))
+    expected = "emma: none of its finished points (1) keeps the limits: accuracy_drop ≤ 0.02"
+    assert expected in printed("front", beyond.root)
+    begun = write(name="begun", seeds=[1])
+    begun.asked("emma")
+    expected = f"emma: none of its points (1) is finished yet; emma-tune status {begun.root}"
+    assert expected in printed("front", begun.root)
+
+
+def test_a_defense_whose_points_were_all_stopped_says_by_which_at_which_bounds_and_how_to_run_them_on(write):
+    desk = write(seeds=[1], search={"stop": "joint"})
+    desk.finished("none", alike(part(0.0, {"soft": 0.6})))
+    desk.finished("argmax", alike(part(0.1, {"soft": 0.5})))
+    for place, soft in enumerate((0.7, 0.65)):
+        desk.dominated("emma", by=place, validation=part(1.0, {"soft": soft, "inverse": 0.0}))
+    lines = printed("front", desk.root).splitlines()
+    assert (
+        "emma: all 2 points stopped early, beaten by point 0 whatever they had come to (worst clone ≥ 65.0 % or "
+        f"more, validation); emma-tune points {desk.root} shows them"
+    ) in lines
+    assert f"to run them on: emma-tune resume {desk.root} --set search.stop=own (or none)" in lines
+    content = json.loads(printed("front", desk.root, "--json"))["fronts"]["emma"]
+    assert [(of["point"], of["by"]) for of in content["stopped"]] == [(2, 0), (3, 0)]
+    assert content["stopped"][0]["bounds"]["validation"]["attacker_accuracy"] == 0.7
 
 
 def test_front_is_printed_with_what_every_thief_knows_and_what_became_of_the_points(write):
-    desk = write(seeds=[1, 2], attackers=SEVEN, limits={"accuracy_drop": 0.02}, search={"stop_dominated": True})
+    desk = write(seeds=[1, 2], attackers=SEVEN, limits={"accuracy_drop": 0.02}, search={"stop": "joint"})
     linear = dict.fromkeys(SEVEN, 0.5)
     desk.finished("none", alike(part(0.0, {name: 0.9 for name in SEVEN if name not in ("inverse", "forward")})))
     desk.finished("emma", alike(part(1.0, linear)))
@@ -179,7 +227,7 @@ def test_front_is_printed_with_what_every_thief_knows_and_what_became_of_the_poi
     assert "few knows the answers, asks 50 queries, trains resnet8 (soft)" in output
     assert "points: 5 asked, 3 finished (1 beyond the limits), 1 dominated, 1 failed" in output
     assert "–" in next(line for line in output.splitlines() if " none " in line)  # nothing to invert
-    assert "; of 2 seeds alone: mean 0.6000, deviation 0.0000" in output
+    assert "; of 2 seeds alone: mean 0.60, deviation 0.00" in output
 
 
 def test_thieves_and_defences_that_are_not_there_are_refused_in_one_line(desk):
@@ -202,12 +250,12 @@ def test_a_folder_that_is_no_study_is_refused_in_one_line(verb, tmp_path):
 def test_best_keeps_the_studys_limit_unless_another_is_given(desk):
     content = json.loads(printed("best", desk.root, "--json"))
     assert (content["bounds"], content["point"]["point"]) == ({"accuracy_drop": 0.02}, 1)
-    content = json.loads(printed("best", desk.root, "--max-accuracy-drop", "0.5", "--json"))
+    content = json.loads(printed("best", desk.root, "--max", "accuracy_drop=0.5", "--json"))
     assert (content["bounds"], content["point"]["point"]) == ({"accuracy_drop": 0.5}, 3)
 
 
 def test_best_within_both_bounds(desk):
-    content = json.loads(printed("best", desk.root, "--max-accuracy-drop", "0.25", "--max-l1", "1.0", "--json"))
+    content = json.loads(printed("best", desk.root, "--max", "accuracy_drop=0.25", "--max", "l1=1.0", "--json"))
     assert content["bounds"] == {"accuracy_drop": 0.25, "l1": 1.0}
     assert (content["point"]["point"], content["candidates"], content["finished"]) == (2, 2, 5)
 
@@ -216,41 +264,36 @@ def test_a_study_without_limits_has_no_bounds(write):
     desk = fill(write(seeds=[1]))
     content = json.loads(printed("best", desk.root, "--json"))
     assert (content["bounds"], content["point"]["point"]) == ({}, 3)
-    assert "the best of 5 points with no bounds, of 5 finished" in printed("best", desk.root)
+    assert "the best of 5 points, of 5 finished" in printed("best", desk.root)
 
 
 def test_best_is_printed_with_its_figures_and_what_breaks_on_test_data(desk):
     lines = printed("best", desk.root).splitlines()
     assert lines[0] == "point 1: emma lambda 0.02, lr_gamma 0.3, st_epoch 1"
     assert "the best of 4 points with accuracy_drop ≤ 0.02, of 5 finished" in lines
-    assert (
-        "test: l1 1.500, victim 65.0 % (drop 25.0 points), worst clone 62.5 %: soft 37.5 %, inverse 62.5 %"
-        in lines
-    )
-    assert (
-        "validation: l1 1.500, victim 90.0 % (drop 0.0 points), worst clone 50.0 %: soft 25.0 %, inverse 50.0 %"
-        in lines
-    )
-    assert "on test data accuracy_drop is 0.2300 above its bound; chosen was by validation data" in lines
+    clones = "soft 37.5 %, inverse 62.5 %"
+    assert f"test: l1 1.500, victim 65.0 %, drop 25.0 points, worst clone 62.5 %; clones: {clones}" in lines
+    clones = "soft 25.0 %, inverse 50.0 %"
+    assert f"validation: l1 1.500, victim 90.0 %, drop 0.0 points, worst clone 50.0 %; clones: {clones}" in lines
+    assert "on test data accuracy_drop is 0.2300 beyond its bound; validation data chose the point" in lines
     assert "points: 7 asked, 5 finished (1 beyond the limits), 0 dominated, 1 failed" in lines
 
 
 def test_where_none_is_within_the_bounds_the_nearest_is_printed(write):
     desk = write(seeds=[1])
     desk.finished("emma", alike(part(1.0, {"soft": 0.5, "inverse": 0.5})))
-    lines = printed("best", desk.root, "--max-l1", "0.25").splitlines()
-    assert lines[0] == "none of 1 finished points has l1 ≤ 0.25; nearest comes"
+    lines = printed("best", desk.root, "--max", "l1=0.25").splitlines()
+    assert lines[0] == "no finished point has l1 ≤ 0.25; closest is the following, which exceeds l1 by 0.7500"
     assert lines[1].startswith("point 0: emma ")
-    assert lines[2] == "which exceeds l1 by 0.7500 in validation"
 
 
 def test_stopped_points_that_might_be_better_are_printed(write):
-    desk = write(seeds=[1], search={"stop_dominated": True})
+    desk = write(seeds=[1], search={"stop": "joint"})
     rival = desk.finished("emma", alike(part(1.0, {"soft": 0.25, "inverse": 0.25}, drop=0.5)))
     desk.finished("none", alike(part(0.0, {"soft": 0.75})))
     desk.dominated("emma", by=rival, validation=part(1.25, {"soft": 0.5, "inverse": 0.0}))
-    output = printed("best", desk.root, "--max-accuracy-drop", "0.1")
-    assert "points 2 were stopped as dominated, and might be better within these bounds; search.stop_dom" in output
+    output = printed("best", desk.root, "--max", "accuracy_drop=0.1")
+    assert "stopped early, and perhaps better within these bounds: point 2; search.stop: none runs" in output
     assert "stopped" not in printed("best", desk.root)
 
 
@@ -260,11 +303,55 @@ def test_best_of_nothing_says_so(write):
     assert json.loads(printed("best", desk.root, "--json"))["point"] is None
 
 
-@pytest.mark.parametrize("bound", [("--max-l1", "2.5"), ("--max-accuracy-drop", "-0.1")], ids=" ".join)
-def test_bounds_beyond_a_measures_range_are_refused(desk, bound):
-    ended = emma("best", desk.root, *bound)
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [
+        ("l1=2.5", "l1 in [0, 2], found 2.5"),
+        ("accuracy_drop=-1.5", "accuracy_drop in [-1, 1], found -1.5"),
+        ("l1=low", "l1 in [0, 2], found low"),
+        ("l1=nan", "l1 in [0, 2], found nan"),
+        ("victim_accuracy=0.9", "MEASURE=VALUE with one of l1, "),
+        ("attackers.few=0.9", "flip_rate, attackers.soft, attackers.inverse, found attackers.few=0.9"),
+    ],
+)
+def test_bounds_beyond_a_measures_range_and_of_unknown_measures_are_refused(desk, bound, expected):
+    line = refused("best", desk.root, "--max", bound)
+    assert line.startswith("--max: expected ")
+    assert expected in line
+
+
+def test_best_may_be_bounded_by_one_attacker(desk):
+    content = json.loads(printed("best", desk.root, "--max", "attackers.soft=0.8", "--json"))
+    assert content["bounds"] == {"accuracy_drop": 0.02, "attackers.soft": 0.8}
+    assert content["candidates"] == 2
+
+
+# --- budgets ----------------------------------------------------------------------------------------------
+
+
+def test_front_at_budgets_names_the_best_point_of_each_defense_within_them(desk):
+    content = json.loads(printed("front", desk.root, "--at", "0.25,1.0,1.75", "--json"))
+    assert (content["budget"], content["attack"]) == ("l1", "attacker_accuracy")
+    found = [{name: point and point["point"] for name, point in row["points"].items()} for row in content["rows"]]
+    assert [row["at"] for row in content["rows"]] == [0.25, 1.0, 1.75]
+    assert found == [
+        {"none": 0, "emma": None, "argmax": None},
+        {"none": 0, "emma": 2, "argmax": None},
+        {"none": 0, "emma": 1, "argmax": 4},
+    ]
+    lines = printed("front", desk.root, "--at", "0.25,1.0").splitlines()
+    assert lines[0] == (
+        "tiny: worst clone’s accuracy on test images, at the best point within each budget (chosen on validation "
+        "images)"
+    )
+    assert lines[2].split() == ["≤", "0.25", "90.0", "%", "(point", "0)", "–", "–"]
+
+
+@pytest.mark.parametrize("given", ["", "a", "0.5,", "0.5,inf"])
+def test_budgets_that_are_no_numbers_are_refused(desk, given):
+    ended = emma("front", desk.root, "--at", given)
     assert ended.exit_code == 2
-    assert bound[0] in ended.stderr
+    assert "expected numbers, as in 0.25,0.5,1.0" in " ".join(ended.stderr.split())
 
 
 # --- compare ----------------------------------------------------------------------------------------------
@@ -322,9 +409,8 @@ def test_a_comparison_is_printed_best_first_with_counts_verdicts_and_remarks(des
     names = [line.split()[0] for line in lines[2:5]]
     assert names == ["emma", "argmax", "none"]
     assert lines[2].split() == ["emma", "5", "3", "1", "0", "1", "0.4125", "0.0000", "the", "reference"]
-    # both seeds alike: an interval of no width, and yet two seeds are too few
     assert " ".join(lines[3].split()) == (
-        "argmax 1 1 0 0 0 0.2375 0.0000 -0.1750 [-0.1750, -0.1750] too few seeds to speak (2 seeds)"
+        "argmax 1 1 0 0 0 0.2375 0.0000 -0.1750 too few seeds to speak (2 seeds)"
     )
     assert "differences to emma, paired over seeds; interval 95 % (Student's)" in lines
     assert "unequal tuning budgets, in points: none 1, emma 5, argmax 1" in lines
@@ -413,11 +499,11 @@ def test_a_confirmation_is_printed_with_what_stays_and_what_leaves(desk, capsys)
     notes = {
         line.split()[0]: line for line in lines if line.strip() and line.split()[0] in ("0", "1", "2", "3", "4")
     }
-    assert notes["0"].rstrip().endswith("stays on the front")
+    assert notes["0"].rstrip().endswith("stays on the front")  # of its own defense
     assert notes["1"].rstrip().endswith("stays on the front")
     assert notes["2"].rstrip().endswith("leaves the front: beaten by point 1")
     assert notes["3"].rstrip().endswith("not on the front of the search")
     assert notes["4"].rstrip().endswith("unfinished")
     (row,) = [line.split() for line in lines if line.split()[:1] == ["attackers.inverse"]][:1]
-    assert row == ["attackers.inverse", "0.6250", "0.3750", "0.0000", "0.3750", "…", "0.3750"]
+    assert row == ["attackers.inverse", "0.6250", "0.3750", "0.0000", "–"]
     assert lines[-1] == "points: 5 asked, 4 finished (1 beyond the limits), 0 dominated, 0 failed"

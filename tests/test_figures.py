@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emma_tune.config import MEASURES, Study
+from emma_tune.config import Study
 from emma_tune.figures import best_possible, point_figures
-from emma_tune.pareto import BEST, WORST
+from emma_tune.measures import MEASURES
 from emma_tune.plan import Planner, Point, PointPlan, Task
 from tests.conftest import TINY, merged
 
@@ -71,7 +71,7 @@ def cost_of(l1: float, **more: float) -> dict[str, float]:
 
 
 MEASURED = st.fixed_dictionaries(
-    {name: st.floats(*sorted((BEST[name], WORST[name]))) for name in (*COSTS, "l1_queries")}
+    {name: st.floats(*sorted((MEASURES[name].best, MEASURES[name].worst))) for name in (*COSTS, "l1_queries")}
 )
 
 
@@ -133,14 +133,13 @@ def test_the_worst_thief_is_taken_in_each_seed_and_then_the_mean():
 @given(course=courses())
 def test_figures_have_every_measure_that_can_be_an_objective(course):
     figures = course.end()
-    assert set(BEST) == set(WORST) == set(MEASURES)
     for part in ("validation", "test"):
         assert set(MEASURES) <= set(figures[part])
 
 
 def test_the_best_value_of_a_measure_is_at_the_other_end_from_the_worst():
-    for name, direction in MEASURES.items():
-        assert SIGN[direction] * BEST[name] < SIGN[direction] * WORST[name]
+    for of in MEASURES.values():
+        assert SIGN[of.direction] * of.best < SIGN[of.direction] * of.worst
 
 
 # --- under way --------------------------------------------------------------------------------------------
@@ -149,7 +148,8 @@ def test_the_best_value_of_a_measure_is_at_the_other_end_from_the_worst():
 def test_before_anything_is_known_everything_is_possible():
     plan = plan_of((1, 2), ("soft", "hard"))
     bounds = best_possible(plan, lambda task: None, {})
-    assert bounds == {"validation": {**BEST, "attackers": {"soft": 0.0, "hard": 0.0}}, "test": {}}
+    best = {name: of.best for name, of in MEASURES.items()}
+    assert bounds == {"validation": {**best, "attackers": {"soft": 0.0, "hard": 0.0}}, "test": {}}
 
 
 def test_costs_are_exact_for_the_seeds_that_are_measured_and_the_best_for_the_others():
@@ -186,7 +186,7 @@ def test_at_any_moment_the_bounds_are_what_a_plain_restatement_says(course, chan
     seeds, names = sorted(course.costs), {name for _, name in course.accuracies}
 
     for name in COSTS:
-        of_seed = [course.costs[s][f"validation.{name}"] if s in measured else BEST[name] for s in seeds]
+        of_seed = [course.costs[s][f"validation.{name}"] if s in measured else MEASURES[name].best for s in seeds]
         assert bounds[name] == pytest.approx(sum(of_seed) / len(seeds), abs=1e-12)
     of_seed = [course.costs[s]["queries.l1"] if s in measured else 0 for s in seeds]
     assert bounds["l1_queries"] == pytest.approx(sum(of_seed) / len(seeds), abs=1e-12)
@@ -220,8 +220,8 @@ def test_a_point_never_ends_better_in_any_measure_than_the_bounds_of_any_earlier
     for _ in range(4):
         moments.append(moment(course, chance, since=moments[-1]))
     bounds = [best_possible(course.plan, *course.after(*now))["validation"] for now in moments]
-    for name, direction in MEASURES.items():
-        sign = SIGN[direction]
+    for name, of in MEASURES.items():
+        sign = SIGN[of.direction]
         losses = [sign * bound[name] for bound in bounds]
         # exactly: a rounding error in the wrong direction would lose a point that ties with its rival
         assert losses == sorted(losses), name

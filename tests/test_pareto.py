@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emma_tune.pareto import WORST, as_losses, attainment, dominators, hypervolume, nondominated
+from emma_tune.measures import MEASURES
+from emma_tune.pareto import as_losses, attainment, dominators, hypervolume, nondominated
 
 UNTIMED = settings(deadline=None)
 
@@ -97,7 +98,7 @@ def test_losses_turn_the_sign_of_what_is_to_be_large_and_keep_order_and_other_me
 def test_the_volume_is_the_area_of_the_cells_that_some_point_reaches(objectives, data):
     drawn = data.draw(points(objectives))
     corners = [tuple(SIGN[way] * point[name] for name, way in objectives.items()) for point in drawn]
-    reference = tuple(SIGN[way] * WORST[name] for name, way in objectives.items())
+    reference = tuple(SIGN[way] * MEASURES[name].worst for name, way in objectives.items())
     assert hypervolume(drawn, objectives) == pytest.approx(area(corners, reference), abs=1e-12)
 
 
@@ -143,7 +144,7 @@ def test_a_value_that_is_not_finite_is_refused_and_shown(measure, value):
 def test_the_volume_of_three_objectives_is_that_of_the_cells_that_some_point_reaches(objectives, data):
     drawn = data.draw(points(objectives, most=5))
     corners = [tuple(SIGN[way] * point[name] for name, way in objectives.items()) for point in drawn]
-    reference = tuple(SIGN[way] * WORST[name] for name, way in objectives.items())
+    reference = tuple(SIGN[way] * MEASURES[name].worst for name, way in objectives.items())
     axes = [sorted({min(corner[i], reference[i]) for corner in corners} | {reference[i]}) for i in range(3)]
     volume = sum(
         np.prod([high - low for low, high in cell])

@@ -182,7 +182,7 @@ def test_another_latest_st_epoch_is_another_guide(planner):
     [
         ({"name": "another"}, True),
         ({"baselines": ["mad", {"kind": "top_k", "k": 4}]}, True),
-        ({"search": {"points": 99, "sampler": "tpe", "stop_dominated": True}}, True),
+        ({"search": {"points": 99, "sampler": "tpe", "stop": "joint"}}, True),
         ({"objectives": {"accuracy_drop": "min"}, "limits": {"accuracy_drop": 0.5}}, True),
         ({"resources": {"guidance": {"cpu": 2}}}, True),
         ({"repeats": [0, 1]}, False),

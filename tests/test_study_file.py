@@ -85,7 +85,7 @@ def test_surrogate_and_attackers_take_what_they_leave_out_from_the_victim(tmp_pa
     study = load_study(changed(tmp_path, changes))
     shared = {key: value for key, value in victim.items() if key != "dataset"}
     assert study.surrogate.model_dump() == {**shared, "epochs": 9, "lr": 0.2}
-    own = {"queries": None, "views": 4}
+    own = {"queries": None, "views": 4, "when": "always"}
     assert study.attackers["soft"].model_dump() == {**shared, **own, "kind": "soft"}
     assert study.attackers["thief"].model_dump() == {
         **shared,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,50 +44,62 @@ def front(
     defense: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only points of this defence; may be repeated.")
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="BUDGET,…", help="Show the best point of each defense within these budgets."),
+    ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
 ) -> None:
-    """Show the points that no other point beats."""
+    """Show the trade-off curve of each searched defense: its points that no other of its points beats."""
     with user_errors():
+        from emma_tune.evidence.best import best_within
         from emma_tune.evidence.fronts import spread
         from emma_tune.results import StudyView
 
         if as_json and as_csv:
             raise typer.BadParameter("expected --json or --csv, found both")
+        if at is not None and (attacker or defense or as_csv):
+            raise typer.BadParameter("expected --at alone or with --json")
         view = StudyView(folder)
         _check_names(view, attacker, defense)
-        content = view.front(attacker=attacker, defenses=defense)
-        content["seeds"] = spread(view, attacker=attacker, defenses=defense)
+        if at is not None:
+            content = best_within(view, _budgets(at))
+        else:
+            content = view.front(attacker=attacker, defenses=defense)
+            content["seeds"] = spread(view, attacker=attacker, defenses=defense)
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     elif as_csv:
         typer.echo(_front_table(view, content).to_csv(index=False), nl=False)
+    elif at is not None:
+        terminal.show_budgets(content)
     else:
-        terminal.show_front(content)
+        terminal.show_front(content, folder)
     terminal.show_problems(view.problems)
 
 
 @app.command()
 def best(
     folder: Folder,
-    max_accuracy_drop: Annotated[
-        float | None,
+    largest: Annotated[
+        list[str] | None,
         typer.Option(
-            min=0, max=1, help="Largest loss of the victim's accuracy, in [0, 1]. [default: the study's limit]"
+            "--max",
+            metavar="MEASURE=VALUE",
+            help="The largest accepted value of a measure, such as l1=0.8 or accuracy_drop=0.01. Repeatable. "
+            "[default: the study's limits]",
         ),
     ] = None,
-    max_l1: Annotated[float | None, typer.Option(min=0, max=2, help="Largest mean ‖p' − p‖₁, in [0, 2].")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Name the point to deploy: the lowest worst-case clone accuracy at a cost that is accepted."""
+    """Name the point to deploy: where attackers get least, at a cost that is accepted."""
     with user_errors():
         from emma_tune.evidence.best import best_point
         from emma_tune.results import StudyView
 
         view = StudyView(folder)
-        limit = view.study.limits.accuracy_drop
-        bounds = {"accuracy_drop": limit if max_accuracy_drop is None else max_accuracy_drop, "l1": max_l1}
-        content = best_point(view, {name: most for name, most in bounds.items() if most is not None})
+        content = best_point(view, {**view.study.limits.bounds, **_bounds(view, largest or ())})
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
@@ -158,15 +172,51 @@ def responses(
 
 
 def _front_table(view: StudyView, content: dict[str, Any]) -> pd.DataFrame:
-    """Every column of the points of a front, in its order; with a thief his clone stands for the worst."""
+    """Every column of the points of all fronts and the references; an attacker's clone stands for the worst."""
     points = view.points()
     if points.empty:
         return points
-    table = points.set_index("point", drop=False).loc[[point["point"] for point in content["points"]]]
-    thief = content["attacker"]
-    for prefix in ("", "validation.") if thief and len(table) else ():
-        table[f"{prefix}attacker_accuracy"] = table[f"{prefix}attackers.{thief}"]
-    return table.assign(on_front=True)
+    fronts = [point["point"] for of in content["fronts"].values() for point in of["points"]]
+    references = [point["point"] for point in content["references"]]
+    joint = {point["point"] for point in content["points"]}
+    table = points.set_index("point", drop=False).loc[[*fronts, *references]]
+    attacker = content["attacker"]
+    for prefix in ("", "validation.") if attacker and len(table) else ():
+        table[f"{prefix}attacker_accuracy"] = table[f"{prefix}attackers.{attacker}"]
+    return table.assign(on_front=table.point.isin(joint), on_own_front=table.point.isin(fronts))
+
+
+def _budgets(text: str) -> list[float]:
+    """`0.25,0.5` as numbers."""
+    try:
+        budgets = [float(number) for number in text.split(",")]
+    except ValueError:
+        budgets = [math.nan]
+    if not all(map(math.isfinite, budgets)):
+        raise typer.BadParameter(f"expected numbers, as in 0.25,0.5,1.0, found {text}", param_hint="--at")
+    return budgets
+
+
+def _bounds(view: StudyView, given: Sequence[str]) -> dict[str, float]:
+    """`l1=0.8` as a bound by measure."""
+    from emma_tune.measures import ATTACKERS, MEASURES, measure
+    from emma_tune.study_file import StudyError
+
+    known = [*MEASURES, *(f"{ATTACKERS}{name}" for name in view.study.counting)]
+    known = [name for name in known if measure(name).direction == "min"]
+    bounds = {}
+    for text in given:
+        name, _, number = text.rpartition("=")
+        if name not in known:
+            raise StudyError(f"--max: expected MEASURE=VALUE with one of {', '.join(known)}, found {text}")
+        try:
+            bounds[name] = float(number)
+        except ValueError:
+            bounds[name] = math.nan
+        if not measure(name).best <= bounds[name] <= measure(name).worst:
+            of = measure(name)
+            raise StudyError(f"--max: expected {name} in [{of.best:g}, {of.worst:g}], found {number}")
+    return bounds
 
 
 def _check_names(view: StudyView, attacker: str | None, defenses: list[str] | None) -> None:

@@ -145,7 +145,7 @@ def _drive(
             terminal.show_status(status_of(view))
             typer.echo(f"as far as {until.value}; to the end with: emma-tune resume {folder}")
         else:
-            terminal.show_front(view.front())
+            terminal.show_front(view.front(), folder)
             terminal.show_thrift(status_of(view))
     except BrokenPipeError:
         raise

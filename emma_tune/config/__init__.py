@@ -5,19 +5,17 @@ from emma_tune.config.fields import AUGMENTATIONS, AUTO, OWN_TRIAL_STAGES, SEARC
 from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
 from emma_tune.config.resources import Share, spelled_out
 from emma_tune.config.search import Dimension, EpochChoice, Search, Sought, Space
-from emma_tune.config.study import MEASURES, Direction, Limits, Study
+from emma_tune.config.study import Limits, Study
 
 __all__ = [
     "AUGMENTATIONS",
     "AUTO",
-    "MEASURES",
     "OWN_TRIAL_STAGES",
     "SEARCHED",
     "Attacker",
     "Baseline",
     "Defense",
     "Dimension",
-    "Direction",
     "EpochChoice",
     "Frozen",
     "Limits",

@@ -103,3 +103,13 @@ class Attacker(Training):
         None, description="how many of the pool it asks, a fixed subset; all when left out"
     )
     views: Count = Field(4, description="of smoothed: augmented views asked of each query")
+    when: Literal["always", "front"] = Field(
+        "always",
+        description="always: attacks every point and counts for attacker_accuracy; front: attacks baselines and "
+        "points on a front, once the search is over, and does not count",
+    )
+
+    @property
+    def counts(self) -> bool:
+        """Whether its clones count for the search."""
+        return self.when == "always"

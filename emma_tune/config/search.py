@@ -179,10 +179,21 @@ class Search(Frozen):
         "gp", description="Gaussian process, tree Parzen, NSGA-II, Sobol sequence, uniform, or every value"
     )
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="seed of the proposals")
-    stop_dominated: bool = Field(
-        True, description="stop a point once nothing that still runs for it can bring it to the front"
+    stop: Literal["own", "joint", "none"] = Field(
+        "own",
+        description="stop a point once a finished one beats whatever it can still reach: own: one of its own "
+        "defense; joint: one of any defense; none: run every point to its end",
     )
     space: Space
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word_for_stopping(cls, given: object) -> object:
+        if isinstance(given, dict) and "stop_dominated" in given:
+            old = given["stop_dominated"]
+            now = "stop: none" if old is False else "stop: own, or stop: joint for what true meant"
+            raise misplaced("search.stop_dominated", f"expected search.stop instead ({now}), found {old!r}")
+        return given
 
     @model_validator(mode="after")
     def _grid_is_finite(self) -> Self:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.config.baselines import Baseline
@@ -16,7 +16,6 @@ from emma_tune.config.fields import (
     NOT_BOOLEAN,
     SEARCHED,
     Frozen,
-    OneOf,
     StageName,
     misplaced,
 )
@@ -24,20 +23,8 @@ from emma_tune.config.parts import Attacker, Defense, Queries, Training, Victim
 from emma_tune.config.resources import Share, or_auto, spelled_out
 from emma_tune.config.search import Dimension, EpochChoice, Search, Sought, check_finite
 from emma_tune.disclosure import has_secret, printable
+from emma_tune.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.storage import as_place
-
-MEASURES: dict[str, Literal["min", "max"]] = {
-    "l1": "min",
-    "attacker_accuracy": "min",
-    "accuracy_drop": "min",
-    "victim_accuracy": "max",
-    "l1_queries": "min",
-    "flip_rate": "min",
-}
-"""What can be an objective, and the direction in which it is better for the defender."""
-
-MeasureName = Annotated[str, OneOf("measure of a point", tuple(MEASURES))]
-Direction = Literal["min", "max"]
 
 
 def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +43,11 @@ class Limits(Frozen):
     def kept_by(self, figures: Mapping[str, Any]) -> bool:
         """Whether a point of these validation figures may be on the front."""
         return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The limits that are set, by measure."""
+        return {} if self.accuracy_drop is None else {"accuracy_drop": self.accuracy_drop}
 
 
 def _may_extend(schema: dict[str, Any]) -> None:
@@ -95,8 +87,11 @@ class Study(Frozen):
         "seeds for all but the victim under other numbers",
     )
     search: Search
-    objectives: dict[MeasureName, Direction] = Field(
-        {"l1": "min", "attacker_accuracy": "min"}, min_length=1, description="measure: min or max"
+    objectives: dict[str, Direction] = Field(
+        {"l1": "min", "attacker_accuracy": "min"},
+        min_length=1,
+        description="measure: min or max; attackers.NAME is the accuracy of one attacker's clone",
+        json_schema_extra={"propertyNames": {"anyOf": [{"enum": list(MEASURES)}, {"pattern": "^attackers[.]."}]}},
     )
     limits: Limits = Limits(accuracy_drop=None)
     resources: dict[StageName, Share] = Field(
@@ -158,10 +153,25 @@ class Study(Frozen):
 
     @field_validator("objectives")
     @classmethod
-    def _better_is_better(cls, objectives: dict[str, Direction]) -> dict[str, Direction]:
+    def _known_and_in_its_direction(
+        cls, objectives: dict[str, Direction], info: ValidationInfo
+    ) -> dict[str, Direction]:
+        attackers: Mapping[str, Attacker] = info.data.get("attackers", {})
         for name, direction in objectives.items():
-            if direction != MEASURES[name]:
-                raise misplaced(f"objectives.{name}", f"expected {MEASURES[name]}, found {direction!r}")
+            place, attacker = f"objectives.{name}", attackers.get(name.removeprefix(ATTACKERS))
+            if name.startswith(ATTACKERS) and attacker is not None:
+                if not attacker.counts or ATTACKS[attacker.kind].needs_matrix:
+                    raise misplaced(
+                        place,
+                        "expected an attacker that attacks every point, found one that "
+                        + ("needs a matrix" if attacker.counts else "attacks only the fronts (when: front)"),
+                    )
+            elif name not in MEASURES:
+                known = ", ".join([*MEASURES, *(f"{ATTACKERS}{attacker}" for attacker in attackers)])
+                raise misplaced(place, f"expected a known measure of a point, one of {known}, found {name!r}")
+            better = measure(name).direction
+            if direction != better:
+                raise misplaced(place, f"expected {better}, found {direction!r}")
         return objectives
 
     @field_validator("seeds", "repeats")
@@ -189,9 +199,11 @@ class Study(Frozen):
 
     @field_validator("attackers")
     @classmethod
-    def _somebody_attacks_everything(cls, attackers: dict[str, Attacker]) -> dict[str, Attacker]:
-        if all(ATTACKS[attacker.kind].needs_matrix for attacker in attackers.values()):
-            raise ValueError("expected an attacker that needs no matrix, since some defences are none")
+    def _one_attacks_everything(cls, attackers: dict[str, Attacker]) -> dict[str, Attacker]:
+        if not any(attacker.counts and not ATTACKS[attacker.kind].needs_matrix for attacker in attackers.values()):
+            raise ValueError(
+                "expected an attacker with `when: always` that needs no matrix, since some defenses are none"
+            )
         return attackers
 
     @model_validator(mode="after")
@@ -239,6 +251,33 @@ class Study(Frozen):
                 f"is left, found {latest}",
             )
         return self
+
+    @property
+    def budget(self) -> str:
+        """The measure that says what a defense costs: the first such objective, or l1."""
+        return next((name for name in self.objectives if not measure(name).of_clones), "l1")
+
+    @property
+    def attack(self) -> str:
+        """The measure that says what attackers get: the first such objective, or `attacker_accuracy`."""
+        return next((name for name in self.objectives if measure(name).of_clones), "attacker_accuracy")
+
+    @property
+    def counting(self) -> dict[str, Attacker]:
+        """The attackers that attack every point, and make the worst case."""
+        return {name: attacker for name, attacker in self.attackers.items() if attacker.counts}
+
+    def against(self, attacker: str | None) -> Self:
+        """The study with one attacker's clone as what its front is about; itself if None."""
+        if attacker is None or not self.attack.startswith(ATTACKERS):
+            return self  # figures against an attacker have its clone for the worst one
+        renamed = {f"{ATTACKERS}{attacker}" if n == self.attack else n: d for n, d in self.objectives.items()}
+        return self.model_copy(update={"objectives": renamed})
+
+    @property
+    def axes(self) -> tuple[Measure, Measure]:
+        """The measures of `budget` and `attack`: what a trade-off curve is drawn over."""
+        return measure(self.budget), measure(self.attack)
 
     @property
     def fixed(self) -> tuple[tuple[str, dict[str, float | bool]], ...]:

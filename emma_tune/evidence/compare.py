@@ -8,8 +8,8 @@ from typing import Any
 
 from emma_tune.config import SEARCHED
 from emma_tune.evidence.fronts import spread
-from emma_tune.evidence.intervals import ENOUGH, interval
 from emma_tune.results import StudyView
+from emma_tune.results.intervals import ENOUGH, interval
 from emma_tune.study_file import StudyError
 
 NOTHING = "none"
@@ -181,7 +181,7 @@ def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
         if of["dominated"]:
             remarks.append(
                 f"{name}: {of['dominated']} points were stopped as dominated, so that its own front may be better "
-                "than shown (search.stop_dominated: false runs them to their end)"
+                "than shown (search.stop: none runs them to their end)"
             )
         unfinished = of["asked"] - of["finished"] - of["dominated"] - of["failed"]
         if unfinished:

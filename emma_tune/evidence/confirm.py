@@ -11,15 +11,14 @@ from statistics import fmean
 from typing import Any
 
 from emma_tune.config import Study
-from emma_tune.evidence.intervals import interval
 from emma_tune.figures import Figures
+from emma_tune.measures import ATTACKERS, MEASURES, measure
 from emma_tune.pareto import as_losses, dominators
 from emma_tune.plan import Planner, Point, run_seed
 from emma_tune.results import StudyView
+from emma_tune.results.intervals import interval
 from emma_tune.storage import Place
 from emma_tune.study_file import StudyError
-
-MEASURES = ("l1", "victim_accuracy", "accuracy_drop", "attacker_accuracy")
 
 
 def confirmation_folder(folder: Place) -> Place:
@@ -34,22 +33,22 @@ def confirmation_study(study: Study, repeats: int) -> Study:
         update={
             "repeats": tuple(range(first, first + repeats)),
             "baselines": (),
-            "search": study.search.model_copy(update={"stop_dominated": False}),
+            "search": study.search.model_copy(update={"stop": "none"}),
         }
     )
 
 
 def points_to_confirm(view: StudyView, numbers: Collection[int] | None) -> list[Point]:
-    """Points of a study by their numbers; those of its front if None.
+    """List points of a study by their numbers; those of the fronts of the searched defenses if None.
 
     Raises:
-        StudyError: if there is no such point, or none on the front.
+        StudyError: if there is no such point, or none on a front.
     """
     if numbers is None:
-        members = [point for point, _ in view.members()]
-        if not members:
-            raise StudyError(f"{view.folder.root}: expected points on the front to confirm, found none")
-        return members
+        fronts = [point for name in view.study.sought for point, _ in view.members(defenses={name})]
+        if not fronts:
+            raise StudyError(f"{view.folder.root}: expected points on a front to confirm, found none")
+        return fronts
     for number in numbers:
         if number not in view.ledger.points:
             raise StudyError(f"{view.folder.root}: expected a point of the study, found no point {number}")
@@ -67,11 +66,12 @@ def confirmed(view: StudyView, again: StudyView) -> dict[str, Any]:
         again: its confirmation.
 
     Returns:
-        `study`, `repeats`, `counts`, and `points`, each with `point`, `defense`, `params`, `state`; once it is
-        finished `measures`: by measure of the test part and as `attackers.NAME` the `searched` value and, over
-        repeats (each the mean over seeds, as the searched value is), `mean`, `deviation`, `low`, `high` (95 %)
-        and `count`; `on_front` in the search and `still_on_front`, among the points confirmed and by the mean of
-        their validation figures; `why` where it has left.
+        `study`, `repeats`, `objectives`, `counts`, and `points`, each with `point`, `defense`, `params`, `state`;
+        once it is finished `measures`: by measure of the test part and as `attackers.NAME` the `searched` value
+        (None of an attacker that has not attacked it in the search) and, over repeats (each the mean over seeds,
+        as the searched value is), `mean`, `deviation`, `low`, `high` (95 %, within the measure's range; None of
+        two repeats) and `count`; `on_front` of its defense in the search and `still_on_front`, among the points
+        confirmed and by the mean of their validation figures; `why` where it has left.
 
     Raises:
         StudyError: if the images of the two are not the same, or the study has been edited since.
@@ -91,11 +91,13 @@ def confirmed(view: StudyView, again: StudyView) -> dict[str, Any]:
             "form of it; confirm again"
         )
     points = list(again.ledger.points.values())
-    searched = {point.number for point, _ in view.members()}
-    members = {point.number for point, _ in again.members()}
+    defenses = {point.defense for point in points}
+    searched = {point.number for name in defenses for point, _ in view.members(defenses={name})}
+    members = {point.number for name in defenses for point, _ in again.members(defenses={name})}
     return {
         "study": view.study.name,
         "repeats": len(repeats),
+        "objectives": dict(view.study.objectives),
         "counts": again.counts(),
         "points": [
             {
@@ -117,10 +119,11 @@ def _of_point(
     if before is None or after is None:
         return {}
     by_repeat = [_of_repeat(again, after, repeat) for repeat in again.study.repeats]
-    measures = {}
-    for name, value in _flat(before["test"]).items():
-        over_repeats = interval([figures[name] for figures in by_repeat])
-        measures[name] = {"searched": value, **over_repeats.as_dict()}
+    known, measures = _flat(before["test"]), {}
+    for name in by_repeat[0]:
+        of = measure(name)
+        over_repeats = interval([figures[name] for figures in by_repeat]).within(*sorted((of.best, of.worst)))
+        measures[name] = {"searched": known.get(name), **over_repeats.as_dict()}
     on_front, still = point.number in searched, point.number in members
     left = {"why": _why(again, point, after)} if on_front and not still else {}
     return {"measures": measures, "on_front": on_front, "still_on_front": still, **left}
@@ -133,16 +136,16 @@ def _of_repeat(again: StudyView, figures: Figures, repeat: int) -> dict[str, flo
 
 
 def _flat(figures: dict[str, Any]) -> dict[str, float]:
-    thieves = {f"attackers.{name}": accuracy for name, accuracy in figures["attackers"].items()}
+    thieves = {f"{ATTACKERS}{name}": accuracy for name, accuracy in figures["attackers"].items()}
     return {name: figures[name] for name in MEASURES} | thieves
 
 
 def _why(again: StudyView, point: Point, figures: Figures) -> str:
-    """Why a point is not on the front of the confirmed ones."""
+    """Say why a point is not on the front of the confirmed ones of its defense."""
     if not again.within_limits(point):
         return "beyond the limits"
     objectives = again.study.objectives
-    members = again.members()
+    members = again.members(defenses={point.defense})
     losses = as_losses([of["validation"] for _, of in members], objectives)
     (own,) = as_losses([figures["validation"]], objectives)
     numbers = sorted(members[index][0].number for index in dominators(losses, own))

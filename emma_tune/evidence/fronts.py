@@ -6,9 +6,9 @@ from collections.abc import Collection
 from statistics import fmean
 from typing import Any
 
-from emma_tune.evidence.intervals import interval
 from emma_tune.pareto import attainment, hypervolume
 from emma_tune.results import StudyView
+from emma_tune.results.intervals import interval
 
 
 def hypervolumes(
@@ -24,10 +24,11 @@ def hypervolumes(
     Returns:
         Hypervolumes by the seed of the victim; with repeats the mean over them.
     """
+    objectives = view.study.against(attacker).objectives
     of_seed: dict[int, list[float]] = {}
     for run, seed in view.planner.runs.items():
         front = [of["test"] for _, of in view.members(run=run, attacker=attacker, defenses=defenses)]
-        of_seed.setdefault(seed, []).append(hypervolume(front, view.study.objectives))
+        of_seed.setdefault(seed, []).append(hypervolume(front, objectives))
     return {seed: fmean(volumes) for seed, volumes in of_seed.items()}
 
 
@@ -46,7 +47,7 @@ def spread(
         [of["test"] for _, of in view.members(run=run, attacker=attacker, defenses=defenses)]
         for run in view.planner.runs
     ]
-    objectives = view.study.objectives
+    objectives = view.study.against(attacker).objectives
     return {
         "hypervolume_by_seed": by_seed,
         **interval(list(by_seed.values())).as_dict(),

@@ -37,7 +37,7 @@ def measures(view: StudyView) -> pd.DataFrame:
 
 
 def _of_point(view: StudyView, point: Point) -> Iterator[tuple[Any, ...]]:
-    plan, thieves = view.planner.point(point), view.thieves()
+    plan, thieves = view.planner.whole(point), view.thieves()
     for run, seed in view.planner.runs.items():
         place = (point.number, point.defense, run, seed)
         for part, name, value in _costs(view, plan, plan.responses[run]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.config import SEARCHED, Attacker, Frozen, Study, Training
@@ -63,29 +64,51 @@ class Planner:
 
         Two studies of the same digest plan the same tasks for the same point.
         """
-        study = self.study.model_dump(
-            mode="json", include={"surrogate", "defense", "attackers", "seeds", "repeats"}
-        )
+        study = self.study.model_dump(mode="json", include={"surrogate", "defense", "seeds", "repeats"})
+        study["attackers"] = self._described(self.study.counting)
         study["victim"] = self.study.victim.model_dump(mode="json", include=set(Training.model_fields))
         study["guide"] = self._latest
         versions = {name: stage.version for name, stage in STAGES.items()}
         return key_of({"study": study, "images": self.images, "weights": self.weights, "versions": versions})
+
+    @property
+    def verdict_digest(self) -> str:
+        """Names all that the verdict on a point is drawn from: what `digest` says, and the attackers of fronts."""
+        others = {name: of for name, of in self.study.attackers.items() if not of.counts}
+        return key_of({"points": self.digest, "attackers": self._described(others)})
+
+    @staticmethod
+    def _described(attackers: Mapping[str, Attacker]) -> dict[str, Any]:
+        return {name: of.model_dump(mode="json", exclude={"when"}) for name, of in attackers.items()}
 
     def foundation(self, seed: int) -> tuple[Task, Task]:
         """The victim of a seed and its posteriors: what every point of that seed stands on."""
         return self._victim(seed), self._posteriors(seed, None)
 
     def attackers_of(self, defense: str) -> dict[str, Attacker]:
-        """The thieves who can attack a defence: who knows a matrix has nothing to do where there is none."""
+        """The attackers that apply to a defense; those that need a matrix only if it has one."""
         linear = defense == SEARCHED or BASELINES[defense].linear
         return {
-            name: thief
-            for name, thief in self.study.attackers.items()
-            if linear or not ATTACKS[thief.kind].needs_matrix
+            name: attacker
+            for name, attacker in self.study.attackers.items()
+            if linear or not ATTACKS[attacker.kind].needs_matrix
         }
 
     def point(self, point: Point) -> PointPlan:
-        """All tasks of a point."""
+        """Plan a point: everything up to the evaluations of the attackers that count."""
+        applying = self.attackers_of(point.defense)
+        return self._plan(point, {name: of for name, of in applying.items() if of.counts})
+
+    def verdict(self, point: Point) -> PointPlan:
+        """Plan what the attackers of the fronts (`when: front`) do with a point; perhaps none applies."""
+        applying = self.attackers_of(point.defense)
+        return self._plan(point, {name: of for name, of in applying.items() if not of.counts})
+
+    def whole(self, point: Point) -> PointPlan:
+        """Plan a point with all its attackers, whether or not they will ever attack it."""
+        return self._plan(point, self.attackers_of(point.defense))
+
+    def _plan(self, point: Point, thieves: Mapping[str, Attacker]) -> PointPlan:
         tasks: dict[str, Task] = {}
         released: dict[int, Task] = {}
         attackers: dict[tuple[int, str], Task] = {}
@@ -96,7 +119,7 @@ class Planner:
             *leading, responses = self._answers(point, run, before, None)
             chain = [victim, posteriors, *before, *leading, responses]
             released[run] = responses
-            for name, thief in self.attackers_of(point.defense).items():
+            for name, thief in thieves.items():
                 views = self._views(thief, run)
                 asking, heard = leading, responses
                 if views is not None:

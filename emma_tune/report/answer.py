@@ -7,8 +7,8 @@ from typing import Any
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.config import SEARCHED
-from emma_tune.evidence.intervals import ENOUGH
 from emma_tune.report.facts import NOTHING, Facts, worst_thief
+from emma_tune.results.intervals import ENOUGH
 
 
 def percent(share: float) -> str:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from emma_tune.config import Study
 from emma_tune.config.search import Dimension, EpochChoice
 from emma_tune.defenses import BASELINES
-from emma_tune.evidence.intervals import ENOUGH
 from emma_tune.plan import Point
 from emma_tune.report.answer import counted, listed, percent
 from emma_tune.report.facts import NOTHING, ONE_POINT, Facts
+from emma_tune.results.intervals import ENOUGH
 
 EDGE = 0.01
 """Share of a range, on its own scale, that counts as its end."""

@@ -17,15 +17,24 @@ def points(view: StudyView) -> pd.DataFrame:
     """One row a point of the ledger.
 
     Columns: `point`, `defense`, `state` (finished, dominated, failed, unfinished), `reason`, `lambda`, `lr_gamma`,
-    `st_epoch` and the other parameters of defences, `within_limits`, `on_front`, and every measure of test (plain
-    name) and validation (`validation.` + name); clone accuracies as `attackers.NAME`. A dominated point has its
-    costs, no clone accuracies, `dominated_by`, and as `validation.attacker_accuracy_at_least` what its clones had
-    reached.
+    `st_epoch` and the other parameters of defenses, `within_limits`, `on_front` (of all defenses), `on_own_front`
+    (of its own), and every measure of test (plain name) and validation (`validation.` + name); clone accuracies as
+    `attackers.NAME`. A dominated point has its costs, no clone accuracies, `dominated_by`, and as
+    `validation.attacker_accuracy_at_least` what its clones had reached.
     """
     import pandas as pd
 
-    on_front = {row["point"] for row in view.front()["points"]}
-    rows = [{**_row(view, point), "on_front": point.number in on_front} for point in view.ledger.points.values()]
+    on_front = {point.number for point, _ in view.members()}
+    defenses = {point.defense for point in view.ledger.points.values()}
+    on_own = {point.number for defense in defenses for point, _ in view.members(defenses={defense})}
+    rows = [
+        {
+            **_row(view, point),
+            "on_front": point.number in on_front,
+            "on_own_front": point.number in on_own,
+        }
+        for point in view.ledger.points.values()
+    ]
     return pd.DataFrame(rows)
 
 
@@ -74,10 +83,10 @@ class Place(NamedTuple):
 
 
 def places(view: StudyView) -> Iterator[tuple[Place, Task]]:
-    """Every task of every point that somebody has asked, each at the first place that needs it."""
+    """Every task of every point that was asked, with all its attackers, each at the first place that needs it."""
     seen: set[str] = set()
     for point in view.ledger.points.values():
-        plan = view.planner.point(point)
+        plan = view.planner.whole(point)
         for run, seed in view.planner.runs.items():
             ends = {"": plan.responses[run]} | {
                 name: task for (of, name), task in plan.evaluations.items() if of == run
@@ -100,7 +109,7 @@ def tasks(view: StudyView) -> pd.DataFrame:
 
     uses: dict[str, int] = {}
     for point in view.ledger.points.values():
-        for key in view.planner.point(point).tasks:
+        for key in view.planner.whole(point).tasks:
             uses[key] = uses.get(key, 0) + 1
     rows = []
     for place, task in places(view):
@@ -125,7 +134,7 @@ def tasks(view: StudyView) -> pd.DataFrame:
 
 
 def curves(view: StudyView) -> pd.DataFrame:
-    """One row an epoch of a finished task.
+    """One row an epoch of a finished task, or of a clone of a stopped point.
 
     Columns: `point`, `defense`, `run`, `seed`, `attacker`, `stage` as in `tasks`, `epoch` (from 0), and every
     figure of the stage's history: `loss`; of an attacker `validation.accuracy`, `test.accuracy` and
@@ -133,9 +142,10 @@ def curves(view: StudyView) -> pd.DataFrame:
     """
     import pandas as pd
 
+    stopped = {key: rows for outcome in view.outcomes.values() for key, rows in outcome.curves.items()}
     rows = []
     for place, task in places(view):
         record = view.record(task)
-        if record:
-            rows += [{**place._asdict(), "stage": task.stage, **epoch} for epoch in record.history]
+        epochs = record.history if record else stopped.get(task.key, ())
+        rows += [{**place._asdict(), "stage": task.stage, **epoch} for epoch in epochs]
     return pd.DataFrame(rows)

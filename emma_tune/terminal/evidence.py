@@ -2,100 +2,208 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
 
-from emma_tune.terminal.table import counted, percent, show
+from emma_tune.measures import ATTACKERS, measure, value_of
+from emma_tune.terminal.table import counted, listed, percent, show
 
 
 def _parameters(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in params.items())
 
 
-def show_front(content: dict[str, Any]) -> None:
-    """The front, cheapest first; what every thief knows; what the front is worth."""
+def show_front(content: dict[str, Any], folder: object) -> None:
+    """Print the front of each searched defense, then the references, and what is to be known of them.
+
+    Args:
+        content: as `StudyView.front` describes it.
+        folder: of the study, for commands to type.
+    """
     from rich.table import Table
 
-    thieves = content["thieves"]
-    whom = f" against {content['attacker']}" if content["attacker"] else ""
-    title = f"front of {content['study']}{whom}, figures of the test part"
-    table = Table(title=title, box=None, title_justify="left")
-    for column in (
-        "point",
-        "defense",
-        "parameters",
-        "l1",
-        "victim",
-        content["attacker"] or "worst clone",
-        *thieves,
-    ):
-        table.add_column(column, justify="left" if column in ("defense", "parameters") else "right")
-    for point in content["points"]:
-        clones = [percent(point["attackers"][name]) if name in point["attackers"] else "–" for name in thieves]
-        table.add_row(
-            str(point["point"]),
-            point["defense"],
-            _parameters(point["params"]),
-            f"{point['l1']:.3f}",
-            percent(point["victim_accuracy"]),
-            percent(point["attacker_accuracy"]),
-            *clones,
+    against = f" against {content['attacker']}" if content["attacker"] else ""
+    names = [name for name in content["thieves"] if name != content["attacker"]]
+    objectives = [name for name in content["objectives"] if name != content["attack"]]
+    columns = [*objectives, *(name for name in ("accuracy_drop", "victim_accuracy") if name not in objectives)]
+    attack = measure(content["attack"])
+    table = Table(box=None)
+    for column in ("defense", "point", "parameters"):
+        table.add_column(column, justify="right" if column == "point" else "left")
+    heads = [*(measure(name).head for name in columns), content["attacker"] or attack.head, *names]
+    for column in heads:
+        table.add_column(column, justify="right")
+    table.add_column("joint front")
+
+    def add(points: Iterable[Mapping[str, Any]]) -> None:
+        for point in points:
+            table.add_row(
+                point["defense"],
+                str(point["point"]),
+                _parameters(point["params"]),
+                *(_decided(point, name, name in objectives) for name in columns),
+                _decided(point, "attacker_accuracy" if against else content["attack"], True),
+                *(percent(point["attackers"][name]) if name in point["attackers"] else "–" for name in names),
+                "✓" if point["on_joint_front"] else "",
+            )
+
+    for of in content["fronts"].values():
+        add(of["points"])
+        table.add_section()
+    add(content["references"])
+    if table.row_count:
+        typer.echo(
+            f"{content['study']}: fronts{against}, figures of test images (in parentheses those of validation "
+            "images, which decided)"
         )
-    show(table)
-    for name, thief in thieves.items():
-        typer.echo(f"{name} knows {_described(name, thief)}")
+        show(table)
+    for name, of in content["fronts"].items():
+        _tell_stopped(name, of, content, folder)
+        for attacker, reached in of["reached"].items():
+            knows = content["thieves"][attacker]["knows"]
+            typer.echo(f"{attacker}, which knows {knows}, reaches {_reached(reached)} of {name}’s front")
+    for name, attacker in content["thieves"].items():
+        typer.echo(f"{name} knows {_described(name, attacker)}")
+    if content["images"]:
+        typer.echo(
+            f"± is the 95 % interval of an accuracy on {content['images']['test']} test images: points whose "
+            "intervals overlap are not distinguishable"
+        )
     typer.echo(f"points: {counted(content['counts'])}")
+    _tell_volumes(content)
+
+
+def _decided(point: Mapping[str, Any], name: str, shown: bool) -> str:
+    """A test figure with its reach, and the validation figure if it decided who is on the front."""
+    of, value = measure(name), value_of(point, name)
+    text = f"{100 * value:.1f}" if of.unit else f"{value:.3f}"
+    ends = point["intervals"].get(name) or point["intervals"].get("attackers", {}).get(name.split(".", 1)[-1])
+    text += f" ± {50 * (ends[1] - ends[0]):.1f}" if ends else ""
+    text += f" {of.unit}" if of.unit == "%" else ""
+    return f"{text} ({of.scale * value_of(point['validation'], name):.{1 if of.unit else 3}f})" if shown else text
+
+
+def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], folder: object) -> None:
+    """Say which points of a defense were stopped, by which others, and how to run them on."""
+    stopped, counts = of["stopped"], of["counts"]
+    if not of["points"] and not stopped:
+        if not counts["asked"]:
+            typer.echo(f"{name}: no point proposed yet")
+        elif counts["infeasible"] and counts["infeasible"] == counts["finished"]:
+            limits = listed([f"{limit} ≤ {most:g}" for limit, most in content["limits"].items()])
+            typer.echo(f"{name}: none of its finished points ({counts['finished']}) keeps the limits: {limits}")
+        else:
+            typer.echo(
+                f"{name}: none of its points ({counts['asked']}) is finished yet; emma-tune status {folder}"
+            )
+        return
+    if not stopped:
+        return
+    least = min(value_of(each["bounds"]["validation"], content["attack"]) for each in stopped)
+    bounds = f"{measure(content['attack']).head} ≥ {measure(content['attack']).shown(least)} or more"
+    by = _numbered(sorted({each["by"] for each in stopped}))
+    share = "all" if len(stopped) == counts["asked"] else f"{len(stopped)} of"
+    typer.echo(
+        f"{name}: {share} {counts['asked']} points stopped early, beaten by {by} whatever they had come to "
+        f"({bounds}, validation); emma-tune points {folder} shows them"
+    )
+    if not of["points"]:
+        typer.echo(f"to run them on: emma-tune resume {folder} --set search.stop=own (or none)")
+
+
+def _numbered(numbers: Sequence[int]) -> str:
+    """Points by their numbers: point 3, points 3 and 5."""
+    return f"point{'' if len(numbers) == 1 else 's'} {listed([str(number) for number in numbers])}"
+
+
+def _reached(reached: Mapping[str, Any]) -> str:
+    low, high, count = reached["low"], reached["high"], reached["points"]
+    if count == 1:
+        return f"{percent(high)} at the one point"
+    return f"{100 * low:.1f} to {percent(high)} at the {count} points"
+
+
+def _tell_volumes(content: Mapping[str, Any]) -> None:
+    for name, of in content["fronts"].items():
+        if of["points"]:
+            validated = f"{of['hypervolume_validation']:.2f} in validation"
+            typer.echo(f"hypervolume of {name}’s front: {of['hypervolume']:.2f} ({validated})")
     seeds = content.get("seeds")
     over = ""
     if seeds and seeds["count"] > 1:
-        over = f"; of {seeds['count']} seeds alone: mean {seeds['mean']:.4f}, deviation {seeds['deviation']:.4f}"
+        over = f"; of {seeds['count']} seeds alone: mean {seeds['mean']:.2f}, deviation {seeds['deviation']:.2f}"
+    if content["points"]:
+        validated = f"{content['hypervolume_validation']:.2f} in validation"
+        typer.echo(f"hypervolume of the joint front: {content['hypervolume']:.2f} ({validated}){over}")
+
+
+def show_budgets(content: dict[str, Any]) -> None:
+    """Print the best point of each defense within each budget, as `best_within` describes them."""
+    from rich.table import Table
+
+    of, attack = measure(content["budget"]), measure(content["attack"])
+    names = list(dict.fromkeys(name for row in content["rows"] for name in row["points"]))
+    sign = "≤" if of.direction == "min" else "≥"
     typer.echo(
-        f"hypervolume {content['hypervolume']:.4f} ({content['hypervolume_validation']:.4f} in validation){over}"
+        f"{content['study']}: {attack.label} on {attack.images()}, at the best point within each budget (chosen on "
+        "validation images)"
     )
+    table = Table(box=None)
+    for column in (of.head, *names):
+        table.add_column(column, justify="right")
+    for row in content["rows"]:
+        cells = [
+            "–" if point is None else f"{_decided(point, content['attack'], False)} (point {point['point']})"
+            for point in (row["points"].get(name) for name in names)
+        ]
+        table.add_row(f"{sign} {row['at']:g}", *cells)
+    show(table)
 
 
 def _described(name: str, thief: Mapping[str, Any]) -> str:
     asks = f", asks {thief['queries']} queries" if thief["queries"] else ""
     kind = "" if thief["kind"] == name else f" ({thief['kind']})"
-    return f"{thief['knows']}{asks}, trains {thief['model']}{kind}"
+    when = "; attacks baselines and points on a front only" if thief["when"] == "front" else ""
+    return f"{thief['knows']}{asks}, trains {thief['model']}{kind}{when}"
 
 
 def show_best(content: dict[str, Any]) -> None:
-    """The point to deploy, or the one that comes nearest."""
-    bounds = ", ".join(f"{name} ≤ {most:g}" for name, most in content["bounds"].items()) or "no bounds"
+    """Print the point to deploy, or the one that comes nearest."""
+    bounds = listed([f"{name} ≤ {most:g}" for name, most in content["bounds"].items()])
+    within = f" with {bounds}" if bounds else ""
     point, nearest = content["point"], content["nearest"]
     if point:
         typer.echo(f"point {point['point']}: {point['defense']} {_parameters(point['params'])}".rstrip())
-        typer.echo(f"the best of {content['candidates']} points with {bounds}, of {content['finished']} finished")
-        _show_figures(point)
+        typer.echo(f"the best of {content['candidates']} points{within}, of {content['finished']} finished")
+        _show_figures(point, content)
         for name, over in point["broken"].items():
-            typer.echo(f"on test data {name} is {over:.4f} above its bound; chosen was by validation data")
+            typer.echo(f"on test data {name} is {over:.4f} beyond its bound; validation data chose the point")
+        if content["alike"]:
+            images = content["images"]["test"]
+            typer.echo(f"not distinguishable from it with {images} test images: {_numbered(content['alike'])}")
     elif nearest:
-        typer.echo(f"none of {content['finished']} finished points has {bounds}; nearest comes")
+        over = listed([f"{name} by {value:.4f}" for name, value in nearest["excess"].items()])
+        typer.echo(f"no finished point has {bounds}; closest is the following, which exceeds {over}")
         typer.echo(f"point {nearest['point']}: {nearest['defense']} {_parameters(nearest['params'])}".rstrip())
-        over = ", ".join(f"{name} by {value:.4f}" for name, value in nearest["excess"].items())
-        typer.echo(f"which exceeds {over} in validation")
-        _show_figures(nearest)
+        _show_figures(nearest, content)
     else:
         typer.echo("no point is finished")
     typer.echo(f"points: {counted(content['counts'])}")
     if content["stopped"]:
-        numbers = ", ".join(map(str, content["stopped"]))
         typer.echo(
-            f"points {numbers} were stopped as dominated, and might be better within these bounds; "
-            "search.stop_dominated: false runs them to their end"
+            f"stopped early, and perhaps better within these bounds: {_numbered(content['stopped'])}; "
+            "search.stop: none runs them to their end"
         )
 
 
-def _show_figures(point: Mapping[str, Any]) -> None:
-    for part, of in (("test", point), ("validation", point["validation"])):
-        typer.echo(
-            f"{part}: l1 {of['l1']:.3f}, victim {percent(of['victim_accuracy'])} (drop "
-            f"{100 * of['accuracy_drop']:.1f} points), worst clone {percent(of['attacker_accuracy'])}: "
-            + ", ".join(f"{name} {percent(accuracy)}" for name, accuracy in of["attackers"].items())
-        )
+def _show_figures(point: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    names = dict.fromkeys((content["budget"], "victim_accuracy", "accuracy_drop", content["attack"]))
+    for part, of in (("test", {**point}), ("validation", {**point["validation"], "intervals": {}})):
+        told = [f"{measure(name).head} {measure(name).shown(value_of(of, name))}" for name in names]
+        clones = ", ".join(f"{name} {percent(accuracy)}" for name, accuracy in of["attackers"].items())
+        typer.echo(f"{part}: {', '.join(told)}; clones: {clones}")
 
 
 def show_comparison(content: dict[str, Any]) -> None:
@@ -152,17 +260,22 @@ def show_confirmation(content: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column in ("defense", "parameters", "measure", "") else "right")
     for point in content["points"]:
         first = [str(point["point"]), point["defense"], _parameters(point["params"])]
-        for name, of in point.get("measures", {}).items():
-            shown = f"{of['low']:.4f} … {of['high']:.4f}"
+        for name, of in _worth_showing(content, point):
+            shown = "–" if of["low"] is None else f"{of['low']:.4f} … {of['high']:.4f}"
+            searched = "–" if of["searched"] is None else f"{of['searched']:.4f}"
             note = _standing(point) if first[0] else ""
-            table.add_row(
-                *first, name, f"{of['searched']:.4f}", f"{of['mean']:.4f}", f"{of['deviation']:.4f}", shown, note
-            )
+            table.add_row(*first, name, searched, f"{of['mean']:.4f}", f"{of['deviation']:.4f}", shown, note)
             first = ["", "", ""]
         if "measures" not in point:
             table.add_row(*first, "", "", "", "", "", point["state"])
     show(table)
     typer.echo(f"points: {counted(content['counts'])}")
+
+
+def _worth_showing(content: dict[str, Any], point: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Objectives, the victim's accuracy, and every attacker."""
+    shown = {*content["objectives"], "victim_accuracy", "accuracy_drop", "attacker_accuracy"}
+    return ((n, of) for n, of in point.get("measures", {}).items() if n in shown or n.startswith(ATTACKERS))
 
 
 def _standing(point: Mapping[str, Any]) -> str:

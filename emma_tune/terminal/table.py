@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def show(table: Table) -> None:
 
 
 def counted(points: Mapping[str, int]) -> str:
-    """How many points came to what."""
+    """Say how many points came to what."""
     return (
         f"{points['asked']} asked, {points['finished']} finished ({points['infeasible']} beyond the limits), "
         f"{points['dominated']} dominated, {points['failed']} failed"
@@ -31,3 +31,8 @@ def counted(points: Mapping[str, int]) -> str:
 def percent(share: float) -> str:
     """0.987 as 98.7 %."""
     return f"{100 * share:.1f} %"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Join items: a, b and c."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))

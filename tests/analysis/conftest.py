@@ -21,7 +21,7 @@ def several(written: Callable[..., Written]) -> Callable[..., Written]:  # noqa:
             seeds=[1, 2],
             attackers={"soft": {}, "hard": {}},
             limits={"accuracy_drop": 0.02},
-            search={"stop_dominated": True},
+            search={"stop": "joint"},
         )
 
         def pair(l1, soft, hard, drop=0.0):  # test figures are not those of validation

@@ -32,7 +32,7 @@ def engine(*, long: bool) -> Iterator[Row]:
         if long:  # the same points both ways: proposals that do not depend on what is told
             fixed = {**settings, "search.sampler": "qmc"}
             runs = {
-                stop: _run(root, f"stop_{stop}", {**fixed, "search.stop_dominated": stop})
+                stop: _run(root, f"stop_{stop}", {**fixed, "search.stop": "joint" if stop else "none"})
                 for stop in (True, False)
             }
             yield from _early_stop({stop: StudyView(place) for stop, (place, _) in runs.items()})

@@ -30,7 +30,7 @@ def shared_and_in_turn(model: str, batch_size: int, *, epochs: int) -> Iterator[
     """Both ways on the same answers: two points with four thieves each, who differ by their step size alone."""
     of_each = {"kind": "soft", "model": model, "batch_size": batch_size, "epochs": epochs}
     thieves = {f"thief{i}": {**of_each, "lr": 0.1 / (i + 1)} for i in range(AT_ONCE)}
-    study = {"attackers": thieves, "baselines": ["none"], "search.points": 1, "search.stop_dominated": False}
+    study = {"attackers": thieves, "baselines": ["none"], "search.points": 1, "search.stop": "none"}
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) / "answers"
         _run(answers, study, "--until", "responses")

@@ -257,7 +257,7 @@ def test_another_pool_is_remarked(written):
 
 
 def test_stopped_and_unfinished_points_are_remarked(written):
-    desk = undefended(written(seeds=[1], search={"stop_dominated": True}), 0.9)
+    desk = undefended(written(seeds=[1], search={"stop": "joint"}), 0.9)
     best = desk.finished("emma", alike(part(1.0, 0.5)))
     desk.dominated("emma", by=best, validation=part(1.5, 0.6))
     desk.asked("argmax")
@@ -266,7 +266,7 @@ def test_stopped_and_unfinished_points_are_remarked(written):
     stopped = [remark for remark in content["remarks"] if "stopped" in remark]
     assert len(stopped) == 1
     assert stopped[0].startswith("emma: 1 points were stopped as dominated, so that its own front may be better")
-    assert "search.stop_dominated: false" in stopped[0]
+    assert "search.stop: none" in stopped[0]
     assert "argmax: 1 points are not finished" in content["remarks"]
 
 

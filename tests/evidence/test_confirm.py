@@ -71,9 +71,9 @@ def test_more_repeats_go_on_from_fewer(desk):
 
 
 def test_nothing_else_is_run_and_nothing_stopped(written):
-    study = written(baselines=["none", "argmax"], search={"stop_dominated": True}).view.study
+    study = written(baselines=["none", "argmax"], search={"stop": "joint"}).view.study
     again = confirmation_study(study, 2)
-    assert (again.baselines, again.search.stop_dominated, again.name) == ((), False, study.name)
+    assert (again.baselines, again.search.stop, again.name) == ((), "none", study.name)
     kept = ("victim", "queries", "surrogate", "defense", "attackers", "seeds", "objectives", "limits", "resources")
     assert all(getattr(again, name) == getattr(study, name) for name in kept)
 
@@ -83,7 +83,7 @@ def test_nothing_else_is_run_and_nothing_stopped(written):
 
 def test_the_front_is_confirmed_unless_points_are_named(desk):
     view = desk.view
-    assert [point.number for point in points_to_confirm(view, None)] == [0, 1, 2]
+    assert [point.number for point in points_to_confirm(view, None)] == [1, 2]  # of the searched defense
     named = points_to_confirm(view, [3, 1])
     assert named == [view.ledger.points[3], view.ledger.points[1]]
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_confirmed_is_named(desk):
 
 
 def test_a_dominated_point_cannot_be_confirmed(written):
-    desk = written(seeds=[1], search={"stop_dominated": True})
+    desk = written(seeds=[1], search={"stop": "joint"})
     best = desk.finished("emma", alike(part(1.0, 0.5)))
     left = desk.dominated("emma", by=best, validation=part(1.5, 0.6))
     with pytest.raises(StudyError, match=rf"expected a finished point, found point {left} dominated$"):
@@ -113,7 +113,7 @@ def test_an_empty_front_cannot_be_confirmed(written):
     desk.finished("emma", alike(part(1.0, 0.5, drop=0.5)))
     with pytest.raises(StudyError) as error:
         points_to_confirm(desk.view, None)
-    assert str(error.value) == f"{desk.root}: expected points on the front to confirm, found none"
+    assert str(error.value) == f"{desk.root}: expected points on a front to confirm, found none"
 
 
 # --- what comes out ---------------------------------------------------------------------------------------
@@ -143,7 +143,8 @@ def test_each_repeat_is_a_mean_over_seeds_and_the_interval_is_over_repeats(desk)
     assert point["params"] == desk_point.params
     measures = point["measures"]
     assert list(measures) == [
-        "l1", "victim_accuracy", "accuracy_drop", "attacker_accuracy", "attackers.soft", "attackers.hard",
+        "l1", "attacker_accuracy", "accuracy_drop", "victim_accuracy", "l1_queries", "flip_rate",
+        "attackers.soft", "attackers.hard",
     ]  # fmt: skip
     by_hand = {  # searched, and the mean of two seeds in each repeat
         "l1": (1.0, (0.25, 0.5, 0.75)),

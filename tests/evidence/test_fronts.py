@@ -98,8 +98,7 @@ def test_the_spread_of_two_seeds_by_hand(two_seeds):
     assert found["hypervolume_by_seed"] == {1: pytest.approx(first), 2: pytest.approx(second)}
     assert found["mean"] == pytest.approx((first + second) / 2)
     assert found["deviation"] == pytest.approx(half * 2**0.5)  # of two values, n − 1
-    assert found["high"] == pytest.approx(found["mean"] + 12.7062 * half, abs=1e-4)
-    assert found["low"] == pytest.approx(found["mean"] - 12.7062 * half, abs=1e-4)
+    assert (found["low"], found["high"]) == (None, None)  # of two values none is worth its name
     assert found["count"] == 2
     # fronts in test figures: (0, 0.8) (1, 0.6), and (0, 0.7) (1.5, 0.2)
     assert found["surfaces"] == {

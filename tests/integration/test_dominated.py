@@ -30,11 +30,11 @@ CHANGES = {
     "search": {
         "points": 3,
         "sampler": "grid",  # the same points, whatever Optuna is told
-        "stop_dominated": True,
+        "stop": "joint",
         "space": {"lambda": 0.1, "lr_gamma": {"choices": [WEAK[0], STRONG, WEAK[1]]}, "st_epoch": 0},
     },
 }
-OFF = ("--set", "search.stop_dominated=false")
+OFF = ("--set", "search.stop=none")
 
 
 def trained(folder: Path) -> int:

@@ -38,7 +38,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A report of ten points with two seeds, and learning curves of the clones."""
     folder = tmp_path_factory.mktemp("page")
     thieves = {"soft": {}, "</script><b>": {"kind": "inverse"}}
-    study = desk(folder, attackers=thieves, seeds=[1, 2], search={"stop_dominated": True})
+    study = desk(folder, attackers=thieves, seeds=[1, 2], search={"stop": "joint"})
     study.answered()
     study.finished("none", (part(0, 0.9),) * 2)
     for n in range(1, EMMA + 1):

@@ -23,7 +23,7 @@ THIEVES = {"soft": {}, "inverse": {}}
 @pytest.fixture
 def desk(written):
     """A point in every state, two seeds, a thief that only attacks matrices."""
-    stopping = {"stop_dominated": True}
+    stopping = {"stop": "joint"}
     desk = written(attackers=THIEVES, seeds=[1, 2], limits={"accuracy_drop": 0.02}, search=stopping)
     desk.answered()
     desk.finished("none", (part(0, 0.9), part(0, 0.92)))

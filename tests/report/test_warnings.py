@@ -116,7 +116,7 @@ def test_an_unfinished_study(fine):
 
 
 def test_points_that_were_stopped_and_might_be_better(fine):
-    desk = fine(objectives={"l1": "min", "accuracy_drop": "min"}, search={"stop_dominated": True})
+    desk = fine(objectives={"l1": "min", "accuracy_drop": "min"}, search={"stop": "joint"})
     desk.dominated("emma", 2, part(1.5, 0.1, drop=0.01))
     assert kinds(desk) == ["stopped"]
     assert "1 point (4)" in text(desk, "stopped")

@@ -107,7 +107,7 @@ def with_dominated(folder):
 
 
 def change(folder, study_file, tmp_path, **changes) -> None:
-    changes = {"search": {"stop_dominated": True}, "limits": {"accuracy_drop": 0.02}} | changes
+    changes = {"search": {"stop": "joint"}, "limits": {"accuracy_drop": 0.02}} | changes
     StudyFolder(folder).write(Started(load_study(study_file(**changes)), IMAGES, tmp_path / "runs" / "store"))
 
 
@@ -153,7 +153,7 @@ def test_status_counts_dominated_points_and_what_they_were_spared(with_dominated
         ({}, "dominated"),
         ({"limits": {"accuracy_drop": 0.01}}, "dominated"),  # as much as its dominator loses
         ({"limits": {"accuracy_drop": 0.009}}, "unfinished"),
-        ({"search": {"stop_dominated": False}}, "unfinished"),
+        ({"search": {"stop": "none"}}, "unfinished"),
         ({"objectives": {"l1_queries": "min", "attacker_accuracy": "min"}}, "dominated"),
         ({"objectives": {"attacker_accuracy": "min"}}, "dominated"),
         ({"objectives": {"victim_accuracy": "max"}}, "unfinished"),  # equal, which is not better
@@ -185,7 +185,7 @@ def test_it_is_dominated_by_whoever_dominates_it_today(with_dominated, study_fil
 def test_a_point_that_is_no_longer_dominated_has_the_figures_of_its_tasks_if_all_are_done(
     with_dominated, study_file, tmp_path
 ):
-    change(with_dominated, study_file, tmp_path, search={"stop_dominated": False})
+    change(with_dominated, study_file, tmp_path, search={"stop": "none"})
     view = StudyView(with_dominated)
     plan = view.planner.point(view.ledger.points[5])
     names = ("l1", "victim_accuracy", "accuracy_drop", "flip_rate")

@@ -27,7 +27,7 @@ EPOCHS = 10
 STUDY: dict[str, Any] = {
     "attackers": {"soft": {"epochs": EPOCHS}, "hard": {"epochs": EPOCHS}},
     "search": {
-        "stop_dominated": True,
+        "stop": "joint",
         "sampler": "grid",  # whatever Optuna is told, the points are these
         "points": 2,
         "space": {"lambda": {"choices": [0.1, 0.2]}, "lr_gamma": 0.3, "st_epoch": 1},
@@ -38,6 +38,14 @@ COSTS = {NONE: (0.0, 0.0), ARGMAX: (0.25, 0.05), FIRST: (1.0, 0.0), SECOND: (1.5
 """l1 and accuracy drop of a point."""
 CLONES = {NONE: 0.9, ARGMAX: 0.5, FIRST: 0.75, SECOND: 0.25}
 """Accuracy of each of its clones in the end: argmax alone dominates the first searched point."""
+
+
+def rows_of(best: float) -> list[dict[str, float]]:
+    """Epochs of a clone that comes to this accuracy evenly: after epoch e of E, best · e/E."""
+    return [
+        {"epoch": epoch, "loss": 1.0, "best.validation.accuracy": best * (epoch + 1) / EPOCHS}
+        for epoch in range(EPOCHS)
+    ]
 
 
 class Desk:
@@ -106,7 +114,7 @@ class Desk:
                 metrics = {f"{part}.{n}": x for part in ("validation", "test") for n, x in figures.items()}
                 metrics["queries.l1"] = l1
             provenance = {"run": "a-run", "seconds": 2.0, **memory}
-            history = [{"epoch": epoch} for epoch in range(EPOCHS if task.stage == "attacker" else 0)]
+            history = [] if task.stage != "attacker" else rows_of(CLONES[self.point_of(task)])
             artifact = Artifact({}, metrics, history)
             self.store.commit(task.stage, task.key, artifact, recipe=task.recipe, provenance=provenance)
 
@@ -119,9 +127,10 @@ class Desk:
         return next(n for n in read_ledger(self.place.ledger).points if task.key in self.plan(n).tasks)
 
     def report(self, trial: str, tasks: list[Task], epoch: int, best: float) -> bool:
-        """An attacker's trial reports; whether it is to be stopped."""
-        metrics = {"loss": 1.0, "validation.accuracy": best / 2, "best.validation.accuracy": best}
-        position = {"task": tasks[0].key, "epoch": epoch, "epochs": EPOCHS, "metrics": metrics}
+        """An attacker's trial reports all its epochs so far; whether it is to be stopped."""
+        rows = rows_of(best)[:epoch]
+        rows[-1]["best.validation.accuracy"] = best
+        position = {"task": tasks[0].key, "epoch": epoch, "epochs": EPOCHS, "metrics": rows[-1], "history": rows}
         return self.searcher.hear(trial, {"busy": 1.0, **position})
 
     def finish_all_but(self, *points: int) -> dict[tuple[int, str], tuple[str, list[Task]]]:

@@ -26,10 +26,10 @@ def test_the_next_run_takes_the_conclusion_over_without_planning_the_point(left)
     assert searcher.suggest("nothing is left to do") == Searcher.FINISHED
     assert left.place.ledger.read_bytes() == before
     assert {n: (trial.state, trial.values) for n, trial in left.journal().items()} == trials
-    assert left.journal()[FIRST].user_attrs["dominated"] is True
+    assert left.journal()[FIRST].user_attrs["stopped"] is True
 
 
-NO_LONGER = [{"limits": {"accuracy_drop": 0.04}}, {"search": {"stop_dominated": False}}]
+NO_LONGER = [{"limits": {"accuracy_drop": 0.04}}, {"search": {"stop": "none"}}]
 
 
 @pytest.mark.parametrize("changes", NO_LONGER, ids=["its dominator is beyond the limit", "none is to be left"])
@@ -47,7 +47,7 @@ def test_a_point_is_open_again_when_the_conclusion_no_longer_holds(left, changes
     assert searcher.conclusions.finished == 4
     assert left.events("finished")[-1]["figures"]["validation"]["attacker_accuracy"] == 0.75
     assert (left.journal()[FIRST].state.name, left.journal()[FIRST].values) == ("COMPLETE", [1.0, 0.75])
-    assert left.journal()[FIRST].user_attrs["dominated"] is False
+    assert left.journal()[FIRST].user_attrs["stopped"] is False
 
     # finished is finished: what holds again later changes nothing
     assert left.open().conclusions.finished == 4
@@ -78,7 +78,7 @@ def test_after_an_edit_of_what_is_planned_no_conclusion_holds(left):
 
 
 def test_a_point_under_way_at_the_end_of_a_run_is_left_at_the_start_of_the_next_if_that_is_known_then(desk):
-    desk.open(search={"stop_dominated": False})
+    desk.open(search={"stop": "none"})
     running = desk.finish_all_but(FIRST)
     desk.finish(*running[FIRST, "hard"])
     desk.open()

@@ -22,7 +22,7 @@ def searched(desk, sampler: str, points: int, lambda_: object) -> list[float]:
 @pytest.fixture
 def through(desk):
     """The study, every point of which is finished."""
-    desk.open(search={"stop_dominated": False})
+    desk.open(search={"stop": "none"})
     while some := list(desk.trials()):
         for trial, tasks in some:
             desk.finish(trial, tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from ray.tune.search import Searcher
 
@@ -51,13 +52,16 @@ def test_a_point_is_left_as_soon_as_its_clone_is_as_good_as_that_of_a_cheaper_po
     assert len(desk.events("dominated")) == 1
 
 
-def test_optuna_is_told_of_the_bounds(left):
+def test_optuna_is_told_what_a_stopped_point_would_probably_have_come_to(left):
     trial = left.journal()[FIRST]
-    assert (trial.state.name, trial.values) == ("COMPLETE", [1.0, 0.5])
-    assert trial.user_attrs["dominated"] is True
+    # 0.5 after 4 epochs of 10; its own defense's finished clone went from 0.25 · 0.4 on to 0.25
+    assert (trial.state.name, trial.values) == ("COMPLETE", [1.0, pytest.approx(0.5 + 0.25 * 0.6)])
+    assert trial.user_attrs["stopped"] is True
     assert trial.params == {"lambda": 0.1}
-    assert left.journal()[SECOND].user_attrs["dominated"] is False
+    assert left.journal()[SECOND].user_attrs["stopped"] is False
     assert left.journal()[SECOND].values == [1.5, 0.25]
+    (event,) = left.events("dominated")
+    assert event["estimate"]["attackers"] == pytest.approx({"soft": 0.65, "hard": 0.65})
 
 
 def test_a_point_is_left_when_a_rival_finishes_though_its_own_clones_say_nothing_new(desk):
@@ -107,8 +111,8 @@ def test_baselines_are_never_left(desk):
     assert {event["point"] for event in desk.events("finished")} >= {NONE, ARGMAX}
 
 
-def test_with_stop_dominated_false_every_point_runs_to_its_end(desk):
-    desk.open(search={"stop_dominated": False})
+def test_with_stop_none_every_point_runs_to_its_end(desk):
+    desk.open(search={"stop": "none"})
     running = desk.finish_all_but(FIRST)
     assert not desk.report(*running[FIRST, "soft"], epoch=4, best=1.0)
     for trial in running.values():
@@ -171,7 +175,7 @@ def test_a_failed_point_is_not_dominated_and_its_other_clones_train_on_for_when_
 
 
 def test_what_goes_wrong_at_a_trials_end_is_kept_where_tune_would_swallow_it(desk):
-    searcher = desk.open(search={"stop_dominated": False})
+    searcher = desk.open(search={"stop": "none"})
     running = desk.finish_all_but(FIRST)
     for trial, tasks in running.values():
         desk.make(tasks)

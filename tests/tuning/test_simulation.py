@@ -195,9 +195,7 @@ def test_no_schedule_beats_work_or_the_longest_chain_and_none_is_slower_than_one
 
 def test_the_same_again_is_the_same(study):
     def once() -> dict:
-        made = study(
-            12, search={**study(12).search.model_dump(by_alias=True), "stop_dominated": True, "sampler": "tpe"}
-        )
+        made = study(12, search={**study(12).search.model_dump(by_alias=True), "stop": "joint", "sampler": "tpe"})
         content = simulate(made, nodes=2, cpus=2, gpus=0, times=Times(whole=CHAIN))
         del content["sampler"]["slowest"]  # what an ask really took
         return content
@@ -214,13 +212,13 @@ def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, mo
         conclusions = self.conclusions
         for plan in before:
             bounds = best_possible(plan, conclusions._metrics, conclusions._reached(plan, self._heard))
-            beaten = conclusions._rivals.beaten_by(bounds["validation"]) is not None
+            beaten = conclusions._rivals.beaten_by(plan.point.defense, bounds["validation"]) is not None
             searched = plan.point.defense in self._proposers
             assert self.agenda.is_open(plan.point) == (not (beaten and searched))
             checked.append(beaten and searched)
 
     monkeypatch.setattr(StudySearcher, "_leave_dominated", leave_and_check)
-    search = {"points": 60, "sampler": "qmc", "stop_dominated": True}
+    search = {"points": 60, "sampler": "qmc", "stop": "joint"}
     study = load_study(SCENARIO, [f"search.{name}={value}" for name, value in search.items()])
     replay = Simulation(study, Cluster(2, 16, 2), Times(whole=WHOLE), 0.5).run()
     check(replay)
@@ -252,7 +250,7 @@ def test_every_point_is_concluded_once(monkeypatch, points):
 
 
 def test_times_of_an_earlier_study_are_scaled_by_epochs(desk):
-    searcher = desk.open(search={"stop_dominated": False})
+    searcher = desk.open(search={"stop": "none"})
     desk.finish_all_but()
     assert searcher.conclusions.finished == 4
     files = {path: path.stat().st_mtime_ns for path in desk.place.root.parent.rglob("*")}

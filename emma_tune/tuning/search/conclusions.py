@@ -1,16 +1,17 @@
-"""What is concluded of points: finished, dominated or failed. The ledger hears of it first, then Optuna."""
+"""Conclude points: finished, dominated or failed. The ledger hears of it first, then Optuna."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.artifact import Metrics
-from emma_tune.dominance import Rivals
-from emma_tune.figures import Figures, best_possible, point_figures
+from emma_tune.dominance import Rivals, targets
+from emma_tune.figures import Figures, best_possible, expected, front_figures, point_figures
 from emma_tune.ledger import Done, Ledger, Outcome
 from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.stages.settings import AttackerSettings
@@ -30,24 +31,34 @@ class Writer(Protocol):
     def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
         """A point cannot be finished."""
 
+    def attacked(self, number: int, verdict: Outcome) -> None:
+        """The attackers of the fronts are through with a point."""
+
 
 class Heard(NamedTuple):
     """How far a clone under way is, as its trial last reported.
 
     Attributes:
         best: its best validation accuracy so far.
-        epoch: epochs it has trained.
+        epochs: figures of the epochs it has trained, from the first, as far as they were reported.
     """
 
     best: float
-    epoch: int
+    epochs: Sequence[Mapping[str, float]]
 
 
 class _Known(NamedTuple):
-    """Of a finished task what conclusions need: its metrics only where they are measures of a point."""
+    """Of a finished task what conclusions need.
+
+    Attributes:
+        done: what the ledger remembers of it.
+        metrics: where they are measures of a point; else empty.
+        curve: of a clone the best validation accuracy up to each epoch; else empty.
+    """
 
     done: Done
     metrics: Metrics
+    curve: tuple[float, ...]
 
 
 class _Hope(NamedTuple):
@@ -78,8 +89,9 @@ class Conclusions:
     Attributes:
         finished: how many points are.
         paused: how many came as far as this run was to go.
-        dominated: how many points were left because nothing could bring them to the front.
-        failures: points that failed, with the reason.
+        dominated: how many points were stopped because nothing could bring them to a front.
+        failed: how many points are.
+        failures: points that failed, or that an attacker of the fronts failed to attack, with the reason.
     """
 
     def __init__(
@@ -95,30 +107,57 @@ class Conclusions:
         self._writer = writer
         self._proposers = proposers
         self._record_of = record_of
+        self._study = planner.study
+        self._verdict_digest = planner.verdict_digest
         self._rivals = Rivals(planner.study)
-        self._stop = planner.study.search.stop_dominated
+        self._validated: list[tuple[Point, Mapping[str, Any]]] = []
+        self._curves: dict[tuple[str, str], list[tuple[float, ...]]] = {}
         self._arrivals = 0
         self._hopes: dict[int, _Hope] = {}
         self._known: dict[str, _Known] = {}
         self.finished = 0
         self.paused = 0
         self.dominated = 0
+        self.failed = 0
         self.failures: dict[int, str] = {}
 
     @property
     def drawn(self) -> int:
-        """Points that nothing more is to be done for."""
-        return self.finished + self.paused + self.dominated + len(self.failures)
+        """How many points nothing more is to be done for, but perhaps by the attackers of the fronts."""
+        return self.finished + self.paused + self.dominated + self.failed
 
     def finish(self, plan: PointPlan) -> None:
         """Every task of a point is done."""
         figures = point_figures(plan, self._metrics)
         assert figures is not None, "every evaluation of a finished point is done"
-        self._write(plan.point, Outcome(self._digest, figures=figures, tasks=self._done_tasks(plan)))
+        point, validated = plan.point, figures["validation"]
+        self._write(point, Outcome(self._digest, figures=figures, tasks=self._done_tasks(plan)))
+        self._remember_curves(plan)
         self._forget(plan)
         self.finished += 1
-        self._rivals.add(plan.point.number, figures["validation"])
-        self._tell(plan.point, figures["validation"])
+        self._rivals.add(point, validated)
+        self._validated.append((point, validated))
+        self._tell(point, validated)
+
+    def judge(self, plan: PointPlan) -> None:
+        """Conclude what the attackers of the fronts reach at a point: every task of their plan is done."""
+        figures = front_figures(plan, self._metrics)
+        assert figures is not None, "every evaluation of an attacked point is done"
+        self._judged(plan.point, Outcome(self._verdict_digest, figures=figures, tasks=self._done_tasks(plan)))
+        self._forget(plan)
+
+    def fail_to_judge(self, point: Point, task: Task, reason: str) -> None:
+        """Conclude that a task of the attackers of the fronts failed; the point stays finished."""
+        self.failures[point.number] = reason
+        self._judged(point, Outcome(self._verdict_digest, reason=reason, task=task.key))
+
+    def _judged(self, point: Point, verdict: Outcome) -> None:
+        if self._ledger.verdicts.get(point.number) != verdict:
+            self._writer.attacked(point.number, verdict)
+
+    def targets(self) -> list[Point]:
+        """List what the attackers of the fronts attack; without a search all finished points."""
+        return targets(self._study, self._validated, self._proposers)
 
     def pause(self, point: Point) -> None:
         """A point came as far as this run was to go. Optuna learns of one that an earlier run has finished."""
@@ -130,6 +169,7 @@ class Conclusions:
     def fail(self, point: Point, task: Task, reason: str) -> None:
         """A point cannot be finished, because a task failed."""
         self._hopes.pop(point.number, None)
+        self.failed += 1
         self.failures[point.number] = reason
         if point != GROUNDWORK:
             self._writer.failed(point.number, plan=self._digest, reason=reason, task=task.key)
@@ -137,11 +177,11 @@ class Conclusions:
                 self._proposers[point.defense].fail(point)
 
     def leave_dominated(self, changed: Sequence[PointPlan], heard: Mapping[str, Heard]) -> list[Point]:
-        """Leaves the open points that nothing can bring to the front any more.
+        """Stop the open points that nothing can bring to a front any more.
 
-        Points that nobody searched for are never left: people look at them whether or not they are on the front.
-        But they beat others. What a point can come to at best is worked out only when something was heard of it,
-        and held against the others' figures only then and when somebody joined those who may beat it.
+        Baselines that are not searched are never stopped: people look at them whether or not they are on a front.
+        What a point can come to at best is worked out only when something was heard of it, and compared with the
+        rivals only then and when one joined them.
 
         Args:
             changed: the open points that may have other bounds than at the last call, in their order.
@@ -150,7 +190,7 @@ class Conclusions:
         Returns:
             The points that were left.
         """
-        if not self._stop:
+        if self._study.search.stop == "none":
             return []
         suspects = [plan.point.number for plan in changed if plan.point.defense in self._proposers]
         for plan in changed:
@@ -162,7 +202,9 @@ class Conclusions:
         if not suspects:
             return []
         rows = np.array([self._hopes[number].losses for number in suspects])
-        beaten = [number for number, lost in zip(suspects, self._rivals.beat(rows), strict=True) if lost]
+        defenses = [self._hopes[number].plan.point.defense for number in suspects]
+        lost = self._rivals.beat(defenses, rows)
+        beaten = [number for number, out in zip(suspects, lost, strict=True) if out]
         return [self._leave(self._hopes.pop(number), heard) for number in beaten]
 
     def _reached(self, plan: PointPlan, heard: Mapping[str, Heard]) -> dict[str, float]:
@@ -170,18 +212,49 @@ class Conclusions:
 
     def _leave(self, hope: _Hope, heard: Mapping[str, Heard]) -> Point:
         plan, bounds = hope.plan, hope.bounds
-        by = self._rivals.beaten_by(bounds["validation"])
+        curves: dict[str, Sequence[Mapping[str, float]]] = {}
         left_out = 0
         for task in plan.attackers.values():
             if self._done_of(task) is None:
                 assert isinstance(task.config, AttackerSettings)
-                trained = heard[task.key].epoch if task.key in heard else 0
-                left_out += task.config.training.epochs - trained
-        tasks = self._done_tasks(plan)
-        self._write(plan.point, Outcome(self._digest, bounds=bounds, by=by, left_out=left_out, tasks=tasks))
+                if task.key in heard:
+                    curves[task.key] = heard[task.key].epochs
+                left_out += task.config.training.epochs - len(curves.get(task.key, ()))
+        outcome = Outcome(
+            self._digest,
+            bounds=bounds,
+            by=self._rivals.beaten_by(plan.point.defense, bounds["validation"]),
+            estimate=self._estimate(plan, heard),
+            curves=curves,
+            left_out=left_out,
+            tasks=self._done_tasks(plan),
+        )
+        self._write(plan.point, outcome)
         self._forget(plan)
-        self._tell_dominated(plan.point, bounds)
+        self._tell_stopped(plan.point, outcome)
         return plan.point
+
+    def _estimate(self, plan: PointPlan, heard: Mapping[str, Heard]) -> dict[str, Any]:
+        """Estimate the validation figures that a stopped point would have come to."""
+        forecast = {}
+        for (_, name), task in plan.attackers.items():
+            if task.key in heard and (so_far := heard[task.key]).epochs:
+                gain = self._gain_after(plan.point.defense, name, len(so_far.epochs))
+                forecast[task.key] = min(1.0, so_far.best + gain)
+        return expected(plan, self._metrics, forecast)
+
+    def _gain_after(self, defense: str, attacker: str, epochs: int) -> float:
+        """The median of what an attacker's finished clones still gained after so many epochs, on this defense."""
+        known = self._curves.get((defense, attacker)) or [
+            curve for (_, name), curves in self._curves.items() if name == attacker for curve in curves
+        ]
+        return median(curve[-1] - curve[epochs - 1] for curve in known if len(curve) >= epochs) if known else 0.0
+
+    def _remember_curves(self, plan: PointPlan) -> None:
+        for (_, name), task in plan.attackers.items():
+            known = self._known_of(task)
+            if known and known.curve:
+                self._curves.setdefault((plan.point.defense, name), []).append(known.curve)
 
     def was_left(self, point: Point) -> bool:
         """Whether an earlier run left a point under the study as it is now."""
@@ -189,27 +262,28 @@ class Conclusions:
         return outcome is not None and outcome.plan == self._digest and outcome.bounds is not None
 
     def leave_again(self, point: Point) -> bool:
-        """Leaves a point as an earlier run did, if it still holds: limits, objectives and rivals may have changed.
+        """Stop a point as an earlier run did, if it still holds: limits, objectives and rivals may have changed.
 
         Returns:
-            Whether the point was left.
+            Whether the point was stopped.
         """
-        bounds = self._ledger.outcomes[point.number].bounds
-        assert bounds is not None, "the point was left"
-        if self._rivals.beaten_by(bounds["validation"]) is None:
+        outcome = self._ledger.outcomes[point.number]
+        assert outcome.bounds is not None, "the point was stopped"
+        if self._rivals.beaten_by(point.defense, outcome.bounds["validation"]) is None:
             return False
-        self._tell_dominated(point, bounds)
+        self._tell_stopped(point, outcome)
         return True
 
-    def _tell_dominated(self, point: Point, bounds: Mapping[str, Any]) -> None:
+    def _tell_stopped(self, point: Point, outcome: Outcome) -> None:
         self.dominated += 1
-        self._tell(point, bounds["validation"], bounds=True)
+        if outcome.estimate is not None:  # without one, of an earlier version, Optuna knows nothing of the point
+            self._tell(point, outcome.estimate, stopped=True)
 
-    def _tell(self, point: Point, figures: Mapping[str, Any], *, bounds: bool = False) -> None:
-        """Optuna hears of a point of a defence that is searched."""
+    def _tell(self, point: Point, figures: Mapping[str, Any], *, stopped: bool = False) -> None:
+        """Tell Optuna of a point of a defense that is searched."""
         if point.defense in self._proposers:
             memory = self._ledger.sampler.get(point.number, {})
-            self._proposers[point.defense].conclude(point, figures, memory, bounds=bounds)
+            self._proposers[point.defense].conclude(point, figures, memory, stopped=stopped)
 
     def _write(self, point: Point, outcome: Outcome) -> None:
         if self._ledger.outcomes.get(point.number) != outcome:  # else an earlier run has written the same
@@ -238,7 +312,9 @@ class Conclusions:
                 return None
             made = record.provenance
             done = Done(task.stage, made["run"], made["seconds"], len(record.history))
-            self._known[task.key] = _Known(done, record.metrics if task.stage in MEASURING else {})
+            best = [row.get("best.validation.accuracy") for row in record.history]
+            curve = tuple(value for value in best if value is not None)
+            self._known[task.key] = _Known(done, record.metrics if task.stage in MEASURING else {}, curve)
         return self._known[task.key]
 
     def _forget(self, plan: PointPlan) -> None:

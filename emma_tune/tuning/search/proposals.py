@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import TrialState, create_trial
 
 from emma_tune.config import SEARCHED, Dimension, EpochChoice, Study
+from emma_tune.measures import value_of
 from emma_tune.plan import Params, Point
 from emma_tune.storage import IMPATIENT, Patience
 from emma_tune.training.seeds import derive_seed
@@ -91,22 +92,23 @@ class Proposer:
         return {**{name: params[name] for name in self._dimensions}, **self._settings}, kept
 
     def conclude(
-        self, point: Point, figures: Mapping[str, Any], memory: Mapping[str, Any], *, bounds: bool = False
+        self, point: Point, figures: Mapping[str, Any], memory: Mapping[str, Any], *, stopped: bool = False
     ) -> None:
-        """Tells Optuna of a finished or dominated point, of this run or an earlier one.
+        """Tell Optuna of a finished or stopped point, of this run or an earlier one.
 
         A point outside the space of today is left out.
 
         Args:
             point: of the ledger.
-            figures: its validation figures, or the best it could have come to.
+            figures: its validation figures; of a stopped point those that it would probably have come to. Not the
+                bounds: taken for values, they make a front of stopped points look flat.
             memory: what the sampler remembers of it, from the ledger.
-            bounds: whether the figures are such bounds; noted in the journal as `dominated`.
+            stopped: whether the figures are such an estimate; noted in the journal.
         """
         trial = self._open.pop(point.number, None)
         params = self._searched(point)
         if trial is not None:
-            trial.set_user_attr("dominated", bounds)
+            trial.set_user_attr("stopped", stopped)
             for name, value in self._constraints(figures).items():
                 trial.set_constraint(name, value)
             self._optuna.tell(trial, self._values(figures))
@@ -116,7 +118,7 @@ class Proposer:
                     params=params,
                     distributions=self._distributions,
                     values=self._values(figures),
-                    user_attrs={"point": point.number, "dominated": bounds},
+                    user_attrs={"point": point.number, "stopped": stopped},
                     system_attrs=dict(memory),
                     constraints=self._constraints(figures),
                 )
@@ -134,7 +136,7 @@ class Proposer:
         return trial
 
     def _values(self, figures: Mapping[str, Any]) -> list[float]:
-        return [figures[name] for name in self._objectives]
+        return [value_of(figures, name) for name in self._objectives]
 
     def _constraints(self, figures: Mapping[str, Any]) -> dict[str, float]:
         """At most 0 where the limit is kept."""

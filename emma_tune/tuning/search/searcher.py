@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
 from emma_tune.ledger import Ledger
-from emma_tune.plan import BEFORE_POINTS, Planner, Point, Task, named
+from emma_tune.plan import BEFORE_POINTS, Planner, Point, PointPlan, Task, named
 from emma_tune.storage import Place
 from emma_tune.store import CorruptArtifactError, Record
 from emma_tune.tuning.search.agenda import Agenda
@@ -107,6 +108,7 @@ class StudySearcher(Searcher):
         self._left = {name: sought[name].left(params(name)) for name in proposers}
         self._next_number = ledger.next_number
         self._heard: dict[str, Heard] = {}
+        self._verdicts: dict[int, PointPlan] | None = None
         self._recalled: set[str] = set()
         self._waiting: set[str] = set()
         self._stopped: list[Task] = []
@@ -131,8 +133,11 @@ class StudySearcher(Searcher):
         while tasks is None and self._may_propose():
             self._propose()
             tasks = self.agenda.next()
+        if tasks is None and self._is_searched():
+            self._attack_fronts()
+            tasks = self.agenda.next()
         if tasks is None:
-            over = not self.agenda.open_points and not self._points_left()
+            over = self._verdicts is not None and not self.agenda.open_points
             return str(Searcher.FINISHED) if over else None
         self._recall(tasks)
         share = self._shares.grant(trial_id, tasks)
@@ -159,7 +164,7 @@ class StudySearcher(Searcher):
         best = result.get("metrics", {}).get("best.validation.accuracy")
         if best is not None:
             key, before = result["task"], self._heard.get(result["task"])
-            self._heard[key] = Heard(best, result["epoch"])
+            self._heard[key] = Heard(best, _continued(before, result["history"]))
             if before is None or before.best != best:
                 self.agenda.touch(key)
                 self._leave_dominated()
@@ -192,6 +197,8 @@ class StudySearcher(Searcher):
         tasks = self.trials.pop(trial_id, [])
         self._waiting.discard(trial_id)
         done = [task.key for task in tasks if self._store.has(task.stage, task.key)]
+        for key in done:
+            self._heard.pop(key, None)
         self.agenda.done(done)
         share = self._shares.ended(trial_id)
         if tasks and self._shares.is_auto(tasks[0].stage):
@@ -291,6 +298,22 @@ class StudySearcher(Searcher):
         sound = not any(self.agenda.has_failed(task) for task in self._foundations())
         return sound and any(self._left.values())
 
+    def _is_searched(self) -> bool:
+        """Whether every point is concluded and none is left to propose, and the fronts are not attacked yet."""
+        return self._verdicts is None and not self.agenda.open_points and not self._points_left()
+
+    def _attack_fronts(self) -> None:
+        """Open the plans of the attackers that wait for the end of the search (`when: front`)."""
+        self._verdicts = {}
+        if self._planner.until is not None:
+            return
+        for point in self.conclusions.targets():
+            plan = self._planner.verdict(point)
+            if plan.evaluations:
+                self._verdicts[point.number] = plan
+                self.agenda.add(plan)
+        self._settle()
+
     def _foundations(self) -> list[Task]:
         """What every point stands on: victim and posteriors of each seed."""
         return [task for seed in self._planner.study.seeds for task in self._planner.foundation(seed)]
@@ -311,21 +334,25 @@ class StudySearcher(Searcher):
         self._settle()
 
     def _settle(self) -> None:
-        """Concludes what can be concluded."""
+        """Conclude what can be concluded."""
         for settled in self.agenda.settle():
-            if settled.failed is None and self._planner.until is not None:
-                self.conclusions.pause(settled.plan.point)
-            elif settled.failed is None:
-                self.conclusions.finish(settled.plan)
-            else:
+            point = settled.plan.point
+            if settled.failed is not None:
                 assert settled.reason is not None
-                self.conclusions.fail(settled.plan.point, settled.failed, settled.reason)
-                self.say(f"{named(settled.plan.point.number)} failed: {settled.reason}")
+                fail = self.conclusions.fail if self._verdicts is None else self.conclusions.fail_to_judge
+                fail(point, settled.failed, settled.reason)
+                self.say(f"{named(point.number)} failed: {settled.reason}")
+            elif self._verdicts is not None:
+                self.conclusions.judge(settled.plan)
+            elif self._planner.until is not None:
+                self.conclusions.pause(point)
+            else:
+                self.conclusions.finish(settled.plan)
         self._leave_dominated()
 
     def _leave_dominated(self) -> None:
-        if self._planner.until is not None:
-            return  # asked for as far as a stage, and not for what is left of it
+        if self._planner.until is not None or self._verdicts is not None:
+            return  # asked for as far as a stage, and not for what is left of it; or the search is over
         for point in self.conclusions.leave_dominated(self.agenda.changed(), self._heard):
             self.agenda.drop(point)
 
@@ -370,3 +397,9 @@ class StudySearcher(Searcher):
     def until(self) -> str | None:
         """The last stage of this run; None if it is to the end."""
         return self._planner.until
+
+
+def _continued(before: Heard | None, rows: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """Epochs heard of before with those of a new report; a trial that was tried again reports some once more."""
+    first = rows[0]["epoch"] if rows else math.inf
+    return [*(row for row in (before.epochs if before else ()) if row["epoch"] < first), *rows]

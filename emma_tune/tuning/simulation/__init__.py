@@ -137,6 +137,6 @@ def _assumed(study: Study, replay: Replay, times: Times, start_seconds: float) -
     if replay.points["dominated"]:
         lines.append(
             f"{replay.points['dominated']} points stop as dominated, by figures that are invented; none does with "
-            "--set search.stop_dominated=false"
+            "--set search.stop=none"
         )
     return lines

@@ -91,7 +91,7 @@ def best_fractions(
     nodes = max(1, round(cluster.nodes * min(1.0, POINTS / study.proposals)))
     part = nodes / cluster.nodes
     points = min(max(1, round(study.search.points * part)), MOST_POINTS)
-    search = {"points": points, "sampler": "qmc", "stop_dominated": False}
+    search = {"points": points, "sampler": "qmc", "stop": "none"}
     small = study.model_copy(update={"search": study.search.model_copy(update=search)})
     known_at = {stage: gpu_share(study, stage) for stage in OWN_TRIAL_STAGES}
 

@@ -67,11 +67,11 @@ class TimedProposer(Proposer):
         return proposed
 
     def conclude(
-        self, point: Point, figures: Mapping[str, object], memory: Mapping[str, object], *, bounds: bool = False
+        self, point: Point, figures: Mapping[str, object], memory: Mapping[str, object], *, stopped: bool = False
     ) -> None:
         """As `Proposer` does, as long as the study's sampler will be asked."""
         if self._limit_real is None or self.real < self._limit_real:
-            super().conclude(point, figures, memory, bounds=bounds)
+            super().conclude(point, figures, memory, stopped=stopped)
 
     def take_owed(self) -> float:
         """Seconds of asks since this was last called."""

@@ -140,6 +140,9 @@ class _Notes:
     def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
         raise AssertionError("nothing fails in a simulation")
 
+    def attacked(self, number: int, verdict: Outcome) -> None:
+        """Nothing reads it."""
+
 
 @dataclass(eq=False)
 class _Trial:

@@ -65,6 +65,7 @@ class StageTrainable(Trainable):
         self._queue = [Task.from_json(text) for text in new_config["tasks"]]
         self._stage: StageRun | None = None
         self._progress: Progress | None = None
+        self._unreported: list[dict[str, float]] = []
         self._finished: Artifact | None = None
         self._unsaved = ""
         self._seconds = self._busy = self._saved_at = self._saving_took = 0.0
@@ -133,6 +134,7 @@ class StageTrainable(Trainable):
             self._stage = self._progress = None  # it cannot go on; another one begins where its state was saved
             raise
         self._took(time.monotonic() - started)
+        self._unreported.append(dict(self._progress.metrics))
         if time.monotonic() - self._saved_at > max(self._interval, self._saving_took / SAVING_SHARE):
             self._save()
 
@@ -167,6 +169,7 @@ class StageTrainable(Trainable):
             task.config, inputs=inputs, runtime=runtime_for(task, self._store, self._device), state=state
         )
         self._progress = None
+        self._unreported = list(state.history) if state else []
         self._saved_at, self._saving_took = time.monotonic(), 0.0
 
     def _state_to_go_on_from(self, task: Task) -> tuple[State | None, float]:
@@ -223,11 +226,13 @@ class StageTrainable(Trainable):
     def _position(self) -> dict[str, Any]:
         if not self._queue or self._progress is None:
             return {"epoch": 0, "epochs": 0, **({"task": self._queue[0].key} if self._queue else {})}
+        history, self._unreported = self._unreported, []
         return {
             "task": self._queue[0].key,
             "epoch": self._progress.epoch,
             "epochs": self._progress.epochs,
             "metrics": dict(self._progress.metrics),
+            "history": history,
         }
 
 

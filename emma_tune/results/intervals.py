@@ -1,0 +1,87 @@
+"""How far a mean of few values, and a share of few images, can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean, stdev
+from typing import Any
+
+CONFIDENCE = 0.95
+
+FEWEST = 3
+"""Values that an interval takes at least."""
+
+ENOUGH = 6
+"""Pairs from which on a difference is spoken of: of fewer, no test of signs can reach 5 %, as 2·2⁻⁵ is more."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval.
+
+    Attributes:
+        mean: of the values.
+        deviation: their standard deviation (n − 1); None of a single value.
+        low: lower end of the interval; None of fewer than three values.
+        high: upper end.
+        count: n.
+    """
+
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+    count: int
+
+    def within(self, least: float, most: float) -> Interval:
+        """Cut the interval to the values that the measure can take."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(least, self.low), high=min(most, self.high))
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name."""
+        return asdict(self)
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Compute Student's interval, `mean ± t_{0.975, n−1} · s/√n`, which assumes values that are about normal.
+
+    Args:
+        values: one at least; two give a deviation but no interval, which would be 12.7 deviations wide.
+    """
+    from scipy.special import stdtrit  # scipy.stats looks for torch, which reading does without
+
+    mean, n = fmean(values), len(values)
+    if n < 2:
+        return Interval(mean, None, None, None, n)
+    deviation = stdev(values)
+    if n < FEWEST:
+        return Interval(mean, deviation, None, None, n)
+    reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(n)
+    return Interval(mean, deviation, mean - reach, mean + reach, n)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a share of a number of images (Wilson 1927), a subset of [0, 1].
+
+    Of a mean over seeds it is the interval of one seed: the images are the same, so that more seeds do not narrow
+    what other images would have given.
+
+    Args:
+        share: in [0, 1].
+        count: how many images it was measured on, n ≥ 1.
+    """
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + CONFIDENCE) / 2))
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    reach = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Tell whether two intervals have a value in common, so that the two are not told apart."""
+    return one[0] <= other[1] and other[0] <= one[1]
