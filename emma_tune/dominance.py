@@ -12,13 +12,14 @@ whole front, or those of all defenses, so that only the joint front is kept whol
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.config import Study
+from emma_tune.ledger import Ledger, Outcome
 from emma_tune.pareto import as_losses, dominators, nondominated
 from emma_tune.plan import Point
 
@@ -143,3 +144,27 @@ def targets(
         for number in (front_of(study, of) if defense in searched else of)
     ]
     return [points[number] for number in sorted(chosen)]
+
+
+def current_outcomes(study: Study, ledger: Ledger, digest: str) -> dict[int, Outcome]:
+    """Pick the outcomes that hold for a study as it is now.
+
+    Args:
+        study: as it is now.
+        ledger: its points.
+        digest: `Planner.digest` of the study.
+
+    Returns:
+        By number; a stopped point is in it only as long as a finished one beats it, and names that one.
+    """
+    current = {n: outcome for n, outcome in ledger.outcomes.items() if outcome.plan == digest}
+    finished = [(ledger.points[n], of.figures["validation"]) for n, of in current.items() if of.figures]
+    rivals = Rivals(study, finished)
+    for number, outcome in list(current.items()):
+        if outcome.bounds is not None:
+            by = rivals.beaten_by(ledger.points[number].defense, outcome.bounds["validation"])
+            if by is None:
+                del current[number]
+            else:
+                current[number] = replace(outcome, by=by)
+    return current

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from emma_tune.config import SEARCHED, Study
-from emma_tune.ledger import Ledger, Outcome
+from emma_tune.dominance import current_outcomes, targets
+from emma_tune.ledger import Ledger
 from emma_tune.materials import Known, known
 from emma_tune.plan import Params, Planner, Point, Task
 from emma_tune.stages import STAGES
@@ -69,8 +70,9 @@ class Forecast:
 def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = None) -> Forecast:
     """Plans a study as a run would.
 
-    Points that nobody has proposed yet count at the mean over `st_epoch`; a matrix and a dominated point may end
-    earlier than is counted here. What an earlier run left as dominated is not counted.
+    Points still to be proposed count at the mean over `st_epoch`; a matrix and a dominated point may end earlier
+    than is counted here. Points that an earlier run stopped, and that are still beaten, are not counted. Attackers
+    of the fronts (`when: front`) count for the points that they would attack by what has been measured so far.
 
     Args:
         study: checked.
@@ -92,11 +94,15 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
         for number, (defense, params) in enumerate(study.fixed)
         if (defense, params) not in known_points
     ]
-    left = {number for number, outcome in ledger.outcomes.items() if _was_left(outcome, planner)}
+    outcomes = current_outcomes(study, ledger, planner.digest)
+    left = {number for number, outcome in outcomes.items() if outcome.bounds is not None}
     tasks = dict(planner.groundwork().tasks)
     for point in (*ledger.points.values(), *fixed):
         if point.number not in left:
             tasks |= planner.point(point).tasks
+    finished = [(ledger.points[n], of.figures["validation"]) for n, of in outcomes.items() if of.figures]
+    for point in (*targets(study, finished, study.sought), *fixed):
+        tasks |= planner.verdict(point).tasks
     cost = _Cost(materials, tasks)
     for task in tasks.values():
         _count(stages[task.stage], task, _is_done(store, task), cost)
@@ -109,11 +115,17 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
                 _count(stages[task.stage], task, _is_done(store, task), cost)
             if task.stage not in OF_A_POINT:
                 counted.add(task.key)
-    return Forecast(stages, asked + len(unknown), asked, materials.remarks)
+    waiting = [name for name, attacker in study.attackers.items() if not attacker.counts]
+    remarks = [
+        f"{name} (when: front) attacks the points of each front once the search is over, which is not counted here"
+        for name in waiting
+        if unknown
+    ]
+    return Forecast(stages, asked + len(unknown), asked, (*materials.remarks, *remarks))
 
 
 def _unknown(study: Study, ledger: Ledger) -> Iterator[Point]:
-    """Points that nobody has proposed yet, with values that none will have."""
+    """Placeholders for points still to be proposed, with values that none will have."""
     epochs = study.search.space.st_epoch.choices
     for defense, sought in study.sought.items():
         asked = ledger.params_of(defense)
@@ -130,11 +142,6 @@ def _count(stage: StageForecast, task: Task, done: bool, cost: _Cost) -> None:
         epochs, flops = cost.of(task)
         stage.epochs += epochs
         stage.flops += flops
-
-
-def _was_left(outcome: Outcome, planner: Planner) -> bool:
-    """Whether a point was left as dominated, under the study as it is."""
-    return outcome.bounds is not None and outcome.plan == planner.digest
 
 
 def _is_done(store: Store, task: Task) -> bool:

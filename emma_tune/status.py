@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from emma_tune.ledger import Done, Ledger, Outcome
@@ -50,7 +51,7 @@ def status_of(view: StudyView) -> dict[str, Any]:
         "last_run": _last_run(view.ledger),
         "failures": [
             {"point": number, "reason": outcome.reason}
-            for number, outcome in sorted([*view.outcomes.items(), *view.verdicts.items()])
+            for number, outcome in sorted((*view.outcomes.items(), *view.verdicts.items()), key=itemgetter(0))
             if outcome.reason
         ],
         "problems": view.problems,

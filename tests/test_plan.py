@@ -166,3 +166,16 @@ def test_recipes_hold_no_device_path_or_name(study_file, tmp_path):
     for task in Planner(study, IMAGES).point(POINT).tasks.values():
         text = json.dumps(task.recipe)
         assert not any(word in text for word in ("a-name-of-its-own", "gpu", "cpu", "here", str(tmp_path)))
+
+
+def test_attackers_of_the_fronts_are_no_part_of_a_points_plan_and_have_the_keys_that_they_always_have(study_file):
+    attackers = {"soft": {}, "inverse": {}}
+    always = Planner(load_study(study_file(attackers=attackers)), IMAGES)
+    without = Planner(load_study(study_file(attackers={"soft": {}})), IMAGES)
+    front = Planner(load_study(study_file(attackers={**attackers, "inverse": {"when": "front"}})), IMAGES)
+    assert front.point(POINT).tasks.keys() == without.point(POINT).tasks.keys()
+    assert front.digest == without.digest != always.digest
+    assert front.verdict_digest != without.verdict_digest
+    assert {name for _, name in front.verdict(POINT).evaluations} == {"inverse"}
+    assert not front.verdict(replace(POINT, defense="argmax", params={})).evaluations  # there is no matrix
+    assert front.whole(POINT).tasks.keys() == always.point(POINT).tasks.keys()

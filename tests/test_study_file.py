@@ -397,6 +397,43 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "a known measure of a point, one of l1, attacker_accuracy",
         "'speed'",
     ),
+    "objective of an unknown attacker": (
+        {"objectives": {"l1": "min", "attackers.sfot": "min"}},
+        "objectives.attackers.sfot",
+        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, attackers.soft, ",
+        "'attackers.sfot'",
+    ),
+    "objective of an attacker of the fronts": (
+        {"objectives": {"l1": "min", "attackers.inverse": "min"}, "attackers.inverse": {"when": "front"}},
+        "objectives.attackers.inverse",
+        "an attacker that attacks every point",
+        "one that attacks only the fronts (when: front)",
+    ),
+    "objective of an attacker that needs a matrix": (
+        {"objectives": {"l1": "min", "attackers.inverse": "min"}, "attackers.inverse": None},
+        "objectives.attackers.inverse",
+        "an attacker that attacks every point",
+        "one that needs a matrix",
+    ),
+    "objective in the wrong direction": (
+        {"objectives": {"attackers.soft": "max"}},
+        "objectives.attackers.soft",
+        "min",
+        "'max'",
+    ),
+    "the word for stopping of earlier versions, off": (
+        {"search.stop_dominated": False},
+        "search.stop_dominated",
+        "search.stop instead (stop: none)",
+        "False",
+    ),
+    "the word for stopping of earlier versions, on": (
+        {"search.stop_dominated": True},
+        "search.stop_dominated",
+        "search.stop instead (stop: own, or stop: joint for what true meant)",
+        "True",
+    ),
+    "unknown word for stopping": ({"search.stop": "some"}, "search.stop", "'own', 'joint' or 'none'", "'some'"),
     "unknown direction": ({"objectives.l1": "down"}, "objectives.l1", "'min' or 'max'", "'down'"),
     "no objectives": ({"objectives": {}}, "objectives", "at least one value", "{}"),
     "no attackers": ({"attackers": {}}, "attackers", "at least one value", "{}"),
@@ -560,3 +597,28 @@ def test_a_folder_and_a_picture_are_no_study(tmp_path):
     picture.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
     assert finding(picture).endswith("found none that can be read (not a text file)")
     assert finding(tmp_path).endswith("found none that can be read (Is a directory)")
+
+
+# --- objectives -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("objectives", "budget", "attack"),
+    [
+        ({"l1": "min", "attacker_accuracy": "min"}, "l1", "attacker_accuracy"),
+        ({"attackers.soft": "min", "accuracy_drop": "min", "l1": "min"}, "accuracy_drop", "attackers.soft"),
+        ({"victim_accuracy": "max"}, "victim_accuracy", "attacker_accuracy"),
+        ({"attackers.hard": "min"}, "l1", "attackers.hard"),
+    ],
+)
+def test_the_axes_of_a_study_are_its_first_objectives_of_each_kind(tmp_path, objectives, budget, attack):
+    study = load_study(changed(tmp_path, {"objectives": objectives}))
+    assert (study.budget, study.attack) == (budget, attack)
+    assert not study.axes[0].of_clones
+    assert study.axes[1].of_clones
+
+
+def test_against_one_attacker_a_front_is_about_its_clone(tmp_path):
+    study = load_study(changed(tmp_path, {"objectives": {"attackers.soft": "min", "l1": "min"}}))
+    assert list(study.against("hard").objectives) == ["attackers.hard", "l1"]
+    assert study.against(None) is study

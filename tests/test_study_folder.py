@@ -150,3 +150,19 @@ def test_a_damaged_study_is_named(tmp_path, content):
     (tmp_path / "study.json").write_text(content)
     with pytest.raises(StudyError, match=r"study\.json: expected the record of a study"):
         StudyFolder(tmp_path).read()
+
+
+@pytest.mark.parametrize(("then", "now"), [(True, "joint"), (False, "none")])
+def test_a_study_of_an_earlier_version_is_read_with_what_its_words_meant(study_file, tmp_path, then, now):
+    place = StudyFolder(tmp_path / "study")
+    place.root.mkdir()
+    place.write(Started(load_study(study_file()), IMAGES, tmp_path / "store"))
+    content = json.loads((place.root / "study.json").read_text())
+    del content["study"]["search"]["stop"]
+    content["study"]["search"]["stop_dominated"] = then
+    for attacker in content["study"]["attackers"].values():
+        del attacker["when"]
+    (place.root / "study.json").write_text(json.dumps(content))
+    study = place.read().study
+    assert study.search.stop == now
+    assert all(attacker.when == "always" for attacker in study.attackers.values())

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from emma_tune.artifact import Artifact, Metrics
 from emma_tune.attacks import ATTACKS
 from emma_tune.config import Study
-from emma_tune.dominance import Rivals, front_of, targets
+from emma_tune.dominance import current_outcomes, front_of, targets
 from emma_tune.figures import Figures, against, point_figures, with_front_figures
 from emma_tune.ledger import Ledger, Outcome, read_ledger
 from emma_tune.measures import MEASURES, value_of
@@ -62,18 +61,7 @@ class StudyView:
     @cached_property
     def outcomes(self) -> dict[int, Outcome]:
         """How points ended under the study as it is now; unfinished ones are not in it."""
-        current = {n: outcome for n, outcome in self.ledger.outcomes.items() if outcome.plan == self._digest}
-        points = self.ledger.points
-        finished = [(points[n], of.figures["validation"]) for n, of in current.items() if of.figures]
-        rivals = Rivals(self.study, finished)
-        for number, outcome in list(current.items()):
-            if outcome.bounds is not None:
-                by = rivals.beaten_by(points[number].defense, outcome.bounds["validation"])
-                if by is None:  # a point is dominated only as long as another one dominates it
-                    del current[number]
-                else:
-                    current[number] = replace(outcome, by=by)
-        return current
+        return current_outcomes(self.study, self.ledger, self._digest)
 
     @cached_property
     def verdicts(self) -> dict[int, Outcome]:

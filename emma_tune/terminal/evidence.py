@@ -147,8 +147,8 @@ def show_budgets(content: dict[str, Any]) -> None:
     names = list(dict.fromkeys(name for row in content["rows"] for name in row["points"]))
     sign = "≤" if of.direction == "min" else "≥"
     typer.echo(
-        f"{content['study']}: {attack.label} on {attack.images()}, at the best point within each budget (chosen on "
-        "validation images)"
+        f"{content['study']}: {attack.label} on {attack.images()}, at the best point within each budget (chosen "
+        "on validation images)"
     )
     table = Table(box=None)
     for column in (of.head, *names):

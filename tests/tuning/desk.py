@@ -119,8 +119,8 @@ class Desk:
             self.store.commit(task.stage, task.key, artifact, recipe=task.recipe, provenance=provenance)
 
     def plan(self, number: int) -> PointPlan:
-        """Tasks of a point."""
-        return self.planner.point(read_ledger(self.place.ledger).points[number])
+        """Tasks of a point, with all its attackers."""
+        return self.planner.whole(read_ledger(self.place.ledger).points[number])
 
     def point_of(self, task: Task) -> int:
         """The first point that needs a task."""
