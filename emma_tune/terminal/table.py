@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,3 +31,13 @@ def counted(points: Mapping[str, int]) -> str:
 def percent(share: float) -> str:
     """0.987 as 98.7 %."""
     return f"{100 * share:.1f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things: 1 point, 12 points."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def parameters(params: Mapping[str, Any]) -> str:
+    """Write the parameters of a defense in a line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in params.items())
