@@ -200,7 +200,7 @@ def test_gc_refuses_when_it_cannot_tell_what_a_study_uses(filled, tmp_path):
 def test_gc_of_what_is_no_store_of_a_study_is_refused(filled, tmp_path):
     stranger = Store(tmp_path / "elsewhere" / "store")
     stranger.commit("matrix", UNUSED, Artifact({}), recipe={}, provenance={})
-    for arguments in ((stranger.root,), (stranger.root, tmp_path), (tmp_path / "nothing",)):
+    for arguments in ((stranger.root,), (filled.store.root, tmp_path / "no"), (tmp_path / "nothing",)):
         assert "none that uses it" in refused("gc", *arguments)
     assert left(stranger) == {f"matrix/{UNUSED}"}
 

@@ -104,5 +104,6 @@ def test_ls_lists_studies_at_any_depth_and_names_what_cannot_be_read(desk, study
 
 
 def test_ls_where_there_are_none_says_how_to_begin(tmp_path):
-    assert "emma-tune init NAME" in printed("ls", tmp_path)
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        assert "emma-tune init NAME" in printed("ls", folder)
     assert json.loads(printed("ls", tmp_path, "--json")) == {"studies": []}

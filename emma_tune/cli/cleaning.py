@@ -47,7 +47,7 @@ def gc(
         UPath | None,
         typer.Argument(
             parser=as_place,
-            metavar="[FOLDER]",
+            metavar="FOLDER",
             help="Where the studies are that may use it, at any depth. [default: the folder that STORE is in]",
         ),
     ] = None,

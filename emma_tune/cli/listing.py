@@ -59,7 +59,7 @@ def _rows(view: StudyView, table: pd.DataFrame) -> list[dict[str, Any]]:
 def list_studies(
     folder: Annotated[
         UPath | None,
-        typer.Argument(parser=as_place, metavar="[FOLDER]", help="Where to look, at any depth. [default: runs]"),
+        typer.Argument(parser=as_place, metavar="FOLDER", help="Where to look, at any depth. [default: runs]"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from inspect import cleandoc
 from typing import Any, NamedTuple
 
 from typer.core import TyperGroup
@@ -58,14 +59,15 @@ class Verbs(TyperGroup):
         for name, command in self.commands.items():
             command.rich_help_panel = VERBS[name].panel  # type: ignore[attr-defined]
             command.epilog = f"Example: {VERBS[name].example}"
-        _print_brackets(self.commands.values())
+        _print_as_written(self.commands.values())
 
 
-def _print_brackets(commands: Iterable[Any]) -> None:
-    """Escape `[`: rich would take `[default: …]` in a help text for markup and leave it out."""
+def _print_as_written(commands: Iterable[Any]) -> None:
+    """Escape `[`, since rich would leave out `[default: …]` as markup, and join the lines of a paragraph."""
     for command in commands:
         for described in (command, *command.params):
             if getattr(described, "help", None):
-                described.help = described.help.replace("[", r"\[")
+                paragraphs = cleandoc(described.help).replace("[", r"\[").split("\n\n")
+                described.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
         if isinstance(command, TyperGroup):
-            _print_brackets(command.commands.values())
+            _print_as_written(command.commands.values())

@@ -51,7 +51,8 @@ def _folders_of_objects(root: UPath) -> Iterator[UPath]:
 
 
 def _raise(error: OSError) -> None:
-    raise error
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def check_removable(root: Place, own: Collection[Place]) -> None:
