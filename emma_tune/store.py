@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RECORD, TENSORS = "record.json", "tensors.safetensors"
+PARTIAL = "partial"
+KEY = "[0-9a-f]{20}"
+"""What a key looks like."""
 
 
 class CorruptArtifactError(Exception):
@@ -245,7 +249,7 @@ class Store:
         }
         content = save(tensors, metadata={"state": json.dumps(about, allow_nan=False)})
         # a ghost of a killed run may save the same state: the last one stays, whole
-        self.storage.write(f"partial/{key}/state.safetensors", content)
+        self.storage.write(f"{PARTIAL}/{key}/state.safetensors", content)
 
     def load_state(self, key: str) -> tuple[State, float] | None:
         """The saved state of an unfinished task and its seconds; None if there is none, or a damaged one.
@@ -257,7 +261,7 @@ class Store:
         from safetensors.torch import load, save
 
         try:
-            content = self.storage.read(f"partial/{key}/state.safetensors")
+            content = self.storage.read(f"{PARTIAL}/{key}/state.safetensors")
             tensors = load(content)
             about = json.loads(_header(content)["__metadata__"]["state"])
             if hashlib.sha256(save(tensors)).hexdigest() != about["sha256"]:
@@ -272,7 +276,7 @@ class Store:
 
     def drop_state(self, key: str) -> None:
         """Forgets the unfinished state and the failures of a task."""
-        self.storage.remove(f"partial/{key}")
+        self.storage.remove(f"{PARTIAL}/{key}")
 
     def note_failure(self, key: str, *, run: str, reason: str) -> int:
         """Remembers that a task raised.
@@ -285,7 +289,7 @@ class Store:
         Returns:
             How often it has raised in this run.
         """
-        name = f"partial/{key}/failure.json"
+        name = f"{PARTIAL}/{key}/failure.json"
         try:
             before = json.loads(self.storage.read(name))
         except (OSError, ValueError):
@@ -293,6 +297,23 @@ class Store:
         count = before["count"] + 1 if before.get("run") == run else 1
         self.storage.write(name, json.dumps({"run": run, "count": count, "reason": reason}).encode())
         return int(count)
+
+    # --- no longer needed ---------------------------------------------------------------------------------
+
+    def keys(self, folder: str) -> list[str]:
+        """List the keys in the folder of a stage, finished or not; in `PARTIAL` those of unfinished tasks."""
+        return [name for name in self.storage.names(folder) if re.fullmatch(KEY, name)]
+
+    def size(self, folder: str, key: str) -> int:
+        """Add up the bytes of an artifact, or of what an unfinished task has saved."""
+        place = f"{folder}/{key}"
+        return sum(self.storage.size(f"{place}/{name}") for name in self.storage.names(place))
+
+    def discard(self, folder: str, key: str) -> None:
+        """Remove an artifact, or what an unfinished task has saved."""
+        # the record goes first, so that what a crash leaves does not count as finished
+        self.storage.remove(f"{folder}/{key}/{RECORD}")
+        self.storage.remove(f"{folder}/{key}")
 
     # --- weights ------------------------------------------------------------------------------------------
 

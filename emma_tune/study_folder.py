@@ -29,7 +29,7 @@ from emma_tune.storage.storage import SIGHT
 from emma_tune.study_file import StudyError
 
 STARTED, DRIVER, PROGRESS = "study.json", "driver.lock", "progress.json"
-JOURNAL = "optuna-journal.log"
+LEDGER, JOURNAL = "ledger.jsonl", "optuna-journal.log"
 PROOFS = (SIGHT, "sight")
 """What `emma-tune doctor` leaves where studies are to lie."""
 
@@ -63,7 +63,7 @@ class StudyFolder:
 
     def __init__(self, root: Place, patience: Patience = IMPATIENT) -> None:
         self.root = root.absolute() if is_local(root) else root
-        self.ledger = self.root / "ledger.jsonl"
+        self.ledger = self.root / LEDGER
         self.journal = self.root / JOURNAL
         self._storage = storage_at(self.root, patience)
 

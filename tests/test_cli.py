@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from typer.testing import CliRunner
 
 from emma_tune.artifact import Artifact
+from emma_tune.cli import app
 from emma_tune.models import MODELS
 from emma_tune.study_file import load_study
 from tests.evidence.desk import Written
@@ -36,6 +39,31 @@ def test_the_schema_describes_every_field_of_the_example(emma):
     assert re.match(victim["dataset"]["anyOf"][1]["pattern"], "folder:/my/birds")
     assert victim["lr"]["exclusiveMinimum"] == 0
     assert "lambda" in schema["$defs"]["Space"]["properties"]
+
+
+def test_init_writes_a_study_that_can_be_run_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EMMA_TUNE_DATA", raising=False)
+
+    def emma(*arguments):
+        return CliRunner().invoke(app, arguments)
+
+    assert "emma-tune run mine.yaml" in emma("init", "mine").stdout
+    study = load_study(Path("mine.yaml"))
+    assert (study.name, study.victim.dataset, study.queries.dataset) == ("mine", "digits", "letters")
+    assert emma("run", "mine.yaml", "--dry-run").exit_code == 0
+    text = Path("mine.yaml").read_text()
+    for section in yaml.safe_load(text):
+        before = text.partition(f"\n{section}:")[0].splitlines()[-1]
+        assert section == "name" or before.startswith("# "), f"{section} has no comment"
+    Path("mine.yaml").write_text("name: precious")
+    ended = emma("init", "mine")
+    assert (ended.exit_code, Path("mine.yaml").read_text()) == (2, "name: precious")
+    assert ended.stderr == "mine.yaml: expected no file, found one; choose another with --out FILE\n"
+    assert emma("init", "mine", "--out", "other.yaml").exit_code == 0
+    assert "emma-tune run other.yaml" in Path("other.yaml").read_text()
+    assert emma("init", "my study").exit_code == 2
+    assert "expected a folder to write to" in emma("init", "mine", "--out", "nowhere/mine.yaml").stderr
 
 
 def test_front_is_told_one_format(emma, tmp_path):

@@ -1,19 +1,33 @@
-"""The verbs, nothing else.
+"""The verbs, and nothing else.
 
-`running` starts and resumes, `planning` reckons beforehand, `reading` shows, `reporting` writes a page,
-`deploying` a model to deploy, `supplies` fetches and describes, `examining` looks a cluster over.
+`running` starts and resumes studies, `planning` simulates them, `reading` and `listing` show them, `reporting`
+writes a page, `deploying` exports a model, `supplies` is about data sets and study files, `examining` checks
+machines, `tracking` feeds other tools, `cleaning` removes what is no longer needed; `verbs` arranges the help.
 """
 
 import signal
 import sys
 
-from emma_tune.cli import deploying, examining, planning, reading, reporting, running, supplies, tracking
+from emma_tune.cli import (
+    cleaning,
+    deploying,
+    examining,
+    listing,
+    planning,
+    reading,
+    reporting,
+    running,
+    supplies,
+    tracking,
+)
 from emma_tune.cli.app import INTERRUPTED, app
 
 __all__ = [
     "app",
+    "cleaning",
     "deploying",
     "examining",
+    "listing",
     "main",
     "planning",
     "reading",
@@ -25,7 +39,7 @@ __all__ = [
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command line."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a run that has begun puts its own handlers in place
         signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
-    app()
+    app(prog_name="emma-tune")  # also under `python -m`, so that shell completion is of this name

@@ -1,4 +1,4 @@
-"""What all verbs share: the application, its options, and its exit codes."""
+"""The application and what its verbs share: options, exit codes, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Annotated
 import typer
 from upath import UPath
 
+import emma_tune
+from emma_tune.cli.verbs import Verbs
 from emma_tune.storage import Place, as_place, is_local, passes
 
 DONE, LOST, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="emma-tune",
-    help="Studies of what a defence against model stealing costs and buys.",
+    cls=Verbs,
+    help="Measure what a defense against model stealing costs, and what it protects.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -30,12 +33,27 @@ Address = Annotated[
     typer.Option(
         metavar="ADDRESS",
         help="A Ray cluster: auto, HOST:PORT on one of its machines, ray://HOST:PORT from outside. "
-        "[default: this machine alone]",
+        "[default: this machine only]",
     ),
 ]
 Attacker = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The thief to defend against. [default: the worst of all]")
+    str | None, typer.Option(metavar="NAME", help="The attacker to defend against. [default: the worst of all]")
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(emma_tune.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Accept what may stand before a verb."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The verb that looks a cluster over before a study is trusted to it: doctor."""
+"""The verb that checks machines before a study runs on them: doctor."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ def doctor(
     out: Annotated[
         UPath | None,
         typer.Option(
-            parser=as_place, metavar="DIR", help="Where studies are to lie; or s3://bucket/prefix. [default: runs]"
+            parser=as_place, metavar="DIR", help="Where studies will be; or s3://bucket/prefix. [default: runs]"
         ),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option("--root", envvar="EMMA_TUNE_DATA", metavar="DIR", help="The data root.")
+        Path | None,
+        typer.Option("--root", envvar="EMMA_TUNE_DATA", metavar="DIR", help="The folder of data sets."),
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Without the self-test, a small study of a minute.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip the one-minute self-test.")] = False,
     as_json: AsJson = False,
     address: Address = None,
 ) -> None:
-    """Look over this machine or a cluster: nodes, versions, storage, room, data, clocks; run a small study."""
+    """Check this machine or a cluster: nodes, versions, storage, space, data, clocks; then run a small study."""
     with user_errors():
         from emma_tune.doctor import PROBLEM, worst_of
         from emma_tune.doctor.data import data_found

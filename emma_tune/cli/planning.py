@@ -1,4 +1,4 @@
-"""The verb that reckons before anything runs: simulate."""
+"""The verb that estimates how long a study would take: simulate."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ CPUS_PER_GPU = 8
 @app.command()
 def simulate(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")],
-    nodes: Annotated[int, typer.Option(min=1, help="How many nodes, all alike.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of nodes, all alike.")] = 1,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs of each node.")] = 0,
     cpus: Annotated[
         int | None, typer.Option(min=1, help="CPU cores of each node. [default: 8, or 8 for each GPU]")
     ] = None,
     times: Annotated[
         UPath | None,
-        typer.Option(parser=as_place, metavar="DIR", help="The folder of a study whose stages were timed."),
+        typer.Option(parser=as_place, metavar="DIR", help="A study to take the seconds of each stage from."),
     ] = None,
     seconds: Annotated[
         list[str] | None,
         typer.Option(
             metavar="STAGE=S",
-            help="Seconds of a stage's whole training; counts before what was timed. Repeatable.",
+            help="Seconds that a stage's training takes; overrides --times. Repeatable.",
         ),
     ] = None,
     gpu_use: Annotated[
@@ -41,11 +41,12 @@ def simulate(
         typer.Option(
             "--gpu-use",
             metavar="STAGE=U",
-            help="Share of a GPU that a task alone keeps at work, in (0, 1]: compares shares. Repeatable.",
+            help="GPU utilization of one task alone, in (0, 1], to find the best shares. Repeatable.",
         ),
     ] = None,
     start_seconds: Annotated[
-        float | None, typer.Option(min=0, help="Seconds that the driver needs for a trial. [default: as measured]")
+        float | None,
+        typer.Option(min=0, help="Seconds that the driver needs to start a trial. [default: as measured]"),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -53,7 +54,7 @@ def simulate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a study on a simulated clock: how long it would take on a cluster, and where it would wait."""
+    """Estimate how long a study would take on a cluster and where it would wait; nothing is trained."""
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.study_file import load_study

@@ -1,4 +1,4 @@
-"""The verb for trackers of others: track."""
+"""The verb that feeds experiment trackers: track."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import typer
 
 from emma_tune.cli.app import WRONG_INPUT, Folder, app, user_errors
 from emma_tune.storage import IMPATIENT, Patience
+from emma_tune.terminal.table import plural
 
 if TYPE_CHECKING:
     from emma_tune.trackers import Tracker
 
 PAUSE = 5.0
-"""Seconds between two looks at a study that is followed."""
+"""Seconds between two updates."""
 
 PATIENCE = 600.0
-"""Seconds for which a storage that fails meanwhile is waited for."""
+"""Seconds to wait for a storage that fails while a study is followed."""
 
 
 @app.command()
@@ -31,9 +32,9 @@ def track(
     mlflow: Annotated[
         str | None, typer.Option(metavar="URI", help="Log runs to MLflow, for example sqlite:///mlflow.db.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on as long as somebody drives the study.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep updating while the study is running.")] = False,
 ) -> None:
-    """Show a study in TensorBoard or MLflow: curves of every task, parameters and figures of every point."""
+    """Write a study to TensorBoard or MLflow: curves of every task, parameters and figures of every point."""
     if tensorboard is None and mlflow is None:
         typer.echo("expected --tensorboard FOLDER or --mlflow URI, found neither", err=True)
         raise typer.Exit(WRONG_INPUT)
@@ -44,9 +45,8 @@ def track(
         patience = Patience(PATIENCE, partial(typer.echo, err=True)) if follow else IMPATIENT
         while True:
             view = StudyView(folder, patience)
-            driven = (
-                view.folder.driver() is not None
-            )  # asked before reading: what ends meanwhile is seen next time
+            # asked before reading, so that what ends meanwhile is read once more
+            driven = view.folder.driver() is not None
             trackers: list[Tracker] = []
             if tensorboard is not None:
                 from emma_tune.trackers.tensorboard import EventFiles
@@ -61,4 +61,4 @@ def track(
                 break
             time.sleep(PAUSE)
     where = " and ".join(str(place) for place in (tensorboard, mlflow) if place is not None)
-    typer.echo(f"{view.study.name}: {len(view.ledger.points)} points in {where}")
+    typer.echo(f"{view.study.name}: {plural(len(view.ledger.points), 'point')} in {where}")

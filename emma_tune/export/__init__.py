@@ -47,15 +47,17 @@ class Exported:
         settings: as in settings.json.
         latencies: of batches of 1 and 64.
         thieves: of the study, at this point.
+        measured: whether the point's clones were.
     """
 
     files: list[str]
     settings: dict[str, Any]
     latencies: list[Latency]
     thieves: list[Thief]
+    measured: bool
 
 
-def export_point(view: StudyView, number: int, seed: int | None, out: Path) -> Exported:
+def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, force: bool = False) -> Exported:
     """Writes the defended victim of a point, checked against the study's stored answers.
 
     Args:
@@ -63,6 +65,7 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path) -> E
         number: of the point.
         seed: of the victim; the study's first if None.
         out: the folder; an earlier export in it is replaced.
+        force: whether to export a point whose clones were not measured.
 
     Returns:
         What was written: `model.pt2` (torch.export), `model.onnx`, `victim.safetensors`, `defense.safetensors`
@@ -75,7 +78,7 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path) -> E
     """
     check_installed()
     check_free(out)
-    subject = choose(view, number, seed)
+    subject = choose(view, number, seed, force=force)
     model = defended_model(subject)
     with in_place(out) as folder, torch.no_grad():
         write_weights(subject, folder)
@@ -87,7 +90,7 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path) -> E
         names = sorted({*(file.name for file in folder.iterdir()), CARD})
         contents = Contents(settings, latencies, torch.get_num_threads(), _machine(), names)
         (folder / CARD).write_text(card(subject, contents), encoding="utf-8")
-    return Exported(names, settings, latencies, thieves_at(view, subject.point))
+    return Exported(names, settings, latencies, thieves_at(view, subject.point), subject.measured)
 
 
 def _settings(subject: Subject, agreement: dict[str, float]) -> dict[str, Any]:

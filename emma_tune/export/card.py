@@ -55,8 +55,9 @@ def _what(subject: Subject, contents: Contents) -> list[str]:
         "",
         f"A {study.victim.model} trained on {inline(study.victim.dataset)} (seed {subject.seed}) with its defence "
         f"against model stealing, {point.defense}{f' ({params})' if params else ''}, as one module: it takes "
-        "images and returns perturbed posteriors p'. Whoever runs it never sees the clean posteriors p.",
+        "images and returns perturbed posteriors p'. Callers never see the clean posteriors p.",
         "",
+        *_unmeasured(subject),
         f"Checked before it was written: its answers to {agreement['images']} test images are those of the study; "
         f"the largest difference of an entry is {worst:.1e}."
         + (
@@ -65,6 +66,23 @@ def _what(subject: Subject, contents: Contents) -> list[str]:
             if agreement["jumping"]
             else ""
         ),
+    ]
+
+
+def _unmeasured(subject: Subject) -> list[str]:
+    """Warn of a point that was exported although its clones were not measured."""
+    if subject.measured:
+        return []
+    outcome = subject.view.outcomes.get(subject.point.number)
+    reached = ""
+    if outcome and outcome.bounds:
+        reached = (
+            f" The search stopped it because of point {outcome.by}, when its worst clone had reached "
+            f"{100 * outcome.bounds['validation']['attacker_accuracy']:.1f} % of the validation images already."
+        )
+    return [
+        f"**The clones of this point were not measured: how well it protects the victim is not known.**{reached}",
+        "",
     ]
 
 

@@ -54,6 +54,11 @@ class Subject:
         return config
 
     @property
+    def measured(self) -> bool:
+        """Whether the point is finished: clones were trained on its answers, and measured."""
+        return self.view.figures(self.point) is not None
+
+    @property
     def classes(self) -> int:
         """K."""
         return int(self.artifacts["responses"].tensors["test"].shape[1])
@@ -74,17 +79,18 @@ class Subject:
         return record.provenance.get("device") if record else None
 
 
-def choose(view: StudyView, number: int, seed: int | None) -> Subject:
+def choose(view: StudyView, number: int, seed: int | None, *, force: bool = False) -> Subject:
     """Fetches all that an export of a point needs.
 
     Args:
         view: the study.
         number: of the point.
         seed: of the victim; the study's first if None.
+        force: whether a point will do whose clones were not measured.
 
     Raises:
-        StudyError: if there is no such point or seed, its defence cannot be exported, it failed, or its answers
-            are not finished.
+        StudyError: if there is no such point or seed, its defense cannot be exported, it failed, its answers
+            are not finished, or its clones were not measured.
     """
     point = view.ledger.points.get(number)
     why = refusal(point.defense) if point else None
@@ -96,6 +102,8 @@ def choose(view: StudyView, number: int, seed: int | None) -> Subject:
         )
     responses = view.artifact(number, "responses", seed=seed)  # names what is wrong with point and seed
     assert point, "a point with answers is in the ledger"
+    if not force and view.figures(point) is None:
+        raise StudyError(_unmeasured(view, point))
     run, victim = next((run, victim) for run, victim in view.planner.runs.items() if seed in (None, victim))
     plan = view.planner.point(point)
     tasks: dict[str, Task] = {}
@@ -104,6 +112,17 @@ def choose(view: StudyView, number: int, seed: int | None) -> Subject:
     stages = [stage for stage in (*OWN, "misinformer") if stage in tasks and stage != "responses"]
     artifacts = {stage: view.artifact(number, stage, seed=seed) for stage in stages}
     return Subject(view, point, victim, run, tasks, {**artifacts, "responses": responses}, _images(view))
+
+
+def _unmeasured(view: StudyView, point: Point) -> str:
+    """Say that a point's clones were not measured, and what can be done about it."""
+    stopped = point.number in view.outcomes
+    state = "stopped before its clones were" if stopped else "whose clones are not yet"
+    everything = " --set search.stop=none" if stopped else ""
+    return (
+        f"point {point.number}: expected a finished point, found one {state} measured; run it to its end with: "
+        f"emma-tune resume {view.folder.root}{everything}; or export it as it is with --force"
+    )
 
 
 def refusal(defense: str) -> str | None:

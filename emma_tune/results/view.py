@@ -248,6 +248,8 @@ class StudyView:
 
     def targets(self) -> list[Point]:
         """List the points that the attackers of the fronts (`when: front`) attack, as the fronts are now."""
+        if all(attacker.counts for attacker in self.study.attackers.values()):
+            return []  # no record is opened for it
         points = self.ledger.points.values()
         known = [(point, of["validation"]) for point in points if (of := self.figures(point))]
         found = targets(self.study, known, () if self.given else self.study.sought)

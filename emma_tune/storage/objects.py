@@ -100,6 +100,9 @@ class ObjectStore(Storage):
         changed = self.patience(lambda: self._call(name, lambda fs, place: fs.modified(place)))
         return time.time() - float(changed.timestamp())
 
+    def size(self, name: str) -> int:
+        return self.patience(lambda: self._call(name, lambda fs, place: int(fs.info(place)["size"])))
+
     def read_log(self, name: str) -> bytes:
         segments = [self.read(f"{name}/{segment}") for segment in self.names(name)]
         # one that was cut short must not take the next one's first piece with it

@@ -113,6 +113,14 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def size(self, name: str) -> int:
+        """Bytes of a file.
+
+        Raises:
+            FileNotFoundError: if it is gone.
+        """
+
+    @abstractmethod
     def read_log(self, name: str) -> bytes:
         """All pieces of a log in order; nothing if there is no log."""
 

@@ -2,6 +2,7 @@
 
 from emma_tune.terminal.evidence import show_best, show_budgets, show_comparison, show_confirmation, show_front
 from emma_tune.terminal.health import show_findings
+from emma_tune.terminal.listing import show_garbage, show_points, show_studies
 from emma_tune.terminal.simulation import show_simulation
 from emma_tune.terminal.study import show_data_sets, show_forecast, show_problems, show_status, show_thrift
 
@@ -14,8 +15,11 @@ __all__ = [
     "show_findings",
     "show_forecast",
     "show_front",
+    "show_garbage",
+    "show_points",
     "show_problems",
     "show_simulation",
     "show_status",
+    "show_studies",
     "show_thrift",
 ]

@@ -8,11 +8,7 @@ from typing import Any
 import typer
 
 from emma_tune.measures import ATTACKERS, measure, value_of
-from emma_tune.terminal.table import counted, listed, percent, show
-
-
-def _parameters(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in params.items())
+from emma_tune.terminal.table import counted, listed, parameters, percent, show
 
 
 def show_front(content: dict[str, Any], folder: object) -> None:
@@ -42,7 +38,7 @@ def show_front(content: dict[str, Any], folder: object) -> None:
             table.add_row(
                 point["defense"],
                 str(point["point"]),
-                _parameters(point["params"]),
+                parameters(point["params"]),
                 *(_decided(point, name, name in objectives) for name in columns),
                 _decided(point, "attacker_accuracy" if against else content["attack"], True),
                 *(percent(point["attackers"][name]) if name in point["attackers"] else "–" for name in names),
@@ -175,7 +171,7 @@ def show_best(content: dict[str, Any]) -> None:
     within = f" with {bounds}" if bounds else ""
     point, nearest = content["point"], content["nearest"]
     if point:
-        typer.echo(f"point {point['point']}: {point['defense']} {_parameters(point['params'])}".rstrip())
+        typer.echo(f"point {point['point']}: {point['defense']} {parameters(point['params'])}".rstrip())
         typer.echo(f"the best of {content['candidates']} points{within}, of {content['finished']} finished")
         _show_figures(point, content)
         for name, over in point["broken"].items():
@@ -186,7 +182,7 @@ def show_best(content: dict[str, Any]) -> None:
     elif nearest:
         over = listed([f"{name} by {value:.4f}" for name, value in nearest["excess"].items()])
         typer.echo(f"no finished point has {bounds}; closest is the following, which exceeds {over}")
-        typer.echo(f"point {nearest['point']}: {nearest['defense']} {_parameters(nearest['params'])}".rstrip())
+        typer.echo(f"point {nearest['point']}: {nearest['defense']} {parameters(nearest['params'])}".rstrip())
         _show_figures(nearest, content)
     else:
         typer.echo("no point is finished")
@@ -259,7 +255,7 @@ def show_confirmation(content: dict[str, Any]) -> None:
     ):
         table.add_column(column, justify="left" if column in ("defense", "parameters", "measure", "") else "right")
     for point in content["points"]:
-        first = [str(point["point"]), point["defense"], _parameters(point["params"])]
+        first = [str(point["point"]), point["defense"], parameters(point["params"])]
         for name, of in _worth_showing(content, point):
             shown = "–" if of["low"] is None else f"{of['low']:.4f} … {of['high']:.4f}"
             searched = "–" if of["searched"] is None else f"{of['searched']:.4f}"

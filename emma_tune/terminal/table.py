@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,3 +36,13 @@ def percent(share: float) -> str:
 def listed(items: Sequence[str]) -> str:
     """Join items: a, b and c."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things: 1 point, 12 points."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def parameters(params: Mapping[str, Any]) -> str:
+    """Write the parameters of a defense in a line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in params.items())

@@ -14,6 +14,7 @@ from emma_tune.cli import app
 from emma_tune.export import agreement, export_point, formats
 from emma_tune.results import StudyView
 from emma_tune.study_file import StudyError
+from tests.evidence.desk import part
 from tests.export.laboratory import Laboratory
 
 
@@ -60,8 +61,64 @@ def test_points_that_failed_or_have_no_answers_yet(digits, tmp_path):
     assert f"expected a finished responses of point {unfinished}" in refused(digits, unfinished, tmp_path / "out")
     digits.answer(unfinished, 3407)
     refused(digits, unfinished, tmp_path / "out", "--seed", 3408)
-    export_point(StudyView(digits.folder), unfinished, 3407, tmp_path / "out")
-    assert "not measured" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+
+
+NOT_MEASURED = "**The clones of this point were not measured: how well it protects the victim is not known.**"
+
+
+def test_points_whose_clones_were_not_measured_need_force_and_their_card_says_so(digits, tmp_path):
+    unfinished = digits.desk.asked("top_k", k=5)
+    digits.answer(unfinished, 3407)
+    message = refused(digits, unfinished, tmp_path / "out")
+    assert f"run it to its end with: emma-tune resume {digits.folder}; or export it as it is" in message
+    exported = export_point(StudyView(digits.folder), unfinished, 3407, tmp_path / "out", force=True)
+    assert not exported.measured
+    assert NOT_MEASURED in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+
+
+def test_a_stopped_point_needs_force_and_its_card_says_what_its_clones_had_reached(tmp_path):
+    laboratory = Laboratory(tmp_path, seeds=[1], search={"stop": "joint"})
+    rival = laboratory.finished("none")
+    stopped = laboratory.desk.dominated("argmax", by=rival, validation=part(1.0, {"soft": 0.965, "hard": 0.5}))
+    laboratory.answer(stopped)
+    message = refused(laboratory, stopped, tmp_path / "out")
+    assert f"emma-tune resume {laboratory.folder} --set search.stop=none" in message
+    arguments = ("export", laboratory.folder, "--point", stopped, "--out", tmp_path / "out", "--force")
+    ended = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert ended.exit_code == 0, ended.output
+    assert "its clones were not measured; read MODEL_CARD.md" in ended.stdout
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert f"{NOT_MEASURED} The search stopped it because of point {rival}, when its worst clone" in card
+    assert "96.5 %" in card
+    exported = export_point(StudyView(laboratory.folder), rival, None, tmp_path / "out")
+    assert exported.measured
+    assert NOT_MEASURED not in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+
+
+def test_best_is_the_best_point_within_the_studys_limits(tmp_path):
+    laboratory = Laboratory(tmp_path, seeds=[1])
+
+    def export(*options):
+        arguments = ["export", laboratory.folder, "--out", tmp_path / "out", *options]
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    for options, found in (((), "neither"), (("--best", "--point", 0), "both")):
+        ended = export(*options)
+        assert (ended.exit_code, ended.stderr) == (2, f"expected either --point N or --best, found {found}\n")
+    assert "expected a finished point, found none; continue with: emma-tune resume" in export("--best").stderr
+    beyond = part(1.0, {"soft": 0.2, "hard": 0.1}, drop=0.5)
+    far = laboratory.desk.finished("top_k", (beyond, beyond), k=2)
+    ended = export("--best")
+    assert ended.exit_code == 2
+    assert (
+        f"within the study's limits (accuracy_drop ≤ 0.02), found none; the closest, point {far}, exceeds "
+        f"accuracy_drop by 0.4800: export it with --point {far}"
+    ) in ended.stderr
+    laboratory.finished("none", {"soft": 0.9, "hard": 0.9})
+    best = laboratory.finished("argmax", {"soft": 0.5, "hard": 0.5})
+    ended = export("--best")
+    assert ended.exit_code == 0, ended.output
+    assert ended.stdout.startswith(f"point {best}: argmax, the best within the study's limits\n")
 
 
 @pytest.mark.parametrize("package", formats.NEEDED)
@@ -79,7 +136,7 @@ def test_answers_that_are_not_the_studys(digits, tmp_path):
     for task in before:
         digits.run(task)
     digits.commit(responses, made := another(digits, number))
-    message = refused(digits, number, tmp_path / "out")
+    message = refused(digits, number, tmp_path / "out", "--force")
     assert message.startswith("module: expected the study's answers")
     assert "found 1.0e-03 at image 5; 1 of 400 differ by too much" in message
     assert made.tensors["test"].shape == (400, 10)

@@ -45,6 +45,7 @@ def test_what_is_written_is_read_and_replaced_whole(storage):
     for content in (b"one", b"", bytes(3_000_000), b"two"):
         storage.write("a/b/c.bin", content)
         assert storage.read("a/b/c.bin") == content
+        assert storage.size("a/b/c.bin") == len(content)
     assert storage.exists("a/b/c.bin")
     assert everything(storage) == {"a/b/c.bin": b"two"}
 
@@ -54,7 +55,7 @@ def test_what_is_not_there_is_said_to_be_missing_and_nothing_is_made(storage):
     assert storage.names("") == storage.names("a") == []
     assert storage.read_log("log") == b""
     assert storage.holder("lock") is None
-    for read in (storage.read, storage.age):
+    for read in (storage.read, storage.age, storage.size):
         with pytest.raises(FileNotFoundError):
             read("a/b")
     storage.remove("a")
