@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ from emma_tune.ledger import Done, Ledger, Outcome
 from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.store import Record
+from emma_tune.tuning.search.curves import Curves
 from emma_tune.tuning.search.proposals import Proposer
 
 
@@ -111,7 +111,7 @@ class Conclusions:
         self._verdict_digest = planner.verdict_digest
         self._rivals = Rivals(planner.study)
         self._validated: list[tuple[Point, Mapping[str, Any]]] = []
-        self._curves: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+        self._curves = Curves()
         self._arrivals = 0
         self._hopes: dict[int, _Hope] = {}
         self._known: dict[str, _Known] = {}
@@ -238,23 +238,16 @@ class Conclusions:
         """Estimate the validation figures that a stopped point would have come to."""
         forecast = {}
         for (_, name), task in plan.attackers.items():
-            if task.key in heard and (so_far := heard[task.key]).epochs:
-                gain = self._gain_after(plan.point.defense, name, len(so_far.epochs))
-                forecast[task.key] = min(1.0, so_far.best + gain)
+            if task.key in heard:
+                best, epochs = heard[task.key]
+                forecast[task.key] = self._curves.forecast(plan.point.defense, name, best, len(epochs))
         return expected(plan, self._metrics, forecast)
-
-    def _gain_after(self, defense: str, attacker: str, epochs: int) -> float:
-        """The median of what an attacker's finished clones still gained after so many epochs, on this defense."""
-        known = self._curves.get((defense, attacker)) or [
-            curve for (_, name), curves in self._curves.items() if name == attacker for curve in curves
-        ]
-        return median(curve[-1] - curve[epochs - 1] for curve in known if len(curve) >= epochs) if known else 0.0
 
     def _remember_curves(self, plan: PointPlan) -> None:
         for (_, name), task in plan.attackers.items():
             known = self._known_of(task)
             if known and known.curve:
-                self._curves.setdefault((plan.point.defense, name), []).append(known.curve)
+                self._curves.add(plan.point.defense, name, known.curve)
 
     def was_left(self, point: Point) -> bool:
         """Whether an earlier run left a point under the study as it is now."""
