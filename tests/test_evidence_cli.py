@@ -414,7 +414,7 @@ def test_a_comparison_is_printed_best_first_with_counts_verdicts_and_remarks(des
     )
     assert "differences to emma, paired over seeds; interval 95 % (Student's)" in lines
     assert "unequal tuning budgets, in points: none 1, emma 5, argmax 1" in lines
-    assert "emma: 1 points are not finished" in lines
+    assert "emma: 1 of 5 not finished" in lines
 
 
 def test_studies_without_a_victim_in_common_are_printed_without_a_difference(write):

@@ -180,10 +180,10 @@ def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
     for name, of in counts.items():
         if of["dominated"]:
             remarks.append(
-                f"{name}: {of['dominated']} points were stopped as dominated, so that its own front may be better "
-                "than shown (search.stop: none runs them to their end)"
+                f"{name}: {of['dominated']} of {of['asked']} stopped as dominated, so that its own front may be "
+                "better than shown (search.stop: none runs them to their end)"
             )
         unfinished = of["asked"] - of["finished"] - of["dominated"] - of["failed"]
         if unfinished:
-            remarks.append(f"{name}: {unfinished} points are not finished")
+            remarks.append(f"{name}: {unfinished} of {of['asked']} not finished")
     return remarks

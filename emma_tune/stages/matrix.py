@@ -61,7 +61,7 @@ def optimize_matrix(
             learner.descend(forward.logits, perturb(p, T))
             outer += len(indices) * outer_loss
         if not T.isfinite().all():
-            raise FloatingPointError(f"matrix: expected finite entries of T after epoch {epoch}, found NaN")
+            raise FloatingPointError(f"matrix: expected finite entries of T after epoch {epoch + 1}, found NaN")
 
         if T.trace() <= lowest.trace():
             lowest = T

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from emma_tune.measures import ATTACKERS, measure, value_of
-from emma_tune.terminal.table import counted, listed, parameters, percent, show
+from emma_tune.terminal.table import counted, listed, parameters, percent, plural, show
 
 
 def show_front(content: dict[str, Any], folder: object) -> None:
@@ -102,8 +102,8 @@ def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
     by = _numbered(sorted({each["by"] for each in stopped}))
     share = "all" if len(stopped) == counts["asked"] else f"{len(stopped)} of"
     typer.echo(
-        f"{name}: {share} {counts['asked']} points stopped early, beaten by {by} whatever they had come to "
-        f"({bounds}, validation); emma-tune points {folder} shows them"
+        f"{name}: {share} {plural(counts['asked'], 'point')} stopped early, beaten by {by} whatever they had come "
+        f"to ({bounds}, validation); emma-tune points {folder} shows them"
     )
     if not of["points"]:
         typer.echo(f"to run them on: emma-tune resume {folder} --set search.stop=own (or none)")
@@ -172,7 +172,8 @@ def show_best(content: dict[str, Any]) -> None:
     point, nearest = content["point"], content["nearest"]
     if point:
         typer.echo(f"point {point['point']}: {point['defense']} {parameters(point['params'])}".rstrip())
-        typer.echo(f"the best of {content['candidates']} points{within}, of {content['finished']} finished")
+        candidates = plural(content["candidates"], "point")
+        typer.echo(f"the best of {candidates}{within}, of {content['finished']} finished")
         _show_figures(point, content)
         for name, over in point["broken"].items():
             typer.echo(f"on test data {name} is {over:.4f} beyond its bound; validation data chose the point")

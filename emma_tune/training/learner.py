@@ -123,9 +123,9 @@ class Learner:
             total += len(indices) * self.descend(self.logits(batch), targets[indices], loss_of)
         mean = float(total / len(images))
         if not math.isfinite(mean):
-            raise FloatingPointError(f"{self._role}: expected a finite loss in epoch {epoch}, found {mean}")
+            raise FloatingPointError(f"{self._role}: expected a finite loss in epoch {epoch + 1}, found {mean}")
         if not all(parameter.isfinite().all() for parameter in self.classifier.parameters()):
-            raise FloatingPointError(f"{self._role}: expected finite weights after epoch {epoch}, found others")
+            raise FloatingPointError(f"{self._role}: expected finite weights after epoch {epoch + 1}")
         return mean
 
     def weights(self) -> dict[str, Tensor]:

@@ -265,9 +265,9 @@ def test_stopped_and_unfinished_points_are_remarked(written):
     assert named(content)["emma"]["points"]["dominated"] == 1
     stopped = [remark for remark in content["remarks"] if "stopped" in remark]
     assert len(stopped) == 1
-    assert stopped[0].startswith("emma: 1 points were stopped as dominated, so that its own front may be better")
+    assert stopped[0].startswith("emma: 1 of 2 stopped as dominated, so that its own front may be better")
     assert "search.stop: none" in stopped[0]
-    assert "argmax: 1 points are not finished" in content["remarks"]
+    assert "argmax: 1 of 1 not finished" in content["remarks"]
 
 
 # --- what cannot be compared ------------------------------------------------------------------------------

@@ -132,7 +132,8 @@ def check_store(view: StudyView, *, everything: bool) -> None:
 def planned_tasks(view: StudyView) -> dict[str, Task]:
     """Every task of every point, by key."""
     points = view.ledger.points.values()
-    return {key: task for point in points for key, task in view.planner.point(point).tasks.items()}
+    tasks = {key: task for point in points for key, task in view.planner.point(point).tasks.items()}
+    return tasks | {key: task for of in view.targets() for key, task in view.planner.verdict(of).tasks.items()}
 
 
 def check_bytes(view: StudyView, through: Store) -> None:

@@ -21,7 +21,10 @@ FAULTS = ("kill a node", "add a node", "silence a node", "kill the driver", "kil
 
 @pytest.mark.long
 def test_a_study_survives_all_of_it_at_random(machines, faulty, study_file, through, tmp_path, chance):
-    file = study_file(**{**LONGER, "search": {"points": 3}, "baselines": ["none", "argmax"]})
+    attackers = {**LONGER["attackers"], "inverse": {"epochs": 30, "when": "front"}}
+    file = study_file(
+        **{**LONGER, "search": {"points": 3}, "baselines": ["none", "argmax"], "attackers": attackers}
+    )
     output, witness = tmp_path / "output.log", Witness(tmp_path / "runs" / "store")
     cluster, made = machines(1, 1), Counter()
     deck: list[str] = []

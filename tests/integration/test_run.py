@@ -48,7 +48,7 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     # plain lines without a terminal, a table of the front, and where it lies
     assert "\x1b" not in ended.stdout
     assert "points 0 of 4" in ended.stdout
-    assert "front of tiny" in ended.stdout
+    assert "tiny: fronts, figures of test images" in ended.stdout
     assert "folder: runs/tiny" in ended.stdout
 
     status = emma.json("status", folder)
@@ -77,7 +77,11 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert {"l1", "victim_accuracy", "attacker_accuracy", "attackers"} <= set(none["validation"])
     table = emma("front", folder, "--csv").stdout.splitlines()
     assert table[0].startswith("point,defense,state")
-    assert len(table) == 1 + len(front["points"])
+    assert len(table) == 1 + len(front["fronts"]["emma"]["points"]) + len(front["references"])
+    assert {point["defense"] for point in front["references"]} == {"none", "argmax"}
+    low, high = none["intervals"]["attacker_accuracy"]  # 400 test images
+    assert 0 <= low <= none["attacker_accuracy"] <= high <= 1
+    assert 0.0 < high - low < 0.1
 
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna-journal.log")))
     trials = optuna.load_study(study_name="tiny", storage=storage).trials
@@ -91,8 +95,9 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert sum(made(status).values()) == 0
     assert artifact_bytes(store) == before
 
-    # extended: a point more, a new thief, another sampler, another seed; only what is new runs
+    # extended: a point more, new attackers, another sampler, another seed; only what is new runs
     changes = (
+        "attackers.inverse={when: front, epochs: 1}",
         "search.points=+1",
         "search.sampler=qmc",
         "attackers.late={kind: soft, epochs: 1}",
@@ -103,17 +108,21 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     status = emma.json("status", folder)
     new = made(status)
     assert new.pop("surrogate") <= 1 + 2
-    # for the old seed what the point and the thief add, for the new one everything
+    # for the old seed what the point and the attackers add, for the new one everything
+    front = emma.json("front", folder)
+    members = front["fronts"]["emma"]["points"]
+    attacked = 2 * len(members)  # by inverse, of each seed
     assert new == {
         "victim": 1,
         "posteriors": 1,
         "matrix": 1 + 3,
         "responses": 1 + 5,
-        "attacker": (4 + 3) + 5 * 3,
-        "evaluation": (4 + 3) + 5 * 3,
+        "attacker": (4 + 3) + 5 * 3 + attacked,
+        "evaluation": (4 + 3) + 5 * 3 + attacked,
     }
     assert status["points"]["finished"] == 5
-    assert set(emma.json("front", folder)["points"][0]["attackers"]) == {"soft", "hard", "late"}
+    assert all(set(point["attackers"]) == {"soft", "hard", "late", "inverse"} for point in members)
+    assert all(set(point["attackers"]) == {"soft", "hard", "late"} for point in front["references"])
 
     # shared: a second study with the same victim trains no victim
     second = study_file(

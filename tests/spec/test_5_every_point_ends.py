@@ -53,7 +53,8 @@ def test_a_foundation_that_fails_ends_the_study(emma, study_file, tmp_path):
 
 @pytest.mark.slow
 def test_the_run_goes_on_by_itself_when_workers_are_killed(emma, study_file, tmp_path):
-    file = study_file(victim={"epochs": 40}, surrogate={"epochs": 2}, attackers={"soft": {"epochs": 12}})
+    attackers = {"soft": {"epochs": 12}, "inverse": {"epochs": 12, "when": "front"}}
+    file = study_file(victim={"epochs": 40}, surrogate={"epochs": 2}, attackers=attackers)
     driver = emma.start("run", file)
     killed = 0
     while driver.poll() is None and killed < 3:
@@ -68,6 +69,9 @@ def test_the_run_goes_on_by_itself_when_workers_are_killed(emma, study_file, tmp
     assert killed == 3
     assert driver.wait(timeout=240) == 0, (tmp_path / "output.log").read_text()
     status = emma.json("status", tmp_path / "runs" / "tiny")
+    assert status["state"] == "finished"
+    emma_front = emma.json("front", tmp_path / "runs" / "tiny")["fronts"]["emma"]
+    assert emma_front["reached"]["inverse"]["points"] == len(emma_front["points"]) > 0
     assert status["points"] == {
         "asked": 4, "finished": 4, "infeasible": 0, "dominated": 0, "failed": 0, "running": 0,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where a clone that is stopped early would have come to, by the curves of clones that were trained to their end."""
+"""Where a clone that is stopped early would have come to, by the curves of clones that were not."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def _assumed(study: Study, replay: Replay, times: Times, start_seconds: float) -
         lines.append(f"{', '.join(guessed)}: {CHEAP:g} s each, as nothing is known of them")
     if replay.points["dominated"]:
         lines.append(
-            f"{replay.points['dominated']} points stop as dominated, by figures that are invented; none does with "
+            f"{replay.points['dominated']} stop as dominated, by figures that are invented; none does with "
             "--set search.stop=none"
         )
     return lines

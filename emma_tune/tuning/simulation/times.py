@@ -65,7 +65,7 @@ def measured(view: StudyView) -> dict[str, float]:
     """
     tasks: dict[str, Task] = {}
     for point in view.ledger.points.values():
-        tasks |= view.planner.point(point).tasks
+        tasks |= view.planner.whole(point).tasks
     seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
     amount: dict[str, float] = dict.fromkeys(STAGES, 0.0)
     for task in tasks.values():
