@@ -9,20 +9,14 @@ from statistics import fmean
 from emma_tune.attacks import ATTACKS
 from emma_tune.export.subject import Subject
 from emma_tune.export.thieves import CLOSE, Thief, thieves_at, undefended
+from emma_tune.measures import MEASURES
 from emma_tune.plan import Point
+from emma_tune.results import StudyView
+from emma_tune.results.intervals import wilson
 
 NOT_MEASURED = "not measured"
-POINT_FIGURES = {
-    "l1": "l1, mean of ‖p' − p‖₁ on test data, in [0, 2]",
-    "l1_queries": "l1 on the query pool",
-    "victim_accuracy": "victim accuracy, argmax p' against labels",
-    "accuracy_drop": "accuracy drop, undefended − defended",
-    "flip_rate": "flip rate, argmax p' ≠ argmax p",
-    "ece": "ECE of p', 15 bins",
-    "nll": "NLL of p', nats",
-    "attacker_accuracy": "worst clone, test accuracy at its best epoch",
-}
-IN_PERCENT = ("victim_accuracy", "accuracy_drop", "flip_rate", "attacker_accuracy")
+SCORES = {"ece": "ECE of p', 15 bins, test images", "nll": "NLL of p', nats, test images"}
+"""What is said of the answers beside the measures of a point, by the name of the metric."""
 
 
 def figures_section(subject: Subject) -> list[str]:
@@ -36,9 +30,10 @@ def figures_section(subject: Subject) -> list[str]:
     }
     if runs == 1:
         del columns[f"mean over {_runs(subject)}"]
+    texts = {name: f"{of.label}, {of.images()}" for name, of in MEASURES.items()} | SCORES
     rows = [
-        [text, *(_shown(name, column.get(name)) for column in columns.values())]
-        for name, text in POINT_FIGURES.items()
+        [text, *(_shown(view, name, column.get(name)) for column in columns.values())]
+        for name, text in texts.items()
     ]
     without_text = "" if without else " The study has no finished point without a defence."
     return [
@@ -71,11 +66,12 @@ def _measured(subject: Subject, point: Point, runs: Sequence[int]) -> dict[str, 
     view = subject.view
     figures, plan = view.figures(point), view.planner.point(point)
     records = [record for run in runs if (record := view.record(plan.responses[run]))]
+    metrics = {name: of.metric.format(part="test") for name, of in MEASURES.items() if of.metric}
+    metrics |= {name: f"test.{name}" for name in SCORES}
     measured = {}
     if len(records) == len(runs):
-        for name in POINT_FIGURES:
-            of = "queries.l1" if name == "l1_queries" else f"test.{name}"
-            values = [record.metrics[of] for record in records if of in record.metrics]
+        for name, metric in metrics.items():
+            values = [record.metrics[metric] for record in records if metric in record.metrics]
             if len(values) == len(runs):
                 measured[name] = fmean(values)
     if figures:
@@ -138,10 +134,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _shown(name: str, value: float | None) -> str:
-    if name in IN_PERCENT:
-        return _percent(value)
-    return NOT_MEASURED if value is None else f"{value:.4f}"
+def _shown(view: StudyView, name: str, value: float | None) -> str:
+    """A value with its unit; a share with half of its 95 % interval on so many test images."""
+    if value is None:
+        return NOT_MEASURED
+    if name in SCORES:
+        return f"{value:.4f}"
+    of, count = MEASURES[name], view.shapes.get("test", (0, 0))[0]
+    if of.unit != "%" or not count:
+        return of.shown(value)
+    low, high = wilson(value, count)
+    return f"{100 * value:.1f} ± {50 * (high - low):.1f} %"
 
 
 def _percent(share: float | None) -> str:

@@ -53,12 +53,13 @@ def test_a_card_has_the_figures(laboratory, tmp_path):
     records = [view.record(view.planner.point(view.ledger.points[number]).responses[run]) for run in (1, 2)]
     measured = rows(card, "measure")
     l1 = [record.metrics["test.l1"] for record in records]
-    assert measured["l1, mean of ‖p' − p‖₁ on test data, in [0, 2]"] == [
-        f"{l1[0]:.4f}", f"{sum(l1) / 2:.4f}", "0.0000",
+    assert measured["budget l1: mean ‖p′ − p‖₁, test images"] == [
+        f"{l1[0]:.3f}", f"{sum(l1) / 2:.3f}", "0.000",
     ]  # fmt: skip
     nll = [record.metrics["test.nll"] for record in records]
-    assert measured["NLL of p', nats"][:2] == [f"{nll[0]:.4f}", f"{sum(nll) / 2:.4f}"]
-    assert measured["worst clone, test accuracy at its best epoch"] == ["89.5 %", "89.5 %", "90.0 %"]
+    assert measured["NLL of p', nats, test images"][:2] == [f"{nll[0]:.4f}", f"{sum(nll) / 2:.4f}"]
+    # Wilson's intervals on 400 images
+    assert measured["worst clone’s accuracy, test images"] == ["89.5 ± 3.0 %", "89.5 ± 3.0 %", "90.0 ± 3.0 %"]
 
     assert "**Thieves that beat this defence: hard, inverse.**" in card
     assert rows(card, "thief") == {
