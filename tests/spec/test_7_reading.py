@@ -11,7 +11,14 @@ from emma_tune.plan import Planner, Point
 from emma_tune.study_file import load_study
 from emma_tune.study_folder import Started, StudyFolder
 
-READINGS = (("status",), ("status", "--json"), ("front",), ("front", "--json"), ("front", "--csv"))
+READINGS = (
+    ("status",),
+    ("status", "--json"),
+    ("status", "--follow"),
+    ("front",),
+    ("front", "--json"),
+    ("front", "--csv"),
+)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from emma_tune.ledger import Done, Ledger, Outcome
 from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.store import Record
+from emma_tune.tuning.search.fronts import Fronts
 from emma_tune.tuning.search.proposals import Proposer
 
 
@@ -80,6 +81,7 @@ class Conclusions:
         paused: how many came as far as this run was to go.
         dominated: how many points were left because nothing could bring them to the front.
         failures: points that failed, with the reason.
+        fronts: of the searched defenses so far.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Conclusions:
         self._rivals = Rivals(planner.study)
         self._stop = planner.study.search.stop_dominated
         self._arrivals = 0
+        self.fronts = Fronts(planner.study)
         self._hopes: dict[int, _Hope] = {}
         self._known: dict[str, _Known] = {}
         self.finished = 0
@@ -117,6 +120,7 @@ class Conclusions:
         self._write(plan.point, Outcome(self._digest, figures=figures, tasks=self._done_tasks(plan)))
         self._forget(plan)
         self.finished += 1
+        self.fronts.add(plan.point, figures)
         self._rivals.add(plan.point.number, figures["validation"])
         self._tell(plan.point, figures["validation"])
 
@@ -173,7 +177,7 @@ class Conclusions:
         by = self._rivals.beaten_by(bounds["validation"])
         left_out = 0
         for task in plan.attackers.values():
-            if self._done_of(task) is None:
+            if self.done_of(task) is None:
                 assert isinstance(task.config, AttackerSettings)
                 trained = heard[task.key].epoch if task.key in heard else 0
                 left_out += task.config.training.epochs - trained
@@ -221,13 +225,14 @@ class Conclusions:
         known = self._known_of(task)
         return known.metrics if known else None
 
-    def _done_of(self, task: Task) -> Done | None:
+    def done_of(self, task: Task) -> Done | None:
+        """What is remembered of a task; None while it is not finished."""
         known = self._known_of(task)
         return known.done if known else None
 
     def _done_tasks(self, plan: PointPlan) -> dict[str, Done]:
         """What a conclusion remembers of the finished tasks of a point."""
-        done = {key: self._done_of(task) for key, task in plan.tasks.items()}
+        done = {key: self.done_of(task) for key, task in plan.tasks.items()}
         return {key: of_task for key, of_task in done.items() if of_task is not None}
 
     def _known_of(self, task: Task) -> _Known | None:
