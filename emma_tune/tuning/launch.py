@@ -6,9 +6,9 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,12 +18,12 @@ from ray import tune
 from ray.tune.stopper import Stopper
 from rich.console import Console
 
-from emma_tune.config import Study
+from emma_tune.config import OWN_TRIAL_STAGES, Study
 from emma_tune.ledger import Ended, Ledger, LedgerWriter, read_ledger
 from emma_tune.materials import prepare
 from emma_tune.plan import Planner, Point
 from emma_tune.storage import Patience, Place, passes
-from emma_tune.store import CorruptArtifactError, Store
+from emma_tune.store import CorruptArtifactError, Record, Store
 from emma_tune.study_file import StudyError
 from emma_tune.study_folder import JOURNAL, RunLog, Started, StudyFolder
 from emma_tune.tuning.cluster.connection import start_or_join
@@ -33,6 +33,7 @@ from emma_tune.tuning.cluster.room import Nodes, Room, check_room, room_of
 from emma_tune.tuning.interruption import InterruptedRunError, Interruption, interruptible
 from emma_tune.tuning.progress import Progress, shown_decoding
 from emma_tune.tuning.search.proposals import new_proposers
+from emma_tune.tuning.search.remaining import SEVERAL
 from emma_tune.tuning.search.searcher import StudySearcher
 from emma_tune.tuning.workers.deaths import WORKER_DEATHS, Deaths, let_tune_hear_every_death
 from emma_tune.tuning.workers.timeouts import Timeouts, limits_of
@@ -209,6 +210,7 @@ def _tune(order: _Run) -> Ending:
             say=say,
             gpus=room.gpus,
         )
+        searcher.recall_paces(_some_records(store))
         nodes = Nodes(planner.study, searcher, room, say)
         progress = Progress(searcher, nodes, folder, order.log, order.interruption, order.console, order.began)
         let_tune_hear_every_death()
@@ -276,6 +278,16 @@ def _within_reach(root: Place, patience: Patience) -> Store:
         return replace(Store(root).identified(), patience=patience)
     except OSError as error:
         raise StudyError(f"store: expected {root} to be a place that can be written to, found {error}") from error
+
+
+def _some_records(store: Store) -> Iterator[tuple[str, Record]]:
+    """A few records of each stage with a trial of its own, whichever study they are of."""
+    for stage in OWN_TRIAL_STAGES:
+        with suppress(OSError):
+            for key in store.storage.names(stage)[:SEVERAL]:
+                with suppress(CorruptArtifactError):
+                    if record := store.record(stage, key):
+                        yield stage, record
 
 
 def _take_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter) -> None:

@@ -285,6 +285,10 @@ class Outlook:
         self._paces = paces
         self._proposed: dict[str, tuple[dict[Kind, _Work], dict[str, Effort]]] = {}
 
+    def kinds(self, unproposed: Mapping[str, int]) -> set[Kind]:
+        """What kinds of tasks there is work left of; arguments as `seconds` takes them."""
+        return set(self._work(unproposed))
+
     def seconds(
         self, unproposed: Mapping[str, int], part: Callable[[str], float], per_trial: float
     ) -> float | None:

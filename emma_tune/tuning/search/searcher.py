@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from emma_tune.store import CorruptArtifactError, Record
 from emma_tune.tuning.search.agenda import Agenda
 from emma_tune.tuning.search.conclusions import Conclusions, Heard, Writer
 from emma_tune.tuning.search.proposals import Proposer
-from emma_tune.tuning.search.remaining import Outlook, Paces
+from emma_tune.tuning.search.remaining import Outlook, Paces, effort_of
 from emma_tune.tuning.sharing.shares import Shares
 
 Say = Callable[[str], None]
@@ -399,6 +400,20 @@ class StudySearcher(Searcher):
                     with contextlib.suppress(CorruptArtifactError):
                         if record := self._store.record(done.stage, key):
                             self._shares.measured(record.recipe, record.provenance)
+
+    def recall_paces(self, records: Iterable[tuple[str, Record]]) -> None:
+        """Learns how long tasks of other runs in the store took, where this run has tasks of their kind.
+
+        Args:
+            records: with the stage of each.
+        """
+        kinds = self._outlook.kinds(self._left)
+        for stage, record in records:
+            if stage == "surrogate":
+                continue  # a record does not tell with which leg its seconds began
+            effort = effort_of(Task.from_json(json.dumps({**record.recipe, "continues": None})), None)
+            if effort.kind in kinds and self._paces.wants(effort.kind):
+                self._paces.recall(effort, record.provenance.get("seconds", 0.0))
 
     def remaining(self, part: Callable[[str], float], per_trial: float) -> float | None:
         """Seconds until the last task ends, about; arguments as `Outlook.seconds` takes them."""
