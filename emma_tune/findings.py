@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from upath import UPath
 
 from emma_tune.config import Study
 from emma_tune.disclosure import redacted
@@ -19,7 +20,7 @@ Place = tuple[str, ...]
 def findings_of(
     error: ValidationError,
     given: Mapping[str, Any],
-    path: Path,
+    path: Path | UPath,
     lines: Mapping[Place, str],
     overridden: Mapping[Place, str],
 ) -> list[str]:
@@ -84,7 +85,7 @@ _PHRASES = {
 
 def _finding(
     detail: Any,
-    path: Path,
+    path: Path | UPath,
     lines: Mapping[Place, str],
     overridden: Mapping[Place, str],
 ) -> str:
@@ -110,7 +111,7 @@ def _finding(
 
 def _where(
     place: Place,
-    path: Path,
+    path: Path | UPath,
     lines: Mapping[Place, str],
     overridden: Mapping[Place, str],
 ) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from emma_tune.config import SEARCHED, Study
+from emma_tune.config import Study
 from emma_tune.dominance import current_outcomes, targets
 from emma_tune.ledger import Ledger
 from emma_tune.materials import Known, known
-from emma_tune.plan import Params, Planner, Point, Task
+from emma_tune.plan import OF_A_POINT, Planner, Point, Task, placeholders
 from emma_tune.stages import STAGES
 from emma_tune.stages.settings import (
     AttackerSettings,
@@ -28,9 +28,6 @@ from emma_tune.store import CorruptArtifactError, Store
 TRAINING, MATRIX_STEP, TANGENT = 3.0, 10.0, 3.0
 """Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward;
 forward with a tangent."""
-
-OF_A_POINT = ("matrix", "responses", "attacker", "evaluation")
-"""Stages that run anew for other values of what is searched; the others are shared by points."""
 
 
 @dataclass
@@ -108,8 +105,8 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
         _count(stages[task.stage], task, _is_done(store, task), cost)
 
     counted = set(tasks)
-    unknown = list(_unknown(study, ledger))
-    for point in unknown:
+    unproposed = list(_unproposed(study, ledger))
+    for point in unproposed:
         for task in planner.point(point).tasks.values():
             if task.key not in counted:
                 _count(stages[task.stage], task, _is_done(store, task), cost)
@@ -119,20 +116,18 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
     remarks = [
         f"{name} (when: front) attacks the points of each front once the search is over, which is not counted here"
         for name in waiting
-        if unknown
+        if unproposed
     ]
-    return Forecast(stages, asked + len(unknown), asked, (*materials.remarks, *remarks))
+    return Forecast(stages, asked + len(unproposed), asked, (*materials.remarks, *remarks))
 
 
-def _unknown(study: Study, ledger: Ledger) -> Iterator[Point]:
-    """Placeholders for points still to be proposed, with values that none will have."""
-    epochs = study.search.space.st_epoch.choices
+def _unproposed(study: Study, ledger: Ledger) -> Iterator[Point]:
+    """Placeholders for the points still to be proposed."""
     for defense, sought in study.sought.items():
+        stand_ins = placeholders(study, defense)
         asked = ledger.params_of(defense)
         for number in range(len(asked), len(asked) + sought.left(asked)):
-            own: Params = {"lambda": 0, "lr_gamma": 1, "st_epoch": epochs[number % len(epochs)]}
-            params = own if defense == SEARCHED else {**dict.fromkeys(sought.space, -1), **sought.settings}
-            yield Point(number, defense, params)
+            yield stand_ins[number % len(stand_ins)]
 
 
 def _count(stage: StageForecast, task: Task, done: bool, cost: _Cost) -> None:

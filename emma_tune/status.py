@@ -24,7 +24,9 @@ def status_of(view: StudyView) -> dict[str, Any]:
         `seconds` by stage of finished tasks, `left_out` (epochs of attackers that dominated points were spared,
         and about how many seconds), `last_run` (seconds from the command to the first trial, from there to the
         last report, slots, and the share of their time in which a stage ran; None until one has ended by itself),
-        `failures` (point, reason), `problems`.
+        `this_run` (of a running study, once its driver has said so: seconds `elapsed` and about `remaining`, None
+        where that is not known, the `tasks` that run, with their epochs, and all of it in a `line`), `failures`
+        (point, reason), `problems`.
     """
     driver = view.folder.driver()
     states = [view.state(point) for point in view.ledger.points.values()]
@@ -49,6 +51,7 @@ def status_of(view: StudyView) -> dict[str, Any]:
         },
         "left_out": _left_out(view.outcomes.values(), done.values()),
         "last_run": _last_run(view.ledger),
+        "this_run": _this_run(view),
         "failures": [
             {"point": number, "reason": outcome.reason}
             for number, outcome in sorted((*view.outcomes.items(), *view.verdicts.items()), key=itemgetter(0))
@@ -111,6 +114,11 @@ def _left_out(outcomes: Iterable[Outcome], done: Iterable[Done]) -> dict[str, fl
     trained = sum(task.epochs for task in clones)
     pace = sum(task.seconds for task in clones) / trained if trained else 0.0
     return {"epochs": epochs, "seconds": round(epochs * pace, 1)}
+
+
+def _this_run(view: StudyView) -> dict[str, Any] | None:
+    said = view.folder.progress()
+    return said if "line" in said else None
 
 
 def _last_run(ledger: Ledger) -> dict[str, float] | None:

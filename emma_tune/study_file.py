@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from upath import UPath
 
 from emma_tune.config import Study, spelled_out
 from emma_tune.data import PREFIXES
@@ -44,6 +45,26 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         return Study.model_validate(given)
     except ValidationError as error:
         raise StudyError("\n".join(findings_of(error, given, path, document.lines, overridden))) from error
+
+
+def changed(study: Study, overrides: Sequence[str], recorded: Path | UPath) -> Study:
+    """A recorded study with overrides.
+
+    Args:
+        study: complete.
+        overrides: as `load_study` takes them; relative paths in them mean relative to the record.
+        recorded: where it is recorded, for messages.
+
+    Raises:
+        StudyError: as `load_study` does.
+    """
+    given = study.model_dump(mode="json", by_alias=True, exclude_none=True)
+    overridden = {_override(given, override): override for override in overrides}
+    _make_absolute(given, recorded.parent if isinstance(recorded, Path) else Path.cwd())
+    try:
+        return Study.model_validate(given)
+    except ValidationError as error:
+        raise StudyError("\n".join(findings_of(error, given, recorded, {}, overridden))) from error
 
 
 @dataclass(frozen=True)

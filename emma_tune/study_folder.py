@@ -3,8 +3,11 @@
 study.json          the study as it was last run, the fingerprints of its images and weights, its store
 ledger.jsonl        its points
 driver.lock         held by the driver; says who that is
-progress.json       what the driver is doing, written anew every few seconds
+progress.json       what the driver is doing, rewritten every few seconds
 optuna-journal.log  the search, for optuna-dashboard
+run.log             what the driver said, with times, and tracebacks of failed tasks
+study.yaml          the complete study as a study file, as it was last run
+front.csv, tradeoff.png, report.html   the front, written when a run has ended
 """
 
 from __future__ import annotations
@@ -19,17 +22,40 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from emma_tune.config import Study
-from emma_tune.storage import IMPATIENT, Claim, HeldError, Patience, Place, as_place, is_local, storage_at
+from emma_tune.disclosure import printable, redacted
+from emma_tune.storage import (
+    IMPATIENT,
+    Claim,
+    HeldError,
+    Log,
+    Patience,
+    Place,
+    Storage,
+    as_place,
+    is_local,
+    storage_at,
+)
 from emma_tune.storage.storage import SIGHT
 from emma_tune.study_file import StudyError
 
 STARTED, DRIVER, PROGRESS = "study.json", "driver.lock", "progress.json"
 LEDGER, JOURNAL = "ledger.jsonl", "optuna-journal.log"
+STUDY_FILE, RUN_LOG, FRONT, PICTURE, PAGE = "study.yaml", "run.log", "front.csv", "tradeoff.png", "report.html"
+FOR_PEOPLE = {
+    STUDY_FILE: "the complete study; runs again as it is",
+    FRONT: "the fronts as a table, with every column",
+    PICTURE: "defense budget against attacker accuracy",
+    PAGE: "everything on one page",
+    RUN_LOG: "what the runs said, and tracebacks of failed tasks",
+}
+"""Files of a study's folder for people to open."""
 PROOFS = (SIGHT, "sight")
 """What `emma-tune doctor` leaves where studies are to lie."""
 
@@ -51,6 +77,33 @@ class Started:
     store: Place
     weights: Mapping[str, str] = field(default_factory=dict)
     given: bool = False
+
+
+class RunLog:
+    """What the driver of a study says, with times. A line that cannot be written is lost, and nothing else is.
+
+    Args:
+        storage: of the study's folder.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._lock = Lock()  # the watcher of a cluster's head speaks from a thread of its own
+        self._log: Log | None = None
+        with suppress(OSError):
+            self._log = storage.log(RUN_LOG)
+
+    def write(self, text: str) -> None:
+        """Appends a text, its later lines indented."""
+        first, *others = printable(redacted(text)).splitlines() or [""]
+        lines = [f"{time.strftime('%F %T')} {first}", *(f"    {line}" for line in others)]
+        with self._lock, suppress(OSError):
+            if self._log:
+                self._log.append(("\n".join(lines) + "\n").encode())
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._log:
+            self._log.close()
 
 
 class StudyFolder:
@@ -150,6 +203,23 @@ class StudyFolder:
         }
         with self._reached():
             self._storage.write(STARTED, _json(content))
+        if not started.given:  # else its points are in no study file
+            with suppress(OSError):  # for people; a run needs it no more
+                self._storage.write(STUDY_FILE, _as_study_file(started.study, str(content["store"])).encode())
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Puts a file of a run that has ended."""
+        self._storage.write(name, content)
+
+    def files(self) -> dict[str, str]:
+        """The files for people that are there, by name, with what each of them is."""
+        with self._reached():
+            names = set(self._storage.names(""))
+        return {name: what for name, what in FOR_PEOPLE.items() if name in names}
+
+    def log(self) -> RunLog:
+        """Opens the log of runs. Only the driver may."""
+        return RunLog(storage_at(self.root))
 
     @contextmanager
     def drive(self, *, wait: float = 2.0) -> Iterator[Claim]:
@@ -214,6 +284,13 @@ def _way(root: Place, store: Place) -> str:
         return str(store)
     way = os.path.relpath(store, root)
     return way if (root / way).resolve() == store.resolve() else os.path.relpath(store.resolve(), root.resolve())
+
+
+def _as_study_file(study: Study, store: str) -> str:
+    """A complete study in YAML; its store is relative to the folder, so that both can be moved together."""
+    content = {**study.model_dump(mode="json", by_alias=True, exclude_none=True), "store": store}
+    written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    return f"# The complete study as it was last run: emma-tune run STUDY.yaml --out DIR\n{written}"
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -28,6 +28,23 @@ def test_nothing_heavy_is_imported_before_it_is_needed(emma, module):
     assert not set(json.loads(ended.stdout)) & set(HEAVY)
 
 
+def test_a_run_says_what_it_will_do_before_anything_heavy_is_imported(emma, study_file):
+    file = study_file(search={"points": 12})
+    script = (
+        "import sys; from emma_tune.cli import app, running; from emma_tune.cli.opening import opening; "
+        "from emma_tune.study_file import load_study; from pathlib import Path; "
+        "print(opening(load_study(Path(sys.argv[1])), Path('runs/tiny'), sys.argv[2] or None, None)); "
+        "assert not {'torch', 'ray', 'optuna', 'pandas', 'numpy', 'matplotlib', 'rich.live'} & set(sys.modules)"
+    )
+    ended = emma.python("-c", script, file, "")
+    assert ended.returncode == 0, ended.stderr
+    assert re.fullmatch(
+        r"tiny: 14 points of emma and 2 baselines, attackers soft, hard; \d+ tasks? at a time; folder runs/tiny\n",
+        ended.stdout,
+    )
+    assert "; on the cluster at ray://a:1; folder " in emma.python("-c", script, file, "ray://a:1").stdout
+
+
 def test_the_schema_describes_every_field_of_the_example(emma):
     schema = json.loads(emma("schema").stdout)
     assert schema["additionalProperties"] is False

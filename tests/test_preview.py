@@ -9,6 +9,7 @@ from emma_tune.plan import Point
 from emma_tune.preview import forecast
 from emma_tune.store import Store
 from emma_tune.study_file import load_study
+from emma_tune.terminal import show_forecast
 
 EMMA = {"lr_gamma": 0.3, "st_epoch": 1}
 
@@ -27,6 +28,13 @@ def test_a_baseline_that_the_study_names_no_more_is_counted(study_file, tmp_path
     tasks = {stage: row.tasks for stage, row in counted.stages.items()}
     assert tasks["responses"] == 3
     assert tasks["attacker"] == tasks["evaluation"] == 2 * 3
+
+
+def test_stages_with_nothing_to_do_are_not_listed(study_file, tmp_path, ledger, capsys):
+    show_forecast(forecast(load_study(study_file()), Store(tmp_path / "store"), ledger))
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"victim", "surrogate", "matrix", "attacker"} <= set(listed)
+    assert not {"misinformer", "guidance"} & set(listed)  # no baseline is guided
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,20 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def status(folder: Folder, as_json: AsJson = False) -> None:
-    """Say how far a study is."""
+def status(
+    folder: Folder,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep updating while the study is running.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far a study is."""
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.status import status_of
 
+        if follow and as_json:
+            raise typer.BadParameter("expected --follow or --json, found both")
+        if follow:
+            terminal.follow_study(folder)
         content = status_of(StudyView(folder))
     if as_json:
         typer.echo(json.dumps(content, indent=1))
@@ -71,7 +79,7 @@ def front(
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     elif as_csv:
-        typer.echo(_front_table(view, content).to_csv(index=False), nl=False)
+        typer.echo(front_table(view, content).to_csv(index=False), nl=False)
     elif at is not None:
         terminal.show_budgets(content)
     else:
@@ -171,7 +179,7 @@ def responses(
     typer.echo(f"{out}")
 
 
-def _front_table(view: StudyView, content: dict[str, Any]) -> pd.DataFrame:
+def front_table(view: StudyView, content: dict[str, Any]) -> pd.DataFrame:
     """Every column of the points of all fronts and the references; an attacker's clone stands for the worst."""
     points = view.points()
     if points.empty:

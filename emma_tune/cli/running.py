@@ -26,11 +26,13 @@ from emma_tune.cli.app import (
     app,
     user_errors,
 )
+from emma_tune.cli.opening import opening
 from emma_tune.storage import Place, as_place
 
 if TYPE_CHECKING:
     from emma_tune.config import Study
     from emma_tune.plan import Point
+    from emma_tune.results import StudyView
     from emma_tune.tuning.launch import Ending
 
 BEGAN = time.monotonic()
@@ -46,6 +48,12 @@ class Until(StrEnum):
     ATTACKER = "attacker"
 
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a field; +N adds to the number there."),
+]
+
+
 @app.command()
 def run(
     study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")],
@@ -57,19 +65,16 @@ def run(
             help="The study's folder; or s3://bucket/prefix. [default: runs/<study name>]",
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a field; +N adds to the file's number."),
-    ] = None,
+    overrides: Overrides = None,
     until: Annotated[
-        Until | None, typer.Option(help="The last stage to run; running again without it goes on from there.")
+        Until | None, typer.Option(help="The last stage to run; run again without it to continue from there.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be run and reused, and about what it costs.")
     ] = False,
     address: Address = None,
 ) -> None:
-    """Run a study, or go on with it: what is done is not done again."""
+    """Run a study, or continue it: finished tasks are not run again."""
     with user_errors():
         from emma_tune.study_file import load_study
 
@@ -83,13 +88,19 @@ def run(
 
 
 @app.command()
-def resume(folder: Folder, address: Address = None) -> None:
-    """Go on with an interrupted study, as it was last run."""
+def resume(folder: Folder, overrides: Overrides = None, address: Address = None) -> None:
+    """Continue a study as it was last run, or with some fields changed."""
     with user_errors():
-        from emma_tune.study_folder import StudyFolder
+        from emma_tune.study_file import changed
+        from emma_tune.study_folder import STARTED, StudyFolder
 
         started = StudyFolder(folder).read()
-        _drive(started.study, folder, started.store, None, address, given=() if started.given else None)
+        study, store = started.study, started.store
+        if overrides:
+            study = changed(study, overrides, folder / STARTED)
+            if study.store and study.store != started.study.store:
+                store = as_place(study.store)
+        _drive(study, folder, store, None, address, given=() if started.given else None)
 
 
 @app.command()
@@ -98,6 +109,9 @@ def confirm(
     points: Annotated[
         str | None, typer.Option(metavar="N,N,…", help="Numbers of points. [default: those on the front]")
     ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Only the point that `best` names within the study's limits.")
+    ] = False,
     repeats: Annotated[int, typer.Option(min=2, help="How many fresh seeds for each seed of the study.")] = 5,
     as_json: AsJson = False,
     address: Address = None,
@@ -113,7 +127,9 @@ def confirm(
         from emma_tune.results import StudyView
 
         view, place = StudyView(folder), confirmation_folder(folder)
-        given = points_to_confirm(view, _numbers(points))
+        if best and points is not None:
+            raise typer.BadParameter("expected --best or --points, found both")
+        given = points_to_confirm(view, [_best(view)] if best else _numbers(points))
         study = confirmation_study(view.study, repeats)
         ending = _run(study, place, view.store.root, None, address, given=given, aside=as_json)
         content = confirmed(view, StudyView(place))
@@ -121,7 +137,7 @@ def confirm(
         typer.echo(json.dumps(content, indent=1))
     else:
         terminal.show_confirmation(content)
-        typer.echo(f"folder: {place}")
+        terminal.show_files(place, StudyView(place).folder.files())
     _end(ending)
 
 
@@ -133,6 +149,7 @@ def _drive(
     address: str | None,
     given: Sequence[Point] | None = None,
 ) -> None:
+    from emma_tune.cli.files import leave_files
     from emma_tune.disclosure import printable, redacted
     from emma_tune.results import StudyView
     from emma_tune.status import status_of
@@ -143,15 +160,18 @@ def _drive(
         view = StudyView(folder)
         if until:
             terminal.show_status(status_of(view))
-            typer.echo(f"as far as {until.value}; to the end with: emma-tune resume {folder}")
+            typer.echo(f"Stopped after stage {until.value} (--until). Continue with: emma-tune resume {folder}")
         else:
             terminal.show_front(view.front(), folder)
             terminal.show_thrift(status_of(view))
+            if given is None:
+                leave_files(view, lambda line: typer.echo(printable(redacted(line)), err=True))
+        terminal.show_files(folder, view.folder.files())
     except BrokenPipeError:
         raise
     except (OSError, StudyError) as error:  # how the run ended is known all the same
-        typer.echo(printable(redacted(f"it cannot be shown at the moment, it is there: {error}")), err=True)
-    typer.echo(f"folder: {folder}")
+        message = f"The run is saved, but its results cannot be read right now: {error}"
+        typer.echo(printable(redacted(message)), err=True)
     _end(ending)
 
 
@@ -166,6 +186,8 @@ def _run(
     aside: bool = False,
 ) -> Ending:
     """Runs a study to its end; progress goes to the error stream with `aside`."""
+    typer.echo(opening(study, folder, address, None if given is None else len(given)), err=aside)
+
     from rich.console import Console
 
     from emma_tune.study_file import StudyError
@@ -183,14 +205,16 @@ def _run(
             began=BEGAN,
         )
     except LostError as error:
-        typer.echo(f"{error}; what was finished is safe, go on with the same command", err=True)
+        from emma_tune.tuning.cluster.lookout import SAFE
+
+        typer.echo(f"{error}; {SAFE}", err=True)
         raise typer.Exit(LOST) from None
     if ending.interrupted:
         begun = False
         with suppress(StudyError):  # the storage may be why it was interrupted
             begun = StudyFolder(folder).begun
         again = f"emma-tune resume {folder}" if begun and given is None else "the same command"
-        typer.echo(f"interrupted, everything is saved; go on with: {again}", err=aside)
+        typer.echo(f"Interrupted; everything is saved. Continue with: {again}", err=aside)
         raise typer.Exit(INTERRUPTED)
     return ending
 
@@ -215,6 +239,18 @@ def _preview(study: Study, folder: Place, store: Place, until: Until | None) -> 
     place.check_belongs_to(study)
     content = forecast(study, Store(absolute(store)), read_ledger(place.ledger), until.value if until else None)
     terminal.show_forecast(content)
+
+
+def _best(view: StudyView) -> int:
+    """The point that `emma-tune best` names within the study's limits."""
+    from emma_tune.evidence.best import best_point
+    from emma_tune.study_file import StudyError
+
+    limits = {name: most for name, most in view.study.limits.model_dump().items() if most is not None}
+    chosen = best_point(view, limits)["point"]
+    if chosen is None:
+        raise StudyError("--best: expected a finished point within the study's limits, found none")
+    return int(chosen["point"])
 
 
 def _numbers(text: str | None) -> list[int] | None:

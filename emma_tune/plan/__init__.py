@@ -1,5 +1,6 @@
 """Study + point → tasks with keys. Pure: no Ray, no files, no torch."""
 
+from emma_tune.plan.placeholders import OF_A_POINT, placeholders
 from emma_tune.plan.planner import Planner, weights_name
 from emma_tune.plan.task import (
     BEFORE_POINTS,
@@ -16,6 +17,7 @@ from emma_tune.plan.task import (
 __all__ = [
     "BEFORE_POINTS",
     "GROUNDWORK",
+    "OF_A_POINT",
     "Params",
     "Planner",
     "Point",
@@ -23,6 +25,7 @@ __all__ = [
     "Task",
     "key_of",
     "named",
+    "placeholders",
     "run_seed",
     "weights_name",
 ]

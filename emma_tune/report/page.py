@@ -18,6 +18,7 @@ from emma_tune.report.markup import embedded, paragraphs
 from emma_tune.results import StudyView
 from emma_tune.storage import Place, is_local
 from emma_tune.study_file import StudyError
+from emma_tune.study_folder import PAGE
 
 
 def report_file(folder: Place) -> Path:
@@ -35,7 +36,7 @@ def write_report(folder: Place, out: Path | None = None) -> tuple[Path, list[str
     """Writes the report of a study, running, finished or interrupted.
 
     Args:
-        folder: of the study; nothing in it is changed but its `report`.
+        folder: of the study; nothing in it is changed but its `report` and `report.html`.
         out: where to write; `report_file` if None.
 
     Returns:
@@ -65,7 +66,7 @@ def _check_place(view: StudyView, path: Path) -> None:
     place, root = path.resolve(), view.folder.root
     among = [own.resolve() for own in (root, view.store.root) if is_local(own)]
     report = report_file(root).parent.resolve() if is_local(root) else None
-    allowed = report is not None and place.is_relative_to(report)
+    allowed = report is not None and (place.is_relative_to(report) or place == report.parent / PAGE)
     if any(place.is_relative_to(own) for own in among) and not allowed:
         raise StudyError(f"--out: expected a file in {report} or outside of the study, found {path}")
     if path.is_dir():

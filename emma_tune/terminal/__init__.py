@@ -1,17 +1,27 @@
 """What the command line prints: tables and lines, never control codes where nobody looks."""
 
 from emma_tune.terminal.evidence import show_best, show_budgets, show_comparison, show_confirmation, show_front
+from emma_tune.terminal.following import follow_study
 from emma_tune.terminal.health import show_findings
 from emma_tune.terminal.listing import show_garbage, show_points, show_studies
 from emma_tune.terminal.simulation import show_simulation
-from emma_tune.terminal.study import show_data_sets, show_forecast, show_problems, show_status, show_thrift
+from emma_tune.terminal.study import (
+    show_data_sets,
+    show_files,
+    show_forecast,
+    show_problems,
+    show_status,
+    show_thrift,
+)
 
 __all__ = [
+    "follow_study",
     "show_best",
     "show_budgets",
     "show_comparison",
     "show_confirmation",
     "show_data_sets",
+    "show_files",
     "show_findings",
     "show_forecast",
     "show_front",

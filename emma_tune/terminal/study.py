@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,8 +11,11 @@ from emma_tune.disclosure import printable
 from emma_tune.terminal.table import counted, show
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from emma_tune.data.inventory import Entry
     from emma_tune.preview import Forecast
+    from emma_tune.storage import Place
 
 
 def show_problems(problems: list[str]) -> None:
@@ -21,11 +25,13 @@ def show_problems(problems: list[str]) -> None:
 
 
 def show_thrift(content: dict[str, Any]) -> None:
-    """What early stops spared, and how busy the last run was."""
-    left_out, last_run, dominated = content["left_out"], content["last_run"], content["points"]["dominated"]
+    """What early stops spared, and how busy the last run was once it has ended."""
+    left_out, dominated = content["left_out"], content["points"]["dominated"]
+    last_run = None if content["driver"] else content["last_run"]
     if dominated:
+        points = "1 point" if dominated == 1 else f"{dominated} points"
         typer.echo(
-            f"{dominated} points stopped as dominated: {left_out['epochs']:g} attacker epochs left out, "
+            f"{points} stopped as dominated: {left_out['epochs']:g} attacker epochs left out, "
             f"about {left_out['seconds']:.0f} s"
         )
     if last_run and last_run["span"]:
@@ -35,26 +41,48 @@ def show_thrift(content: dict[str, Any]) -> None:
         )
 
 
+def show_files(folder: Place, files: Mapping[str, str]) -> None:
+    """Where a study lies, and what there is to open."""
+    typer.echo(f"folder: {folder}")
+    for name, what in files.items():
+        typer.echo(f"  {name:<14}{what}")
+
+
 def show_status(content: dict[str, Any]) -> None:
     """How far a study is."""
-    from rich.table import Table
-
     from emma_tune.plan import named
 
-    points = content["points"]
-    typer.echo(f"{content['study']}: {content['state']}; points: {counted(points)}, {points['running']} running")
-    if content["driver"]:
-        typer.echo(f"driven by {content['driver']}")
-    table = Table(box=None)
-    for column in ("stage", "done", "reused", "running", "failed", "seconds"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for stage, row in content["tasks"].items():
-        table.add_row(stage, *(str(number) for number in row.values()), f"{content['seconds'][stage]:.1f}")
-    show(table)
+    for line in status_lines(content):
+        typer.echo(printable(line))
+    show(status_table(content))
     show_thrift(content)
     for failure in content["failures"]:
         typer.echo(printable(f"{named(failure['point'])} failed: {failure['reason']}"))
     show_problems(content["problems"])
+
+
+def status_lines(content: dict[str, Any]) -> list[str]:
+    """How many points have come how far, and what the driver is doing."""
+    points = content["points"]
+    lines = [f"{content['study']}: {content['state']}; points: {counted(points)}, {points['running']} running"]
+    if content["driver"]:
+        lines.append(f"driven by {content['driver']}")
+    if content["this_run"]:
+        lines.append(content["this_run"]["line"])
+    return lines
+
+
+def status_table(content: dict[str, Any]) -> Table:
+    """Tasks by stage, without the stages that have none."""
+    from rich.table import Table
+
+    table = Table(box=None)
+    for column in ("stage", "done", "reused", "running", "failed", "seconds"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, row in content["tasks"].items():
+        if any(row.values()):
+            table.add_row(stage, *(str(number) for number in row.values()), f"{content['seconds'][stage]:.1f}")
+    return table
 
 
 def show_forecast(content: Forecast) -> None:
@@ -65,7 +93,7 @@ def show_forecast(content: Forecast) -> None:
     table = Table(title=f"{content.points} searched points{asked}", box=None, title_justify="left")
     for column in ("stage", "tasks", "reused", "to do", "epochs", "PFLOP"):
         table.add_column(column, justify="left" if column == "stage" else "right")
-    stages = content.stages.items()
+    stages = [(name, stage) for name, stage in content.stages.items() if stage.tasks]
     for name, stage in stages:
         numbers = (
             stage.tasks,

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+from rich.console import Console
 
 from emma_tune.materials import Report
 from emma_tune.storage import Claim
+
+SAVING = "saving…"
+LINE = f"{SAVING}\n"
+IN_PLACE = f"\r\x1b[2K{SAVING}"
+"""Over the last line of a live table, whose height must stay as it is."""
 
 
 class InterruptedRunError(Exception):
@@ -16,10 +24,20 @@ class InterruptedRunError(Exception):
 
 
 class Interruption:
-    """Hears SIGINT and SIGTERM; a second signal ends the process at once."""
+    """Hears SIGINT and SIGTERM; a second signal ends the process at once.
 
-    def __init__(self) -> None:
+    Args:
+        console: where to say at once that the signal was heard, if it is a file that the system knows.
+
+    Attributes:
+        claim: on the study that is driven.
+        notice: what is said after a signal.
+    """
+
+    def __init__(self, console: Console) -> None:
         self.claim: Claim | None = None
+        self.notice = LINE
+        self._console = console
         self._signaled = False
 
     @property
@@ -45,15 +63,18 @@ class Interruption:
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         self._signaled = True
+        # past Python's buffers, in the middle of which the signal may have come
+        with suppress(OSError, ValueError, AttributeError):
+            os.write(self._console.file.fileno(), self.notice.encode(self._console.encoding, "replace"))
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Hears SIGINT and SIGTERM while it lasts."""
+def interruptible(console: Console) -> Iterator[Interruption]:
+    """Hears SIGINT and SIGTERM while it lasts; `console` as `Interruption` takes it."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    interruption = Interruption()
+    interruption = Interruption(console)
     interruption.listen()
     try:
         yield interruption

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,21 +18,22 @@ from ray import tune
 from ray.tune.stopper import Stopper
 from rich.console import Console
 
-from emma_tune.config import Study
+from emma_tune.config import OWN_TRIAL_STAGES, Study
 from emma_tune.ledger import Ended, Ledger, LedgerWriter, read_ledger
 from emma_tune.materials import prepare
 from emma_tune.plan import Planner, Point
 from emma_tune.storage import Patience, Place, passes
-from emma_tune.store import CorruptArtifactError, Store
+from emma_tune.store import CorruptArtifactError, Record, Store
 from emma_tune.study_file import StudyError
-from emma_tune.study_folder import JOURNAL, Started, StudyFolder
+from emma_tune.study_folder import JOURNAL, RunLog, Started, StudyFolder
 from emma_tune.tuning.cluster.connection import start_or_join
-from emma_tune.tuning.cluster.lookout import head_watched
+from emma_tune.tuning.cluster.lookout import SAFE, head_watched
 from emma_tune.tuning.cluster.nodes import prove_storage
 from emma_tune.tuning.cluster.room import Nodes, Room, check_room, room_of
 from emma_tune.tuning.interruption import InterruptedRunError, Interruption, interruptible
 from emma_tune.tuning.progress import Progress, shown_decoding
 from emma_tune.tuning.search.proposals import new_proposers
+from emma_tune.tuning.search.remaining import SEVERAL
 from emma_tune.tuning.search.searcher import StudySearcher
 from emma_tune.tuning.workers.deaths import WORKER_DEATHS, Deaths, let_tune_hear_every_death
 from emma_tune.tuning.workers.timeouts import Timeouts, limits_of
@@ -90,10 +93,12 @@ def run_study(
     began = time.monotonic() if began is None else began
     folder = StudyFolder(out)
     folder.check_belongs_to(study)
-    with interruptible() as interruption, folder.drive() as claim:
+    with interruptible(console) as interruption, folder.drive() as claim, closing(folder.log()) as log:
         folder.check_belongs_to(study)
         interruption.claim = claim
-        say = _sayer(console)
+        folder.write_progress({"tasks": [], "elapsed": round(time.monotonic() - began, 1)})  # not the last run's
+        log.write(f"run of {study.name}: process {os.getpid()} on {platform.node()}")
+        say = _sayer(console, log)
         patience = Patience(STORAGE_PATIENCE, say, lambda: interruption.requested)
         artifacts = _within_reach(store, patience)
         folder = StudyFolder(out, patience)  # from here on; the claim's signs of life must not wait
@@ -117,9 +122,23 @@ def run_study(
                 folder.write(started)
                 plan = Planner(study, materials.images, materials.weights, until=until)
                 with head_watched(say) if address else nullcontext():
-                    return _tune(plan, given, folder, artifacts, room, interruption, console, began, trainable)
+                    return _tune(
+                        _Run(
+                            planner=plan,
+                            given=given,
+                            folder=folder,
+                            store=artifacts,
+                            room=room,
+                            interruption=interruption,
+                            console=console,
+                            say=say,
+                            log=log,
+                            began=began,
+                            trainable=trainable,
+                        )
+                    )
             except CorruptArtifactError as error:
-                raise StudyError(f"{error}; the same command makes it anew") from error
+                raise StudyError(f"{error}; run the same command again to recompute it") from error
             except InterruptedRunError:
                 return Ending(interrupted=True, failures={})
             except OSError as error:
@@ -128,26 +147,46 @@ def run_study(
                 if interruption.requested:  # while the storage was waited for
                     return Ending(interrupted=True, failures={})
                 raise StudyError(
-                    f"{out}: expected a storage that can be read and written, found {error}; what was finished "
-                    "is safe, and the same command goes on with it"
+                    f"{out}: expected a storage that can be read and written, found {error}; {SAFE}"
                 ) from error
             finally:
                 wait([starting])
                 ray.shutdown()
 
 
-def _tune(
-    planner: Planner,
-    given: Sequence[Point] | None,
-    folder: StudyFolder,
-    store: Store,
-    room: Room,
-    interruption: Interruption,
-    console: Console,
-    began: float,
-    trainable: type[StageTrainable],
-) -> Ending:
-    say = _sayer(console)
+@dataclass(frozen=True)
+class _Run:
+    """One run of a study.
+
+    Attributes:
+        planner: of the study.
+        given: points to run, proposing none; None to propose as the study says.
+        folder: of the study.
+        store: of artifacts.
+        room: what the cluster has for trials.
+        interruption: tells when to stop.
+        console: where to show progress.
+        say: tells the user something worth a line.
+        log: of what is said.
+        began: when the command was given, by `time.monotonic()`.
+        trainable: what workers are made of.
+    """
+
+    planner: Planner
+    given: Sequence[Point] | None
+    folder: StudyFolder
+    store: Store
+    room: Room
+    interruption: Interruption
+    console: Console
+    say: Callable[[str], None]
+    log: RunLog
+    began: float
+    trainable: type[StageTrainable]
+
+
+def _tune(order: _Run) -> Ending:
+    planner, folder, store, room, say = order.planner, order.folder, order.store, order.room, order.say
     ledger = read_ledger(folder.ledger)
     for problem in ledger.problems:
         say(problem)
@@ -157,8 +196,8 @@ def _tune(
     # Tune copies its files to where it is told, which nobody reads: not to a storage that may be full or gone
     with closing(writer), folder.nearby() as near, TemporaryDirectory(prefix="emma-tune-") as tunes_own:
         writer.run(run)
-        _take_given(given or (), ledger, writer)
-        proposers = new_proposers(planner.study, near / JOURNAL, store.patience) if given is None else {}
+        _take_given(order.given or (), ledger, writer)
+        proposers = new_proposers(planner.study, near / JOURNAL, store.patience) if order.given is None else {}
         searcher = StudySearcher(
             planner=planner,
             store=store,
@@ -171,11 +210,13 @@ def _tune(
             say=say,
             gpus=room.gpus,
         )
-        progress = Progress(searcher, folder, console)
+        searcher.recall_paces(_some_records(store))
+        nodes = Nodes(planner.study, searcher, room, say)
+        progress = Progress(searcher, nodes, folder, order.log, order.interruption, order.console, order.began)
         let_tune_hear_every_death()
         try:
             tune.Tuner(
-                trainable,
+                order.trainable,
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     scheduler=Deaths(searcher),
@@ -187,13 +228,13 @@ def _tune(
                 run_config=tune.RunConfig(
                     name="tune",
                     storage_path=tunes_own,
-                    stop=_Stops(interruption, searcher),
+                    stop=_Stops(order.interruption, searcher),
                     failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                     # the store keeps unfinished state; Tune would ask for a pickle after every trial
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     callbacks=[
                         progress,
-                        Nodes(planner.study, searcher, room, say),
+                        nodes,
                         Timeouts(searcher, store, run, limits_of(planner.study)),
                     ],
                     verbose=0,
@@ -208,18 +249,23 @@ def _tune(
         writer.ended(
             Ended(
                 run,
-                startup=round(first - began, 3),
+                startup=round(first - order.began, 3),
                 span=round(last - first, 3),
                 slots=searcher.most_slots,
                 busy=round(searcher.busy, 3),
             )
         )
-        return Ending(interruption.requested, searcher.conclusions.failures)
+        return Ending(order.interruption.requested, searcher.conclusions.failures)
 
 
-def _sayer(console: Console) -> Callable[[str], None]:
-    """Says a line as it is, whatever stands in it."""
-    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+def _sayer(console: Console, log: RunLog) -> Callable[[str], None]:
+    """Says a line as it is, whatever stands in it, and notes it in the log."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        log.write(line)
+
+    return say
 
 
 def _within_reach(root: Place, patience: Patience) -> Store:
@@ -232,6 +278,16 @@ def _within_reach(root: Place, patience: Patience) -> Store:
         return replace(Store(root).identified(), patience=patience)
     except OSError as error:
         raise StudyError(f"store: expected {root} to be a place that can be written to, found {error}") from error
+
+
+def _some_records(store: Store) -> Iterator[tuple[str, Record]]:
+    """A few records of each stage with a trial of its own, whichever study they are of."""
+    for stage in OWN_TRIAL_STAGES:
+        with suppress(OSError):
+            for key in store.storage.names(stage)[:SEVERAL]:
+                with suppress(CorruptArtifactError):
+                    if record := store.record(stage, key):
+                        yield stage, record
 
 
 def _take_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter) -> None:

@@ -8,7 +8,7 @@ from tests.conftest import wait_for
 from tests.faults.conftest import LONGER
 from tests.faults.invariants import Witness, check_study, finished_tasks
 
-SAFE = "what was finished is safe, go on with the same command"
+SAFE = "finished tasks are saved, run the same command again to continue"
 
 
 @pytest.mark.long

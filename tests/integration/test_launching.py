@@ -122,7 +122,7 @@ def test_a_study_stopped_as_a_job_and_as_a_client_goes_on(head, emma, study_file
     before = saved(store)
     assert head.job("stop", "first", cwd=tmp_path).returncode == 0
     told = head.job("logs", "first", cwd=tmp_path).stdout
-    assert "interrupted, everything is saved" in told
+    assert "Interrupted; everything is saved" in told
     assert f"emma-tune resume {out}" in told
     assert StudyFolder(out).driver() is None
     stopped = moved_on(before, store)
@@ -135,7 +135,7 @@ def test_a_study_stopped_as_a_job_and_as_a_client_goes_on(head, emma, study_file
     assert driver_of(out), "the study is driven on the head, not by the client"
     client.send_signal(signal.SIGTERM)
     assert client.wait(90) == 130, log.read_text()
-    assert "interrupted, everything is saved" in log.read_text()
+    assert "Interrupted; everything is saved" in log.read_text()
     assert StudyFolder(out).driver() is None
     interrupted = moved_on(stopped, store)
     assert ends(out) == 2

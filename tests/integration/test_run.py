@@ -13,6 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from emma_tune.results import StudyView
+from emma_tune.study_file import load_study
 from tests.conftest import TINY, EmmaTune, artifact_bytes, determined
 
 
@@ -50,6 +51,8 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert "points 0 of 4" in ended.stdout
     assert "tiny: fronts, figures of test images" in ended.stdout
     assert "folder: runs/tiny" in ended.stdout
+    assert ended.stdout.startswith("tiny: 4 points of emma and 2 baselines, attackers soft, hard; ")
+    check_what_is_left_for_people(folder, ended.stdout, emma)
 
     status = emma.json("status", folder)
     assert status["state"] == "finished"
@@ -169,6 +172,53 @@ def test_files_are_what_they_should_be_and_damage_is_repaired_and_reported(finis
     assert (determined(tensors.parent), determined(record.parent)) == kept
     assert StudyView(folder).front() == before
     assert emma.json("status", folder)["problems"] == []
+
+
+def check_what_is_left_for_people(folder: Path, said: str, emma: EmmaTune) -> None:
+    for name in ("study.yaml", "front.csv", "report.html", "run.log"):
+        assert f"  {name} " in said.partition("folder: ")[2]
+    assert (folder / "front.csv").read_text() == emma("front", folder, "--csv").stdout
+    assert "<html" in (folder / "report.html").read_text()
+    told = (folder / "run.log").read_text()
+    assert told.count(" run of tiny: process ") == 1
+    assert "ended · points 4 of 4" in told
+    assert load_study(folder / "study.yaml").model_copy(update={"store": None}) == StudyView(folder).study
+    assert json.loads((folder / "progress.json").read_text())["tasks"] == []
+
+
+def test_the_study_that_is_left_runs_again_and_a_resumed_one_takes_other_values(finished, emma, tmp_path):
+    _, folder, store, _ = finished
+    before = artifact_bytes(store)
+    ended = emma("run", folder / "study.yaml", "--out", folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert artifact_bytes(store) == before
+    assert (folder / "run.log").read_text().count(" run of tiny: process ") == 2
+
+    wrong = emma("resume", folder, "--set", "search.pionts=3")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == (
+        "--set search.pionts=3: search.pionts: expected a known key (did you mean points?), found 'pionts'\n"
+    )
+    ended = emma("resume", folder, "--set", "search.points=+1", "--set", "attackers.late={kind: soft, epochs: 1}")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    new = made(emma.json("status", folder))
+    assert (new["victim"], new["matrix"], new["attacker"]) == (0, 1, 4 + 3)
+    table = (folder / "front.csv").read_text()
+    assert "attackers.late" in table.splitlines()[0]
+    assert load_study(folder / "study.yaml").search.points == 3
+    after = artifact_bytes(store)
+    assert {path: after.get(path) for path in before} == before
+
+
+def test_a_file_for_people_that_cannot_be_written_is_said_and_the_run_is_no_worse(finished, emma):
+    file, folder, _, _ = finished
+    (folder / "report.html").unlink()
+    (folder / "report.html").mkdir()
+    ended = emma("run", file)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    page = folder / "report.html"
+    assert ended.stderr == f"{page} could not be written: --out: expected a file, found the folder {page}\n"
+    assert (folder / "front.csv").exists()
 
 
 def check_files(folder: Path, store: Path) -> None:

@@ -71,7 +71,8 @@ def test_interrupted_twice_and_resumed_it_is_as_if_nothing_had_happened(emma, st
         assert emma.json("status", folder)["state"] == "interrupted"
         reached = state.epoch
     output = (tmp_path / "output.log").read_text()
-    assert output.count("interrupted, everything is saved") == 2
+    assert output.count("Interrupted; everything is saved") == 2
+    assert output.count("saving…") == 2
     assert "SIGTERM received" not in output  # Ray's own handler, and its stack trace
 
     ended = emma("resume", folder)

@@ -26,6 +26,9 @@ def test_a_task_that_raises_is_retried_once_and_fails_its_point_alone(emma, stud
     assert status["tasks"]["matrix"] == {"done": 1, "reused": 0, "running": 0, "failed": 1}
     assert f"point {failure['point']} failed: matrix: FloatingPointError" in ended.stdout
     assert failure["reason"] in emma("status", folder).stdout.replace("\n", " ")
+    told = (folder / "run.log").read_text()
+    assert f"{failure['reason']}\n    Traceback (most recent call last):" in told
+    assert 'emma_tune/stages/matrix.py", line ' in told
     (noted,) = store.glob("partial/*/failure.json")
     assert json.loads(noted.read_text())["count"] == 2
 

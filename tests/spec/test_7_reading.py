@@ -14,6 +14,7 @@ from emma_tune.study_folder import Started, StudyFolder
 READINGS = (
     ("status",),
     ("status", "--json"),
+    ("status", "--follow"),
     ("front",),
     ("front", "--json"),
     ("front", "--csv"),

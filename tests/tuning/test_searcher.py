@@ -12,6 +12,22 @@ from emma_tune.store import CorruptArtifactError
 from tests.tuning.desk import ARGMAX, EPOCHS, FIRST, NONE, SECOND
 
 
+def test_other_studies_in_the_store_tell_how_long_tasks_take(desk):
+    searcher = desk.open()
+    assert searcher.remaining(lambda stage: 1.0, 0.0) is None
+    tasks = [task for number in (NONE, ARGMAX) for task in desk.plan(number).tasks.values()]
+    elsewhere = [task for task in tasks if task.stage in ("victim", "attacker")]
+    desk.make(elsewhere)
+    records = [(task.stage, desk.store.record(task.stage, task.key)) for task in elsewhere]
+    fresh = desk.open(seeds=[7], search={"points": 1})  # other keys, the same kinds
+    fresh.recall_paces([(stage, record) for stage, record in records if stage == "victim"])
+    assert fresh.remaining(lambda stage: 1.0, 0.0) is None
+    fresh.recall_paces(records)
+    # a victim, two clones of each of three points, and by the clones' pace an epoch of a surrogate and of a matrix
+    epoch = 2.0 / EPOCHS
+    assert fresh.remaining(lambda stage: 1.0, 0.0) == pytest.approx(2.0 + 3 * 2 * 2.0 + epoch + epoch * 10 / 3)
+
+
 def test_a_point_is_left_as_soon_as_its_clone_is_as_good_as_that_of_a_cheaper_point(desk):
     searcher = desk.open()
     running = desk.finish_all_but(FIRST)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from emma_tune.ledger import read_ledger
+from emma_tune.plan.slots import MOST
 from emma_tune.tuning.sharing.memory import CONTEXT, GIB, CudaMeter, allowed_bytes, in_gib, sizes
-from emma_tune.tuning.sharing.shares import HEADROOM, MOST, part
+from emma_tune.tuning.sharing.shares import HEADROOM, part
 from tests.tuning.desk import FIRST, SHARES, Desk
 
 CAPACITY = 64 * GIB

@@ -27,7 +27,7 @@ HEAD_PATIENCE = int(os.environ.get(_SETTING, "60"))
 RAY_WAITS_LONGER = 15
 """Seconds, so that the line comes before Ray's end of the process."""
 
-SAFE = "what was finished is safe, go on with the same command"
+SAFE = "finished tasks are saved, run the same command again to continue"
 
 GONE = 1
 """Exit code."""

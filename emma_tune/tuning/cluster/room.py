@@ -12,10 +12,10 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from emma_tune.config import AUTO, OWN_TRIAL_STAGES, Share, Study
+from emma_tune.plan.slots import slots_of
 from emma_tune.stages import STAGES
 from emma_tune.study_file import StudyError
 from emma_tune.tuning.search.searcher import StudySearcher
-from emma_tune.tuning.sharing.shares import MOST
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the nodes."""
@@ -30,12 +30,18 @@ class Room:
         shares: `cpu` and `gpu` of each stage's trials; `gpu` may be `auto`.
         slots: how many can run at once.
         gpus: of all nodes.
+        cpus: of all nodes.
     """
 
     nodes: int
     shares: Mapping[str, Mapping[str, float | str]]
     slots: int
     gpus: int
+    cpus: float
+
+    def part(self, cpu: float, gpu: float) -> float:
+        """The part of the cluster that a trial takes, in (0, 1]: of what there is less of."""
+        return min(1.0, max(cpu / self.cpus, gpu / self.gpus if self.gpus else 0.0))
 
 
 def room_of(study: Study, *, had_gpus: bool = False) -> Room:
@@ -51,12 +57,9 @@ def room_of(study: Study, *, had_gpus: bool = False) -> Room:
         stage: (share.cpu, share.gpu if total["GPU"] or had_gpus else 0.0)
         for stage, share in _wanted(study).items()
     }
-    slots = total["CPU"] / min(shares[stage][0] for stage in OWN_TRIAL_STAGES)
-    least = [1 / MOST if gpu == AUTO else gpu for gpu in (shares[stage][1] for stage in OWN_TRIAL_STAGES)]
-    if all(least):
-        slots = min(slots, total["GPU"] / min(least))
+    slots = slots_of([shares[stage] for stage in OWN_TRIAL_STAGES], total["CPU"], total["GPU"])
     named = {stage: {"cpu": cpu, "gpu": gpu} for stage, (cpu, gpu) in shares.items()}
-    return Room(len(nodes), named, max(1, int(slots)), int(total["GPU"]))
+    return Room(len(nodes), named, slots, int(total["GPU"]), total["CPU"])
 
 
 def check_room(study: Study, room: Room, say: Callable[[str], None]) -> None:
@@ -95,12 +98,15 @@ class Nodes(Callback):
         searcher: of the run.
         room: as it was when the run began.
         say: tells the user something worth a line.
+
+    Attributes:
+        room: as it is now.
     """
 
     def __init__(self, study: Study, searcher: StudySearcher, room: Room, say: Callable[[str], None]) -> None:
         self._study = study
         self._searcher = searcher
-        self._room = room
+        self.room = room
         self._say = say
         self._had_gpus = False
         self._looked_at = time.monotonic()
@@ -113,9 +119,9 @@ class Nodes(Callback):
         if time.monotonic() - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = time.monotonic()
-        self._had_gpus = self._had_gpus or self._room.gpus > 0
+        self._had_gpus = self._had_gpus or self.room.gpus > 0
         room = room_of(self._study, had_gpus=self._had_gpus)
-        if room.nodes != self._room.nodes:
-            self._say(f"nodes: {room.nodes}, before {self._room.nodes}; {room.slots} trials at once")
+        if room.nodes != self.room.nodes:
+            self._say(f"nodes: {room.nodes}, before {self.room.nodes}; {room.slots} trials at once")
         self._searcher.resize(room.slots, room.gpus, room.shares)
-        self._room = room
+        self.room = room

@@ -103,7 +103,7 @@ def run_study_on_cluster(
                 "seen": seen_of(out),
                 "age": time.monotonic() - began,
             }
-            with interruptible() as interruption:
+            with interruptible(console) as interruption:
                 driver = ray.remote(**ON_HEAD)(_Driver).remote(json.dumps(order))
                 result = _follow(driver, lambda: interruption.requested, console)
     except (ConnectionError, RayError) as error:

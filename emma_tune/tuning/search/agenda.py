@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.stages import STAGES
+from emma_tune.tuning.search.remaining import Workload
 
 DEPTH = {stage: depth for depth, stage in enumerate(STAGES)}
 
@@ -51,6 +52,9 @@ class Agenda:
 
     Args:
         is_done: whether a task's artifact is in the store; asked once for each task.
+
+    Attributes:
+        workload: what is left of the tasks of open points.
     """
 
     def __init__(self, is_done: Callable[[Task], bool]) -> None:
@@ -76,6 +80,7 @@ class Agenda:
         self._changed: set[int] = set()
         self._states: dict[str, str] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
+        self.workload = Workload()
 
     def add(self, plan: PointPlan) -> None:
         """Takes up the tasks of a point that is not open."""
@@ -207,6 +212,7 @@ class Agenda:
     def _enter(self, task: Task) -> None:
         key, needs = task.key, task.needs
         self._tasks[key] = task
+        self.workload.enter(task, self._tasks.get(task.continues) if task.continues else None)
         self._users[key] = {}
         if self._is_done(task) and key not in self._done:
             self._done.add(key)
@@ -239,6 +245,7 @@ class Agenda:
             self._counts[task.stage, before] -= 1
             self._counts[task.stage, now] += 1
             self._states[key] = now
+            self.workload.move(key, before, now)
         if self._is_ready(key) and self._lined_up.get(key) != (rank := self._rank(key)):
             self._lined_up[key] = rank
             heapq.heappush(self._ready, rank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -12,10 +13,11 @@ from emma_tune.artifact import Metrics
 from emma_tune.dominance import Rivals, targets
 from emma_tune.figures import Figures, best_possible, expected, front_figures, point_figures
 from emma_tune.ledger import Done, Ledger, Outcome
-from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
+from emma_tune.plan import GROUNDWORK, OF_A_POINT, Planner, Point, PointPlan, Task
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.store import Record
 from emma_tune.tuning.search.curves import Curves
+from emma_tune.tuning.search.fronts import Fronts
 from emma_tune.tuning.search.proposals import Proposer
 
 
@@ -72,9 +74,6 @@ class _Hope(NamedTuple):
 MEASURING = ("responses", "evaluation")
 """Stages whose metrics are measures of a point."""
 
-OF_A_POINT = ("matrix", "responses", "attacker", "evaluation")
-"""Stages that few points share: what is known of their tasks is read again rather than kept for all time."""
-
 
 class Conclusions:
     """Draws them, and keeps count.
@@ -92,6 +91,7 @@ class Conclusions:
         dominated: how many points were stopped because nothing could bring them to a front.
         failed: how many points are.
         failures: points that failed, or that an attacker of the fronts failed to attack, with the reason.
+        fronts: of the searched defenses so far.
     """
 
     def __init__(
@@ -111,8 +111,10 @@ class Conclusions:
         self._verdict_digest = planner.verdict_digest
         self._rivals = Rivals(planner.study)
         self._validated: list[tuple[Point, Mapping[str, Any]]] = []
+        self._ended: Counter[str] = Counter()
         self._curves = Curves()
         self._arrivals = 0
+        self.fronts = Fronts(planner.study)
         self._hopes: dict[int, _Hope] = {}
         self._known: dict[str, _Known] = {}
         self.finished = 0
@@ -135,8 +137,10 @@ class Conclusions:
         self._remember_curves(plan)
         self._forget(plan)
         self.finished += 1
+        self.fronts.add(point, figures)
         self._rivals.add(point, validated)
         self._validated.append((point, validated))
+        self._ended[point.defense] += 1
         self._tell(point, validated)
 
     def judge(self, plan: PointPlan) -> None:
@@ -158,6 +162,16 @@ class Conclusions:
     def targets(self) -> list[Point]:
         """List what the attackers of the fronts attack; without a search all finished points."""
         return targets(self._study, self._validated, self._proposers)
+
+    def front_share(self, defense: str) -> float:
+        """Estimate the share of a defense's points that the attackers of the fronts will attack, in (0, 1].
+
+        As on the front so far, with one of two more points on it: of one that is not searched all points.
+        """
+        if defense not in self._proposers:
+            return 1.0
+        members = sum(member.point.defense == defense for member in self.fronts.members())
+        return (members + 1) / (self._ended[defense] + 2)
 
     def pause(self, point: Point) -> None:
         """A point came as far as this run was to go. Optuna learns of one that an earlier run has finished."""
@@ -215,7 +229,7 @@ class Conclusions:
         curves: dict[str, Sequence[Mapping[str, float]]] = {}
         left_out = 0
         for task in plan.attackers.values():
-            if self._done_of(task) is None:
+            if self.done_of(task) is None:
                 assert isinstance(task.config, AttackerSettings)
                 if task.key in heard:
                     curves[task.key] = heard[task.key].epochs
@@ -269,6 +283,7 @@ class Conclusions:
 
     def _tell_stopped(self, point: Point, outcome: Outcome) -> None:
         self.dominated += 1
+        self._ended[point.defense] += 1
         if outcome.estimate is not None:  # without one, of an earlier version, Optuna knows nothing of the point
             self._tell(point, outcome.estimate, stopped=True)
 
@@ -288,13 +303,14 @@ class Conclusions:
         known = self._known_of(task)
         return known.metrics if known else None
 
-    def _done_of(self, task: Task) -> Done | None:
+    def done_of(self, task: Task) -> Done | None:
+        """What is remembered of a task; None while it is not finished."""
         known = self._known_of(task)
         return known.done if known else None
 
     def _done_tasks(self, plan: PointPlan) -> dict[str, Done]:
         """What a conclusion remembers of the finished tasks of a point."""
-        done = {key: self._done_of(task) for key, task in plan.tasks.items()}
+        done = {key: self.done_of(task) for key, task in plan.tasks.items()}
         return {key: of_task for key, of_task in done.items() if of_task is not None}
 
     def _known_of(self, task: Task) -> _Known | None:
@@ -314,5 +330,5 @@ class Conclusions:
         """Nobody but a concluded point asks for its own tasks; what points share is kept."""
         self._hopes.pop(plan.point.number, None)
         for key, task in plan.tasks.items():
-            if task.stage in OF_A_POINT:
+            if task.stage in OF_A_POINT:  # few points share them
                 self._known.pop(key, None)

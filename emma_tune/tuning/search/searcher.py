@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from emma_tune.store import CorruptArtifactError, Record
 from emma_tune.tuning.search.agenda import Agenda
 from emma_tune.tuning.search.conclusions import Conclusions, Heard, Writer
 from emma_tune.tuning.search.proposals import Proposer
+from emma_tune.tuning.search.remaining import Outlook, Paces, effort_of
 from emma_tune.tuning.sharing.shares import Shares
 
 Say = Callable[[str], None]
@@ -99,6 +101,10 @@ class StudySearcher(Searcher):
         self._deaths: dict[str, str] = {}
         self._given_up: dict[str, str] = {}
         self.agenda = Agenda(self._is_done)
+        self.granted: dict[str, Mapping[str, float]] = {}
+        self._paces = Paces()
+        self._outlook = Outlook(planner, self.agenda.workload, self._paces)
+        self._epochs: dict[str, tuple[str, int]] = {}
         self.trials: dict[str, list[Task]] = {}
         self.conclusions = Conclusions(planner, ledger, writer, proposers, self._record_of)
         self.busy = 0.0
@@ -145,6 +151,7 @@ class StudySearcher(Searcher):
             self.agenda.release(tasks)
             return None
         self.trials[trial_id] = tasks
+        self.granted[tasks[0].stage] = share
         return {
             "tasks": [task.to_json() for task in tasks],
             "store": self._store.to_json(),
@@ -160,6 +167,7 @@ class StudySearcher(Searcher):
             True if nobody waits for it any more, so that it can be stopped.
         """
         self.busy += result.get("busy", 0.0)
+        self._hear_of_epochs(trial_id, result)
         self._hear_of_waiting(trial_id, result.get("waiting"))
         best = result.get("metrics", {}).get("best.validation.accuracy")
         if best is not None:
@@ -170,6 +178,18 @@ class StudySearcher(Searcher):
                 self._leave_dominated()
         tasks = self.trials.get(trial_id, [])
         return bool(tasks) and not result.get("done") and not self.agenda.wants(tasks)
+
+    def _hear_of_epochs(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """A task under way has come as far as this, and took its time for it."""
+        if not result.get("epochs"):
+            return  # a stage without epochs, or one that has failed
+        key, epoch = result["task"], result["epoch"]
+        load = self.agenda.workload
+        before, reached = self._epochs.get(trial_id, (None, 0))
+        if before == key and epoch > reached and key in load.efforts:
+            self._paces.watch(load.efforts[key].kind, result["busy"], epoch - reached)
+        self._epochs[trial_id] = key, epoch
+        load.hear(key, result["epochs"] - epoch)
 
     def _hear_of_waiting(self, trial_id: str, what: str | None) -> None:
         """A worker waits for the storage, or no longer; said when the first one does."""
@@ -196,10 +216,12 @@ class StudySearcher(Searcher):
     def _ended(self, trial_id: str, result: dict[str, Any] | None) -> None:
         tasks = self.trials.pop(trial_id, [])
         self._waiting.discard(trial_id)
+        self._epochs.pop(trial_id, None)
         done = [task.key for task in tasks if self._store.has(task.stage, task.key)]
         for key in done:
             self._heard.pop(key, None)
         self.agenda.done(done)
+        self._time(task for task in tasks if task.key in done)
         share = self._shares.ended(trial_id)
         if tasks and self._shares.is_auto(tasks[0].stage):
             self._measure(task for task in tasks if task.key in done)
@@ -322,8 +344,16 @@ class StudySearcher(Searcher):
         """Ask only when a point could use what is free, so that proposals know as much as possible."""
         if not self._points_left() or self.agenda.open_points >= self._slots:
             return False
-        laid = all(self.agenda.is_done(task) for task in self._foundations())
-        return laid or not self.agenda.open_points
+        return self._laid() or not self.agenda.open_points
+
+    def _laid(self) -> bool:
+        """Whether every point's foundations are there."""
+        return all(self.agenda.is_done(task) for task in self._foundations())
+
+    @property
+    def in_full_swing(self) -> bool:
+        """Whether there is work for all slots: points are still to be proposed, and may be."""
+        return self._points_left() and self._laid()
 
     def _propose(self) -> None:
         number = self._next_number
@@ -360,7 +390,11 @@ class StudySearcher(Searcher):
 
     def _is_done(self, task: Task) -> bool:
         try:
-            return self._store.check(task.stage, task.key)
+            done = self._store.check(task.stage, task.key)
+            effort = self.agenda.workload.efforts[task.key]
+            if done and self._paces.wants(effort.kind) and (record := self._store.record(task.stage, task.key)):
+                self._paces.recall(effort, record.provenance.get("seconds", 0.0))
+            return done
         except CorruptArtifactError as error:
             aside = self._store.set_aside(task.stage, task.key)
             self.say(f"corrupt artifact, made anew: {error} (moved to {aside})")
@@ -368,6 +402,12 @@ class StudySearcher(Searcher):
 
     def _record_of(self, task: Task) -> Record | None:
         return self._store.record(task.stage, task.key) if self.agenda.is_done(task) else None
+
+    def _time(self, tasks: Iterable[Task]) -> None:
+        """How long this run's finished tasks took."""
+        for task in tasks:
+            if done := self.conclusions.done_of(task):
+                self._paces.finish(self.agenda.workload.efforts[task.key], done.seconds)
 
     def _measure(self, tasks: Iterable[Task]) -> None:
         """What finished tasks took of a GPU."""
@@ -388,10 +428,42 @@ class StudySearcher(Searcher):
                         if record := self._store.record(done.stage, key):
                             self._shares.measured(record.recipe, record.provenance)
 
+    def recall_paces(self, records: Iterable[tuple[str, Record]]) -> None:
+        """Learns how long tasks of other runs in the store took, where this run has tasks of their kind.
+
+        Args:
+            records: with the stage of each.
+        """
+        kinds = self._outlook.kinds(self._left, self._targets())
+        for stage, record in records:
+            if stage == "surrogate":
+                continue  # a record does not tell with which leg its seconds began
+            effort = effort_of(Task.from_json(json.dumps({**record.recipe, "continues": None})), None)
+            if effort.kind in kinds and self._paces.wants(effort.kind):
+                self._paces.recall(effort, record.provenance.get("seconds", 0.0))
+
+    def remaining(self, part: Callable[[str], float], per_trial: float) -> float | None:
+        """Seconds until the last task ends, about; arguments as `Outlook.seconds` takes them."""
+        unproposed = self._left if self._points_left() else {}
+        return self._outlook.seconds(unproposed, self._targets(), part, per_trial)
+
+    def _targets(self) -> dict[str, float]:
+        """How many points the attackers of the fronts will probably attack, by defense, unless they have begun."""
+        waiting = any(not attacker.counts for attacker in self._planner.study.attackers.values())
+        if not waiting or self._verdicts is not None or self._planner.until is not None:
+            return {}
+        points = {name: asked + self._left.get(name, 0) for name, asked in self._asked.items()}
+        return {name: count * self.conclusions.front_share(name) for name, count in points.items()}
+
     @property
     def wanted(self) -> int:
         """Points there will be when the study is complete."""
         return len(self._ledger.points) + sum(self._left.values())
+
+    @property
+    def objectives(self) -> Mapping[str, str]:
+        """What the study searches for."""
+        return self._planner.study.objectives
 
     @property
     def until(self) -> str | None:

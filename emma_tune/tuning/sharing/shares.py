@@ -8,11 +8,9 @@ from typing import Any
 
 from emma_tune.config import AUTO
 from emma_tune.plan import Task
+from emma_tune.plan.slots import MOST
 from emma_tune.stages import STAGES
 from emma_tune.tuning.sharing.memory import CONTEXT, in_gib
-
-MOST = 16
-"""Most tasks on a GPU: beyond, they wait for one another's kernels rather than for memory."""
 
 HEADROOM = 1.25
 """How much more than the peak of one task its like may take: batches are cropped and cached differently."""

@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 from emma_tune.plan import Task
 from emma_tune.results import StudyView
 from emma_tune.stages import STAGES
-from emma_tune.stages.settings import (
-    AttackerSettings,
-    MatrixSettings,
-    MisinformerSettings,
-    SurrogateSettings,
-    VictimSettings,
-)
 from emma_tune.study_file import StudyError
+from emma_tune.tuning.search.remaining import epochs_of
 
 CHEAP = 1.0
 """Seconds of a stage that has no trial of its own, where nothing is known of it."""
@@ -44,7 +38,7 @@ class Times:
         Raises:
             StudyError: if nothing is known of its stage.
         """
-        epochs, of_all = _epochs(task, before)
+        epochs, of_all = epochs_of(task, before)
         if task.stage in self.whole:
             return self.whole[task.stage] * (epochs / of_all if of_all else 1.0)
         if task.stage in self.paces:
@@ -71,27 +65,10 @@ def measured(view: StudyView) -> dict[str, float]:
     for task in tasks.values():
         record = view.record(task)
         if record:
-            epochs, of_all = _epochs(task, tasks[task.continues] if task.continues else None)
+            epochs, of_all = epochs_of(task, tasks[task.continues] if task.continues else None)
             seconds[task.stage] += record.provenance.get("seconds", 0.0)
             amount[task.stage] += epochs if of_all else 1
     paces = {stage: seconds[stage] / amount[stage] for stage in STAGES if amount[stage]}
     if not paces:
         raise StudyError(f"{view.folder.root}: expected a study with finished tasks, found none")
     return paces
-
-
-def _epochs(task: Task, before: Task | None) -> tuple[float, float]:
-    """The epochs a task adds, and those of the whole training; (0, 0) where a stage has none."""
-    match task.config:
-        case (
-            VictimSettings(training=training)
-            | MisinformerSettings(training=training)
-            | AttackerSettings(training=training)
-        ):
-            return training.epochs, training.epochs
-        case SurrogateSettings(training=training, until=until):
-            reached = before.config.until if before and isinstance(before.config, SurrogateSettings) else 0
-            return until - reached, training.epochs
-        case MatrixSettings(training=training, st_epoch=st_epoch):
-            return training.epochs - st_epoch, training.epochs
-    return 0, 0

@@ -6,6 +6,7 @@ import functools
 import os
 import platform
 import time
+import traceback
 from dataclasses import replace
 from typing import Any
 
@@ -27,13 +28,17 @@ SAVING_SHARE = 0.05
 """Share of a task's time that may go into saving its unfinished state."""
 
 
+TRACEBACK = 8000
+"""Last characters of a traceback that the driver is told."""
+
+
 class StageTrainable(Trainable):
     """Runs the tasks of one trial.
 
     Its configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (who asks), `share`
     (`cpu`, `gpu`) and `interval` (seconds between reports). A task that raises raises here once, so that Tune
-    starts it again in a fresh process; the second time the trial ends with a reason. While the storage fails the
-    trial goes on reporting, that it waits and for what: it may be stopped, and somebody must be told.
+    starts it again in a fresh process; the second time the trial ends with a reason and a traceback. While the
+    storage fails the trial keeps reporting that it waits and for what: it may be stopped, and users must know.
     """
 
     @classmethod
@@ -101,7 +106,8 @@ class StageTrainable(Trainable):
                 return {"done": True, "busy": self._busy, "reason": f"{reason} (on {platform.node()})"}
             if self._store.note_failure(task.key, run=self._run, reason=reason) < 2:
                 raise
-            return {"done": True, "busy": self._busy, "reason": reason}
+            told = traceback.format_exc()[-TRACEBACK:]
+            return {"done": True, "busy": self._busy, "reason": reason, "traceback": told}
 
     def cleanup(self) -> None:
         """The process ends: a task under way saves where it is."""
