@@ -143,7 +143,7 @@ def _is_done(store: Store, task: Task) -> bool:
     try:
         return store.record(task.stage, task.key) is not None
     except CorruptArtifactError:
-        return False  # it would be made anew
+        return False  # it would be computed again
 
 
 class _Cost:

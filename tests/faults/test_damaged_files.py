@@ -132,7 +132,7 @@ def test_running_again_mends_whatever_is_damaged_and_loses_nothing_else(once, co
         spoil(path, damage)
     ended = emma("run", copy / "tiny.yaml")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.count("corrupt artifact, made anew: ") == 3  # two of them are of one artifact each
+    assert ended.stdout.count("corrupt artifact, recomputing it: ") == 3  # two of them are of one artifact each
     assert figures(folder) == figures(once / "runs" / "tiny")
     check_study_mended(folder, through)
     for record in (once / "runs" / "store").glob("*/*/record.json"):

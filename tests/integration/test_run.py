@@ -166,7 +166,7 @@ def test_files_are_what_they_should_be_and_damage_is_repaired_and_reported(finis
 
     ended = emma("run", file)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.count("corrupt artifact, made anew") == 2
+    assert ended.stdout.count("corrupt artifact, recomputing it") == 2
     assert str(tensors) in ended.stdout
     assert "ledger.jsonl, line" in ended.stdout
     assert (determined(tensors.parent), determined(record.parent)) == kept

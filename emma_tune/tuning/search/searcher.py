@@ -397,7 +397,7 @@ class StudySearcher(Searcher):
             return done
         except CorruptArtifactError as error:
             aside = self._store.set_aside(task.stage, task.key)
-            self.say(f"corrupt artifact, made anew: {error} (moved to {aside})")
+            self.say(f"corrupt artifact, recomputing it: {error} (moved to {aside})")
             return self._store.has(task.stage, task.key)
 
     def _record_of(self, task: Task) -> Record | None:
