@@ -70,6 +70,7 @@ class Started:
         store: where its artifacts are.
         weights: fingerprints of the weights that trainings begin with, by name.
         given: whether its points are those of the ledger, and none is proposed.
+        remarks: what was recorded by an earlier version in other words, a line each.
     """
 
     study: Study
@@ -77,6 +78,7 @@ class Started:
     store: Place
     weights: Mapping[str, str] = field(default_factory=dict)
     given: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 class RunLog:
@@ -128,13 +130,14 @@ class StudyFolder:
         """
         try:
             content = json.loads(self._storage.read(STARTED))
-            study = Study.model_validate(_as_now(content["study"]))
+            recorded, remarks = _as_now(content["study"])
+            study = Study.model_validate(recorded)
             store = self._joined(content["store"])
             given = bool(content.get("given", False))
             named = {**content["images"], **content["weights"]}
             if not all(re.fullmatch("[0-9a-z]+", fingerprint) for fingerprint in named.values()):
                 raise ValueError("expected fingerprints")
-            return Started(study, content["images"], store, content["weights"], given)
+            return Started(study, content["images"], store, content["weights"], given, remarks)
         except FileNotFoundError as error:
             raise StudyError(f"{self.root}: expected the folder of a study, found no study.json in it") from error
         except OSError as error:
@@ -297,9 +300,13 @@ def _json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=1).encode()
 
 
-def _as_now(study: dict[str, Any]) -> dict[str, Any]:
-    """A study recorded by an earlier version, with the fields of this one: `stop` for `stop_dominated`."""
+def _as_now(study: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Put a study recorded by an earlier version into the words of this one, with a remark on each change."""
     search = dict(study["search"])
-    if "stop_dominated" in search:
-        search["stop"] = "joint" if search.pop("stop_dominated") else "none"
-    return {**study, "search": search}
+    if "stop_dominated" not in search:
+        return study, ()
+    old = search.pop("stop_dominated")
+    search["stop"] = "joint" if old else "none"
+    own = "; for a front of each defense write search.stop: own" if old else ""
+    remark = f"search.stop_dominated: {str(old).lower()} is now written search.stop: {search['stop']}{own}"
+    return {**study, "search": search}, (remark,)

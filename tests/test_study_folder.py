@@ -163,6 +163,9 @@ def test_a_study_of_an_earlier_version_is_read_with_what_its_words_meant(study_f
     for attacker in content["study"]["attackers"].values():
         del attacker["when"]
     (place.root / "study.json").write_text(json.dumps(content))
-    study = place.read().study
+    started = place.read()
+    study = started.study
     assert study.search.stop == now
+    (remark,) = started.remarks
+    assert remark.startswith(f"search.stop_dominated: {str(then).lower()} is now written search.stop: {now}")
     assert all(attacker.when == "always" for attacker in study.attackers.values())

@@ -96,6 +96,8 @@ def resume(folder: Folder, overrides: Overrides = None, address: Address = None)
 
         started = StudyFolder(folder).read()
         study, store = started.study, started.store
+        for remark in started.remarks:
+            typer.echo(remark)
         if overrides:
             study = changed(study, overrides, folder / STARTED)
             if study.store and study.store != started.study.store:
