@@ -7,18 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from typer.testing import CliRunner
 
-from emma_tune.artifact import Artifact
 from emma_tune.cli import app
 from emma_tune.models import MODELS
 from emma_tune.study_file import load_study
-from tests.evidence.desk import Written
 
 HEAVY = ("torch", "ray", "optuna", "pandas", "numpy", "sklearn", "matplotlib", "pydantic", "rich.live")
-README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.parametrize("module", ["emma_tune", "emma_tune.cli"])
@@ -87,22 +83,3 @@ def test_front_is_told_one_format(emma, tmp_path):
     ended = emma("front", tmp_path, "--json", "--csv")
     assert ended.returncode == 2
     assert "found both" in ended.stderr
-
-
-def test_the_readmes_example_runs(emma):
-    _, example = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    ended = emma.python("-c", example.replace("epochs=5", "epochs=1"))
-    assert ended.returncode == 0, ended.stderr
-    assert "validation.accuracy" in ended.stdout
-
-
-def test_the_readmes_example_of_reading_runs_without_ray(emma, study_file, tmp_path):
-    desk = Written(tmp_path / "runs" / "digits", load_study(study_file(name="digits")))
-    for _ in range(3):
-        responses = desk.plan(desk.asked("emma")).responses[3407]
-    artifact = Artifact({"queries": torch.eye(10)})
-    desk.view.store.commit("responses", responses.key, artifact, recipe=responses.recipe, provenance={})
-    example, _ = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    ended = emma.python("-c", example + "import sys\nassert 'ray' not in sys.modules\nprint(len(study.points()))")
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == "3\n"

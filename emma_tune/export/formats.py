@@ -39,8 +39,8 @@ def check_installed() -> None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise StudyError(
-            f"export: expected {', '.join(NEEDED)}, found no {', '.join(missing)}; "
-            "to get them: pip install 'emma-tune[export]'"
+            f"export: expected {', '.join(NEEDED)}, found no {', '.join(missing)}; install them with "
+            "pip install '.[export]' in your clone of emma-tune"
         )
 
 

@@ -38,7 +38,10 @@ class Mlflow:
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
         except ImportError as error:
-            raise StudyError("expected MLflow, found none; pip install 'emma-tune[mlflow]'") from error
+            raise StudyError(
+                "--mlflow: expected MLflow, found none; install it with pip install '.[mlflow]' in your clone of "
+                "emma-tune"
+            ) from error
         self._refused = MlflowException
         self._store = view.store.root
         self._curves: dict[int, list[tuple[str, Record]]] = {}

@@ -126,7 +126,7 @@ def test_without_the_extra(digits, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     message = refused(digits, digits.finished("none"), tmp_path / "out")
     assert f"found no {package}" in message
-    assert "pip install 'emma-tune[export]'" in message
+    assert "pip install '.[export]'" in message
 
 
 def test_answers_that_are_not_the_studys(digits, tmp_path):
