@@ -112,13 +112,14 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
                 _count(stages[task.stage], task, _is_done(store, task), cost)
             if task.stage not in OF_A_POINT:
                 counted.add(task.key)
-    waiting = [name for name, attacker in study.attackers.items() if not attacker.counts]
-    remarks = [
-        f"{name} (when: front) attacks the points of each front once the search is over, which is not counted here"
-        for name in waiting
-        if unproposed
-    ]
-    return Forecast(stages, asked + len(unproposed), asked, (*materials.remarks, *remarks))
+    waiting = ", ".join(name for name, attacker in study.attackers.items() if not attacker.counts)
+    remarks = [f"not counted: what {waiting} (when: front) will attack of the fronts, once the search is over"]
+    return Forecast(
+        stages,
+        asked + len(unproposed),
+        asked,
+        (*materials.remarks, *(remarks if waiting and unproposed else ())),
+    )
 
 
 def _unproposed(study: Study, ledger: Ledger) -> Iterator[Point]:

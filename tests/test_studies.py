@@ -27,13 +27,16 @@ def test_every_study_passes_a_dry_run_without_its_data(file, tmp_path, monkeypat
     points, seeds, fixed = study.proposals, len(study.seeds), study.fixed
     assert rows["victim"][:3] == [str(seeds), "0", str(seeds)]
     linear = points + sum(BASELINES[defense].linear for defense, _ in fixed)
-    kinds = [ATTACKS[thief.kind] for thief in study.attackers.values()]
+    kinds = [ATTACKS[attacker.kind] for attacker in study.counting.values()]
+    waiting = [ATTACKS[attacker.kind] for attacker in study.attackers.values() if not attacker.counts]
     asking_views = sum(kind.asks_views for kind in kinds)
     blind = sum(not kind.needs_matrix for kind in kinds)
     assert rows["surrogate"][0] == str(seeds * len(study.search.space.st_epoch.choices))
     assert rows["matrix"][0] == str(points * seeds)
     assert rows["responses"][0] == str((points + len(fixed)) * seeds * (1 + asking_views))
     clones = linear * len(kinds) + (points + len(fixed) - linear) * blind
+    # attackers of the fronts: the baselines that they can attack are known
+    clones += sum(BASELINES[defense].linear or not of.needs_matrix for defense, _ in fixed for of in waiting)
     assert rows["attacker"][0] == rows["evaluation"][0] == str(clones * seeds)
     assert "compute:" in ended.stdout
     assert list(tmp_path.iterdir()) == [], "a dry run writes nothing"

@@ -9,7 +9,7 @@ import yaml
 from emma_tune.config import Study
 from emma_tune.study_file import StudyError, load_study
 
-DIGITS = Path(__file__).parents[1] / "studies" / "digits.yaml"
+DIGITS = Path(__file__).parents[1] / "studies" / "digits_mnist.yaml"
 GONE = object()
 
 
@@ -45,7 +45,7 @@ def finding(path: Path, *overrides: str) -> str:
 def test_the_digits_study_says_what_is_written_in_it():
     study = load_study(DIGITS)
     assert isinstance(study, Study)
-    assert (study.name, study.victim.dataset, study.victim.epochs) == ("digits", "digits", 30)
+    assert (study.name, study.victim.dataset, study.victim.epochs) == ("digits_mnist", "digits", 30)
     assert (study.queries.dataset, study.queries.limit) == ("mnist5k", 4000)
     assert (study.search.points, study.search.sampler) == (12, "gp")
     space = study.search.space
@@ -206,7 +206,7 @@ def test_overrides_do_not_write_to_the_file(tmp_path):
         (".=3", "expected key.path=value"),
         ("victim.epochs=[", "expected a YAML value, found '['"),
         ("victim.epochs=2020-13-45", "expected a YAML value, found '2020-13-45'"),
-        ("name.first=3", "expected a mapping at name, found 'digits'"),
+        ("name.first=3", "expected a mapping at name, found 'digits_mnist'"),
         ("seeds.0=3", "expected a mapping at seeds, found [3407]"),
         ("victim.epochs.first.second=3", "expected a mapping at victim.epochs, found 30"),
         ("victim.model=+3", "expected +N where the file has a number, found 'resnet8'"),

@@ -19,7 +19,7 @@ from emma_tune.study_file import load_study
 from emma_tune.tuning.search.proposals import new_proposers
 from tests.benchmarks.measure import Row
 
-DIGITS = Path(__file__).parents[2] / "studies" / "digits.yaml"
+DIGITS = Path(__file__).parents[2] / "studies" / "digits_mnist.yaml"
 SHORT = {"search.points": 4, "defense.epochs": 10, "attackers.soft.epochs": 10, "attackers.hard.epochs": 10}
 
 

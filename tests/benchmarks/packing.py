@@ -15,7 +15,7 @@ import torch
 
 from tests.benchmarks.measure import Row
 
-DIGITS = Path(__file__).parents[2] / "studies" / "digits.yaml"
+DIGITS = Path(__file__).parents[2] / "studies" / "digits_mnist.yaml"
 AT_ONCE = 4
 GIB = 2**30
 
