@@ -32,13 +32,14 @@ FOLDERS = ("emma_tune", "studies", "analysis", "tests", ".ci")
 FILES = [*ROOT.glob("*.*"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*"))]
 READMES = [file for file in FILES if file.name == "README.md"]
 
-PENDING = ("emma-tune plot ", "confirm runs/digits --best", "resume runs/digits --set")
+PENDING = ("emma-tune plot ",)
 """Commands of branches that are not merged yet."""
 
 
 def blocks(file: Path, language: str) -> list[str]:
     """Fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", file.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", file.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [text for name, text in found if name == language]
 
 
 def commands(file: Path) -> Iterator[list[str]]:
@@ -194,6 +195,8 @@ def test_the_walk_through_of_the_front_page_runs(tmp_path, study_file):
     assert json.loads(said["emma-tune front runs/digits --json"])["fronts"]["emma"]["points"]
     (answers,) = (printed for line, printed in said.items() if line.startswith("python -c"))
     assert np.isclose(sum(map(float, re.findall(r"\d\.\d+(?:e-\d+)?", answers))), 1, atol=1e-3)
-    for name in ("model.onnx", "model.pt2", "MODEL_CARD.md"):
-        assert (tmp_path / "deployed" / name).is_file()
-    assert (tmp_path / "digits.html").is_file()
+    (left,) = (block for block in blocks(README, "") if "folder: runs/digits\n" in block)
+    for name in re.findall(r"^  (\S+\.\w+) ", left.partition("folder: runs/digits\n")[2], re.MULTILINE):
+        assert (tmp_path / "runs" / "digits" / name).is_file() or name == "tradeoff.png", name  # drawn with `plot`
+    for name in ("deployed/model.onnx", "deployed/model.pt2", "deployed/MODEL_CARD.md", "digits.html"):
+        assert (tmp_path / name).is_file(), name
