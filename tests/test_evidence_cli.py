@@ -202,10 +202,10 @@ def test_a_defense_whose_points_were_all_stopped_says_by_which_at_which_bounds_a
         desk.dominated("emma", by=place, validation=part(1.0, {"soft": soft, "inverse": 0.0}))
     lines = printed("front", desk.root).splitlines()
     assert (
-        "emma: all 2 points stopped early, beaten by point 0 whatever they had come to (worst clone ≥ 65.0 % or "
-        f"more, validation); emma-tune points {desk.root} shows them"
+        "emma: all 2 points stopped early, beaten by point 0 whatever they had come to (worst clone ≥ 65.0 %, "
+        f"validation); emma-tune points {desk.root} shows them"
     ) in lines
-    assert f"to run them on: emma-tune resume {desk.root} --set search.stop=own (or none)" in lines
+    assert f"run them on with: emma-tune resume {desk.root} --set search.stop=own" in lines
     content = json.loads(printed("front", desk.root, "--json"))["fronts"]["emma"]
     assert [(of["point"], of["by"]) for of in content["stopped"]] == [(2, 0), (3, 0)]
     assert content["stopped"][0]["bounds"]["validation"]["attacker_accuracy"] == 0.7

@@ -177,8 +177,10 @@ def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
         remarks.append("the studies have other query pools: their thieves have not asked the same")
     if any(study.limits != studies[0].limits for study in studies):
         remarks.append("the studies have other limits: what one of them admits to its front another does not")
+    # stopped by points of its own defense, in the worst case: then the front against the worst attacker is whole
+    whole = {group.name: group.view.study.search.stop == "own" and attacker is None for group in groups}
     for name, of in counts.items():
-        if of["dominated"]:
+        if of["dominated"] and not whole[name]:
             remarks.append(
                 f"{name}: {of['dominated']} of {of['asked']} stopped as dominated, so that its own front may be "
                 "better than shown (search.stop: none runs them to their end)"

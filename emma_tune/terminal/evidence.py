@@ -98,7 +98,7 @@ def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
     if not stopped:
         return
     least = min(value_of(each["bounds"]["validation"], content["attack"]) for each in stopped)
-    bounds = f"{measure(content['attack']).head} ≥ {measure(content['attack']).shown(least)} or more"
+    bounds = f"{measure(content['attack']).head} ≥ {measure(content['attack']).shown(least)}"
     by = _numbered(sorted({each["by"] for each in stopped}))
     share = "all" if len(stopped) == counts["asked"] else f"{len(stopped)} of"
     typer.echo(
@@ -106,7 +106,7 @@ def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
         f"to ({bounds}, validation); emma-tune points {folder} shows them"
     )
     if not of["points"]:
-        typer.echo(f"to run them on: emma-tune resume {folder} --set search.stop=own (or none)")
+        typer.echo(f"run them on with: emma-tune resume {folder} --set search.stop=own")
 
 
 def _numbered(numbers: Sequence[int]) -> str:
@@ -116,9 +116,8 @@ def _numbered(numbers: Sequence[int]) -> str:
 
 def _reached(reached: Mapping[str, Any]) -> str:
     low, high, count = reached["low"], reached["high"], reached["points"]
-    if count == 1:
-        return f"{percent(high)} at the one point"
-    return f"{100 * low:.1f} to {percent(high)} at the {count} points"
+    ends = percent(high) if low == high else f"{100 * low:.1f} to {percent(high)}"
+    return f"{ends} at {'the one point' if count == 1 else f'the {count} points'}"
 
 
 def _tell_volumes(content: Mapping[str, Any]) -> None:
