@@ -1,4 +1,4 @@
-"""The verb that writes a page: report."""
+"""The verbs that draw: report, plot."""
 
 from __future__ import annotations
 
@@ -24,4 +24,30 @@ def report(
 
         path, problems = write_report(folder, out)
     typer.echo(f"{path}")
+    terminal.show_problems(problems)
+
+
+@app.command()
+def plot(
+    folder: Folder,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME…",
+            help="tradeoff, search, matrices, attackers, cost or compare. [default: all with something to show]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to write. [default: DIR/pictures]")
+    ] = None,
+) -> None:
+    """Draw pictures of a study, finished or not: PNG and PDF, with the table behind each as CSV."""
+    with user_errors():
+        from emma_tune import pictures
+
+        written, left_out, problems = pictures.plot(folder, names or (), out)
+    for path in written:
+        typer.echo(f"{path}")
+    for name, reason in left_out.items():
+        typer.echo(f"{name} is left out: {reason}", err=True)
     terminal.show_problems(problems)

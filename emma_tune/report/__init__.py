@@ -1,1 +1,1 @@
-"""Pictures of a study and its page: on top of `emma_tune.results`, reading only."""
+"""The page of a study, on top of `emma_tune.results`: reading only."""

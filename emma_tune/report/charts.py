@@ -1,20 +1,26 @@
-"""Charts in Plotly's words, as plain data: what is drawn. The page adds colors of its theme and the sizes."""
+"""Charts for Plotly, as plain data. The page adds the colors of its theme and the sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from emma_tune.config import SEARCHED, Study
 from emma_tune.report.details import Curve, Matrix
-from emma_tune.report.palette import ATTACKS, DEFENSES, STAGES
+from emma_tune.report.palette import ATTACKS, DEFENSES, STAGES, ramp
 from emma_tune.report.rows import Row
 
 Figure = dict[str, Any]
-"""`data`: traces; `layout`: what is peculiar to this chart."""
+"""`data`: traces; `layout`: what this chart alone needs."""
 
 CROWD = 200
 """Points from which on marks are smaller."""
+
+NARROWEST = 4.0
+"""Points of accuracy that an axis shows at least."""
+
+FAINT = 0.3
+"""Opacity of points beyond the limits."""
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 
@@ -22,18 +28,23 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 def front(
     rows: Sequence[Row],
     members: Collection[int],
+    own: Mapping[str, Collection[int]],
     *,
     attacker: str | None,
     undefended: float | None,
     chance: float | None,
 ) -> Figure:
-    """Budget against clone accuracy, test figures: a trace for each defence, then stopped points, then rings.
+    """Draw budget against clone accuracy, by test figures.
+
+    There is a trace for each defense, one for stopped points, a line for the front of each searched defense, and
+    one of rings around the joint front. `layout.meta` has the ranges of both axes: `close` and `all`.
 
     Args:
         rows: all points.
-        members: numbers of those on the front.
-        attacker: the thief whose clone is drawn; points that it cannot attack are left out. The worst if None.
-        undefended: clone accuracy without a defence; None if unknown.
+        members: numbers of those on the joint front.
+        own: numbers of those on each searched defense's own front.
+        attacker: whose clone is drawn; points that it cannot attack are left out. The worst if None.
+        undefended: clone accuracy without a defense; None if unknown.
         chance: of guessing; None if unknown.
     """
     drawn = [row for row in rows if row.clones and (attacker is None or attacker in row.clones)]
@@ -46,19 +57,76 @@ def front(
     stopped = [row for row in rows if row.state == "dominated" and "l1" in row.test]
     if stopped:
         traces.append(_stopped(stopped))
+    levels = {"no defense": undefended, "guessing": chance}
+    known = {name: 100 * level for name, level in levels.items() if level is not None}
+    meta = _ranges(traces, known)
+    for name, numbers in own.items():
+        on_it = [row for row in drawn if row.point.number in numbers]
+        traces += [_steps(name, on_it, attacker, meta["all"][0][1])] if on_it else []
     traces.append(_rings([row for row in drawn if row.point.number in members], attacker, size))
-    levels = [("no defence", undefended, "dash"), ("guessing", chance, "dot")]
-    known = [(text, 100 * level, dash) for text, level, dash in levels if level is not None]
     return {
         "data": traces,
         "layout": {
-            "xaxis": {"title": {"text": "budget l1: mean ‖p′ − p‖₁"}},
-            "yaxis": {"title": {"text": f"{attacker or 'worst'} clone’s accuracy, %"}},
+            "meta": meta,
+            "xaxis": {"title": {"text": "budget l1: mean ‖p′ − p‖₁, test images"}},
+            "yaxis": {"title": {"text": f"accuracy of the {attacker or 'worst'} clone, test images, %"}},
             "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
-            "shapes": [_line(level, dash) for _, level, dash in known],
-            "annotations": [_label(f"{text} {level:.1f} %", level) for text, level, _ in known],
+            "shapes": [_line(level, "dash" if name == "no defense" else "dot") for name, level in known.items()],
+            "annotations": [_label(f"{name} {level:.1f} %", level) for name, level in known.items()],
         },
     }
+
+
+class _Place(NamedTuple):
+    """Where a point is drawn: its budget, its clone from the lower end of the bar to the upper, its standing."""
+
+    x: float
+    low: float
+    high: float
+    kept: bool
+
+
+def _places(traces: Sequence[Figure]) -> Iterator[_Place]:
+    for trace in traces:
+        bars = trace.get("error_y", {})
+        none = [0.0] * len(trace["x"])
+        up, down = bars.get("array", none), bars.get("arrayminus", none)
+        if trace["uid"] != "stopped":
+            for x, y, above, below, opacity in zip(
+                trace["x"], trace["y"], up, down, trace["marker"]["opacity"], strict=True
+            ):
+                yield _Place(x, y - below, y + above, opacity > FAINT)
+
+
+def _ranges(traces: Sequence[Figure], levels: Mapping[str, float]) -> dict[str, list[list[float]]]:
+    """Choose ranges for x and y.
+
+    Returns:
+        `all`: of everything in the chart. `close`: of points within the limits (of all where there are none) and
+        of the clone without a defense; of guessing only where it is near.
+    """
+    everything = list(_places(traces))
+    budgets = [0.0, *(x for trace in traces if trace["uid"] == "stopped" for x in trace["x"])]
+    near = [place for place in everything if place.kept] or everything
+    close = [end for place in near for end in (place.low, place.high)]
+    close += [level for name, level in levels.items() if name != "guessing"]
+    guessing = levels.get("guessing")
+    if guessing is not None and (not close or guessing > min(close) - (max(close) - min(close)) / 2):
+        close.append(guessing)
+    return {
+        "close": [_around([*budgets, *(place.x for place in near)]), _around(close, NARROWEST)],
+        "all": [
+            _around([*budgets, *(place.x for place in everything)]),
+            _around([*(end for of in everything for end in (of.low, of.high)), *levels.values()], NARROWEST),
+        ],
+    }
+
+
+def _around(values: Sequence[float], least: float = 0.0) -> list[float]:
+    """Put a margin around values, so that the range is not shorter than the least."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    pad = max(0.06 * (high - low), (least - (high - low)) / 2) or 0.5
+    return [round(low - pad, 5), round(high + pad, 5)]
 
 
 def _clone(row: Row, attacker: str | None) -> float:
@@ -86,7 +154,7 @@ def _defense(name: str, rows: Sequence[Row], attacker: str | None, size: int) ->
             "color": mark.color,
             "symbol": mark.symbol,
             "size": size,
-            "opacity": [0.3 if row.state == "beyond" else 0.95 for row in rows],
+            "opacity": [FAINT if row.state == "beyond" else 0.95 for row in rows],
             "line": {"width": 1.5 if mark.symbol.endswith("open") else 0},
         },
     }
@@ -108,11 +176,11 @@ def _bars(values: Sequence[float], spreads: Sequence[tuple[float, float] | None]
 
 
 def _stopped(rows: Sequence[Row]) -> Figure:
-    """Ticks at the bottom: their clones have no test figures, so that a budget is all that belongs here."""
+    """Draw ticks at the bottom: clones of stopped points have no test figures, but their budgets are known."""
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": "stopped as dominated",
+        "name": "stopped",
         "uid": "stopped",
         "x": [round(row.test["l1"], 5) for row in rows],
         "y": [0.02] * len(rows),
@@ -122,12 +190,28 @@ def _stopped(rows: Sequence[Row]) -> Figure:
     }
 
 
+def _steps(name: str, rows: Sequence[Row], attacker: str | None, end: float) -> Figure:
+    """Draw a defense's own front: at each budget, up to an end, the dearest member within it."""
+    places = sorted((row.test["l1"], 100 * _clone(row, attacker)) for row in rows)
+    places.append((end, places[-1][1]))
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": f"{name}’s front",
+        "uid": f"line-{name}",
+        "hoverinfo": "skip",
+        "x": [round(x, 5) for x, _ in places],
+        "y": [round(y, 3) for _, y in places],
+        "line": {"color": DEFENSES[name].color, "shape": "hv", "width": 1.5},
+    }
+
+
 def _rings(rows: Sequence[Row], attacker: str | None, size: int) -> Figure:
-    """Rings, not a line: members are chosen by validation figures, so that test figures need not descend."""
+    """Draw rings around the members of the joint front."""
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": "on the front",
+        "name": "joint front",
         "uid": "front",
         "hoverinfo": "skip",
         "x": [round(row.test["l1"], 5) for row in rows],
@@ -146,19 +230,19 @@ def _label(text: str, level: float) -> Figure:
     return {"text": text, "showarrow": False, **place}
 
 
-def thieves(study: Study) -> dict[str, dict[str, str]]:
-    """How the clones of each thief are drawn: a color for its kind, a dash for each of that kind."""
+def attackers(study: Study) -> dict[str, dict[str, str]]:
+    """Choose how the clones of each attacker are drawn: a color for its kind, a dash for each of that kind."""
     seen: dict[str, int] = {}
     looks = {}
-    for name, thief in study.attackers.items():
-        number = seen.setdefault(thief.kind, 0)
-        seen[thief.kind] += 1
-        looks[name] = {"color": ATTACKS[thief.kind], "dash": DASHES[number % len(DASHES)]}
+    for name, attacker in study.attackers.items():
+        number = seen.setdefault(attacker.kind, 0)
+        seen[attacker.kind] += 1
+        looks[name] = {"color": ATTACKS[attacker.kind], "dash": DASHES[number % len(DASHES)]}
     return looks
 
 
 def losses(of_stages: Mapping[str, Mapping[int, Curve]]) -> Figure:
-    """Training losses of victims and surrogates, a line for each seed."""
+    """Draw training losses of victims and surrogates, a line for each seed."""
     data = [
         _curve(f"{stage}, seed {run}", curve, STAGES[stage], DASHES[number % len(DASHES)])
         for stage, of_runs in of_stages.items()
@@ -168,33 +252,39 @@ def losses(of_stages: Mapping[str, Mapping[int, Curve]]) -> Figure:
 
 
 def traces(matrices: Sequence[Matrix]) -> Figure:
-    """Trace of each learned matrix over its optimisation: K releases p as it is, less distorts more."""
-    learned = [matrix for matrix in matrices if matrix.traces]
+    """Draw the trace of each learned matrix over its optimization: K releases p as it is, less distorts more."""
+    looks = _looks(matrices)
     data = [
-        _curve(label(matrix), matrix.traces, DEFENSES[SEARCHED].color, DASHES[number % len(DASHES)])
-        for number, matrix in enumerate(learned)
+        _curve(label(matrix), matrix.traces, *look)
+        for matrix, look in zip(matrices, looks, strict=True)
+        if matrix.traces
     ]
     return {"data": data, "layout": _axes("epochs of the matrix", "trace(T)")}
 
 
 def spectrum(matrices: Sequence[Matrix]) -> Figure:
-    """Singular values of each matrix, largest first: where they vanish nobody can undo T."""
+    """Draw the singular values of each matrix, largest first: if one is 0, T cannot be undone."""
     data = [
-        _curve(
-            label(matrix),
-            [float(f"{value:.5g}") for value in matrix.singular_values],
-            DEFENSES[matrix.point.defense].color,
-            DASHES[number % len(DASHES)],
-        )
-        for number, matrix in enumerate(matrices)
+        _curve(label(matrix), [float(f"{value:.5g}") for value in matrix.singular_values], *look)
+        for matrix, look in zip(matrices, _looks(matrices), strict=True)
     ]
     layout = _axes("singular value, largest first", "size")
     layout["yaxis"] |= {"type": "log", "exponentformat": "power"}
     return {"data": data, "layout": layout}
 
 
+def _looks(matrices: Sequence[Matrix]) -> list[tuple[str, str]]:
+    """Choose a color and a dash for each matrix: learned ones along the ramp, controls in their own color."""
+    learned = [matrix.point.number for matrix in matrices if matrix.point.defense == SEARCHED]
+    colors = dict(zip(learned, ramp(len(learned)), strict=True))
+    return [
+        (colors.get(matrix.point.number, DEFENSES[matrix.point.defense].color), DASHES[place % len(DASHES)])
+        for place, matrix in enumerate(matrices)
+    ]
+
+
 def heat_map(matrix: Matrix) -> Figure:
-    """T: row the victim's class, column the released one."""
+    """Draw T: a row for the victim's class, a column for the released one."""
     return {
         "data": [
             {
@@ -220,12 +310,13 @@ def heat_map(matrix: Matrix) -> Figure:
 
 
 def label(matrix: Matrix) -> str:
-    """A matrix in a legend."""
-    return f"point {matrix.point.number} ({matrix.point.defense})"
+    """Name a matrix in a legend."""
+    stopped = ", stopped" if matrix.row.state == "dominated" else ""
+    return f"point {matrix.point.number} ({matrix.point.defense}, l1 {matrix.row.test['l1']:.2f}{stopped})"
 
 
 def _curve(name: str, values: Curve, color: str, dash: str) -> Figure:
-    """Values by epoch, or by rank, from 1."""
+    """Draw values by epoch, or by rank, from 1."""
     return {
         "type": "scatter",
         "mode": "lines+markers",

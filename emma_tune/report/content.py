@@ -1,4 +1,4 @@
-"""What a report says, as plain data: everything on the page comes from here."""
+"""The content of a report as plain data: everything on the page comes from here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emma_tune.evidence.confirm import confirmation_folder, confirmed
 from emma_tune.evidence.fronts import hypervolumes
 from emma_tune.plan import Point
 from emma_tune.report import charts
-from emma_tune.report.answer import answer, knowledge, question
+from emma_tune.report.answer import answer, counted, knowledge, listed, question
 from emma_tune.report.details import Details, details_of
 from emma_tune.report.facts import Facts, Snapshot, facts_of
 from emma_tune.report.rows import Row, rows_of
@@ -28,30 +28,37 @@ from emma_tune.study_folder import StudyFolder
 
 
 class Front(NamedTuple):
-    """A front to look at.
+    """The fronts against an attacker.
 
     Attributes:
-        attacker: the thief to defend against; None for the worst of all.
-        members: numbers of its points.
-        note: how many they are and what they are worth.
+        attacker: to defend against; None for the worst clone of all.
+        members: numbers of the points on the joint front.
+        own: numbers of the points on each searched defense's own front.
+        note: how many they are, and their hypervolume.
         figure: its chart.
     """
 
     attacker: str | None
     members: list[int]
+    own: dict[str, list[int]]
     note: str
     figure: charts.Figure
 
+    @property
+    def numbers(self) -> set[int]:
+        """Numbers of the points on any of them."""
+        return {number for numbers in (self.members, *self.own.values()) for number in numbers}
+
 
 class Cost(NamedTuple):
-    """What a stage took.
+    """What a stage cost.
 
     Attributes:
         done: finished tasks.
         reused: of these, made by another run than the last, of this or another study.
-        seconds: they took.
+        seconds: that they took.
         uses: how often a concluded point needed one of them.
-        spared: seconds that it would have taken to make each anew for each point.
+        spared: seconds that repeating each for every point would have taken.
     """
 
     done: int
@@ -66,14 +73,14 @@ class Content:
     """A report.
 
     Attributes:
-        facts: what question, answer and warnings speak of.
+        facts: what question, answer and warnings are about.
         written: seconds since 1970.
         question, answer: sentences.
-        warnings: what has to be told beside them.
-        knows: what each thief knows, by name.
+        warnings: the cautions beside them.
+        knows: what each attacker knows, by name.
         rows: the points.
-        fronts: against the worst thief, then against each.
-        details: curves, matrices, and where they were made.
+        fronts: against the worst clone, then against each attacker.
+        details: curves, matrices, and the machines they come from.
         costs: by stage.
         confirmation: `evidence.confirm.confirmed`; None without one.
         study_file: the complete study, as YAML.
@@ -97,17 +104,17 @@ class Content:
 
 
 def content_of(view: StudyView) -> Content:
-    """Reads a study for a report; nothing is written. A `Snapshot` is read once however many points still run."""
+    """Read a study for a report; nothing is written."""
     facts, rows = facts_of(view), rows_of(view)
     fronts = [_front(view, facts, rows, attacker) for attacker in (None, *view.study.attackers)]
-    details = details_of(view, _worth_a_look(facts, rows, fronts), _with_matrix(rows))
+    details = details_of(view, _by_interest(facts, rows, fronts), _with_matrix(rows, fronts[0]))
     confirmation = _confirmation(view)
     return Content(
         facts=facts,
         written=time.time(),
         question=question(facts),
         answer=answer(facts),
-        warnings=warnings_of(facts, [row.point for row in rows]),  # last: reading finds problems
+        warnings=warnings_of(facts, [row.point for row in rows]),  # last: reading notes problems
         knows=knowledge(facts),
         rows=rows,
         fronts=fronts,
@@ -122,6 +129,10 @@ def content_of(view: StudyView) -> Content:
 
 def _front(view: StudyView, facts: Facts, rows: Sequence[Row], attacker: str | None) -> Front:
     members = [point.number for point, _ in view.members(attacker=attacker)]
+    own = {
+        defense: [point.number for point, _ in view.members(attacker=attacker, defenses={defense})]
+        for defense in view.study.sought
+    }
     without = facts.undefended
     undefended = None
     if without:
@@ -129,38 +140,48 @@ def _front(view: StudyView, facts: Facts, rows: Sequence[Row], attacker: str | N
     by_seed = hypervolumes(view, attacker=attacker)
     front = view.front(attacker=attacker)
     volumes = ", ".join(f"{volume:.4f}" for volume in by_seed.values())
+    finished = facts.status["points"]["finished"]
     note = (
-        f"{len(members)} of {facts.status['points']['finished']} finished points are on this front "
-        f"({', '.join(f'{name} {way}' for name, way in view.study.objectives.items())}). Hypervolume "
-        f"{front['hypervolume']:.4f}"
+        f"{len(members)} of {counted(finished, 'finished point')} {'is' if len(members) == 1 else 'are'} on the "
+        f"joint front ({', '.join(f'{name} {way}' for name, way in view.study.objectives.items())}), "
+        f"{listed([f'{len(numbers)} on that of {defense} alone' for defense, numbers in own.items()])}. "
+        f"Hypervolume of the joint front {front['hypervolume']:.4f}"
     )
     note += f"; of each seed alone {volumes}." if len(by_seed) > 1 else "."
-    figure = charts.front(rows, members, attacker=attacker, undefended=undefended, chance=facts.chance)
-    return Front(attacker, members, note, figure)
+    figure = charts.front(rows, members, own, attacker=attacker, undefended=undefended, chance=facts.chance)
+    return Front(attacker, members, own, note, figure)
 
 
-def _worth_a_look(facts: Facts, rows: Sequence[Row], fronts: Sequence[Front]) -> list[Point]:
-    """Points whose learning curves are shown first: the best, those on some front, then the others in order."""
+def _by_interest(facts: Facts, rows: Sequence[Row], fronts: Sequence[Front]) -> list[Point]:
+    """Order points whose learning curves can be shown: the best one, those on a front, then the others."""
     chosen = {facts.chosen["point"]} if facts.chosen else set()
-    on_some = {number for front in fronts for number in front.members}
+    on_some = {number for front in fronts for number in front.numbers}
     known = [row.point for row in rows if row.state in ("front", "finished", "beyond", "unfinished")]
     return sorted(known, key=lambda point: (point.number not in chosen, point.number not in on_some, point.number))
 
 
-def _with_matrix(rows: Sequence[Row]) -> list[Point]:
-    """Finished points whose matrix is worth a look: those on the front, EMMA's others, of each control one more.
+def _with_matrix(rows: Sequence[Row], front: Front) -> list[Row]:
+    """Order points whose matrix can be shown.
 
-    That one costs about as much as EMMA's first, so that they can be held against each other.
+    First those on a front, then EMMA's other finished ones; of each control one more, the nearest in budget to the
+    first of these; then EMMA's stopped ones.
     """
-    finished = [row for row in rows if row.state in ("front", "finished")]
-    learned = [row for row in finished if row.point.defense == SEARCHED]
-    controls = [row for row in finished if row.point.defense in BASELINES and BASELINES[row.point.defense].linear]
-    on_front = [row for row in (*learned, *controls) if row.state == "front"]
-    others = [row for row in learned if row.state != "front"]
+    learned = [row for row in rows if row.point.defense == SEARCHED and "l1" in row.test and row.state != "beyond"]
+    finished = [row for row in learned if row.state != "dominated"]
+    controls = [
+        row
+        for row in rows
+        if row.state in ("front", "finished")
+        and row.point.defense in BASELINES
+        and BASELINES[row.point.defense].linear
+    ]
+    on_front = [row for row in (*finished, *controls) if row.point.number in front.numbers]
+    others = [row for row in finished if row not in on_front]
     budget = (*on_front, *others)[0].test["l1"] if on_front or others else 0.0
     far_first = sorted(controls, key=lambda row: -abs(row.test["l1"] - budget))
-    nearest = {row.point.defense: row for row in far_first}  # of each the last one stays
-    return [row.point for row in (*on_front, *others, *(row for row in nearest.values() if row not in on_front))]
+    nearest = {row.point.defense: row for row in far_first}  # the last one of each stays
+    stopped = [row for row in learned if row.state == "dominated"]
+    return [*on_front, *others, *(row for row in nearest.values() if row not in on_front), *stopped]
 
 
 def _costs(view: StudyView, facts: Facts) -> dict[str, Cost]:
@@ -200,6 +221,6 @@ def _confirmation(view: StudyView) -> dict[str, Any] | None:
 
 
 def _study_file(view: StudyView) -> str:
-    """With every default filled in; what it says can be run."""
+    """Write the study file with every default filled in; it can be run."""
     complete = view.study.model_dump(mode="json", by_alias=True)
     return yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=100)

@@ -1,4 +1,4 @@
-"""What a report reads of records and tensors: learning curves, matrices, and where and with what all was made."""
+"""What a report reads from records and tensors: learning curves, matrices, and the machines they come from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emma_tune.config import SEARCHED
 from emma_tune.plan import Point, Task
+from emma_tune.report.rows import Row
 from emma_tune.results import StudyView
 from emma_tune.store import Record
 from emma_tune.study_file import StudyError
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CLONES = 100
-"""Points whose clones' curves are read: there is a record for each thief of each seed."""
+"""Points whose clones' curves are read: each attacker of each seed has a record."""
 
 MATRICES = 12
 """Matrices that are shown."""
 
 CELLS = 250_000
-"""Entries of all matrices shown, together: each takes about seven bytes of the page."""
+"""Entries of all matrices on the page together: each takes about seven bytes."""
 
 Curve = list[float]
 """One value an epoch."""
@@ -36,16 +37,21 @@ class Matrix:
     """A transition matrix.
 
     Attributes:
-        point: whose.
+        row: the point that it belongs to.
         entries: (K, K), row-stochastic.
         singular_values: (K,), largest first.
         traces: trace(T) after each epoch of its optimisation; empty of a control.
     """
 
-    point: Point
+    row: Row
     entries: NDArray[np.float64]
     singular_values: NDArray[np.float64]
     traces: Curve
+
+    @property
+    def point(self) -> Point:
+        """The point that it belongs to."""
+        return self.row.point
 
 
 @dataclass
@@ -53,10 +59,10 @@ class Details:
     """What records and tensors say.
 
     Attributes:
-        clones: by point and thief the test accuracy after each epoch, the mean over the runs that have got there.
+        clones: by point and attacker the test accuracy after each epoch, the mean over the runs that got there.
         losses: by stage (victim, surrogate) and run the training loss of each epoch.
-        matrices: of the first seed.
-        versions, hosts, devices: of what was opened for this.
+        matrices: of the first seed, by budget.
+        versions, hosts, devices: where the records that were read come from.
     """
 
     clones: dict[int, dict[str, Curve]] = field(default_factory=dict)
@@ -67,19 +73,19 @@ class Details:
     devices: set[str] = field(default_factory=set)
 
     def made(self, record: Record) -> None:
-        """Remembers where and with what an artifact was made."""
+        """Note where and with what an artifact was made."""
         provenance = record.provenance
         self.versions |= {f"{name} {version}" for name, version in provenance.get("versions", {}).items()}
         self.hosts |= {provenance["host"]} if provenance.get("host") else set()
         self.devices |= {provenance["device"]} if provenance.get("device") else set()
 
 
-def details_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[Point]) -> Details:
-    """Reads them.
+def details_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[Row]) -> Details:
+    """Read the details.
 
     Args:
-        view: the study; what is damaged is noted among its problems, and left out.
-        clones: points whose clones' curves are wanted, the first `CLONES` of them are read.
+        view: the study; damaged records are noted among its problems and left out.
+        clones: points whose clones' curves are wanted; the first `CLONES` of them are read.
         matrices: points whose matrices are wanted, as many as `MATRICES` and `CELLS` allow.
     """
     details = Details()
@@ -87,13 +93,14 @@ def details_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[Poin
         details.clones[point.number] = _clones(view, point, details)
     _losses(view, details)
     cells = 0
-    for point in matrices[:MATRICES]:
-        matrix = _matrix(view, point, details)
+    for row in matrices[:MATRICES]:
+        matrix = _matrix(view, row, details)
         if matrix is not None:
             cells += matrix.entries.size
             if cells > CELLS and details.matrices:
                 break
             details.matrices.append(matrix)
+    details.matrices.sort(key=lambda matrix: matrix.row.test["l1"])
     return details
 
 
@@ -106,11 +113,11 @@ def _read(view: StudyView, task: Task, details: Details) -> Record | None:
 
 def _clones(view: StudyView, point: Point, details: Details) -> dict[str, Curve]:
     runs: dict[str, list[Curve]] = {}
-    for (_, thief), task in view.planner.point(point).attackers.items():
+    for (_, attacker), task in view.planner.point(point).attackers.items():
         record = _read(view, task, details)
         if record is not None:
-            runs.setdefault(thief, []).append([epoch["test.accuracy"] for epoch in record.history])
-    return {thief: _mean(curves) for thief, curves in runs.items()}
+            runs.setdefault(attacker, []).append([epoch["test.accuracy"] for epoch in record.history])
+    return {attacker: _mean(curves) for attacker, curves in runs.items()}
 
 
 def _mean(curves: Iterable[Curve]) -> Curve:
@@ -118,7 +125,7 @@ def _mean(curves: Iterable[Curve]) -> Curve:
 
 
 def _losses(view: StudyView, details: Details) -> None:
-    """Of victims by seed; of surrogates by run the longest leg, which has the epochs of the others."""
+    """Read the losses of victims by seed, and of surrogates by run; the longest leg has all epochs."""
     for seed in view.study.seeds:
         record = _read(view, view.planner.foundation(seed)[0], details)
         if record is not None:
@@ -131,10 +138,11 @@ def _losses(view: StudyView, details: Details) -> None:
             of_runs[run] = max(curve, of_runs.get(run, []), key=len)
 
 
-def _matrix(view: StudyView, point: Point, details: Details) -> Matrix | None:
-    """The matrix of the first seed; None, with a problem noted, if it cannot be read."""
+def _matrix(view: StudyView, row: Row, details: Details) -> Matrix | None:
+    """Read the matrix of the first seed; note a problem and return None if that fails."""
     import numpy as np
 
+    point = row.point
     plan = view.planner.point(point)
     run = next(iter(view.planner.runs))
     traces = []
@@ -148,4 +156,4 @@ def _matrix(view: StudyView, point: Point, details: Details) -> Matrix | None:
     except (StudyError, KeyError) as error:
         view.problems.append(f"the matrix of point {point.number} is not shown: {error}")
         return None
-    return Matrix(point, entries, np.linalg.svd(entries, compute_uv=False), traces)
+    return Matrix(row, entries, np.linalg.svd(entries, compute_uv=False), traces)

@@ -1,4 +1,4 @@
-"""What answer and warnings of a report speak of: the undefended point, the best one, the controls, chance."""
+"""What answer and warnings of a report are about: the undefended point, the best one, the controls, chance."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from emma_tune.status import status_of
 from emma_tune.store import CorruptArtifactError
 
 NOTHING = "none"
-"""The defence that is none."""
+"""The name of no defense."""
 
 ONE_POINT = 0.01
-"""What is within a hundredth of accuracy is told as the same."""
+"""A difference of accuracies that counts as none."""
 
 
 class Snapshot(StudyView):
-    """A study at one moment: of points that still run nothing is read twice, so that all of a page agrees."""
+    """A study at one moment: points that still run are read once, so that a page agrees with itself."""
 
     @cached_property
     def _seen(self) -> dict[int, Figures | None]:
         return {}
 
     def figures(self, point: Point) -> Figures | None:
-        """As `StudyView.figures`, remembered."""
+        """Return `StudyView.figures`, remembered."""
         if point.number not in self._seen:
             self._seen[point.number] = super().figures(point)
         return self._seen[point.number]
@@ -39,19 +39,19 @@ class Snapshot(StudyView):
 
 @dataclass(frozen=True)
 class Facts:
-    """A study, as a report speaks of it. Points are told by their test figures, and chosen by validation figures.
+    """A study as a report describes it: points are chosen by validation figures and described by test figures.
 
     Attributes:
         study: the study.
         status: `status.status_of`.
-        classes: K; None while no victim has answered.
-        images: how many the figures are measured on, by part; empty while no victim has answered.
-        undefended: the point without a defence; None while it is not finished.
+        classes: K; None before a victim has answered.
+        images: how many the figures are measured on, by part; empty before a victim has answered.
+        undefended: the point without a defense; None before it is finished.
         best: `evidence.best.best_point` within the study's limits.
-        searched: the best point of the searched defence within the limits; None without any.
-        control: the control with the least worst clone, among those within the limits that cost no more than the
-            best point, or else among all within them; None without any.
-        front: members of the front, in order of the first objective.
+        searched: the best point of the searched defense within the limits; None without one.
+        control: of the controls within the limits that cost no more than the best point, or else of all within the
+            limits, the one with the least accurate worst clone; None without one.
+        front: members of the joint front, in order of the first objective.
     """
 
     study: Study
@@ -66,7 +66,7 @@ class Facts:
 
     @property
     def chance(self) -> float | None:
-        """What guessing reaches, 1/K."""
+        """The accuracy of guessing, 1/K."""
         return 1 / self.classes if self.classes else None
 
     @property
@@ -77,25 +77,25 @@ class Facts:
 
     @property
     def gain(self) -> float | None:
-        """By how much the chosen point lowers the worst clone's test accuracy; None where that is not known."""
+        """By how much the chosen point lowers the worst clone's test accuracy; None if unknown."""
         if not self.chosen or not self.undefended:
             return None
         return float(self.undefended["attacker_accuracy"] - self.chosen["attacker_accuracy"])
 
     @property
     def helps(self) -> bool:
-        """Whether the chosen point is a defence that lowers the worst clone by more than a point."""
+        """Whether the chosen point is a defense that lowers the worst clone's accuracy by more than a point."""
         defends = self.chosen is not None and self.chosen["defense"] != NOTHING
         return defends and (self.gain is None or self.gain > ONE_POINT + 1e-9)
 
     @property
     def learned(self) -> bool:
-        """Whether the chosen point is a matrix that was learned."""
+        """Whether the chosen point is a learned matrix."""
         return self.chosen is not None and self.chosen["defense"] == SEARCHED
 
 
 def facts_of(view: StudyView) -> Facts:
-    """Reads them, without opening the records of concluded points."""
+    """Read them without opening the records of concluded points."""
     limit, kept_by = view.study.limits.accuracy_drop, view.study.limits.kept_by
     best = best_point(view, {} if limit is None else {"accuracy_drop": limit})
     classes, images = _sizes(view)
@@ -114,8 +114,8 @@ def facts_of(view: StudyView) -> Facts:
     )
 
 
-def worst_thief(point: Mapping[str, Any]) -> str:
-    """The thief with the best clone of a point."""
+def worst_attacker(point: Mapping[str, Any]) -> str:
+    """Return the attacker with the most accurate clone of a point."""
     clones: Mapping[str, float] = point["attackers"]
     return max(clones, key=clones.__getitem__)
 
@@ -132,7 +132,7 @@ def _control(view: StudyView, chosen: Mapping[str, Any] | None) -> dict[str, Any
 
 
 def _least(view: StudyView, wanted: Callable[[Point, Figures], bool]) -> dict[str, Any] | None:
-    """The finished point with the least worst clone among those wanted, as `best_point` describes one."""
+    """Find the wanted finished point with the least accurate worst clone, described as `best_point` does."""
     found = [
         (figures["validation"]["attacker_accuracy"], point.number, point, figures)
         for point in view.ledger.points.values()
@@ -151,7 +151,7 @@ def _least(view: StudyView, wanted: Callable[[Point, Figures], bool]) -> dict[st
 
 
 def _sizes(view: StudyView) -> tuple[int | None, dict[str, int]]:
-    """K and the number of images of each part, from the shape of a victim's answers: no tensor is loaded."""
+    """Read K and the number of images of each part from the shape of a victim's answers, loading no tensor."""
     for seed in view.study.seeds:
         _, posteriors = view.planner.foundation(seed)
         try:

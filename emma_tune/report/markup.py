@@ -1,4 +1,4 @@
-"""Pieces of HTML. Whatever comes out of a study is escaped here, and nowhere else."""
+"""Pieces of HTML. All text of a study is escaped here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 NUMBERS = re.compile(r"\d[\d,]*(?:\.\d+)? (?:%|points\b)|l1 \d\.\d+")
-"""What a reader looks for in a sentence: shares, differences, budgets."""
+"""Numbers that stand out in a sentence: shares, differences, budgets."""
 
 
 class Cell(NamedTuple):
@@ -40,26 +40,26 @@ class Column(NamedTuple):
 
 
 MISSING = Cell("–", "")
-"""A value that there is not; sorted behind all others."""
+"""A missing value; sorted behind all others."""
 
 
 def number(value: float | None, shown: str) -> Cell:
-    """A number, shown in a format like `{:.3f}`."""
+    """Make a cell of a number, shown in a format like `{:.3f}`."""
     return MISSING if value is None else Cell(shown.format(value), value)
 
 
 def strong(sentence: str) -> str:
-    """A sentence, escaped, whose numbers stand out."""
+    """Escape a sentence and make its numbers stand out."""
     return NUMBERS.sub(lambda match: f"<strong>{match[0]}</strong>", escape(sentence))
 
 
 def paragraphs(sentences: Iterable[str]) -> str:
-    """Each as a paragraph, escaped."""
+    """Escape sentences and make each a paragraph."""
     return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
 
 
 def definitions(pairs: Iterable[tuple[str, str]], kind: str = "") -> str:
-    """Terms and what they are, escaped."""
+    """Escape terms and their definitions and list them."""
     items = "".join(f"<div><dt>{escape(term)}</dt><dd>{escape(text)}</dd></div>" for term, text in pairs)
     return f'<dl class="{kind}">{items}</dl>'
 
@@ -73,13 +73,13 @@ def table(
     sortable: bool = False,
     marks: Sequence[str] = (),
 ) -> str:
-    """A table in a box of its own, which scrolls where the page is too narrow.
+    """Make a table in a box of its own, which scrolls where the page is too narrow.
 
     Args:
         caption: what it shows.
         columns: its head.
-        rows: its cells; the first of each is its heading.
-        name: its id, if it has one.
+        rows: its cells; the first of each is a heading.
+        name: its id, if any.
         sortable: whether its headings are buttons.
         marks: attributes of each row, already escaped; none if left out.
     """
@@ -115,6 +115,6 @@ def _cell(cell: Cell, column: Column, *, first: bool) -> str:
 
 
 def embedded(content: Any) -> str:
-    """JSON for a script element: no text in it can end that element."""
+    """Write JSON for a script element; no text in it can end that element."""
     text = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,5 +1,5 @@
 "use strict";
-// Texts of a study only ever become textContent, or are escaped where Plotly reads tags.
+// Text of a study only becomes textContent, or is escaped where Plotly reads tags.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
@@ -7,7 +7,7 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)");
   const BLACK = "#333333"; // the palette's: invisible on dark paper
-  const hidden = new Set(); // defences that are switched off
+  const hidden = new Set(); // traces that are switched off
   let selected = data.chosen;
 
   const element = (tag, attributes = {}, ...children) => {
@@ -18,6 +18,11 @@
   };
   const escaped = (text) => text.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
   const color = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+  const channels = (name) => [1, 3, 5].map((at) => parseInt(color(name).slice(at, at + 2), 16));
+  const mixed = (from, to, share) => { // of two colors of the theme
+    const [first, last] = [channels(from), channels(to)];
+    return `rgb(${first.map((start, at) => Math.round(start + share * (last[at] - start))).join()})`;
+  };
   const isDark = () => (root.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
   const visible = (given) => (given === BLACK && isDark() ? color("ink") : given);
 
@@ -49,6 +54,8 @@
     ...[parameters, standing, ...measures.map((pair) => pair.join(" "))].filter(Boolean).map(escaped)].join("<br>");
 
   const mark = (trace) => {
+    const shownOrNot = { visible: !hidden.has(trace.uid) };
+    if (trace.mode === "lines") return { ...trace, ...shownOrNot };
     const own = { front: color("quiet"), stopped: color("quiet") }[trace.uid] || trace.marker.color;
     const shown = visible(own);
     const marker = { ...trace.marker, color: shown, line: { ...trace.marker.line, color: shown } };
@@ -56,11 +63,10 @@
     const clickable = trace.customdata
       ? { text: trace.customdata.map((number) => hover(data.points[number])), hovertemplate: "%{text}<extra></extra>" }
       : {};
-    return { ...trace, marker, error_x: bars(trace.error_x), error_y: bars(trace.error_y), ...clickable,
-      visible: !hidden.has(trace.uid) };
+    return { ...trace, marker, error_x: bars(trace.error_x), error_y: bars(trace.error_y), ...clickable, ...shownOrNot };
   };
 
-  const place = (figure) => { // where the selected point is, if it is drawn
+  const place = (figure) => { // of the selected point, if it is drawn
     for (const trace of figure.data) {
       const at = hidden.has(trace.uid) || !trace.customdata ? -1 : trace.customdata.indexOf(selected);
       if (at >= 0) return { x: [trace.x[at]], y: [trace.y[at]], yaxis: trace.yaxis || "y" };
@@ -68,33 +74,12 @@
     return { x: [], y: [], yaxis: "y" };
   };
 
-  const around = (values) => {
-    if (!values.length) return [0, 1];
-    const low = Math.min(...values), high = Math.max(...values), pad = 0.06 * (high - low) || 0.5;
-    return [low - pad, high + pad];
-  };
-
-  const ranges = (figure) => { // of all points and levels, or closer: of the points that keep the limits
-    const levels = figure.layout.shapes.map((shape) => shape.y0), all = { x: [0], y: [...levels] }, close = { x: [0], y: [] };
-    for (const { x, y, yaxis, marker } of figure.data) {
-      if (yaxis === "y2") { all.x.push(...x); continue; }
-      x.forEach((_, index) => {
-        for (const found of marker.opacity?.[index] < 0.5 ? [all] : [all, close]) {
-          found.x.push(x[index]);
-          found.y.push(y[index]);
-        }
-      });
-    }
-    const { x, y } = byId("zoom").checked && close.y.length ? close : all;
-    return [around(x), around(y)];
-  };
-
   const drawFront = () => {
     const { figure, note } = data.fronts[byId("against").value];
     const here = { type: "scatter", mode: "markers", uid: "selected", name: "", hoverinfo: "skip", ...place(figure),
       marker: { symbol: "circle-open", size: 26, color: color("ink"), line: { width: 2.5 } } };
     const shapes = figure.layout.shapes.map((shape) => ({ ...shape, line: { ...shape.line, color: color("quiet") } }));
-    const [across, up] = ranges(figure);
+    const [across, up] = figure.layout.meta[byId("all").checked ? "all" : "close"];
     const annotations = figure.layout.annotations.filter(({ y }) => y >= up[0] && y <= up[1]);
     const drawn = { data: [...figure.data.map(mark), here], layout: figure.layout };
     byId("front-note").textContent = note;
@@ -106,7 +91,7 @@
     for (const target of document.querySelectorAll("[data-chart]")) {
       const figure = data.charts[target.dataset.chart];
       if (!figure) continue;
-      const colorscale = [[0, color("paper")], [1, color("full")]];
+      const colorscale = [0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1].map((root) => [root ** 2, mixed("paper", "full", root)]);
       const heat = figure.data[0].type === "heatmap";
       draw(target, heat ? { ...figure, data: [{ ...figure.data[0], colorscale }] } : figure);
     }
@@ -133,7 +118,12 @@
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     for (const [name, value] of [["width", 16], ["height", 16], ["viewBox", "-10 -10 20 20"], ["aria-hidden", true]])
       svg.setAttribute(name, value);
-    if (symbols[trace.uid]) {
+    if (trace.mode === "lines") {
+      const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      for (const [name, value] of [["d", "M-9,0H9"], ["stroke", visible(trace.line.color)], ["stroke-width", 2]])
+        line.setAttribute(name, value);
+      svg.append(line);
+    } else if (symbols[trace.uid]) {
       const copy = symbols[trace.uid].cloneNode();
       copy.removeAttribute("transform");
       copy.style.opacity = 1;
@@ -142,7 +132,7 @@
     return svg;
   };
 
-  // --- the point that is looked at -------------------------------------------------------------------------
+  // --- the chosen point ------------------------------------------------------------------------------------
 
   const swatch = (look) => {
     const style = { solid: "solid", dash: "dashed", dot: "dotted", dashdot: "dashed" }[look.dash];
@@ -151,26 +141,26 @@
     return made;
   };
 
-  const thieves = (point) => {
-    const items = Object.entries(data.thieves).filter(([name]) => name in point.clones || name in point.curves)
+  const attackers = (point) => {
+    const items = Object.entries(data.attackers).filter(([name]) => name in point.clones || name in point.curves)
       .map(([name, look]) => element("li", {},
         element("span", {}, swatch(look), element("b", {}, name)),
         element("span", { class: "number" }, point.clones[name] || "unfinished"),
         element("small", {}, `knows ${look.knows}`)));
     if (!items.length) return [];
-    return [element("h4", {}, "Its thieves: accuracy of each one’s clone"), element("ul", { class: "clones" }, ...items)];
+    return [element("h4", {}, "Its attackers: accuracy of each one’s clone"), element("ul", { class: "clones" }, ...items)];
   };
 
   const drawPanel = () => {
     const panel = byId("panel"), point = data.points[selected];
     if (!point) {
-      panel.replaceChildren(element("p", { class: "quiet" }, "No point yet: choose one in the chart or in the table."));
+      panel.replaceChildren(element("p", { class: "quiet" }, "Choose a point in the chart or in the table."));
       return;
     }
     const measures = element("dl", { class: "measures" }, ...point.measures.map(([label, text]) =>
       element("div", {}, element("dt", {}, label), element("dd", {}, text))));
     panel.replaceChildren(element("h3", {}, point.title), element("p", { class: "quiet" },
-      [point.parameters, point.standing].filter(Boolean).join(" · ")), measures, ...thieves(point));
+      [point.parameters, point.standing].filter(Boolean).join(" · ")), measures, ...attackers(point));
     const curves = Object.entries(point.curves);
     if (!curves.length) {
       if (Object.keys(point.clones).length)
@@ -181,7 +171,7 @@
     panel.append(target, element("p", { class: "quiet" }, "Clone accuracy on test images by epoch, mean over seeds."));
     draw(target, {
       data: curves.map(([name, y]) => ({ type: "scatter", mode: "lines", name, y, x: y.map((_, epoch) => epoch + 1),
-        line: { ...data.thieves[name], width: 1.8, knows: undefined } })),
+        line: { ...data.attackers[name], width: 1.8, knows: undefined } })),
       layout: { xaxis: { title: { text: "epoch" } }, yaxis: { title: { text: "%" } } },
     }, { showlegend: false });
   };
@@ -210,7 +200,7 @@
     const numbers = header.classList.contains("number");
     const order = (a, b) => (numbers ? a - b : a.localeCompare(b)) * (up ? 1 : -1);
     const rows = [...table.tBodies[0].rows].map((row) => [key(row, column), row]);
-    rows.sort(([a], [b]) => (a === "") - (b === "") || order(a, b)); // what is missing stays behind
+    rows.sort(([a], [b]) => (a === "") - (b === "") || order(a, b)); // missing values stay behind
     table.tBodies[0].append(...rows.map(([, row]) => row));
   };
 
@@ -227,7 +217,7 @@
   byId("theme").addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; redraw(); });
   dark.addEventListener("change", redraw);
   byId("against").addEventListener("change", () => drawFront().then(drawLegend));
-  byId("zoom").addEventListener("change", drawFront);
+  byId("all").addEventListener("change", drawFront);
   for (const button of document.querySelectorAll("#points thead button"))
     button.addEventListener("click", () => sort(button.closest("th")));
   document.querySelector("#points tbody").addEventListener("click", (event) => {

@@ -21,33 +21,23 @@ from emma_tune.study_file import StudyError
 from emma_tune.study_folder import PAGE
 
 
-def report_file(folder: Place) -> Path:
-    """Where the report of a study lies unless somebody says otherwise.
-
-    Raises:
-        StudyError: if the study lies in an object store, where no page can be looked at.
-    """
-    if not is_local(folder):
-        raise StudyError(f"--out: expected a file to write to, found none, and {folder} is on no disk")
-    return folder / "report" / "index.html"
-
-
 def write_report(folder: Place, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Writes the report of a study, running, finished or interrupted.
+    """Write the page of a study, running, finished or interrupted.
 
     Args:
-        folder: of the study; nothing in it is changed but its `report` and `report.html`.
-        out: where to write; `report_file` if None.
+        folder: of the study; nothing in it changes but its `report` and `report.html`.
+        out: where to write; the study's `report/index.html` if None.
 
     Returns:
         Where it lies, and what could not be read.
 
     Raises:
-        StudyError: if it is not the folder of a study, or the report would lie among a study's own files.
+        StudyError: if it is not the folder of a study, or the page would lie among a study's own files.
     """
     view = Snapshot(folder)
-    path = report_file(view.folder.root) if out is None else out
-    _check_place(view, path)
+    path = check_place(view, out, "report", "index.html")
+    if path.is_dir():
+        raise StudyError(f"--out: expected a file, found the folder {path}")
     content = content_of(view)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -62,19 +52,34 @@ def write_report(folder: Place, out: Path | None = None) -> tuple[Path, list[str
     return path, view.problems
 
 
-def _check_place(view: StudyView, path: Path) -> None:
-    place, root = path.resolve(), view.folder.root
-    among = [own.resolve() for own in (root, view.store.root) if is_local(own)]
-    report = report_file(root).parent.resolve() if is_local(root) else None
-    allowed = report is not None and (place.is_relative_to(report) or place == report.parent / PAGE)
-    if any(place.is_relative_to(own) for own in among) and not allowed:
-        raise StudyError(f"--out: expected a file in {report} or outside of the study, found {path}")
-    if path.is_dir():
-        raise StudyError(f"--out: expected a file, found the folder {path}")
+def check_place(view: StudyView, out: Path | None, own: str, name: str = "") -> Path:
+    """Decide where to write, and check that it is not among a study's own files.
+
+    Args:
+        view: the study.
+        out: what the user asked for.
+        own: the subfolder of the study that is meant for it.
+        name: the file in it, if it is one.
+
+    Raises:
+        StudyError: if it is among a study's own files, or the study is in an object store and `out` is missing.
+    """
+    root = view.folder.root
+    meant = (root / own).resolve() if is_local(root) else None
+    if out is None:
+        if meant is None:
+            raise StudyError(f"--out: expected a place on a disk, found none, and {root} is an object store")
+        return meant / name
+    place = out.resolve()
+    among = [folder.resolve() for folder in (root, view.store.root) if is_local(folder)]
+    allowed = meant is not None and (place.is_relative_to(meant) or place == meant.parent / PAGE)
+    if not allowed and any(place.is_relative_to(folder) for folder in among):
+        raise StudyError(f"--out: expected a place in {meant} or outside of the study, found {out}")
+    return out
 
 
 def page(content: Content) -> str:
-    """The whole page."""
+    """Write the page as HTML."""
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
     status = content.facts.status
@@ -86,7 +91,7 @@ def page(content: Content) -> str:
         ),
         style=_part("page.css"),
         question=paragraphs(content.question),
-        thieves=sections.thieves(content),
+        attackers=sections.attackers(content),
         answer=sections.answers(content),
         figures=sections.lead_figures(content),
         warnings=sections.warnings(content),

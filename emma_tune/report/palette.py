@@ -1,7 +1,7 @@
-"""The same colors for the same thing everywhere: on the page, and in the figures of `analysis`.
+"""The same colors for the same thing everywhere: on the page and in the pictures.
 
-Colors are Okabe & Ito's, told apart by color-blind eyes; a color is a family of defences, a marker one of it, so
-that they can be told apart in print, too.
+Defenses have the colors of Okabe & Ito, which color-blind eyes can tell apart. A color is a family of defenses, a
+marker one defense of it, so that print shows them apart as well. Attackers have colors that no defense has.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ GRAY, BLACK = "#7F7F7F", "#333333"
 
 
 class Mark(NamedTuple):
-    """How points of a defence are drawn.
+    """How points of a defense are drawn.
 
     Attributes:
         color: hexadecimal.
-        marker: in Matplotlib's words.
-        symbol: in Plotly's words.
+        marker: Matplotlib's name.
+        symbol: Plotly's name.
     """
 
     color: str
@@ -43,17 +43,17 @@ DEFENSES: dict[str, Mark] = {
     "permutation": Mark(GREEN, "h", "hexagon"),
     "random_matrix": Mark(GREEN, "d", "diamond-tall"),
 }
-"""By defence: EMMA, no defence and top classes, what APIs give away, noise, confusion, gradients, controls."""
+"""Marks by defense: EMMA, no defense and top classes, truncated answers, noise, confusion, gradients, controls."""
 
 ATTACKS: dict[str, str] = {
-    "soft": BLUE,
-    "hard": ORANGE,
-    "inverse": VERMILION,
-    "forward": PURPLE,
-    "estimated": GREEN,
-    "smoothed": SKY,
+    "soft": "#CC5B74",
+    "hard": "#8F8A2C",
+    "inverse": "#AA3377",
+    "forward": "#9A6324",
+    "estimated": "#44AA99",
+    "smoothed": "#7F6FD6",
 }
-"""Colors by the kind of a thief."""
+"""Colors by the kind of an attacker."""
 
 STAGES: dict[str, str] = {
     "victim": BLACK,
@@ -67,3 +67,17 @@ STAGES: dict[str, str] = {
     "evaluation": "#F0E442",
 }
 """Colors by stage, in the order of the pipeline."""
+
+RAMP = ("#0072B2", "#8A5FBF", "#C2417C", "#D55E00", "#B58900")
+"""From the smallest budget to the largest, legible on light and on dark paper."""
+
+
+def ramp(count: int) -> list[str]:
+    """Return so many colors at even distances along `RAMP`."""
+    return [_between(place / max(1, count - 1) * (len(RAMP) - 1)) for place in range(count)]
+
+
+def _between(place: float) -> str:
+    first = min(int(place), len(RAMP) - 2)
+    ends = ([int(color[at : at + 2], 16) for at in (1, 3, 5)] for color in RAMP[first : first + 2])
+    return "#" + "".join(f"{round(a + (b - a) * (place - first)):02X}" for a, b in zip(*ends, strict=True))

@@ -1,4 +1,4 @@
-"""The points of a report, one row each: how each stands, what it measured, and how far its seeds lie apart."""
+"""The points of a report, one row each: standing, figures, and their range over seeds."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Row:
     Attributes:
         point: the point.
         state: `front`, `finished`, `beyond` (the limits), `dominated`, `failed` or `unfinished`.
-        note: by whom it is dominated, or why it failed; empty otherwise.
-        test: measures of the test part by name; of a dominated point its costs only, where they are known.
+        note: which point beats a stopped one, or why one failed; empty otherwise.
+        test: measures of the test part by name; of a stopped point its costs only, where they are known.
         validation: the same of the validation part.
-        clones: clone accuracy on test data by thief.
+        clones: clone accuracy on test images by attacker.
         spread: lowest and highest value over the runs, by measure; empty with a single run.
-        clones_spread: the same by thief.
+        clones_spread: the same by attacker.
     """
 
     point: Point
@@ -38,7 +38,7 @@ class Row:
 
 
 def rows_of(view: StudyView) -> list[Row]:
-    """Every point that was asked, in order. Opens the records of unfinished points only."""
+    """List every point in order; only the records of unfinished points are opened."""
     front = {point.number for point, _ in view.members()}
     return [_row(view, point, front) for point in view.ledger.points.values()]
 
@@ -50,7 +50,7 @@ def _row(view: StudyView, point: Point, front: Collection[int]) -> Row:
     if state == "dominated" and outcome and outcome.bounds:
         bounds = outcome.bounds
         exact = {name: value for name, value in bounds["test"].items() if name in MEASURES}
-        return Row(point, state, f"dominated by point {outcome.by}", test=exact)
+        return Row(point, state, f"beaten by point {outcome.by}", test=exact)
     if figures is None:
         return Row(point, state)
     standing = "front" if point.number in front else "finished" if view.within_limits(point) else "beyond"

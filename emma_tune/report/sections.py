@@ -1,4 +1,4 @@
-"""The sections of the page as HTML, and the data that its script reads."""
+"""The sections of the page as HTML, and the data for its script."""
 
 from __future__ import annotations
 
@@ -27,58 +27,58 @@ SHOWN = {
     "l1": ("budget l1, test images", "{:.3f}", 1),
     "l1_queries": ("l1, query pool", "{:.3f}", 1),
     "victim_accuracy": ("victim’s accuracy", "{:.1f} %", 100),
-    "accuracy_drop": ("accuracy it loses", "{:.1f} points", 100),
+    "accuracy_drop": ("accuracy that the victim loses", "{:.1f} points", 100),
     "flip_rate": ("top classes changed", "{:.1f} %", 100),
     "attacker_accuracy": ("worst clone", "{:.1f} %", 100),
 }
-"""Measures of a point in its panel: label, format, scale."""
+"""Label, format and scale of the measures in a point's panel."""
 
 
 def lead_figures(content: Content) -> str:
-    """The numbers of the answer."""
+    """Show the numbers of the answer."""
     facts = content.facts
     chosen, without = facts.chosen, facts.undefended
-    pairs = [("worst clone, no defence", percent(without["attacker_accuracy"]) if without else "–")]
+    pairs = [("worst clone, no defense", percent(without["attacker_accuracy"]) if without else "–")]
     if chosen and chosen["defense"] != NOTHING:
         pairs += [
             (f"worst clone at point {chosen['point']}", percent(chosen["attacker_accuracy"])),
-            ("its budget l1, of 2", f"{chosen['l1']:.3f}"),
-            ("accuracy the victim loses", points_of(chosen["accuracy_drop"])),
+            ("budget l1, of at most 2", f"{chosen['l1']:.3f}"),
+            ("accuracy that the victim loses", points_of(chosen["accuracy_drop"])),
         ]
     pairs.append(("guessing", percent(facts.chance) if facts.chance else "–"))
     return definitions(pairs, "figures")
 
 
 def answers(content: Content) -> str:
-    """The sentences of the answer."""
+    """Write the sentences of the answer."""
     return "".join(f"<p>{strong(sentence)}</p>" for sentence in content.answer)
 
 
 def warnings(content: Content) -> str:
-    """What there is to be warned of; nothing if there is nothing."""
+    """List the cautions, if there are any."""
     if not content.warnings:
         return ""
     items = "".join(f'<li data-kind="{caution.kind}">{escape(caution.text)}</li>' for caution in content.warnings)
     return f'<section id="warnings"><h2>Before you rely on it</h2><ul>{items}</ul></section>'
 
 
-def thieves(content: Content) -> str:
-    """Who attacks, and what each knows."""
-    return definitions(content.knows.items(), "thieves")
+def attackers(content: Content) -> str:
+    """List the attackers, and what each knows."""
+    return definitions(content.knows.items(), "attackers")
 
 
 def choices(content: Content) -> str:
-    """The options of the selector."""
-    named = ((front.attacker, front.attacker or "the worst thief") for front in content.fronts)
+    """List the options of the selector."""
+    named = ((front.attacker, front.attacker or "the worst clone") for front in content.fronts)
     return "".join(f'<option value="{index}">{escape(name)}</option>' for index, (_, name) in enumerate(named))
 
 
 def points(content: Content) -> str:
-    """The table of points."""
+    """Make the table of points."""
     names = list(content.facts.study.attackers)
     columns = [
         Column("point", number=True),
-        Column("defence"),
+        Column("defense"),
         Column("parameters"),
         Column("standing"),
         Column("l1", number=True),
@@ -89,7 +89,7 @@ def points(content: Content) -> str:
     ]
     marks = [f'data-point="{row.point.number}" class="{row.state}"' for row in content.rows]
     rows = (_point(row, names) for row in content.rows)
-    caption = "All points, figures of the test part. A point’s number shows its thieves."
+    caption = "All points, test figures. Choose a point’s number to see its attackers."
     return table(caption, columns, rows, name="points", sortable=True, marks=marks)
 
 
@@ -113,10 +113,10 @@ def _share(value: float | None) -> Cell:
 
 
 def matrices(content: Content) -> str:
-    """A place for each heat map, or why there is none."""
+    """Make a place for each heat map."""
     shown = content.details.matrices
     if not shown:
-        return "<p>No matrix is finished within the limits.</p>"
+        return "<p>No matrix is finished yet.</p>"
     figures = "".join(
         f'<figure><div class="chart square" data-chart="matrix-{index}" role="img" aria-label="Matrix of point '
         f'{matrix.point.number}"></div><figcaption>{escape(_matrix(content, matrix))}</figcaption></figure>'
@@ -126,19 +126,21 @@ def matrices(content: Content) -> str:
 
 
 def _matrix(content: Content, matrix: Matrix) -> str:
-    front = "" if matrix.point.number in content.fronts[0].members else "; not on the front"
+    on_front = matrix.point.number in content.fronts[0].numbers
+    standing = "; stopped" if matrix.row.state == "dominated" else "" if on_front else "; not on a front"
     inside = ", ".join(filter(None, [matrix.point.defense, parameters(matrix.point.params)]))
-    return f"Point {matrix.point.number}: {inside}{front}. Trace {matrix.entries.trace():.2f}."
+    measured = f"l1 {matrix.row.test['l1']:.2f}, trace {matrix.entries.trace():.2f}"
+    return f"Point {matrix.point.number}: {inside}{standing}. {measured}."
 
 
 def costs(content: Content) -> str:
-    """Seconds by stage, what was used again, and what was left out."""
+    """Show the seconds by stage, and what was shared and left out."""
     total = sum(cost.seconds for cost in content.costs.values())
     if not content.costs:
         return "<p>No task is finished.</p>"
     columns = [
         Column("stage"),
-        *(Column(name, True) for name in ("tasks", "from earlier runs", "seconds", "share", "used", "spared, s")),
+        *(Column(name, True) for name in ("tasks", "from earlier runs", "seconds", "share", "used", "saved, s")),
     ]
     rows = [
         [
@@ -152,7 +154,7 @@ def costs(content: Content) -> str:
         ]
         for stage, cost in content.costs.items()
     ]
-    return table("What the stages took", columns, rows) + f"<p>{escape(_thrift(content, total))}</p>"
+    return table("Cost of the stages", columns, rows) + f"<p>{escape(_thrift(content, total))}</p>"
 
 
 def _bar(share: float) -> str:
@@ -164,12 +166,12 @@ def _thrift(content: Content, total: float) -> str:
     left_out, run, dominated = status["left_out"], status["last_run"], status["points"]["dominated"]
     sentences = [
         f"{total:,.0f} s of work in all. “Used” counts how often a concluded point needed one of a stage’s tasks; "
-        f"making each anew would have taken {spared:,.0f} s more."
+        f"without sharing, {spared:,.0f} s more would have been needed."
     ]
     if dominated:
         sentences.append(
-            f"{counted(dominated, 'point')} stopped as dominated: {counted(int(left_out['epochs']), 'epoch')} of "
-            f"attackers left out, about {left_out['seconds']:,.0f} s."
+            f"{counted(dominated, 'point')} stopped early: {counted(int(left_out['epochs']), 'epoch')} of "
+            f"clones left out, about {left_out['seconds']:,.0f} s."
         )
     if run and run["span"]:
         sentences.append(
@@ -180,13 +182,13 @@ def _thrift(content: Content, total: float) -> str:
 
 
 def confirmation(content: Content) -> str:
-    """What fresh seeds say of the points that were chosen."""
+    """Show what fresh seeds say about the chosen points."""
     confirmed = content.confirmation
     if confirmed is None:
         return ""
     columns = [
         Column("point", number=True),
-        Column("defence"),
+        Column("defense"),
         Column("measure"),
         *(Column(name, number=True) for name in ("searched", "mean", "95 % interval")),
         Column("standing"),
@@ -212,14 +214,14 @@ def _confirmed(point: dict[str, Any]) -> Iterable[list[Cell]]:
 
 
 def counts(content: Content) -> str:
-    """How many points came to what."""
-    names = {"infeasible": "beyond the limits"}
+    """Count the points by state."""
+    names = {"infeasible": "beyond the limits", "dominated": "stopped"}
     points = content.facts.status["points"].items()
     return definitions(((f"points {names.get(name, name)}", f"{count:,}") for name, count in points), "counts")
 
 
 def provenance(content: Content) -> str:
-    """Versions, hosts, seeds and fingerprints."""
+    """List versions, hosts, seeds and fingerprints."""
     study, details = content.facts.study, content.details
     pairs = [
         ("seeds", ", ".join(map(str, study.seeds))),
@@ -235,7 +237,7 @@ def provenance(content: Content) -> str:
 
 
 def data(content: Content) -> dict[str, Any]:
-    """What the script of the page reads."""
+    """Collect the data for the script of the page."""
     details, chosen = content.details, content.facts.chosen
     figures = {
         "losses": charts.losses(details.losses),
@@ -243,18 +245,18 @@ def data(content: Content) -> dict[str, Any]:
         "spectrum": charts.spectrum(details.matrices),
         **{f"matrix-{index}": charts.heat_map(matrix) for index, matrix in enumerate(details.matrices)},
     }
-    looks = charts.thieves(content.facts.study)
+    looks = charts.attackers(content.facts.study)
     return {
         "chosen": chosen["point"] if chosen else next(iter(content.fronts[0].members), None),
         "fronts": [{"note": front.note, "figure": front.figure} for front in content.fronts],
-        "thieves": {name: {"knows": text, **looks[name]} for name, text in content.knows.items()},
+        "attackers": {name: {"knows": text, **looks[name]} for name, text in content.knows.items()},
         "charts": {name: figure for name, figure in figures.items() if figure["data"]},
         "points": {row.point.number: _panel(content, row) for row in content.rows},
     }
 
 
 def _panel(content: Content, row: Row) -> dict[str, Any]:
-    """A point as its panel tells it, and in short what hovers over its mark."""
+    """Describe a point for its panel and for what hovers over its mark."""
     measures = [
         [label, _valued(row.test[name], row.spread.get(name), form, scale)]
         for name, (label, form, scale) in SHOWN.items()
@@ -277,7 +279,7 @@ def _panel(content: Content, row: Row) -> dict[str, Any]:
 
 
 def _valued(value: float, spread: tuple[float, float] | None, form: str, scale: float) -> str:
-    """A value, with the lowest and the highest of the seeds."""
+    """Show a value with the lowest and the highest of the seeds."""
     told = form.format(scale * value)
     if spread is None:
         return told

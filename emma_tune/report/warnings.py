@@ -1,4 +1,4 @@
-"""What somebody who trusts a report's numbers has to be told."""
+"""Cautions about the numbers of a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EDGE = 0.01
 
 
 class Caution(NamedTuple):
-    """Something to be told.
+    """A caution.
 
     Attributes:
         kind: one of seeds, edge, undone, chance, failed, budgets, unfinished, stopped, broken, reading.
@@ -32,7 +32,7 @@ class Caution(NamedTuple):
 
 
 def warnings_of(facts: Facts, asked: list[Point]) -> list[Caution]:
-    """Everything there is to be warned of.
+    """List all cautions.
 
     Args:
         facts: of the study.
@@ -66,29 +66,29 @@ def _chance(facts: Facts) -> Iterator[Caution]:
     if reached <= max(1.5 * facts.chance, facts.chance + 0.05) + 1e-9:
         yield Caution(
             "chance",
-            f"Even without a defence no clone gets far beyond guessing ({percent(reached)}, guessing "
-            f"{percent(facts.chance)}): there is nothing to defend against, and no defence can show its worth.",
+            f"Even without a defense no clone gets far beyond guessing ({percent(reached)}, guessing "
+            f"{percent(facts.chance)}): there is nothing to defend against, and no defense can show its worth.",
         )
 
 
 def _undone(facts: Facts) -> Iterator[Caution]:
-    """Thieves that reach with the defence what the best one reaches without."""
+    """Find attackers that reach with the defense what the best one reaches without."""
     chosen, undefended = facts.chosen, facts.undefended
     if not chosen or not undefended or chosen["defense"] == NOTHING:
         return
     least = undefended["attacker_accuracy"] - ONE_POINT - 1e-9
-    thieves = [name for name, accuracy in chosen["attackers"].items() if accuracy >= least]
-    if thieves:
-        shown = listed([f"{name} ({percent(chosen['attackers'][name])})" for name in thieves])
+    attackers = [name for name, accuracy in chosen["attackers"].items() if accuracy >= least]
+    if attackers:
+        shown = listed([f"{name} ({percent(chosen['attackers'][name])})" for name in attackers])
         yield Caution(
             "undone",
-            f"At the best point {shown} {'is' if len(thieves) == 1 else 'are'} within one point of what the best "
-            f"undefended clone reaches ({percent(undefended['attacker_accuracy'])}): the defence is undone.",
+            f"At the best point {shown} {'is' if len(attackers) == 1 else 'are'} within one point of the worst "
+            f"undefended clone ({percent(undefended['attacker_accuracy'])}): the defense is undone.",
         )
 
 
 def _edges(facts: Facts) -> Iterator[Caution]:
-    """Members of the front at an end of what was searched: something better may lie beyond."""
+    """Find members of the front at an end of the search space: something better may lie beyond."""
     for defense, sought in facts.study.sought.items():
         members = [point for point in facts.front if point.defense == defense]
         for name, dimension in sought.space.items():
@@ -98,14 +98,14 @@ def _edges(facts: Facts) -> Iterator[Caution]:
                     yield Caution(
                         "edge",
                         f"Front {'point' if len(there) == 1 else 'points'} {listed(there)}: {name} of {defense} "
-                        f"is at the {end} end of what was searched ({value:g}), and better ones may lie beyond.",
+                        f"is at the {end} end of the search space ({value:g}), and better ones may lie beyond.",
                     )
 
 
 def _ends(
     defense: str, name: str, dimension: Dimension | EpochChoice, study: Study
 ) -> Iterator[tuple[str, float]]:
-    """The ends of a dimension that could be moved; a fixed value has none."""
+    """List the ends of a dimension that could be moved; a fixed value has none."""
     low, high = _bounds(dimension)
     if low == high:
         return
@@ -126,7 +126,7 @@ def _bounds(dimension: Dimension | EpochChoice) -> tuple[float, float]:
 
 
 def _at(value: float | None, end: float, dimension: Dimension | EpochChoice) -> bool:
-    """Whether a point's value is at an end; one that the study no longer searches has no value."""
+    """Say whether a point's value is at an end; a parameter that is no longer searched has no value."""
     if value is None:
         return False
     low, high = _bounds(dimension)
@@ -138,14 +138,14 @@ def _at(value: float | None, end: float, dimension: Dimension | EpochChoice) -> 
 
 
 def _budgets(asked: list[Point]) -> Iterator[Caution]:
-    """Whether one defence was tried oftener than another; one that has nothing to tune is not counted."""
+    """Say whether defenses had unequal numbers of points; one without parameters does not count."""
     counts = Counter(point.defense for point in asked)
     tuned = {name: of for name, of in counts.items() if name not in BASELINES or BASELINES[name].parameter}
     if len(set(tuned.values())) > 1:
         shown = ", ".join(f"{name} {of}" for name, of in sorted(tuned.items(), key=lambda item: -item[1]))
         yield Caution(
             "budgets",
-            f"Unequal tuning budgets, in points: {shown}. What was tried oftener has had more luck to find.",
+            f"Unequal tuning budgets, in points: {shown}. A defense with more points had more chances.",
         )
 
 
@@ -163,23 +163,23 @@ def _progress(facts: Facts) -> Iterator[Caution]:
     if state != "finished" and (open_points or not counts["asked"] or state == "running"):
         yield Caution(
             "unfinished",
-            f"The study is {state}: {open_points} of {counted(counts['asked'], 'point')} asked so far "
-            "are not finished. What is said here may change.",
+            f"The study is {state}: {open_points} of {counted(counts['asked'], 'point')} so far "
+            f"{'is' if open_points == 1 else 'are'} not finished. All of this page may change.",
         )
 
 
 def _choice(facts: Facts) -> Iterator[Caution]:
-    """What makes the choice of the best point less than certain."""
+    """Say what makes the choice of the best point uncertain."""
     stopped = facts.best["stopped"]
     if stopped:
         yield Caution(
             "stopped",
-            f"{counted(len(stopped), 'point')} ({listed([str(number) for number in stopped])}) stopped as "
-            "dominated might yet be better than the best; search.stop_dominated: false runs them to their end.",
+            f"{counted(len(stopped), 'point')} ({listed([str(number) for number in stopped])}) that stopped early "
+            "might be better than the best; search.stop: none runs them to their end.",
         )
     for name, over in (facts.chosen or {"broken": {}})["broken"].items():
         yield Caution(
             "broken",
-            f"On test data the best point exceeds the limit of {name} by {over:.3f}; it was chosen by validation "
-            "data.",
+            f"On test images the best point exceeds the limit of {name} by {over:.3f}; it was chosen by "
+            "validation images.",
         )

@@ -34,11 +34,11 @@ class Desk(Written):
             _, posteriors = self.planner.foundation(seed)
             self.record(posteriors, Artifact({name: torch.full((8, classes), 1 / classes) for name in parts}))
 
-    def learned(self, number: int, accuracies: Sequence[float], thief: str = "soft", **provenance: Any) -> None:
+    def learned(self, number: int, accuracies: Sequence[float], attacker: str = "soft", **provenance: Any) -> None:
         """The clones of a point were trained, in every run with these test accuracies after each epoch."""
         history = [{"epoch": epoch, "test.accuracy": value} for epoch, value in enumerate(accuracies)]
         for (_, name), task in self.plan(number).attackers.items():
-            if name == thief:
+            if name == attacker:
                 self.record(task, Artifact({}, {}, history), **provenance)
 
     def matrix(self, number: int, T: torch.Tensor, traces: Sequence[float] = ()) -> None:

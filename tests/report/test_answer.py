@@ -1,4 +1,4 @@
-"""The sentences say what the records say, also where no defence helps."""
+"""The sentences say what the records say, also where no defense helps."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def test_three_sentences_with_the_numbers_of_the_test_part(written):
     desk.finished("uniform", (part(0.8, 0.7), part(0.75, 0.777)), a=0.3)
     desk.finished("uniform", (part(1.5, 0.2), part(1.5, 0.2)), a=0.9)  # costs more than what was chosen
     undefended, best, worth = told(desk)
-    assert "the most successful thief, reaches 91.0 %" in undefended
-    assert "the victim itself 90.0 %" in undefended
+    assert "the most accurate one of any attacker, reaches 91.0 %" in undefended
+    assert "the victim itself reaches 90.0 %" in undefended
     assert "guessing reaches 10.0 %" in undefended
-    assert "point 4 (uniform, a 0.9), leaves the worst clone at 20.0 %, 71.0 points less" in best
+    assert "point 4 (uniform, a 0.9), the worst clone reaches 20.0 %, 71.0 points less" in best
     assert "l1 1.500" in best
-    assert "Its worst thief is soft, who knows the answers: 20.0 %." in worth
-    assert "The best of emma within the limits, point 1 (emma, lambda 0.02," in worth
-    assert "leaves the worst clone at 61.4 % for l1 1.234." in worth
+    assert "Its worst attacker is soft, which knows the answers: 20.0 %." in worth
+    assert "With the best point of emma within the limits, point 1 (emma, lambda 0.02," in worth
+    assert "the worst clone reaches 61.4 % at l1 1.234." in worth
     assert "1 seed: too few" in worth
 
 
@@ -41,14 +41,14 @@ def test_the_control_is_one_that_costs_no_more(written):
     desk.finished("uniform", (part(0.8, 0.7), part(0.75, 0.777)), a=0.3)
     desk.finished("uniform", (part(1.5, 0.6), part(1.5, 0.5)), a=0.9)
     undefended, best, worth = told(desk)
-    assert "what guessing reaches is not known" in undefended
+    assert "what guessing reaches is unknown" in undefended
     assert best == (
-        "The best point within the limits, point 1 (emma, lambda 0.02, lr_gamma 0.3, st_epoch 1), leaves the "
-        "worst clone at 61.4 %, 29.6 points less, and costs a budget of l1 1.234 (of at most 2) and 1.3 points of "
-        "the victim's accuracy."
+        "With the best point within the limits, point 1 (emma, lambda 0.02, lr_gamma 0.3, st_epoch 1), the worst "
+        "clone reaches 61.4 %, 29.6 points less than without a defense. It costs a budget of l1 1.234 (of at most "
+        "2) and 1.3 points of the victim's accuracy."
     )
-    assert "worst thief is hard, who knows the answers: 61.4 %" in worth
-    assert "point 2 (uniform, a 0.3) leaves the worst clone at 77.7 % for l1 0.750." in worth
+    assert "worst attacker is hard, which knows the answers: 61.4 %" in worth
+    assert "point 2 (uniform, a 0.3), the worst clone reaches 77.7 % at l1 0.750." in worth
 
 
 def test_learning_is_not_the_cause_where_a_control_does_as_well(written):
@@ -66,13 +66,13 @@ def test_a_learned_matrix_without_controls_is_told_as_such(written):
     assert "No control" in told(desk)[2]
 
 
-def test_no_defence_helps(written):
+def test_no_defense_helps(written):
     desk = written()
     desk.finished("none", (part(0, 0.9), part(0, 0.88)))
     desk.finished("emma", (part(1, 0.95),) * 2)
     assert told(desk)[1] == (
-        "No defence helps: of 2 finished points none has a worse worst clone than the undefended victim, by "
-        "validation figures."
+        "No defense helps: by validation figures, none of 2 finished points lowers the accuracy of the worst "
+        "clone."
     )
 
 
@@ -80,65 +80,59 @@ def test_a_point_less_is_no_help(written):
     desk = written(limits=LIMIT)
     desk.finished("none", (part(0, 0.9), part(0, 0.90)))
     desk.finished("emma", (part(1, 0.5), part(1, 0.89)))
-    assert told(desk)[1].startswith("No defence helps: even the best point within the limits, point 1 (emma,")
-    assert "at 89.0 %, within one point of no defence" in told(desk)[1]
+    assert told(desk)[1].startswith("No defense helps: with the best point within the limits, point 1 (emma,")
+    assert "still reaches 89.0 %, at most one point less than without a defense" in told(desk)[1]
 
 
 def test_nothing_is_finished(written):
     desk = written()
     desk.asked("none")
     desk.failed("emma")
-    assert told(desk) == [
-        "Nothing is finished yet: none of 2 points that were asked has all its figures (0 stopped as dominated, 1 "
-        "failed)."
-    ]
+    assert told(desk) == ["No point is finished yet: of 2 points, 0 stopped and 1 failed."]
 
 
 def test_no_point_at_all(written):
-    assert told(written()) == [
-        "Nothing is finished yet: none of 0 points that were asked has all its figures (0 stopped as dominated, 0 "
-        "failed)."
-    ]
+    assert told(written()) == ["No point is finished yet: of 0 points, 0 stopped and 0 failed."]
 
 
 def test_no_point_keeps_the_limits(written):
     desk = written(limits=LIMIT)
     desk.finished("emma", (part(1, 0.5, drop=0.05), part(1, 0.55, drop=0.04)))
     undefended, best, worth = told(desk)
-    assert "is not known, as no such point is finished" in undefended
-    assert best.startswith("None of 1 finished point keeps the limits; point 0 (emma,")
-    assert "exceeds accuracy_drop by 0.030 on validation data, and leaves the worst clone at 55.0 %" in best
-    assert "Its worst thief is soft" in worth
+    assert "is unknown, because no such point is finished" in undefended
+    assert best.startswith("None of 1 finished point is within the limits. The closest, point 0 (emma,")
+    assert "exceeds accuracy_drop by 0.030 on validation images; its worst clone reaches 55.0 %" in best
+    assert "Its worst attacker is soft" in worth
 
 
 def test_without_an_undefended_point_nothing_is_compared(written):
     desk = written()
     desk.finished("emma", (part(1, 0.5), part(1, 0.55)))
-    assert "leaves the worst clone at 55.0 %, and costs" in told(desk)[1]
+    assert "the worst clone reaches 55.0 %. It costs" in told(desk)[1]
 
 
 def test_means_over_enough_seeds(written):
     desk = written(seeds=SIX)
     desk.finished("none", (part(0, 0.9),) * 2)
     desk.finished("emma", *((part(1, 0.5), part(1, accuracy)) for accuracy in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)))
-    assert "the worst clone at 35.0 %, 55.0 points less" in told(desk)[1]
-    assert told(desk)[2].endswith("All of it is the mean over 6 seeds.")
+    assert "the worst clone reaches 35.0 %, 55.0 points less" in told(desk)[1]
+    assert told(desk)[2].endswith("All figures are means over 6 seeds.")
 
 
 def test_the_question_names_who_attacks_what(written):
-    thieves = {"soft": {}, "poor": {"kind": "hard", "queries": 50, "model": "resnet10"}}
-    facts = facts_of(written(attackers=thieves, limits=LIMIT).view)
+    attackers = {"soft": {}, "poor": {"kind": "hard", "queries": 50, "model": "resnet10"}}
+    facts = facts_of(written(attackers=attackers, limits=LIMIT).view)
     attacked, asked = question(facts)
-    assert "A resnet8 that was trained on digits" in attacked
+    assert "A resnet8 trained on digits" in attacked
     assert "300 images of mnist5k" in attacked
-    assert "2 thieves try" in attacked
+    assert "2 attackers do so here" in attacked
     assert "no more than 2.0 points of accuracy" in asked
-    assert "1 other defence (argmax)" in asked
+    assert "1 other defense (argmax)" in asked
     assert knowledge(facts) == {
         "soft": "the answers; trains resnet8",
-        "poor": "the answers; asks 50 queries, trains resnet10 as hard",
+        "poor": "the answers; sends 50 queries, trains resnet10 as hard",
     }
 
 
-def test_one_thief_is_told_as_one(written):
-    assert "one thief tries that here" in question(facts_of(written().view))[0]
+def test_one_attacker_is_described_as_one(written):
+    assert "one attacker does so here" in question(facts_of(written().view))[0]

@@ -37,8 +37,8 @@ EMMA = 8
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A report of ten points with two seeds, and learning curves of the clones."""
     folder = tmp_path_factory.mktemp("page")
-    thieves = {"soft": {}, "</script><b>": {"kind": "inverse"}}
-    study = desk(folder, attackers=thieves, seeds=[1, 2], search={"stop": "joint"})
+    attackers = {"soft": {}, "</script><b>": {"kind": "inverse"}}
+    study = desk(folder, attackers=attackers, seeds=[1, 2], search={"stop": "joint"})
     study.answered()
     study.finished("none", (part(0, 0.9),) * 2)
     for n in range(1, EMMA + 1):
@@ -46,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         number = study.finished("emma", *((of, of) for of in seeds))
         study.learned(number, [0.1 * n, 0.2])
         study.matrix(number, torch.eye(10), traces=[9.0, 8.0])
-    study.dominated("emma", 1, part(1.9, {"soft": 0.9, "</script><b>": 0.9}))
+    study.matrix(study.dominated("emma", 1, part(1.9, {"soft": 0.9, "</script><b>": 0.9})), torch.eye(10))
     path, problems = write_report(study.root, folder / "page.html")
     assert problems == []
     return path.as_uri()
@@ -104,7 +104,8 @@ def test_it_is_drawn_without_an_error_or_a_request(opened):
     assert len(drawn(opened, "stopped")) == 1
     assert len(drawn(opened, "front")) == EMMA + 1
     assert len(drawn(opened, "selected")) == 1
-    assert len(opened.find_elements(By.CSS_SELECTOR, "#legend svg path")) == 4
+    assert len(opened.find_elements(By.CSS_SELECTOR, "#front-chart .traceline-emma path.js-line")) == 1
+    assert len(opened.find_elements(By.CSS_SELECTOR, "#legend svg path")) == 5
     charts = opened.find_elements(By.CSS_SELECTOR, "[data-chart] .main-svg")
     assert len(charts) > EMMA
     names = opened.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
@@ -137,7 +138,7 @@ def test_the_table_sorts_both_ways_by_click_and_by_key(opened):
     assert column(opened, 8)[-1] == "–"  # what is missing stays behind
 
 
-def test_a_click_on_a_point_lists_its_thieves(opened):
+def test_a_click_on_a_point_lists_its_attackers(opened):
     mark = drawn(opened, "defense-emma")[1]
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", find(opened, "#front-chart"))
     ActionChains(opened).move_to_element(mark).pause(0.3).click().perform()
@@ -160,7 +161,7 @@ def test_enter_on_a_row_does_so_too(opened):
     assert len(opened.find_elements(By.CSS_SELECTOR, "#panel .clones li")) == 1
 
 
-def test_another_thief_has_another_front(opened):
+def test_another_attacker_has_another_front(opened):
     Select(find(opened, "#against")).select_by_visible_text("</script><b>")
     until(opened, lambda: drawn(opened, "defense-none") == [])
     assert len(drawn(opened, "front")) == 1
@@ -169,7 +170,7 @@ def test_another_thief_has_another_front(opened):
     until(opened, lambda: len(drawn(opened, "defense-none")) == 1)
 
 
-def test_a_defence_can_be_switched_off(opened):
+def test_a_defense_can_be_switched_off(opened):
     find(opened, "#legend button").send_keys(Keys.ENTER)
     until(opened, lambda: drawn(opened, "defense-emma") == [])
     first = find(opened, "#legend button")

@@ -10,21 +10,21 @@ import yaml
 from emma_tune.artifact import Artifact
 from emma_tune.config import Study
 from emma_tune.evidence.confirm import confirmation_folder, confirmation_study
-from emma_tune.report import details
+from emma_tune.report import details, sections
 from emma_tune.report.content import content_of
 from emma_tune.report.facts import Snapshot
 from emma_tune.report.sections import data
 from tests.evidence.desk import part
 from tests.report.conftest import Desk
 
-THIEVES = {"soft": {}, "inverse": {}}
+ATTACKERS = {"soft": {}, "inverse": {}}
 
 
 @pytest.fixture
 def desk(written):
-    """A point in every state, two seeds, a thief that only attacks matrices."""
+    """A point in every state, two seeds, an attacker that only attacks matrices."""
     stopping = {"stop": "joint"}
-    desk = written(attackers=THIEVES, seeds=[1, 2], limits={"accuracy_drop": 0.02}, search=stopping)
+    desk = written(attackers=ATTACKERS, seeds=[1, 2], limits={"accuracy_drop": 0.02}, search=stopping)
     desk.answered()
     desk.finished("none", (part(0, 0.9), part(0, 0.92)))
     low, high = (part(1, {"soft": 0.5, "inverse": 0.7}), part(1.2, {"soft": 0.6, "inverse": 0.75}))
@@ -46,7 +46,7 @@ def test_a_row_for_every_state(desk):
     assert rows[1].spread["l1"] == (1, 1.2)
     assert rows[1].clones_spread["inverse"] == (0.7, 0.75)
     assert rows[4].test["l1"] == 1.5
-    assert (rows[4].note, rows[5].note) == ("dominated by point 1", "matrix: ValueError: no")
+    assert (rows[4].note, rows[5].note) == ("beaten by point 1", "matrix: ValueError: no")
     assert rows[6].test == {}
 
 
@@ -54,8 +54,8 @@ def test_a_front_against_the_worst_and_against_each(desk):
     worst, soft, inverse = content_of(desk.view).fronts
     assert [front.attacker for front in (worst, soft, inverse)] == [None, "soft", "inverse"]
     assert worst.members == soft.members == [0, 1]
-    assert inverse.members == [1]  # nobody inverts what is no matrix
-    emma, none, stopped, rings = worst.figure["data"]
+    assert inverse.members == [1]  # only a matrix can be inverted
+    emma, none, stopped, line, rings = worst.figure["data"]
     assert (none["name"], none["x"], none["y"], none["customdata"]) == ("none", [0], [92], [0])
     assert emma["customdata"] == [1, 2, 3]
     assert emma["y"] == [72.5, 40, 80]
@@ -64,10 +64,35 @@ def test_a_front_against_the_worst_and_against_each(desk):
     assert emma["marker"]["opacity"] == [0.95, 0.3, 0.95]
     assert (stopped["x"], stopped["yaxis"]) == ([1.5], "y2")
     assert rings["x"] == [0, 1.1]
+    assert worst.own == {"emma": [1]}  # by itself, with the point beyond the limits left out
+    assert (line["name"], line["y"], line["line"]["shape"]) == ("emma’s front", [72.5, 72.5], "hv")
+    assert line["x"][0] == 1.1
     assert [shape["y0"] for shape in worst.figure["layout"]["shapes"]] == [92, 10]
     assert soft.figure["data"][0]["y"] == [55, 40, 80]
     assert inverse.figure["data"][0]["customdata"] == [1, 2, 3]
     assert [shape["y0"] for shape in inverse.figure["layout"]["shapes"]] == [10]
+
+
+def test_failures_and_guessing_do_not_squeeze_the_axes(written):
+    desk = written(limits={"accuracy_drop": 0.02})
+    desk.answered(classes=10)
+    desk.finished("none", (part(0, 0.9),) * 2)
+    desk.finished("emma", (part(0.5, 0.88),) * 2)
+    desk.finished("emma", (part(1.8, 0.15, drop=0.5),) * 2)  # beyond the limits
+    ranges = content_of(desk.view).fronts[0].figure["layout"]["meta"]
+    (left, right), (low, high) = ranges["close"]
+    assert left < 0 < 0.5 < right < 1
+    assert 80 < low < 88 < 90 < high < 95
+    assert high - low >= 4  # 88 and 90 alone would be two points
+    (_, right), (low, _) = ranges["all"]
+    assert right > 1.8
+    assert low < 10  # guessing
+
+
+def test_an_axis_without_points(written):
+    desk = written()
+    desk.asked("emma")
+    assert content_of(desk.view).fronts[0].figure["layout"]["meta"]["close"][1][0] < 0
 
 
 def test_a_single_seed_has_no_bars(written):
@@ -100,6 +125,21 @@ def test_matrices_with_their_spectra(desk):
     assert matrix.point.number == 1
     assert matrix.singular_values.tolist() == [1] * 10
     assert matrix.traces == [9.0, 8.0]
+
+
+def test_matrices_of_stopped_points_are_shown_and_marked(written):
+    desk = written(search={"stop": "joint"})
+    desk.finished("none", (part(0, 0.5),) * 2)
+    for n in range(12):
+        desk.matrix(desk.dominated("emma", 0, part(1 - n / 20, 0.9)), torch.eye(10), traces=[10.0, 9.0])
+    content = content_of(desk.view)
+    budgets = [matrix.row.test["l1"] for matrix in content.details.matrices]
+    assert budgets == pytest.approx([0.45 + n / 20 for n in range(12)])
+    assert sections.matrices(content).count("; stopped. l1 ") == 12
+    charts = data(content)["charts"]
+    for name in ("spectrum", "traces"):
+        assert len({trace["line"]["color"] for trace in charts[name]["data"]}) == 12
+        assert charts[name]["data"][0]["name"] == "point 12 (emma, l1 0.45, stopped)"
 
 
 def test_a_damaged_matrix_is_a_warning(desk):

@@ -56,7 +56,7 @@ def test_nothing_of_a_study_becomes_a_tag(desk, tmp_path):
     assert "img" not in reader.tags
     assert len(reader.scripts) == 3  # the data, Plotly, the page's own
     assert EVIL in reader.text
-    assert EVIL in json.loads(reader.scripts[0])["thieves"]
+    assert EVIL in json.loads(reader.scripts[0])["attackers"]
     assert reader.links == ["#front"]  # nothing is fetched
     assert path.stat().st_size < 10_000_000
 
@@ -95,7 +95,7 @@ def test_it_writes_its_own_folder_only(desk):
     assert [path.name for path in (desk.root / "report").iterdir()] == ["index.html"]
 
 
-def test_it_is_written_anew(desk):
+def test_it_is_replaced(desk):
     run(desk.root)
     page = desk.root / "report" / "index.html"
     page.write_text("old")

@@ -67,7 +67,7 @@ def test_of_a_hundred_classes_five_points_count(fine, undefended, warned):
 
 
 @pytest.mark.parametrize(("hard", "warned"), [(0.89, True), (0.88, False)])
-def test_a_thief_that_undoes_the_defence(fine, hard, warned):
+def test_an_attacker_that_undoes_the_defense(fine, hard, warned):
     test = part(1, {"soft": 0.2, "hard": hard})
     desk = fine(attackers={"soft": {}, "hard": {}}, test=test)
     assert kinds(desk) == ["undone"] * warned

@@ -219,8 +219,8 @@ def check_only_own_process(tree: ast.Module) -> None:
     )
 
 
-NAMES_FROM_TABLES = {"attacks", "data", "defenses", "models", "stages"}
-"""Packages whose `__init__` imports a function by a name of its own table."""
+NAMES_FROM_TABLES = {"attacks", "data", "defenses", "models", "pictures", "stages"}
+"""Packages whose `__init__` imports by a name of its own table."""
 
 
 def test_modules_are_imported_by_names_of_the_code_alone():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from emma_tune.ledger import LedgerWriter
-from tests.analysis.desk import accuracies, commit, draw, is_picture, seconds, table, work
 from tests.evidence.desk import part
+from tests.plots.desk import accuracies, commit, draw, is_picture, seconds, table, work
 
 
 def test_seconds_add_up(several, tmp_path):

@@ -1,4 +1,4 @@
-"""What all scripts share: where they write, what they say of wrong folders, and that they only read."""
+"""The scripts of `analysis`: where they write, what they say of wrong folders, and that they only read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.analysis.desk import SCRIPTS, draw, files, is_picture, table
+from tests.plots.desk import SCRIPTS, draw, files, is_picture, table
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from analysis.search import importance_table, slices_table, worth_table
-from tests.analysis.desk import draw, is_picture, seconds, table
+from emma_tune.pictures.search import importance_table, slices_table, worth_table
 from tests.evidence.desk import part
+from tests.plots.desk import draw, is_picture, seconds, table
 
 GRID = 401
 

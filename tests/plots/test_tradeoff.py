@@ -1,4 +1,4 @@
-"""Budget against clones: the table holds what the ledger says, ranges over seeds, fronts against each thief."""
+"""Budget against clones: the table holds what the ledger says, ranges over seeds, fronts against each attacker."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis import tradeoff
-from tests.analysis.desk import draw, is_picture, table
+from emma_tune.pictures import tradeoff
+from emma_tune.report import palette
 from tests.evidence.desk import part
+from tests.plots.desk import draw, is_picture, table
 
 
 def test_points_with_their_ranges_over_seeds(several, tmp_path):
@@ -27,18 +28,22 @@ def test_points_with_their_ranges_over_seeds(several, tmp_path):
     assert points.l1[5] == pytest.approx(0.8)
     assert pd.isna(points.attacker_accuracy[5])
     fronts = table(tmp_path, "tradeoff", "fronts")
-    assert len(fronts) == len(tradeoff.fronts_table(several("again").view)) == 12
+    assert len(fronts) == len(tradeoff.fronts_table(several("again").view)) == 12 + 6
 
 
-def test_fronts_against_the_worst_thief_and_against_each(several):
+def test_fronts_against_the_worst_clone_and_against_each_attacker(several):
     fronts = tradeoff.fronts_table(several().view)
-    members = {name: list(rows.point) for name, rows in fronts.groupby("attacker")}
-    assert members == {"": [0, 1, 2, 3], "soft": [0, 1, 2, 3], "hard": [0, 1, 2, 3]}
-    soft = fronts[fronts.attacker == "soft"].set_index("point")
+    members = {names: list(rows.point) for names, rows in fronts.groupby(["attacker", "front"])}
+    assert members == {
+        (attacker, front): points
+        for attacker in ("", "soft", "hard")
+        for front, points in (("joint", [0, 1, 2, 3]), ("emma", [2, 3]))
+    }
+    soft = fronts[(fronts.attacker == "soft") & (fronts.front == "joint")].set_index("point")
     assert soft.attacker_accuracy[3] == pytest.approx(0.46)
 
 
-def test_one_thief_has_no_panels_of_his_own(written):
+def test_a_single_attacker_has_no_panels(written):
     desk = written()
     desk.finished("none", (part(0.0, 0.9), part(0.0, 0.9)))
     figure = tradeoff.draw(desk.view).figure
@@ -71,21 +76,41 @@ def test_failures_stretch_the_axis_that_they_would_squeeze(written):
         desk.finished("emma", (part(l1, accuracy, drop=drop), part(l1, accuracy, drop=drop)))
     left, right = tradeoff.draw(desk.view).figure.axes
     assert [axes.get_yscale() for axes in (left, right)] == ["function", "function"]
-    assert all(axes.get_ylabel() == "worst clone accuracy, % (stretched)" for axes in (left, right))
+    assert all(axes.get_ylabel() == "worst clone's accuracy, % (stretched)" for axes in (left, right))
     assert (left.get_xscale(), right.get_xscale()) == ("linear", "function")
     heights = left.transData.transform([[0, 98.0], [0, 97.0], [0, 10.0]])[:, 1]
     assert heights[0] - heights[1] > (heights[0] - heights[2]) / 10
 
 
 @pytest.mark.parametrize("objectives", [("l1", "attacker_accuracy"), ("attacker_accuracy", "l1")])
-def test_what_the_front_has_reached_is_drawn_from_cheap_to_dear(written, objectives):
+def test_a_searched_defense_has_a_line_along_its_own_front(written, objectives):
     desk = written(objectives=dict.fromkeys(objectives, "min"))
+    desk.finished("argmax", (part(0.05, 0.3), part(0.05, 0.3)))  # beats all of them
     for l1, clone in ((0.1, 0.9), (0.5, 0.7), (1.0, 0.4)):
         desk.finished("emma", (part(l1, clone), part(l1, clone)))
     axes = Figure().subplots()
     tradeoff.draw_panel(
         desk.view, tradeoff.points_table(desk.view), tradeoff.fronts_table(desk.view), axes, "l1", None
     )
-    (reached,) = (line for line in axes.lines if line.get_drawstyle() == "steps-post")
-    assert list(reached.get_xdata()) == pytest.approx([0.1, 0.5, 1.0, 1.0])
-    assert list(reached.get_ydata()) == pytest.approx([90, 70, 40, 40])
+    (line,) = (line for line in axes.lines if line.get_drawstyle() == "steps-post")
+    assert list(line.get_xdata()) == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert list(line.get_ydata()) == pytest.approx([90, 70, 40, 40])
+    assert line.get_color() == palette.DEFENSES["emma"].color
+
+
+def test_a_narrow_axis_spans_four_points(written):
+    desk = written()
+    for l1, clone in ((0.0, 0.970), (0.5, 0.968)):
+        desk.finished("emma", (part(l1, clone), part(l1, clone)))
+    left, right = tradeoff.draw(desk.view).figure.axes
+    for low, high in (left.get_ylim(), right.get_xlim()):
+        assert high - low >= 4
+    assert left.get_ylim()[0] < 96.8 < 97 < left.get_ylim()[1]
+
+
+def test_a_limit_of_one_point_is_singular(written):
+    desk = written(limits={"accuracy_drop": 0.01})
+    desk.finished("emma", (part(1.0, 0.4, drop=0.1), part(1.0, 0.4, drop=0.1)))
+    figure = tradeoff.draw(desk.view).figure
+    words = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert "beyond the limit: accuracy drop 1 point" in words

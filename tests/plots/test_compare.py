@@ -1,12 +1,12 @@
-"""Side by side: what evidence.compare says, as tables; one study is split into its defences."""
+"""Side by side: what evidence.compare says, as tables; one study is split into its defenses."""
 
 from __future__ import annotations
 
 import pytest
 
 from emma_tune.evidence.fronts import spread
-from tests.analysis.desk import draw, is_picture, table
 from tests.evidence.desk import part
+from tests.plots.desk import draw, is_picture, table
 
 
 def alike(l1, accuracy):
@@ -24,7 +24,7 @@ def test_defenses_of_one_study(several, tmp_path):
     assert sides["difference.mean"]["argmax"] < 0  # to EMMA, the reference
     seeds = table(tmp_path, "compare", "seeds")
     own = seeds[seeds.side == "none"].set_index("seed").hypervolume
-    # (2 - 0.01) · (1 - accuracy): of two seeds 0.91 and 0.89 of the soft thief
+    # (2 - 0.01) · (1 - accuracy): of two seeds 0.91 and 0.89 of the soft attacker
     assert (own[1], own[2]) == pytest.approx((1.99 * 0.09, 1.99 * 0.11))
     corners = table(tmp_path, "compare", "surfaces")
     for surface, accuracy in (("best", 0.89), ("worst", 0.91)):
@@ -48,7 +48,7 @@ def test_sides_without_a_finished_point_are_left_out_and_named(written, tmp_path
     desk.asked("emma")
     assert draw("compare", desk.root, out=tmp_path) == 0
     assert list(table(tmp_path, "compare").side) == ["none", "argmax"]
-    assert list(table(tmp_path, "compare", "remarks").remark)[-1].endswith("finished yet: emma")
+    assert list(table(tmp_path, "compare", "remarks").remark)[-1].endswith("without a finished point: emma")
 
 
 def test_other_objectives_are_one_line(written, tmp_path, capsys):

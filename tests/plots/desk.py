@@ -1,4 +1,4 @@
-"""Studies on a desk with what stages leave, and the scripts as a user has them."""
+"""Studies on a desk with what stages leave, and the scripts as a user runs them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SCRIPTS = ("tradeoff", "search", "matrices", "attackers", "compare", "cost")
 
 
 def draw(name: str, *folders: Path, out: Path) -> int:
-    """Runs a script in this process."""
+    """Run a script in this process."""
     return import_module(f"analysis.{name}").main([*map(str, folders), "--out", str(out)])
 
 
 def table(out: Path, name: str, part: str = "") -> pd.DataFrame:
-    """What a script wrote."""
+    """Read a table that a script wrote."""
     return pd.read_csv(out / (f"{name}-{part}.csv" if part else f"{name}.csv"), keep_default_na=True)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.matrices import TRADES, chosen
-from tests.analysis.desk import draw, is_picture, matrix, table, work
+from emma_tune.pictures.matrices import TRADES, chosen
+from emma_tune.pictures.matrices import draw as draw_matrices
 from tests.evidence.desk import part
+from tests.plots.desk import draw, is_picture, matrix, table, work
 
 
 def alike(l1, accuracy):
@@ -34,11 +35,24 @@ def test_entries_spectra_and_trades_are_those_of_the_artifacts(several, tmp_path
     assert is_picture(tmp_path, "matrices")
 
 
+def test_stopped_points_are_drawn_and_marked(written):
+    desk = written(search={"stop": "joint"})
+    desk.finished("none", alike(0.0, 0.5))
+    numbers = [desk.dominated("emma", 0, part(1 - step / 20, 0.9)) for step in range(12)]
+    work(desk, *numbers)
+    picture = draw_matrices(desk.view)
+    assert picture.missing == ""
+    assert list(picture.tables[""].point) == numbers[::-1]  # by budget
+    assert set(picture.tables[""].state) == {"dominated"}
+    titles = [axes.get_title(loc="left") for axes in picture.figure.axes]
+    assert sum(title.endswith(", stopped") for title in titles) == 12
+
+
 def test_of_a_long_front_twelve_with_both_ends(written):
     desk = written()
     for step in range(30):
         desk.finished("emma", alike(1.9 - step / 20, 0.1 + step / 40))
-    budgets = [figures["test"]["l1"] for _, figures in chosen(desk.view)]
+    budgets = [costs["l1"] for _, costs in chosen(desk.view)]
     assert len(budgets) == 12
     assert budgets == sorted(budgets)
     assert (budgets[0], budgets[-1]) == (pytest.approx(1.9 - 29 / 20), pytest.approx(1.9))

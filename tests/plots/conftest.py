@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.analysis.desk import work
 from tests.evidence.conftest import written  # noqa: F401
 from tests.evidence.desk import Written, part
+from tests.plots.desk import work
 
 
 @pytest.fixture
 def several(written: Callable[..., Written]) -> Callable[..., Written]:  # noqa: F811
-    """`several(name="one")`: two seeds and two thieves; points that ended in every way, with tasks."""
+    """`several(name="one")`: two seeds and two attackers; points that ended in every way, with tasks."""
 
     def write(name: str = "tiny") -> Written:
         desk = written(
