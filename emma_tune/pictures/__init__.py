@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from emma_tune.report.facts import Snapshot
 from emma_tune.report.page import check_place
 from emma_tune.results import StudyView
 from emma_tune.storage import Place
@@ -72,7 +71,7 @@ def plot(
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise StudyError(f"NAME: expected {', '.join(NAMES)}, found {unknown[0]}")
-    view = Snapshot(folder)
+    view = StudyView(folder)
     place = check_place(view, out, "pictures")
     written, left_out = [], {}
     for name in dict.fromkeys(names or NAMES):

@@ -18,6 +18,7 @@ from emma_tune.pictures import style
 from emma_tune.pictures.picture import Picture, nothing
 from emma_tune.plan import Point
 from emma_tune.report import palette
+from emma_tune.report.rows import cheap_first, rows_of
 from emma_tune.results import StudyView
 
 COLUMNS = ("point", "defense", "attacker", "epoch", "seeds", "mean", "low", "high")
@@ -26,7 +27,9 @@ COLUMNS = ("point", "defense", "attacker", "epoch", "seeds", "mean", "low", "hig
 @style.styled
 def draw(view: StudyView) -> Picture:
     """Draw a study."""
-    points = style.evenly(style.on_fronts(view))
+    members = [row for row in rows_of(view) if row.state == "front"]
+    members.sort(key=lambda row: cheap_first(view.study, row.test[view.study.budget]))
+    points = style.evenly([row.point for row in members])
     table = curves_table(view, points)
     drawn = [point for point in points if (table.point == point.number).any()]
     if not drawn:
@@ -54,7 +57,7 @@ def curves_table(view: StudyView, points: Sequence[Point]) -> pd.DataFrame:
     """List test accuracies in [0, 1] after each epoch, from 1, over the seeds whose clones are finished."""
     rows = []
     for point in points:
-        for (_, attacker), task in view.planner.point(point).attackers.items():
+        for (_, attacker), task in view.planner.whole(point).attackers.items():
             record = view.record(task)
             for epoch in record.history if record else ():
                 rows.append(

@@ -112,18 +112,18 @@ def _draw_surfaces(content: Content, looks: Mapping[str, dict[str, Any]], cells:
         if "median" in paths:
             axes.plot(*paths["median"].T, color=color, linewidth=1.6)
         axes.set_title(group["name"], fontsize=9)
-        axes.set_xlabel(style.LABELS[across] if place >= len(groups) - columns else "", fontsize=8)
-        axes.set_ylabel(style.LABELS[up] if place % columns == 0 else "", fontsize=8)
+        axes.set_xlabel(measure(across).axis() if place >= len(groups) - columns else "", fontsize=8)
+        axes.set_ylabel(style.short_label(up) if place % columns == 0 else "", fontsize=8)
     corners = np.array([c for group in groups for surface in group["surfaces"].values() for c in surface])
     if not len(corners):  # no point is within the limits
         return
-    scales = np.array([style.scale(across), style.scale(up)])
+    scales = np.array([measure(across).scale, measure(up).scale])
     low, high = corners.min(axis=0) * scales, corners.max(axis=0) * scales
     margin = 0.08 * (high - low) + 1e-9
     cells[0].set_xlim(low[0] - margin[0], high[0] + margin[0])
     cells[0].set_ylim(low[1] - margin[1], high[1] + margin[1])
     for name, which in ((across, "x"), (up, "y")):
-        if style.scale(name) == 100:
+        if measure(name).unit:
             style.widen(cells[0], which)
 
 
@@ -148,7 +148,7 @@ def _paths(objectives: Mapping[str, str], group: Content) -> dict[str, NDArray[n
             losses = losses[np.lexsort((-losses[:, 1], losses[:, 0]))]
             x = np.repeat([*losses[:, 0], worst[0]], 2)[:-1]  # across, then down, at each corner
             y = np.repeat([worst[1], *losses[:, 1]], 2)[1:]
-            paths[name] = np.column_stack([x, y]) * signs * [style.scale(name) for name in objectives]
+            paths[name] = np.column_stack([x, y]) * signs * [measure(name).scale for name in objectives]
     return paths
 
 

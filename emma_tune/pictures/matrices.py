@@ -24,10 +24,12 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from emma_tune.config import SEARCHED
+from emma_tune.measures import MEASURES, value_of
 from emma_tune.pictures import style
 from emma_tune.pictures.picture import Picture, nothing
 from emma_tune.plan import Point
 from emma_tune.report import palette
+from emma_tune.report.rows import cheap_first
 from emma_tune.results import StudyView
 from emma_tune.study_file import StudyError
 
@@ -73,11 +75,11 @@ def draw(view: StudyView) -> Picture:
     for axes, (point, costs) in zip(cells, points, strict=True):
         image = _draw_matrix(axes, matrices[point.number][0], largest)
         stopped = ", stopped" if view.state(point) == "dominated" else ""
-        axes.set_title(f"{style.named(point)}\nl1 {costs['l1']:.2f}{stopped}", fontsize=8)
+        axes.set_title(f"{style.named(point)}\n{style.cost(view, costs)}{stopped}", fontsize=8)
     for axes in cells[::columns]:
         axes.set_ylabel("from class i")
     above.colorbar(image, ax=cells, label="T[i, j], root scale", shrink=0.8, aspect=30)
-    _draw_spectra(below.subplots(), points, matrices)
+    _draw_spectra(view, below.subplots(), points, matrices)
     return Picture(figure, tables)
 
 
@@ -87,7 +89,8 @@ def chosen(view: StudyView) -> list[tuple[Point, Costs]]:
     if len(points) < FEW:
         own = [point for point in view.ledger.points.values() if point.defense == SEARCHED]
         points = [(point, costs) for point in own if (costs := _costs(view, point))]
-    return style.evenly(sorted(points, key=lambda point: point[1]["l1"]))
+    study = view.study
+    return style.evenly(sorted(points, key=lambda of: cheap_first(study, value_of(of[1], study.budget))))
 
 
 def _costs(view: StudyView, point: Point) -> Costs:
@@ -123,11 +126,11 @@ def _points_table(view: StudyView, points: Sequence[tuple[Point, Costs]]) -> pd.
             "point": point.number,
             "state": view.state(point),
             **point.params,
-            **{name: costs.get(name) for name in ("l1", "attacker_accuracy")},
+            **{name: costs.get(name) for name in MEASURES},
         }
         for point, costs in points
     ]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["point", "state", "l1", "attacker_accuracy"])
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["point", "state", *MEASURES])
 
 
 def _entries_table(matrices: Matrices) -> pd.DataFrame:
@@ -155,7 +158,7 @@ def _draw_matrix(axes: Axes, T: NDArray[np.float64], largest: float) -> object:
     return image
 
 
-def _draw_spectra(axes: Axes, points: Sequence[tuple[Point, Costs]], matrices: Matrices) -> None:
+def _draw_spectra(view: StudyView, axes: Axes, points: Sequence[tuple[Point, Costs]], matrices: Matrices) -> None:
     for place, ((point, costs), color) in enumerate(zip(points, palette.ramp(len(points)), strict=True)):
         values = matrices[point.number][1]
         axes.plot(
@@ -165,7 +168,7 @@ def _draw_spectra(axes: Axes, points: Sequence[tuple[Point, Costs]], matrices: M
             marker=style.MARKERS[place % len(style.MARKERS)] if len(values) <= 20 else "",
             markersize=4,
             linestyle=style.LINES[place % len(style.LINES)],
-            label=f"point {point.number}, l1 {costs['l1']:.2f}",
+            label=f"point {point.number}, {style.cost(view, costs)}",
         )
     axes.set_yscale("log")
     axes.set_title("singular values: an attacker who knows T can undo it if none is 0")

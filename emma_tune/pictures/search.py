@@ -29,17 +29,28 @@ from optuna.trial import FrozenTrial, create_trial
 
 from emma_tune.config import SEARCHED, Dimension, EpochChoice
 from emma_tune.figures import Figures
+from emma_tune.measures import measure
 from emma_tune.pareto import as_losses, hypervolume, nondominated
 from emma_tune.pictures import style
 from emma_tune.pictures.picture import Picture, nothing
 from emma_tune.report import palette
+from emma_tune.report.rows import rows_of
 from emma_tune.results import StudyView
 
 ALL = "all"
 """Name of all defenses together."""
 
-STOPPED: dict[str, Any] = {"linestyle": "none", "marker": "x", "color": palette.GRAY, "markersize": 5}
+STOPPED: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "^",
+    "color": palette.GRAY,
+    "markersize": 5,
+    "markerfacecolor": "white",
+}
 """The look of stopped points."""
+
+AT_LEAST = "at_least"
+"""Column: what the clones of a stopped point had reached, on validation images."""
 
 EACH = 4
 """Known points for each searched hyperparameter from which on importances are shown."""
@@ -187,7 +198,7 @@ def _draw_importance(view: StudyView, importance: pd.DataFrame, part: SubFigure)
     for axes, objective in zip(
         part.subplots(1, len(view.study.objectives), squeeze=False).flat, view.study.objectives, strict=True
     ):
-        axes.set_title(f"what mattered for {objective}")
+        axes.set_title(f"what mattered for: {measure(objective).label}")
         rows = importance[importance.objective == objective]
         shown = rows[rows.importance.notna()][::-1]
         axes.set_xlim(0, 1)
@@ -214,17 +225,12 @@ def _too_few(rows: pd.DataFrame) -> str:
 
 
 def slices_table(view: StudyView) -> pd.DataFrame:
-    """List EMMA's finished and stopped points; the worst clone of a stopped one is not known."""
-    columns = [
-        "point",
-        "state",
-        *view.study.sought[SEARCHED].space,
-        "within_limits",
-        "on_front",
-        "l1",
-        "attacker_accuracy",
-    ]
+    """List EMMA's finished and stopped points, with bounds of the clones of the latter."""
+    study = view.study
+    columns = ["point", "state", *study.sought[SEARCHED].space, "within_limits", "on_own_front"]
+    columns += [study.budget, study.attack, AT_LEAST]
     points = view.points().reindex(columns=["defense", *columns])
+    points[AT_LEAST] = [row.bound(study.attack) for row in rows_of(view)]
     return points[(points.defense == SEARCHED) & points.state.isin(["finished", "dominated"])][columns]
 
 
@@ -233,12 +239,12 @@ def _draw_slices(view: StudyView, slices: pd.DataFrame, part: SubFigure) -> None
     varied = {name: dimension for name, dimension in space.items() if slices[name].nunique() > 1}
     space = varied or space
     grid = part.subplots(2, len(space), sharex="col", sharey="row", squeeze=False)
-    for row, measure in zip(grid, ("attacker_accuracy", "l1"), strict=True):
+    for row, of in zip(grid, (view.study.attack, view.study.budget), strict=True):
         for axes, (name, dimension) in zip(row, space.items(), strict=True):
-            _draw_slice(slices, axes, name, measure)
+            _draw_slice(slices, axes, name, of)
             _scale(axes, dimension)
-        row[0].set_ylabel(style.LABELS[measure].replace(": ", ":\n"))
-        if measure == "attacker_accuracy":
+        row[0].set_ylabel(style.short_label(of))
+        if measure(of).unit:
             style.widen(row[0], "y")
     for axes, (name, dimension) in zip(grid[1], space.items(), strict=True):
         fixed = ", fixed" if len(dimension.grid()) == 1 else ""
@@ -248,15 +254,15 @@ def _draw_slices(view: StudyView, slices: pd.DataFrame, part: SubFigure) -> None
     style.tidy_key(part, _key(slices))
 
 
-def _draw_slice(slices: pd.DataFrame, axes: Axes, name: str, measure: str) -> None:
-    size, mark = style.scale(measure), palette.DEFENSES[SEARCHED]
+def _draw_slice(slices: pd.DataFrame, axes: Axes, name: str, of: str) -> None:
+    size, mark = measure(of).scale, palette.DEFENSES[SEARCHED]
     for kept in (True, False):
         rows = slices[(slices.state == "finished") & (slices.within_limits == kept)]
-        axes.plot(rows[name], size * rows[measure], **_mark(mark, hollow=not kept))
+        axes.plot(rows[name], size * rows[of], **_mark(mark, hollow=not kept))
     stopped = slices[slices.state == "dominated"]
-    axes.plot(stopped[name], size * stopped[measure], **STOPPED)
-    front = slices[slices.on_front]
-    axes.plot(front[name], size * front[measure], **style.ring())
+    axes.plot(stopped[name], size * stopped[AT_LEAST if measure(of).of_clones else of], **STOPPED)
+    front = slices[slices.on_own_front == True]  # noqa: E712
+    axes.plot(front[name], size * front[of], **style.ring())
 
 
 def _mark(mark: palette.Mark, *, hollow: bool) -> dict[str, Any]:
@@ -287,7 +293,7 @@ def _key(slices: pd.DataFrame) -> list[Any]:
     entries = [
         ("within the limits", finished.within_limits.any(), _mark(mark, hollow=False)),
         ("beyond the limits", not finished.within_limits.all(), _mark(mark, hollow=True)),
-        ("stopped", len(finished) < len(slices), STOPPED),
-        ("on the joint front", slices.on_front.any(), style.ring(9)),
+        ("stopped, at what its clones had reached", len(finished) < len(slices), STOPPED),
+        ("on EMMA’s front", slices.on_own_front.any(), style.ring(9)),
     ]
     return [style.key(label, **line) for label, there, line in entries if there]

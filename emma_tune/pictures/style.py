@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import matplotlib as mpl
@@ -16,11 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
+from emma_tune.measures import measure, value_of
 from emma_tune.plan import Point
 from emma_tune.report import palette
 from emma_tune.report.answer import counted
+from emma_tune.report.rows import attack_of, flat
 from emma_tune.results import StudyView
-from emma_tune.study_file import StudyError
 
 Item = TypeVar("Item")
 
@@ -45,16 +46,6 @@ RC: dict[Any, Any] = {
 
 styled = mpl.rc_context(RC)
 """Decorates a function that draws."""
-
-LABELS = {
-    "l1": "budget on test images: mean ‖p′ − p‖₁",
-    "l1_queries": "budget on the query pool: mean ‖p′ − p‖₁",
-    "victim_accuracy": "victim accuracy, %",
-    "accuracy_drop": "victim's accuracy drop, points",
-    "attacker_accuracy": "worst clone's accuracy, %",
-    "flip_rate": "flipped answers, %",
-}
-"""Labels of axes, by measure; the figures are those of the test part."""
 
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 0.8)))
 MARKERS = "osD^vP"
@@ -88,16 +79,14 @@ MOST = 12
 TITLE = 30
 """Characters of a line above a small multiple."""
 
+SIDE = 30
+"""Characters of a line beside a small axis."""
+
 NARROWEST = 4.0
 """Points of accuracy that an axis shows at least."""
 
 ACROSS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 3, 6: 3}
 """Columns by the number of small multiples; 4 for more."""
-
-
-def scale(measure: str) -> float:
-    """Return the factor by which a measure is shown: 100 for rates."""
-    return 1.0 if measure.startswith("l1") else 100.0
 
 
 def heading(view: StudyView) -> str:
@@ -116,11 +105,15 @@ def named(point: Point) -> str:
     return "\n".join([f"point {point.number}, {point.defense}", *textwrap.wrap(", ".join(params), TITLE)])
 
 
-def on_fronts(view: StudyView) -> list[Point]:
-    """List the members of the joint front and of each searched defense's own, by budget."""
-    fronts = [view.members(), *(view.members(defenses={defense}) for defense in view.study.sought)]
-    members = {point.number: (point, figures) for front in fronts for point, figures in front}
-    return [point for point, _ in sorted(members.values(), key=lambda member: member[1]["test"]["l1"])]
+def cost(view: StudyView, figures: Mapping[str, Any]) -> str:
+    """Show the budget among the figures of a point: l1 0.412."""
+    of = measure(view.study.budget)
+    return f"{of.head} {of.shown(value_of(figures, view.study.budget))}"
+
+
+def short_label(name: str) -> str:
+    """Label a small vertical axis with a measure, in lines that fit."""
+    return "\n".join(textwrap.wrap(measure(name).axis(), SIDE))
 
 
 def attacker_line(view: StudyView, name: str) -> dict[str, Any]:
@@ -198,21 +191,15 @@ def time_unit(seconds: float) -> tuple[float, str]:
 
 
 def undefended(view: StudyView, attacker: str | None = None) -> float | None:
-    """Return the undefended victim's clone accuracy, of one attacker or of the worst; None if unknown."""
+    """Return the undefended victim's clone accuracy, of one attacker or of the study's own measure, if known."""
     for point in view.ledger.points.values():
         figures = view.figures(point) if point.defense == "none" else None
         if figures:
-            test = figures["test"]
-            known: float | None = test["attackers"].get(attacker) if attacker else test["attacker_accuracy"]
+            known: float | None = flat(figures["test"]).get(attack_of(view.study, attacker))
             return known
     return None
 
 
 def chance(view: StudyView) -> float | None:
     """Return 1/K, the accuracy of guessing among K classes; None before a victim has answered."""
-    for number in view.ledger.points:
-        try:
-            return 1 / view.artifact(number, "posteriors").tensors["test"].shape[1]
-        except StudyError:
-            return None  # all points share the first one's victim
-    return None
+    return 1 / view.shapes["test"][1] if view.shapes else None

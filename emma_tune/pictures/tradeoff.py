@@ -1,17 +1,18 @@
 """What a defense costs against what it buys: every point of a study, and its fronts. One picture a study.
 
-Above, budget and victim accuracy against the best clone of any attacker; below, against the clone of each. A
-mark is a point with its test figures, its bars go from the lowest to the highest seed. The line of a searched
-defense is its own front, chosen by validation figures: at each budget the clone of the member that one would
-take. Rings mark the joint front of all defenses. tradeoff.csv has the points, tradeoff-fronts.csv the members of
-all fronts.
+Above, the study's budget and the victim's accuracy against what attackers get, as the study's objectives measure
+them; below, against the clone of each attacker. A mark is a point with its test figures; bars are 95 % intervals
+of accuracies, or else go from the lowest to the highest seed. The line of a searched defense is its own front,
+chosen by validation figures: at each budget the clone of the member that one would take. Rings mark the joint
+front of all defenses. An open mark with a tick is a stopped point at what its clones had reached on validation
+images: they would have reached more. tradeoff.csv has the points, tradeoff-fronts.csv the members of all fronts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,27 +21,12 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.figures import Figures
+from emma_tune.measures import MEASURES, measure
 from emma_tune.pictures import style
 from emma_tune.pictures.picture import Picture, nothing
 from emma_tune.report import palette
+from emma_tune.report.rows import JOINT, Row, attack_of, cheap_first, fronts_of, rows_of
 from emma_tune.results import StudyView
-
-COLUMNS = (
-    "point",
-    "defense",
-    "state",
-    "within_limits",
-    "on_front",
-    "seeds",
-    "l1",
-    "victim_accuracy",
-    "attacker_accuracy",
-)
-"""Columns that the table always has."""
-
-JOINT = "joint"
-"""The front of all defenses together, as `front` in the table."""
 
 NARROW = 0.2
 """Share of an axis below which points within the limits get a stretched axis,"""
@@ -48,58 +34,222 @@ NARROW = 0.2
 WIDE = 10.0
 """if all points together span so many points of accuracy."""
 
+TICK = 7.0
+"""Length of the tick of a stopped point, in points of print."""
+
+
+class Panel(NamedTuple):
+    """Axes with their measures, and the attacker whose clone is drawn; None if it is the study's own measure."""
+
+    axes: Axes
+    across: str
+    up: str
+    attacker: str | None
+
 
 @style.styled
 def draw(view: StudyView) -> Picture:
     """Draw a study."""
-    table, fronts = points_table(view), fronts_table(view)
-    tables = {"": table, "fronts": fronts}
-    done = table[table.state == "finished"]
-    if done.empty:
+    rows = rows_of(view)
+    tables = {"": points_table(view, rows), "fronts": fronts_table(view, rows)}
+    shown = [row for row in rows if row.test]
+    if not shown:
         return nothing(view, "no point is finished yet", tables)
     attackers = list(view.study.attackers) if len(view.study.attackers) > 1 else []
-    rows, _ = style.grid(len(attackers))
-    figure = Figure(figsize=(11, 4.9 + 2.7 * rows), layout="constrained")
+    lines, _ = style.grid(len(attackers))
+    figure = Figure(figsize=(11, 4.9 + 2.7 * lines), layout="constrained")
     figure.suptitle(style.heading(view))
-    heights = [4.1, 2.7 * rows] if attackers else [4.1]
+    heights = [4.1, 2.7 * lines] if attackers else [4.1]
     above, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
     left, right = above.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
-    draw_panel(view, table, fronts, left, "l1", None)
-    left.set_title("against the best clone of all attackers")
-    draw_panel(view, table, fronts, right, "victim_accuracy", None)
+    panels = [
+        Panel(left, view.study.budget, view.study.attack, None),
+        Panel(right, "victim_accuracy", view.study.attack, None),
+    ]
+    _draw_panels(view, shown, panels)
+    left.set_title("what the budget buys")
     right.set_title("and what is left of the victim")
     right.tick_params(labelleft=True)
-    right.xaxis.set_major_locator(MaxNLocator(6))
-    right.set_xlim(right=min(right.get_xlim()[1], 100.5))
-    _fit([right], "x", done, ["victim_accuracy"])
-    _fit([left, right], "y", done, ["attacker_accuracy"])
-    for axes in (left, right):
-        _draw_levels(view, axes, None)
     for part in below:
-        _draw_attackers(view, table, fronts, part, attackers)
-    style.tidy_key(figure, _key(view, table))
+        _draw_attackers(view, shown, part, attackers)
+    style.tidy_key(figure, _key(view, shown))
     return Picture(figure, tables)
 
 
-def _draw_attackers(
-    view: StudyView, table: pd.DataFrame, fronts: pd.DataFrame, part: SubFigure, attackers: Sequence[str]
-) -> None:
+def _draw_attackers(view: StudyView, rows: Sequence[Row], part: SubFigure, attackers: Sequence[str]) -> None:
     cells = style.panels(part, len(attackers), sharex=True, sharey=True)
     _, columns = style.grid(len(attackers))
-    for place, (axes, attacker) in enumerate(zip(cells, attackers, strict=True)):
-        draw_panel(view, table, fronts, axes, "l1", attacker)
-        knows = " (knows T)" if ATTACKS[view.study.attackers[attacker].kind].needs_matrix else ""
-        axes.set_title(f"against {attacker}{knows}")
+    panels = [
+        Panel(axes, view.study.budget, attack_of(view.study, name), name)
+        for axes, name in zip(cells, attackers, strict=True)
+    ]
+    _draw_panels(view, rows, panels)
+    for place, (axes, name) in enumerate(zip(cells, attackers, strict=True)):
+        attacker = view.study.attackers[name]
+        says = ["knows T"] if ATTACKS[attacker.kind].needs_matrix else []
+        says += [] if attacker.counts else ["front only"]
+        axes.set_title(f"against {name}" + (f" ({', '.join(says)})" if says else ""))
         axes.set_ylabel("clone accuracy, %" if place % columns == 0 else "")
         if place < len(attackers) - columns:
             axes.set_xlabel("")
-    done = table[table.state == "finished"]
-    _fit(cells, "y", done, [f"attackers.{attacker}" for attacker in attackers])
-    for axes, attacker in zip(cells, attackers, strict=True):  # now that their common range is known
-        _draw_levels(view, axes, attacker)
 
 
-def _fit(panels: Sequence[Axes], which: str, table: pd.DataFrame, names: Sequence[str]) -> None:
+def points_table(view: StudyView, rows: Sequence[Row]) -> pd.DataFrame:
+    """List every point, as `StudyView.points` does.
+
+    Its range over seeds is `.low` and `.high`, its intervals are `.interval_low` and `.interval_high`; what the
+    clones of a stopped point had reached on validation images is `.at_least`.
+    """
+    more = []
+    for row in rows:
+        figures = view.figures(row.point)
+        own: dict[str, float | None] = {"seeds": len(figures["runs"]) if figures else 0}
+        for ranges, prefix in ((row.spread, ""), (row.intervals, "interval_")):
+            for name, (low, high) in ranges.items():
+                own |= {f"{name}.{prefix}low": low, f"{name}.{prefix}high": high}
+        own |= {f"{name}.at_least": row.bound(name) for name in row.validation if measure(name).of_clones}
+        more.append(own)
+    columns = ("point", "defense", "state", "within_limits", "on_front", "on_own_front", "seeds", *MEASURES)
+    table = pd.concat([view.points(), pd.DataFrame(more)], axis=1)
+    return table.reindex(columns=[*columns, *(name for name in table if name not in columns)])
+
+
+def fronts_table(view: StudyView, rows: Sequence[Row]) -> pd.DataFrame:
+    """List the members of the joint front and of each searched defense's own, as `front`.
+
+    They are those against the study's own measure, with an empty `attacker`, and against each attacker.
+    """
+    by_number = {row.point.number: row for row in rows}
+    found = [
+        {
+            "attacker": attacker or "",
+            "front": front,
+            "point": number,
+            "defense": by_number[number].point.defense,
+            **{name: by_number[number].test.get(name) for name in MEASURES},
+            "clone": by_number[number].test[attack_of(view.study, attacker)],
+        }
+        for attacker in (None, *view.study.attackers)
+        for front, numbers in fronts_of(view, attacker).items()
+        for number in numbers
+    ]
+    return pd.DataFrame(found, columns=("attacker", "front", "point", "defense", *MEASURES, "clone"))
+
+
+# --- panels -----------------------------------------------------------------------------------------------
+
+
+def _draw_panels(view: StudyView, rows: Sequence[Row], panels: Sequence[Panel]) -> None:
+    """Draw panels with a common vertical axis, and the levels once its range is known."""
+    for panel in panels:
+        draw_panel(view, rows, panel)
+    for across in dict.fromkeys(panel.across for panel in panels):
+        if measure(across).unit == "%":
+            own = [panel for panel in panels if panel.across == across]
+            own[0].axes.xaxis.set_major_locator(MaxNLocator(6))
+            own[0].axes.set_xlim(right=min(own[0].axes.get_xlim()[1], 100.5))
+            _fit([panel.axes for panel in own], "x", rows, [across])
+    _fit([panel.axes for panel in panels], "y", rows, [panel.up for panel in panels])
+    for panel in panels:
+        _draw_levels(view, panel)
+
+
+def draw_panel(view: StudyView, rows: Sequence[Row], panel: Panel) -> None:
+    """Draw all points, the lines of the fronts and their rings."""
+    axes, across, up, attacker = panel
+    drawn = [row for row in rows if across in row.test and up in row.test and row.state != "dominated"]
+    for defense in dict.fromkeys(row.point.defense for row in drawn):
+        for hollow in (True, False):
+            own = [row for row in drawn if row.point.defense == defense and (row.state == "beyond") == hollow]
+            if own:
+                _draw_marks(own, panel, hollow=hollow)
+    for row in rows:
+        if across in row.test and row.bound(up):
+            _draw_stopped(row, panel)
+    by_number = {row.point.number: row for row in drawn}
+    for front, numbers in fronts_of(view, attacker).items():
+        members = [by_number[number] for number in numbers]
+        if front == JOINT:
+            axes.plot(*_places(members, panel), **style.ring(), zorder=4)
+        elif members and across == view.study.budget:
+            _draw_front(view, members, drawn, panel)
+    if not drawn:
+        axes.text(0.5, 0.5, "nothing attacked yet", transform=axes.transAxes, ha="center", color=palette.GRAY)
+    axes.set_xlabel(measure(across).axis())
+    axes.set_ylabel(measure(up).axis())
+
+
+def _places(rows: Sequence[Row], panel: Panel) -> tuple[list[float], list[float]]:
+    names = (panel.across, panel.up)
+    x, y = ([measure(name).scale * row.test[name] for row in rows] for name in names)
+    return x, y
+
+
+def _draw_marks(rows: Sequence[Row], panel: Panel, *, hollow: bool) -> None:
+    """Draw points of one defense with their bars."""
+    bars = {"xerr": _bars(rows, panel.across), "yerr": _bars(rows, panel.up)}
+    look: dict[str, Any] = {**_mark(palette.DEFENSES[rows[0].point.defense], hollow=hollow), **bars}
+    x, y = _places(rows, panel)
+    panel.axes.errorbar(x, y, linestyle="none", elinewidth=0.7, zorder=3, **look)
+
+
+def _bars(rows: Sequence[Row], name: str) -> list[list[float]]:
+    """Measure bars below and above; 0 where no range is known."""
+    values = [(row.test[name], *(row.bar(name) or (row.test[name], row.test[name]))) for row in rows]
+    scale = measure(name).scale
+    below = [scale * max(0.0, of - low) for of, low, _ in values]  # an interval of 100 % ends there, rounded
+    return [below, [scale * max(0.0, high - of) for of, _, high in values]]
+
+
+def _mark(mark: palette.Mark, *, hollow: bool) -> dict[str, Any]:
+    face = "white" if hollow else mark.color
+    return {"marker": mark.marker, "color": mark.color, "markerfacecolor": face, "markersize": 6}
+
+
+def _draw_stopped(row: Row, panel: Panel) -> None:
+    """Draw a stopped point open at the bound of its clones, with a tick upwards."""
+    x, y = measure(panel.across).scale * row.test[panel.across], 100 * (row.bound(panel.up) or 0)
+    color = palette.DEFENSES[row.point.defense].color
+    tick = {"arrowstyle": "-", "color": color, "lw": 0.8}
+    panel.axes.annotate("", (x, y), (0, TICK), textcoords="offset points", arrowprops=tick)
+    panel.axes.plot(x, y, **stopped_mark(row.point.defense), zorder=2)
+
+
+def stopped_mark(defense: str) -> dict[str, Any]:
+    """Return the look of a stopped point."""
+    mark = palette.DEFENSES[defense]
+    return {
+        "linestyle": "none",
+        "marker": mark.marker,
+        "color": mark.color,
+        "markerfacecolor": "white",
+        "markersize": 4,
+        "markeredgewidth": 0.8,
+    }
+
+
+def _draw_front(view: StudyView, members: Sequence[Row], drawn: Sequence[Row], panel: Panel) -> None:
+    """Draw a defense's own front from cheap to dear: at each budget the dearest member within it."""
+    study = view.study
+    ordered = sorted(members, key=lambda row: cheap_first(study, row.test[study.budget]))
+    dearest = max(drawn, key=lambda row: cheap_first(study, row.test[study.budget]))
+    x, y = _places(ordered, panel)
+    end = measure(study.budget).scale * dearest.test[study.budget]
+    color = palette.DEFENSES[members[0].point.defense].color
+    panel.axes.step([*x, end], [*y, y[-1]], where="post", color=color, linewidth=1.2, zorder=1)
+
+
+def _draw_levels(view: StudyView, panel: Panel) -> None:
+    """Draw what attackers reach without a defense, and by guessing unless that is far below all points."""
+    axes, without, guess = panel.axes, style.undefended(view, panel.attacker), style.chance(view)
+    if without is not None:
+        axes.axhline(100 * without, color=palette.BLACK, linestyle="--", linewidth=0.9, zorder=2)
+    low, high = axes.get_ylim()
+    if guess is not None and 100 * guess > low - (high - low) / 4:
+        axes.axhline(100 * guess, color=palette.BLACK, linestyle=":", linewidth=1.2, zorder=2)
+
+
+def _fit(panels: Sequence[Axes], which: str, rows: Sequence[Row], names: Sequence[str]) -> None:
     """Widen a narrow axis; stretch one on which failures would squeeze all that is of use.
 
     A stretched axis shows the logarithm of what accuracies lack.
@@ -107,16 +257,19 @@ def _fit(panels: Sequence[Axes], which: str, table: pd.DataFrame, names: Sequenc
     Args:
         panels: that share this axis.
         which: x or y.
-        table: the points.
+        rows: the points.
         names: measures on the axis.
     """
-    known = 100 * table[[name for name in names if name in table]]
-    everything, kept = known.stack(), known[table.within_limits.astype(bool)].stack()
-    wide = everything.max() - everything.min()
-    if kept.empty or wide < WIDE or kept.max() - kept.min() > NARROW * wide:
+    finished = [row for row in rows if row.state != "dominated"]
+    everything = [100 * row.test[name] for row in finished for name in names if name in row.test]
+    kept = [
+        100 * row.test[name] for row in finished if row.state != "beyond" for name in names if name in row.test
+    ]
+    wide = max(everything, default=0.0) - min(everything, default=0.0)
+    if not kept or wide < WIDE or max(kept) - min(kept) > NARROW * wide:
         style.widen(panels[0], which)
         return
-    best = max(known.max()) + 0.5
+    best = max(everything) + 0.5
     functions = (lambda x: -np.log1p(np.maximum(best - x, -0.9)), lambda y: best - np.expm1(-np.asarray(y)))
     getattr(panels[0], f"set_{which}scale")("function", functions=functions)
     axis = panels[0].xaxis if which == "x" else panels[0].yaxis
@@ -134,160 +287,31 @@ def _ticks(top: int) -> list[int]:
     return sorted({tick for lost, of in grain.items() if (tick := of * round((top - lost) / of)) >= 0})
 
 
-def points_table(view: StudyView) -> pd.DataFrame:
-    """List every point, as `StudyView.points` does, with its range over seeds as `.low` and `.high`."""
-    rows = []
-    for point in view.ledger.points.values():
-        figures = view.figures(point)
-        rows.append({"seeds": len(figures["runs"]), **_ranges(figures)} if figures else {"seeds": 0})
-    table = pd.concat([view.points(), pd.DataFrame(rows)], axis=1)
-    return table.reindex(columns=[*COLUMNS, *(name for name in table if name not in COLUMNS)])
-
-
-def _ranges(figures: Figures) -> dict[str, float]:
-    runs = []
-    for run in figures["runs"].values():
-        test = run["test"]
-        costs = {name: test[name] for name in ("l1", "victim_accuracy", "attacker_accuracy")}
-        runs.append(costs | {f"attackers.{name}": accuracy for name, accuracy in test["attackers"].items()})
-    ends = (("low", min), ("high", max))
-    return {f"{name}.{end}": pick(run[name] for run in runs) for name in runs[0] for end, pick in ends}
-
-
-def fronts_table(view: StudyView) -> pd.DataFrame:
-    """List the members of the joint front and of each searched defense's own, as `front`.
-
-    They are those against the worst clone, with an empty `attacker`, and against each attacker.
-    """
-    rows = [
-        {
-            "attacker": attacker or "",
-            "front": front,
-            "point": point.number,
-            "defense": point.defense,
-            **{name: figures["test"][name] for name in ("l1", "victim_accuracy", "attacker_accuracy")},
-        }
-        for attacker in (None, *view.study.attackers)
-        for front in (JOINT, *view.study.sought)
-        for point, figures in view.members(attacker=attacker, defenses=None if front == JOINT else {front})
-    ]
-    columns = ("attacker", "front", "point", "defense", "l1", "victim_accuracy", "attacker_accuracy")
-    return pd.DataFrame(rows, columns=columns)
-
-
-def draw_panel(
-    view: StudyView, table: pd.DataFrame, fronts: pd.DataFrame, axes: Axes, across: str, attacker: str | None
-) -> None:
-    """Draw points against the clone of one attacker, or the worst clone if None.
-
-    Args:
-        view: the study.
-        table: its points.
-        fronts: its fronts.
-        axes: where to draw.
-        across: the measure on the horizontal axis.
-        attacker: the attacker.
-    """
-    up = f"attackers.{attacker}" if attacker else "attacker_accuracy"
-    done = table[table.state == "finished"]
-    done = done[done[up].notna()] if up in done else done[:0]
-    for defense in done.defense.unique():
-        for kept in (True, False):
-            rows = done[(done.defense == defense) & (done.within_limits == kept)]
-            if len(rows):
-                _draw_marks(rows, axes, across, up, palette.DEFENSES[defense], hollow=not kept)
-    own = fronts[fronts.attacker == (attacker or "")]
-    joint = own[own.front == JOINT]
-    axes.plot(style.scale(across) * joint[across], 100 * joint.attacker_accuracy, **style.ring(), zorder=4)
-    if across == "l1":
-        for defense in view.study.sought:
-            _draw_front(own[own.front == defense], axes, palette.DEFENSES[defense].color, done.l1.max())
-        _draw_ticks(table, axes)
-    if done.empty:
-        axes.text(0.5, 0.5, "nothing attacked yet", transform=axes.transAxes, ha="center", color=palette.GRAY)
-    axes.set_xlabel(style.LABELS[across])
-    axes.set_ylabel(style.LABELS["attacker_accuracy"])
-
-
-def _draw_front(members: pd.DataFrame, axes: Axes, color: str, end: float) -> None:
-    """Draw the front of a defense: at each budget, up to an end, the dearest member within it."""
-    members = members.sort_values("l1", kind="stable")
-    if len(members):
-        clones = 100 * members.attacker_accuracy
-        x, y = [*members.l1, end], [*clones, clones.iloc[-1]]
-        axes.step(x, y, where="post", color=color, linewidth=1.2, zorder=1)
-
-
-def _draw_marks(rows: pd.DataFrame, axes: Axes, across: str, up: str, mark: palette.Mark, *, hollow: bool) -> None:
-    def bars(name: str) -> list[Any]:
-        middle = rows[name]
-        return [
-            style.scale(name) * (middle - rows[f"{name}.low"]),
-            style.scale(name) * (rows[f"{name}.high"] - middle),
-        ]
-
-    axes.errorbar(
-        style.scale(across) * rows[across],
-        100 * rows[up],
-        xerr=bars(across),
-        yerr=bars(up),
-        linestyle="none",
-        elinewidth=0.7,
-        zorder=3,
-        **_mark(mark, hollow=hollow),
-    )
-
-
-def _mark(mark: palette.Mark, *, hollow: bool) -> dict[str, Any]:
-    face = "white" if hollow else mark.color
-    return {"marker": mark.marker, "color": mark.color, "markerfacecolor": face, "markersize": 6}
-
-
-def _draw_ticks(table: pd.DataFrame, axes: Axes) -> None:
-    """Draw the budgets of stopped points, whose clones have no test figures."""
-    for row in table[table.state == "dominated"].to_dict("records"):
-        axes.axvline(row["l1"], ymax=0.04, color=palette.DEFENSES[row["defense"]].color, linewidth=1.2)
-
-
-def _draw_levels(view: StudyView, axes: Axes, attacker: str | None) -> None:
-    """Draw what attackers reach without a defense, and by guessing unless that is far below all points."""
-    without, guess = style.undefended(view, attacker), style.chance(view)
-    if without is not None:
-        axes.axhline(100 * without, color=palette.BLACK, linestyle="--", linewidth=0.9, zorder=2)
-    low, high = axes.get_ylim()
-    if guess is not None and 100 * guess > low - (high - low) / 2:
-        axes.axhline(100 * guess, color=palette.BLACK, linestyle=":", linewidth=1.2, zorder=2)
-
-
-def _key(view: StudyView, table: pd.DataFrame) -> list[Any]:
-    done = table[table.state == "finished"]
+def _key(view: StudyView, rows: Sequence[Row]) -> list[Any]:
+    drawn = [row for row in rows if row.state != "dominated"]
     entries = [
-        style.key(defense, linestyle="none", **_mark(palette.DEFENSES[defense], hollow=False))
-        for defense in palette.DEFENSES
-        if (done.defense == defense).any()
+        style.key(name, linestyle="none", **_mark(palette.DEFENSES[name], hollow=False))
+        for name in palette.DEFENSES
+        if any(row.point.defense == name for row in drawn)
     ]
-    if not done.within_limits.all():
+    if any(row.state == "beyond" for row in drawn):
         drop = 100 * (view.study.limits.accuracy_drop or 0)
         limit = f"beyond the limit: accuracy drop {drop:g} {'point' if drop == 1 else 'points'}"
-        entries.append(
-            style.key(limit, linestyle="none", **_mark(palette.Mark(palette.GRAY, "o", ""), hollow=True))
-        )
-    if done.on_front.any():
-        entries.append(style.key("joint front, by validation figures", **style.ring(9)))
+        look = _mark(palette.Mark(palette.GRAY, "o", ""), hollow=True)
+        entries.append(style.key(limit, linestyle="none", **look))
+    fronts = fronts_of(view, None)
     for defense in view.study.sought:
-        if (done.defense == defense).any():
+        if any(row.point.defense == defense for row in rows if row.bound(view.study.attack)):
+            entries.append(style.key(f"{defense}, stopped: at least", **stopped_mark(defense)))
+        if fronts[defense]:
             color = palette.DEFENSES[defense].color
-            entries.append(style.key(f"{defense}'s own front", color=color, linewidth=1.2))
-    if (table.state == "dominated").any():
-        tick = {"linestyle": "none", "marker": "|", "color": palette.BLUE}
-        entries.append(style.key("budget of a stopped point", **tick))
+            entries.append(style.key(f"{defense}'s front", color=color, linewidth=1.2))
+    if fronts[JOINT]:
+        entries.append(style.key("joint front", **style.ring(9)))
     if style.undefended(view) is not None:
         entries.append(style.key("undefended", color=palette.BLACK, linestyle="--", linewidth=0.9))
     guess = style.chance(view)
     if guess is not None:
-        entries.append(
-            style.key(
-                f"guessing: {100 * guess:.3g} %, if in view", color=palette.BLACK, linestyle=":", linewidth=1.2
-            )
-        )
+        label = f"guessing: {100 * guess:.3g} %, if in view"
+        entries.append(style.key(label, color=palette.BLACK, linestyle=":", linewidth=1.2))
     return entries

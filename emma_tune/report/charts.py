@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from emma_tune.config import SEARCHED, Study
+from emma_tune.measures import measure
 from emma_tune.report.details import Curve, Matrix
 from emma_tune.report.palette import ATTACKS, DEFENSES, STAGES, ramp
-from emma_tune.report.rows import Row
+from emma_tune.report.rows import Row, cheap_first
 
 Figure = dict[str, Any]
 """`data`: traces; `layout`: what this chart alone needs."""
@@ -19,6 +20,15 @@ CROWD = 200
 NARROWEST = 4.0
 """Points of accuracy that an axis shows at least."""
 
+TICK = 1.5
+"""Points of accuracy: the length of the tick of a stopped point."""
+
+THIN = {"thickness": 1, "width": 0}
+"""How bars are drawn."""
+
+GUESSING = "guessing"
+"""The level that is shown only where it is near."""
+
 FAINT = 0.3
 """Opacity of points beyond the limits."""
 
@@ -26,130 +36,145 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def front(
+    study: Study,
     rows: Sequence[Row],
     members: Collection[int],
     own: Mapping[str, Collection[int]],
     *,
-    attacker: str | None,
+    attack: str,
     undefended: float | None,
     chance: float | None,
 ) -> Figure:
-    """Draw budget against clone accuracy, by test figures.
+    """Draw the budget of the study against clone accuracy, by test figures.
 
-    There is a trace for each defense, one for stopped points, a line for the front of each searched defense, and
-    one of rings around the joint front. `layout.meta` has the ranges of both axes: `close` and `all`.
+    There is a trace for each defense and one for its stopped points, a line for the front of each searched
+    defense, and one of rings around the joint front. `layout.meta` has the ranges of both axes: `close` and `all`.
 
     Args:
+        study: its budget is the horizontal axis.
         rows: all points.
         members: numbers of those on the joint front.
         own: numbers of those on each searched defense's own front.
-        attacker: whose clone is drawn; points that it cannot attack are left out. The worst if None.
+        attack: the measure of clones that is drawn; points without it are left out.
         undefended: clone accuracy without a defense; None if unknown.
         chance: of guessing; None if unknown.
     """
-    drawn = [row for row in rows if row.clones and (attacker is None or attacker in row.clones)]
-    size = 10 if len(drawn) < CROWD else 7
+    axes = _Axes(study.budget, attack)
+    drawn = [row for row in rows if row.state != "dominated" and axes.x in row.test and attack in row.test]
+    stopped = [row for row in rows if axes.x in row.test and row.bound(attack)]
+    size = 10 if len(drawn) + len(stopped) < CROWD else 7
     traces = [
-        _defense(name, [row for row in drawn if row.point.defense == name], attacker, size)
+        trace
         for name in DEFENSES
-        if any(row.point.defense == name for row in drawn)
+        for trace in (_defense(name, drawn, axes, size), _stopped(name, stopped, axes, size))
+        if trace["x"]
     ]
-    stopped = [row for row in rows if row.state == "dominated" and "l1" in row.test]
-    if stopped:
-        traces.append(_stopped(stopped))
-    levels = {"no defense": undefended, "guessing": chance}
+    levels = {"no defense": undefended, GUESSING: chance}
     known = {name: 100 * level for name, level in levels.items() if level is not None}
-    meta = _ranges(traces, known)
+    meta = _ranges(traces, known, axes)
+    dear = meta["all"][0][1 if measure(axes.x).direction == "min" else 0]
     for name, numbers in own.items():
-        on_it = [row for row in drawn if row.point.number in numbers]
-        traces += [_steps(name, on_it, attacker, meta["all"][0][1])] if on_it else []
-    traces.append(_rings([row for row in drawn if row.point.number in members], attacker, size))
+        on_it = sorted(
+            (row for row in drawn if row.point.number in numbers),
+            key=lambda row: cheap_first(study, row.test[axes.x]),
+        )
+        traces += [_steps(name, on_it, axes, dear)] if on_it else []
+    traces.append(_rings([row for row in drawn if row.point.number in members], axes, size))
     return {
         "data": traces,
         "layout": {
             "meta": meta,
-            "xaxis": {"title": {"text": "budget l1: mean ‖p′ − p‖₁, test images"}},
-            "yaxis": {"title": {"text": f"accuracy of the {attacker or 'worst'} clone, test images, %"}},
-            "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
-            "shapes": [_line(level, "dash" if name == "no defense" else "dot") for name, level in known.items()],
+            "xaxis": {"title": {"text": measure(axes.x).axis()}},
+            "yaxis": {"title": {"text": measure(axes.y).axis()}},
+            "shapes": [_line(level, "dot" if name == GUESSING else "dash") for name, level in known.items()],
             "annotations": [_label(f"{name} {level:.1f} %", level) for name, level in known.items()],
         },
     }
 
 
-class _Place(NamedTuple):
-    """Where a point is drawn: its budget, its clone from the lower end of the bar to the upper, its standing."""
-
-    x: float
-    low: float
-    high: float
-    kept: bool
+Ends = tuple[float, float, float, bool]
+"""Of a mark x, the lower and the upper end of its bar, and whether it is within the limits."""
 
 
-def _places(traces: Sequence[Figure]) -> Iterator[_Place]:
-    for trace in traces:
-        bars = trace.get("error_y", {})
-        none = [0.0] * len(trace["x"])
-        up, down = bars.get("array", none), bars.get("arrayminus", none)
-        if trace["uid"] != "stopped":
-            for x, y, above, below, opacity in zip(
-                trace["x"], trace["y"], up, down, trace["marker"]["opacity"], strict=True
-            ):
-                yield _Place(x, y - below, y + above, opacity > FAINT)
+class _Axes(NamedTuple):
+    """The measures on the axes."""
+
+    x: str
+    y: str
+
+    def places(self, rows: Sequence[Row]) -> Figure:
+        """Where rows are drawn, with their numbers."""
+        return {
+            "x": [round(_shown(self.x, row.test[self.x]), 5) for row in rows],
+            "y": [round(_shown(self.y, _height(row, self.y)), 3) for row in rows],
+            "customdata": [row.point.number for row in rows],
+        }
 
 
-def _ranges(traces: Sequence[Figure], levels: Mapping[str, float]) -> dict[str, list[list[float]]]:
+def _shown(name: str, value: float) -> float:
+    return measure(name).scale * value
+
+
+def _height(row: Row, name: str) -> float:
+    """What clones have reached: on test images, or at a stopped point at least, on validation images."""
+    return row.bound(name) or row.test[name]
+
+
+def _ranges(traces: Sequence[Figure], levels: Mapping[str, float], axes: _Axes) -> dict[str, list[list[float]]]:
     """Choose ranges for x and y.
 
     Returns:
         `all`: of everything in the chart. `close`: of points within the limits (of all where there are none) and
         of the clone without a defense; of guessing only where it is near.
     """
-    everything = list(_places(traces))
-    budgets = [0.0, *(x for trace in traces if trace["uid"] == "stopped" for x in trace["x"])]
-    near = [place for place in everything if place.kept] or everything
-    close = [end for place in near for end in (place.low, place.high)]
-    close += [level for name, level in levels.items() if name != "guessing"]
-    guessing = levels.get("guessing")
-    if guessing is not None and (not close or guessing > min(close) - (max(close) - min(close)) / 2):
-        close.append(guessing)
-    return {
-        "close": [_around([*budgets, *(place.x for place in near)]), _around(close, NARROWEST)],
-        "all": [
-            _around([*budgets, *(place.x for place in everything)]),
-            _around([*(end for of in everything for end in (of.low, of.high)), *levels.values()], NARROWEST),
-        ],
-    }
+    near = [place for trace in traces for place in _ends(trace) if place[-1]]
+    everything = [place for trace in traces for place in _ends(trace)]
+    start = [0.0] if measure(axes.x).unit == "" else []
+    narrowest = NARROWEST if measure(axes.x).unit else 0.0
+
+    def around(
+        places: Sequence[tuple[float, float, float, bool]], of_levels: Iterable[float]
+    ) -> list[list[float]]:
+        heights = [end for _, low, high, _ in places for end in (low, high)]
+        return [
+            _around([*start, *(x for x, *_ in places)], narrowest),
+            _around([*heights, *of_levels], NARROWEST),
+        ]
+
+    _, (low, high) = close = around(near or everything, [of for name, of in levels.items() if name != GUESSING])
+    guessing = levels.get(GUESSING)
+    if guessing is not None and low > guessing > low - (high - low) / 4:
+        close = around(near or everything, levels.values())
+    return {"close": close, "all": around(everything, levels.values())}
 
 
-def _around(values: Sequence[float], least: float = 0.0) -> list[float]:
+def _ends(trace: Figure) -> Iterator[Ends]:
+    """Place every mark."""
+    none = [0.0] * len(trace["x"])
+    up, down = (trace["error_y"].get(name, none) for name in ("array", "arrayminus"))
+    for x, y, above, below, opacity in zip(
+        trace["x"], trace["y"], up, down, trace["marker"]["opacity"], strict=True
+    ):
+        yield x, y - below, y + above, opacity > FAINT
+
+
+def _around(values: Sequence[float], least: float) -> list[float]:
     """Put a margin around values, so that the range is not shorter than the least."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     pad = max(0.06 * (high - low), (least - (high - low)) / 2) or 0.5
     return [round(low - pad, 5), round(high + pad, 5)]
 
 
-def _clone(row: Row, attacker: str | None) -> float:
-    return row.test["attacker_accuracy"] if attacker is None else row.clones[attacker]
-
-
-def _defense(name: str, rows: Sequence[Row], attacker: str | None, size: int) -> Figure:
-    mark = DEFENSES[name]
-    clones = [_clone(row, attacker) for row in rows]
-    spreads = [
-        row.spread.get("attacker_accuracy") if attacker is None else row.clones_spread.get(attacker)
-        for row in rows
-    ]
+def _defense(name: str, rows: Sequence[Row], axes: _Axes, size: int) -> Figure:
+    mark, rows = DEFENSES[name], [row for row in rows if row.point.defense == name]
     return {
         "type": "scatter",
         "mode": "markers",
         "name": name,
         "uid": f"defense-{name}",
-        "x": [round(row.test["l1"], 5) for row in rows],
-        "y": [round(100 * clone, 3) for clone in clones],
-        "customdata": [row.point.number for row in rows],
-        "error_x": _bars([row.test["l1"] for row in rows], [row.spread.get("l1") for row in rows], 1),
-        "error_y": _bars(clones, spreads, 100),
+        **axes.places(rows),
+        "error_x": _bars(axes.x, rows),
+        "error_y": _bars(axes.y, rows),
         "marker": {
             "color": mark.color,
             "symbol": mark.symbol,
@@ -160,53 +185,65 @@ def _defense(name: str, rows: Sequence[Row], attacker: str | None, size: int) ->
     }
 
 
-def _bars(values: Sequence[float], spreads: Sequence[tuple[float, float] | None], scale: float) -> Figure:
-    """From the lowest to the highest seed; none with a single seed."""
-    if any(spread is None for spread in spreads):
+def _bars(name: str, rows: Sequence[Row]) -> Figure:
+    """Draw 95 % intervals, or else ranges over seeds; none where neither is known."""
+    bars = [row.bar(name) for row in rows]
+    if None in bars:
         return {"visible": False}
-    pairs = [(value, spread) for value, spread in zip(values, spreads, strict=True) if spread]
+    pairs = [(row.test[name], bar) for row, bar in zip(rows, bars, strict=True) if bar]
     return {
         "type": "data",
         "symmetric": False,
-        "array": [round(scale * (high - value), 4) for value, (_, high) in pairs],
-        "arrayminus": [round(scale * (value - low), 4) for value, (low, _) in pairs],
-        "thickness": 1,
-        "width": 0,
+        "array": [round(_shown(name, high - value), 4) for value, (_, high) in pairs],
+        "arrayminus": [round(_shown(name, value - low), 4) for value, (low, _) in pairs],
+        **THIN,
     }
 
 
-def _stopped(rows: Sequence[Row]) -> Figure:
-    """Draw ticks at the bottom: clones of stopped points have no test figures, but their budgets are known."""
+def _stopped(name: str, rows: Sequence[Row], axes: _Axes, size: int) -> Figure:
+    """Draw stopped points open, at what their clones had reached, with a tick upwards: they would reach more."""
+    rows = [row for row in rows if row.point.defense == name]
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": "stopped",
-        "uid": "stopped",
-        "x": [round(row.test["l1"], 5) for row in rows],
-        "y": [0.02] * len(rows),
-        "yaxis": "y2",
-        "customdata": [row.point.number for row in rows],
-        "marker": {"symbol": "line-ns-open", "size": 10, "line": {"width": 1.5}},
+        "name": f"{name}, stopped",
+        "uid": f"stopped-{name}",
+        **axes.places(rows),
+        "error_x": {"visible": False},
+        "error_y": {
+            "type": "constant",
+            "value": TICK,
+            "valueminus": 0,
+            "symmetric": False,
+            "thickness": 1,
+            "width": 0,
+        },
+        "marker": {
+            "color": DEFENSES[name].color,
+            "symbol": f"{DEFENSES[name].symbol.removesuffix('-open')}-open",
+            "size": size - 2,
+            "opacity": [0.8] * len(rows),
+            "line": {"width": 1},
+        },
     }
 
 
-def _steps(name: str, rows: Sequence[Row], attacker: str | None, end: float) -> Figure:
-    """Draw a defense's own front: at each budget, up to an end, the dearest member within it."""
-    places = sorted((row.test["l1"], 100 * _clone(row, attacker)) for row in rows)
-    places.append((end, places[-1][1]))
+def _steps(name: str, rows: Sequence[Row], axes: _Axes, dear: float) -> Figure:
+    """Draw a defense's own front, from cheap to dear: at each budget the dearest member within it."""
+    places = axes.places(rows)
     return {
         "type": "scatter",
         "mode": "lines",
         "name": f"{name}’s front",
         "uid": f"line-{name}",
         "hoverinfo": "skip",
-        "x": [round(x, 5) for x, _ in places],
-        "y": [round(y, 3) for _, y in places],
+        "x": [*places["x"], dear],
+        "y": [*places["y"], places["y"][-1]],
         "line": {"color": DEFENSES[name].color, "shape": "hv", "width": 1.5},
     }
 
 
-def _rings(rows: Sequence[Row], attacker: str | None, size: int) -> Figure:
+def _rings(rows: Sequence[Row], axes: _Axes, size: int) -> Figure:
     """Draw rings around the members of the joint front."""
     return {
         "type": "scatter",
@@ -214,8 +251,7 @@ def _rings(rows: Sequence[Row], attacker: str | None, size: int) -> Figure:
         "name": "joint front",
         "uid": "front",
         "hoverinfo": "skip",
-        "x": [round(row.test["l1"], 5) for row in rows],
-        "y": [round(100 * _clone(row, attacker), 3) for row in rows],
+        **{name: values for name, values in axes.places(rows).items() if name != "customdata"},
         "marker": {"symbol": "circle-open", "size": size + 9, "line": {"width": 1.5}},
     }
 
@@ -251,21 +287,21 @@ def losses(of_stages: Mapping[str, Mapping[int, Curve]]) -> Figure:
     return {"data": data, "layout": _axes("epoch", "training loss")}
 
 
-def traces(matrices: Sequence[Matrix]) -> Figure:
+def traces(matrices: Sequence[Matrix], budget: str) -> Figure:
     """Draw the trace of each learned matrix over its optimization: K releases p as it is, less distorts more."""
     looks = _looks(matrices)
     data = [
-        _curve(label(matrix), matrix.traces, *look)
+        _curve(label(matrix, budget), matrix.traces, *look)
         for matrix, look in zip(matrices, looks, strict=True)
         if matrix.traces
     ]
     return {"data": data, "layout": _axes("epochs of the matrix", "trace(T)")}
 
 
-def spectrum(matrices: Sequence[Matrix]) -> Figure:
+def spectrum(matrices: Sequence[Matrix], budget: str) -> Figure:
     """Draw the singular values of each matrix, largest first: if one is 0, T cannot be undone."""
     data = [
-        _curve(label(matrix), [float(f"{value:.5g}") for value in matrix.singular_values], *look)
+        _curve(label(matrix, budget), [float(f"{value:.5g}") for value in matrix.singular_values], *look)
         for matrix, look in zip(matrices, _looks(matrices), strict=True)
     ]
     layout = _axes("singular value, largest first", "size")
@@ -309,10 +345,11 @@ def heat_map(matrix: Matrix) -> Figure:
     }
 
 
-def label(matrix: Matrix) -> str:
+def label(matrix: Matrix, budget: str) -> str:
     """Name a matrix in a legend."""
     stopped = ", stopped" if matrix.row.state == "dominated" else ""
-    return f"point {matrix.point.number} ({matrix.point.defense}, l1 {matrix.row.test['l1']:.2f}{stopped})"
+    cost = f"{measure(budget).head} {measure(budget).shown(matrix.row.test[budget])}"
+    return f"point {matrix.point.number} ({matrix.point.defense}, {cost}{stopped})"
 
 
 def _curve(name: str, values: Curve, color: str, dash: str) -> Figure:

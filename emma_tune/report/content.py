@@ -13,12 +13,14 @@ from emma_tune.config import SEARCHED
 from emma_tune.defenses import BASELINES
 from emma_tune.evidence.confirm import confirmation_folder, confirmed
 from emma_tune.evidence.fronts import hypervolumes
+from emma_tune.measures import measure
+from emma_tune.pareto import hypervolume
 from emma_tune.plan import Point
 from emma_tune.report import charts
 from emma_tune.report.answer import answer, counted, knowledge, listed, question
 from emma_tune.report.details import Details, details_of
-from emma_tune.report.facts import Facts, Snapshot, facts_of
-from emma_tune.report.rows import Row, rows_of
+from emma_tune.report.facts import NOTHING, Facts, facts_of
+from emma_tune.report.rows import JOINT, Row, attack_of, fronts_of, rows_of
 from emma_tune.report.warnings import Caution, warnings_of
 from emma_tune.results import StudyView
 from emma_tune.stages import STAGES
@@ -107,7 +109,8 @@ def content_of(view: StudyView) -> Content:
     """Read a study for a report; nothing is written."""
     facts, rows = facts_of(view), rows_of(view)
     fronts = [_front(view, facts, rows, attacker) for attacker in (None, *view.study.attackers)]
-    details = details_of(view, _by_interest(facts, rows, fronts), _with_matrix(rows, fronts[0]))
+    with_matrix = _with_matrix(view.study.budget, rows, fronts[0])
+    details = details_of(view, _by_interest(facts, rows, fronts), with_matrix)
     confirmation = _confirmation(view)
     return Content(
         facts=facts,
@@ -128,28 +131,31 @@ def content_of(view: StudyView) -> Content:
 
 
 def _front(view: StudyView, facts: Facts, rows: Sequence[Row], attacker: str | None) -> Front:
-    members = [point.number for point, _ in view.members(attacker=attacker)]
-    own = {
-        defense: [point.number for point, _ in view.members(attacker=attacker, defenses={defense})]
-        for defense in view.study.sought
-    }
-    without = facts.undefended
-    undefended = None
-    if without:
-        undefended = without["attackers"].get(attacker) if attacker else without["attacker_accuracy"]
-    by_seed = hypervolumes(view, attacker=attacker)
-    front = view.front(attacker=attacker)
-    volumes = ", ".join(f"{volume:.4f}" for volume in by_seed.values())
+    own = fronts_of(view, attacker)
+    members = own.pop(JOINT)
+    up = attack_of(view.study, attacker)
+    undefended = next((row.test.get(up) for row in rows if row.point.defense == NOTHING and up in row.test), None)
     finished = facts.status["points"]["finished"]
     note = (
         f"{len(members)} of {counted(finished, 'finished point')} {'is' if len(members) == 1 else 'are'} on the "
-        f"joint front ({', '.join(f'{name} {way}' for name, way in view.study.objectives.items())}), "
-        f"{listed([f'{len(numbers)} on that of {defense} alone' for defense, numbers in own.items()])}. "
-        f"Hypervolume of the joint front {front['hypervolume']:.4f}"
+        f"joint front, {listed([f'{len(numbers)} on that of {name} alone' for name, numbers in own.items()])}. "
     )
-    note += f"; of each seed alone {volumes}." if len(by_seed) > 1 else "."
-    figure = charts.front(rows, members, own, attacker=attacker, undefended=undefended, chance=facts.chance)
+    if attacker is None or view.study.attackers[attacker].counts:
+        note += _volumes(view, attacker)
+    else:
+        note += f"{attacker} has no part in choosing them; it attacks only baselines and points on a front."
+    figure = charts.front(view.study, rows, members, own, attack=up, undefended=undefended, chance=facts.chance)
     return Front(attacker, members, own, note, figure)
+
+
+def _volumes(view: StudyView, attacker: str | None) -> str:
+    """Say what the joint front is worth, with as many digits as its seeds or images support."""
+    of = view.study.against(attacker).objectives
+    whole = hypervolume([figures["test"] for _, figures in view.members(attacker=attacker)], of)
+    by_seed = [f"{volume:.2f}" for volume in hypervolumes(view, attacker=attacker).values()]
+    alone = f"; of each seed alone {', '.join(by_seed)}" if len(by_seed) > 1 else ""
+    goals = ", ".join(f"{measure(name).head} {direction}" for name, direction in of.items())
+    return f"Hypervolume of the joint front ({goals}) {whole:.2f}{alone}."
 
 
 def _by_interest(facts: Facts, rows: Sequence[Row], fronts: Sequence[Front]) -> list[Point]:
@@ -160,13 +166,13 @@ def _by_interest(facts: Facts, rows: Sequence[Row], fronts: Sequence[Front]) -> 
     return sorted(known, key=lambda point: (point.number not in chosen, point.number not in on_some, point.number))
 
 
-def _with_matrix(rows: Sequence[Row], front: Front) -> list[Row]:
+def _with_matrix(cost: str, rows: Sequence[Row], front: Front) -> list[Row]:
     """Order points whose matrix can be shown.
 
     First those on a front, then EMMA's other finished ones; of each control one more, the nearest in budget to the
     first of these; then EMMA's stopped ones.
     """
-    learned = [row for row in rows if row.point.defense == SEARCHED and "l1" in row.test and row.state != "beyond"]
+    learned = [row for row in rows if row.point.defense == SEARCHED and row.test and row.state != "beyond"]
     finished = [row for row in learned if row.state != "dominated"]
     controls = [
         row
@@ -177,8 +183,8 @@ def _with_matrix(rows: Sequence[Row], front: Front) -> list[Row]:
     ]
     on_front = [row for row in (*finished, *controls) if row.point.number in front.numbers]
     others = [row for row in finished if row not in on_front]
-    budget = (*on_front, *others)[0].test["l1"] if on_front or others else 0.0
-    far_first = sorted(controls, key=lambda row: -abs(row.test["l1"] - budget))
+    budget = (*on_front, *others)[0].test[cost] if on_front or others else 0.0
+    far_first = sorted(controls, key=lambda row: -abs(row.test[cost] - budget))
     nearest = {row.point.defense: row for row in far_first}  # the last one of each stays
     stopped = [row for row in learned if row.state == "dominated"]
     return [*on_front, *others, *(row for row in nearest.values() if row not in on_front), *stopped]
@@ -211,7 +217,7 @@ def _confirmation(view: StudyView) -> dict[str, Any] | None:
     if not (folder.is_dir() if is_local(folder) else StudyFolder(folder).begun):
         return None
     try:
-        again = Snapshot(folder)
+        again = StudyView(folder)
         content = confirmed(view, again)
         view.problems.extend(again.problems)
         return content

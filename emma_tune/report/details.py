@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from emma_tune.config import SEARCHED
 from emma_tune.plan import Point, Task
-from emma_tune.report.rows import Row
+from emma_tune.report.rows import Row, cheap_first
 from emma_tune.results import StudyView
 from emma_tune.store import Record
 from emma_tune.study_file import StudyError
@@ -100,7 +100,8 @@ def details_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[Row]
             if cells > CELLS and details.matrices:
                 break
             details.matrices.append(matrix)
-    details.matrices.sort(key=lambda matrix: matrix.row.test["l1"])
+    study = view.study
+    details.matrices.sort(key=lambda matrix: cheap_first(study, matrix.row.test[study.budget]))
     return details
 
 
@@ -113,7 +114,7 @@ def _read(view: StudyView, task: Task, details: Details) -> Record | None:
 
 def _clones(view: StudyView, point: Point, details: Details) -> dict[str, Curve]:
     runs: dict[str, list[Curve]] = {}
-    for (_, attacker), task in view.planner.point(point).attackers.items():
+    for (_, attacker), task in view.planner.whole(point).attackers.items():
         record = _read(view, task, details)
         if record is not None:
             runs.setdefault(attacker, []).append([epoch["test.accuracy"] for epoch in record.history])

@@ -9,7 +9,7 @@ from html import escape
 from itertools import repeat
 from typing import Any, NamedTuple
 
-NUMBERS = re.compile(r"\d[\d,]*(?:\.\d+)? (?:%|points\b)|l1 \d\.\d+")
+NUMBERS = re.compile(r"(?:\d+\.\d to )?\d+\.\d (?:%|points\b)|l1 \d\.\d+")
 """Numbers that stand out in a sentence: shares, differences, budgets."""
 
 

@@ -56,7 +56,7 @@
   const mark = (trace) => {
     const shownOrNot = { visible: !hidden.has(trace.uid) };
     if (trace.mode === "lines") return { ...trace, ...shownOrNot };
-    const own = { front: color("quiet"), stopped: color("quiet") }[trace.uid] || trace.marker.color;
+    const own = trace.uid === "front" ? color("quiet") : trace.marker.color;
     const shown = visible(own);
     const marker = { ...trace.marker, color: shown, line: { ...trace.marker.line, color: shown } };
     const bars = (error) => error && { ...error, color: `${shown}59` }; // about a third opaque
@@ -69,9 +69,9 @@
   const place = (figure) => { // of the selected point, if it is drawn
     for (const trace of figure.data) {
       const at = hidden.has(trace.uid) || !trace.customdata ? -1 : trace.customdata.indexOf(selected);
-      if (at >= 0) return { x: [trace.x[at]], y: [trace.y[at]], yaxis: trace.yaxis || "y" };
+      if (at >= 0) return { x: [trace.x[at]], y: [trace.y[at]] };
     }
-    return { x: [], y: [], yaxis: "y" };
+    return { x: [], y: [] };
   };
 
   const drawFront = () => {

@@ -13,7 +13,6 @@ from string import Template
 from emma_tune.report import sections
 from emma_tune.report.answer import counted
 from emma_tune.report.content import Content, content_of
-from emma_tune.report.facts import Snapshot
 from emma_tune.report.markup import embedded, paragraphs
 from emma_tune.results import StudyView
 from emma_tune.storage import Place, is_local
@@ -34,7 +33,7 @@ def write_report(folder: Place, out: Path | None = None) -> tuple[Path, list[str
     Raises:
         StudyError: if it is not the folder of a study, or the page would lie among a study's own files.
     """
-    view = Snapshot(folder)
+    view = StudyView(folder)
     path = check_place(view, out, "report", "index.html")
     if path.is_dir():
         raise StudyError(f"--out: expected a file, found the folder {path}")

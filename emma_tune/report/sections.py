@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from emma_tune.measures import ATTACKERS, MEASURES, measure
 from emma_tune.report import charts
-from emma_tune.report.answer import counted, listed, parameters, percent, points_of
+from emma_tune.report.answer import counted, listed, parameters, percent
 from emma_tune.report.content import Content
 from emma_tune.report.details import Matrix
 from emma_tune.report.facts import NOTHING
@@ -23,30 +24,24 @@ STANDING = {
     "unfinished": "unfinished",
 }
 
-SHOWN = {
-    "l1": ("budget l1, test images", "{:.3f}", 1),
-    "l1_queries": ("l1, query pool", "{:.3f}", 1),
-    "victim_accuracy": ("victim’s accuracy", "{:.1f} %", 100),
-    "accuracy_drop": ("accuracy that the victim loses", "{:.1f} points", 100),
-    "flip_rate": ("top classes changed", "{:.1f} %", 100),
-    "attacker_accuracy": ("worst clone", "{:.1f} %", 100),
-}
-"""Label, format and scale of the measures in a point's panel."""
-
 
 def lead_figures(content: Content) -> str:
     """Show the numbers of the answer."""
     facts = content.facts
     chosen, without = facts.chosen, facts.undefended
-    pairs = [("worst clone, no defense", percent(without["attacker_accuracy"]) if without else "–")]
+    attack = facts.study.axes[1]
+    pairs = [(f"{attack.head}, no defense", attack.shown(facts.clone(without)) if without else "–")]
     if chosen and chosen["defense"] != NOTHING:
-        pairs += [
-            (f"worst clone at point {chosen['point']}", percent(chosen["attacker_accuracy"])),
-            ("budget l1, of at most 2", f"{chosen['l1']:.3f}"),
-            ("accuracy that the victim loses", points_of(chosen["accuracy_drop"])),
-        ]
+        costs = dict.fromkeys((facts.study.budget, "accuracy_drop"))
+        pairs.append((f"{attack.head} at point {chosen['point']}", attack.shown(facts.clone(chosen))))
+        pairs += [(_titled(name), measure(name).shown(chosen[name])) for name in costs]
     pairs.append(("guessing", percent(facts.chance) if facts.chance else "–"))
     return definitions(pairs, "figures")
+
+
+def _titled(name: str) -> str:
+    """Name a measure with the images that it is of."""
+    return f"{measure(name).label}, {measure(name).images()}"
 
 
 def answers(content: Content) -> str:
@@ -75,41 +70,48 @@ def choices(content: Content) -> str:
 
 def points(content: Content) -> str:
     """Make the table of points."""
-    names = list(content.facts.study.attackers)
+    study = content.facts.study
+    clones = [name for name in MEASURES if measure(name).of_clones]
+    costs = dict.fromkeys((study.budget, *(name for name in MEASURES if name not in clones)))
+    names = [*costs, *clones, *(f"{ATTACKERS}{name}" for name in study.attackers)]
     columns = [
         Column("point", number=True),
         Column("defense"),
         Column("parameters"),
         Column("standing"),
-        Column("l1", number=True),
-        Column("victim %", number=True),
-        Column("drop", number=True),
-        Column("worst clone %", number=True),
-        *(Column(f"{name} %", number=True) for name in names),
+        *(Column(", ".join(filter(None, (measure(name).head, measure(name).unit))), True) for name in names),
     ]
     marks = [f'data-point="{row.point.number}" class="{row.state}"' for row in content.rows]
     rows = (_point(row, names) for row in content.rows)
-    caption = "All points, test figures. Choose a point’s number to see its attackers."
+    caption = (
+        "All points: figures of test images (pool: of the query pool), with 95 % intervals of accuracies. ≥ is "
+        "what clones of stopped points had reached on validation images. A point’s number shows its attackers."
+    )
     return table(caption, columns, rows, name="points", sortable=True, marks=marks)
 
 
 def _point(row: Row, names: Iterable[str]) -> list[Cell]:
-    n, test = row.point.number, row.test
+    n = row.point.number
     return [
         Cell(f'<button type="button" aria-label="Point {n}">{n}</button>', n, markup=True),
         Cell(row.point.defense),
         Cell(parameters(row.point.params) or "–"),
         Cell(f"{STANDING[row.state]}{': ' if row.note else ''}{row.note}"),
-        number(test.get("l1"), "{:.3f}"),
-        _share(test.get("victim_accuracy")),
-        _share(test.get("accuracy_drop")),
-        _share(test.get("attacker_accuracy")),
-        *(_share(row.clones.get(name)) for name in names),
+        *(_figure(row, name) for name in names),
     ]
 
 
-def _share(value: float | None) -> Cell:
-    return MISSING if value is None else number(100 * value, "{:.1f}")
+def _figure(row: Row, name: str) -> Cell:
+    """Show a measure of a point with its interval, or the bound of a stopped one."""
+    form, scale = ("{:.1f}", 100) if measure(name).unit else ("{:.3f}", 1)
+    bound = row.bound(name) if measure(name).of_clones else None
+    if bound is not None:
+        return number(scale * bound, f"≥ {form}")
+    value, ends = row.test.get(name), row.intervals.get(name)
+    if value is None or ends is None:
+        return MISSING if value is None else number(scale * value, form)
+    low, high = (form.format(scale * end) for end in ends)
+    return Cell(f"{form.format(scale * value)} <small>{low}–{high}</small>", scale * value, markup=True)
 
 
 def matrices(content: Content) -> str:
@@ -129,7 +131,9 @@ def _matrix(content: Content, matrix: Matrix) -> str:
     on_front = matrix.point.number in content.fronts[0].numbers
     standing = "; stopped" if matrix.row.state == "dominated" else "" if on_front else "; not on a front"
     inside = ", ".join(filter(None, [matrix.point.defense, parameters(matrix.point.params)]))
-    measured = f"l1 {matrix.row.test['l1']:.2f}, trace {matrix.entries.trace():.2f}"
+    budget = content.facts.study.budget
+    cost = f"{measure(budget).head} {measure(budget).shown(matrix.row.test[budget])}"
+    measured = f"{cost}, trace {matrix.entries.trace():.2f}"
     return f"Point {matrix.point.number}: {inside}{standing}. {measured}."
 
 
@@ -208,8 +212,9 @@ def _confirmed(point: dict[str, Any]) -> Iterable[list[Cell]]:
         standing = "stays on the front" if point["still_on_front"] else f"leaves the front: {point['why']}"
     for name, of in point["measures"].items():
         reach = "–" if of["low"] is None else f"{of['low']:.4f} … {of['high']:.4f}"
-        numbers = [Cell(f"{of['searched']:.4f}"), Cell(f"{of['mean']:.4f}"), Cell(reach)]
-        yield [*first, Cell(name.removeprefix("attackers.")), *numbers, Cell(standing)]
+        searched = "–" if of["searched"] is None else f"{of['searched']:.4f}"
+        numbers = [Cell(searched), Cell(f"{of['mean']:.4f}"), Cell(reach)]
+        yield [*first, Cell(measure(name).head), *numbers, Cell(standing)]
         first, standing = [Cell(""), Cell("")], ""
 
 
@@ -238,11 +243,11 @@ def provenance(content: Content) -> str:
 
 def data(content: Content) -> dict[str, Any]:
     """Collect the data for the script of the page."""
-    details, chosen = content.details, content.facts.chosen
+    details, chosen, budget = content.details, content.facts.chosen, content.facts.study.budget
     figures = {
         "losses": charts.losses(details.losses),
-        "traces": charts.traces(details.matrices),
-        "spectrum": charts.spectrum(details.matrices),
+        "traces": charts.traces(details.matrices, budget),
+        "spectrum": charts.spectrum(details.matrices, budget),
         **{f"matrix-{index}": charts.heat_map(matrix) for index, matrix in enumerate(details.matrices)},
     }
     looks = charts.attackers(content.facts.study)
@@ -257,31 +262,33 @@ def data(content: Content) -> dict[str, Any]:
 
 def _panel(content: Content, row: Row) -> dict[str, Any]:
     """Describe a point for its panel and for what hovers over its mark."""
-    measures = [
-        [label, _valued(row.test[name], row.spread.get(name), form, scale)]
-        for name, (label, form, scale) in SHOWN.items()
-        if name in row.test
-    ]
-    if row.validation:
-        measures.append(["worst clone, validation", percent(row.validation["attacker_accuracy"])])
+    study = content.facts.study
+    measures = [[_titled(name), _valued(row, name)] for name in MEASURES if name in row.test]
+    bound = row.bound(study.attack)
+    if bound is not None:
+        measures.append([f"{measure(study.attack).label} when stopped, validation images", f"≥ {percent(bound)}"])
+    elif row.validation:
+        validated = measure(study.attack).shown(row.validation[study.attack])
+        measures.append([f"{measure(study.attack).label}, validation images", validated])
     curves = content.details.clones.get(row.point.number, {})
     return {
         "title": f"Point {row.point.number}: {row.point.defense}",
         "parameters": parameters(row.point.params),
         "standing": f"{STANDING[row.state]}{': ' if row.note else ''}{row.note}",
         "measures": measures,
-        "clones": {
-            name: _valued(clone, row.clones_spread.get(name), "{:.1f} %", 100)
-            for name, clone in row.clones.items()
-        },
+        "clones": {name: _valued(row, f"{ATTACKERS}{name}") for name in row.clones},
         "curves": {name: [round(100 * value, 2) for value in curve] for name, curve in curves.items()},
     }
 
 
-def _valued(value: float, spread: tuple[float, float] | None, form: str, scale: float) -> str:
-    """Show a value with the lowest and the highest of the seeds."""
-    told = form.format(scale * value)
-    if spread is None:
-        return told
-    bare = form.split(" ")[0]
-    return f"{told} ({bare.format(scale * spread[0])} – {bare.format(scale * spread[1])})"
+def _valued(row: Row, name: str) -> str:
+    """Show a measure with its 95 % interval and its range over seeds, where they are known."""
+    of = measure(name)
+    form = "{:.1f}" if of.unit else "{:.3f}"
+    ranges = {"95 %": row.intervals.get(name), "seeds": row.spread.get(name)}
+    known = [
+        f"{what} {form.format(of.scale * ends[0])} – {form.format(of.scale * ends[1])}"
+        for what, ends in ranges.items()
+        if ends
+    ]
+    return of.shown(row.test[name]) + (f" ({'; '.join(known)})" if known else "")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from emma_tune.artifact import Artifact
+from emma_tune.ledger import LedgerWriter, Outcome
 from emma_tune.plan import Task
 from tests.evidence.desk import Written
 
@@ -83,6 +84,15 @@ def work(desk: Written, *numbers: int, run: str = "r") -> dict[str, Task]:
         history = accuracies(task) if task.stage == "attacker" else []
         commit(desk, task, tensors, history, seconds=seconds(task), run=run)
     return tasks
+
+
+def verdict(desk: Written, number: int, **clones: float) -> None:
+    """The attackers of the fronts have attacked a point, with these accuracies on both parts in every run."""
+    parts: dict[str, Any] = {name: {"attackers": clones} for name in ("validation", "test")}
+    figures = {**parts, "runs": {str(run): parts for run in desk.planner.runs}}
+    writer = LedgerWriter(desk.root / "ledger.jsonl")
+    writer.attacked(number, Outcome(desk.planner.verdict_digest, figures=figures))
+    writer.close()
 
 
 def files(root: Path) -> dict[str, str]:

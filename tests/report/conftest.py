@@ -27,12 +27,12 @@ class Desk(Written):
         provenance = {"seconds": 1.0, **provenance}
         self.view.store.commit(task.stage, task.key, artifact, recipe=task.recipe, provenance=provenance)
 
-    def answered(self, classes: int = 10) -> None:
-        """The victims have answered: so many classes are known from then on."""
+    def answered(self, classes: int = 10, images: int = 8) -> None:
+        """The victims have answered: so many classes and images are known from then on."""
         parts = ("queries", "validation", "test")
         for seed in self.view.study.seeds:
             _, posteriors = self.planner.foundation(seed)
-            self.record(posteriors, Artifact({name: torch.full((8, classes), 1 / classes) for name in parts}))
+            self.record(posteriors, Artifact({name: torch.full((images, classes), 1 / classes) for name in parts}))
 
     def learned(self, number: int, accuracies: Sequence[float], attacker: str = "soft", **provenance: Any) -> None:
         """The clones of a point were trained, in every run with these test accuracies after each epoch."""

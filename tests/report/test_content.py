@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import plotly.graph_objects as go
 import pytest
 import torch
@@ -12,9 +14,10 @@ from emma_tune.config import Study
 from emma_tune.evidence.confirm import confirmation_folder, confirmation_study
 from emma_tune.report import details, sections
 from emma_tune.report.content import content_of
-from emma_tune.report.facts import Snapshot
 from emma_tune.report.sections import data
+from emma_tune.results.intervals import wilson
 from tests.evidence.desk import part
+from tests.plots.desk import verdict
 from tests.report.conftest import Desk
 
 ATTACKERS = {"soft": {}, "inverse": {}}
@@ -44,8 +47,10 @@ def test_a_row_for_every_state(desk):
     assert rows[1].test["l1"] == pytest.approx(1.1)
     assert rows[1].clones == {"soft": pytest.approx(0.55), "inverse": pytest.approx(0.725)}
     assert rows[1].spread["l1"] == (1, 1.2)
-    assert rows[1].clones_spread["inverse"] == (0.7, 0.75)
+    assert rows[1].spread["attackers.inverse"] == (0.7, 0.75)
     assert rows[4].test["l1"] == 1.5
+    assert rows[4].bound("attacker_accuracy") == rows[4].bound("attackers.soft") == 0.8
+    assert rows[1].bound("attacker_accuracy") is None
     assert (rows[4].note, rows[5].note) == ("beaten by point 1", "matrix: ValueError: no")
     assert rows[6].test == {}
 
@@ -55,14 +60,17 @@ def test_a_front_against_the_worst_and_against_each(desk):
     assert [front.attacker for front in (worst, soft, inverse)] == [None, "soft", "inverse"]
     assert worst.members == soft.members == [0, 1]
     assert inverse.members == [1]  # only a matrix can be inverted
-    emma, none, stopped, line, rings = worst.figure["data"]
+    emma, stopped, none, line, rings = worst.figure["data"]
     assert (none["name"], none["x"], none["y"], none["customdata"]) == ("none", [0], [92], [0])
     assert emma["customdata"] == [1, 2, 3]
     assert emma["y"] == [72.5, 40, 80]
-    assert emma["error_y"]["array"] == [2.5, 0, 0]
+    low, high = wilson(0.725, 8)
+    assert emma["error_y"]["array"][0] == pytest.approx(100 * high - 72.5, abs=1e-3)
+    assert emma["error_y"]["arrayminus"][0] == pytest.approx(72.5 - 100 * low, abs=1e-3)
     assert emma["error_x"]["arrayminus"] == [pytest.approx(0.1), 0, 0]
     assert emma["marker"]["opacity"] == [0.95, 0.3, 0.95]
-    assert (stopped["x"], stopped["yaxis"]) == ([1.5], "y2")
+    assert (stopped["x"], stopped["y"]) == ([1.5], [80])  # at what its clones had reached
+    assert (stopped["marker"]["symbol"], stopped["error_y"]["valueminus"]) == ("circle-open", 0)
     assert rings["x"] == [0, 1.1]
     assert worst.own == {"emma": [1]}  # by itself, with the point beyond the limits left out
     assert (line["name"], line["y"], line["line"]["shape"]) == ("emma’s front", [72.5, 72.5], "hv")
@@ -75,7 +83,7 @@ def test_a_front_against_the_worst_and_against_each(desk):
 
 def test_failures_and_guessing_do_not_squeeze_the_axes(written):
     desk = written(limits={"accuracy_drop": 0.02})
-    desk.answered(classes=10)
+    desk.answered(classes=10, images=1000)
     desk.finished("none", (part(0, 0.9),) * 2)
     desk.finished("emma", (part(0.5, 0.88),) * 2)
     desk.finished("emma", (part(1.8, 0.15, drop=0.5),) * 2)  # beyond the limits
@@ -95,11 +103,18 @@ def test_an_axis_without_points(written):
     assert content_of(desk.view).fronts[0].figure["layout"]["meta"]["close"][1][0] < 0
 
 
-def test_a_single_seed_has_no_bars(written):
+def test_a_single_seed_has_intervals_once_the_number_of_images_is_known(written):
     desk = written()
     desk.finished("none", (part(0, 0.9),) * 2)
     (trace, _) = content_of(desk.view).fronts[0].figure["data"]
     assert trace["error_y"] == trace["error_x"] == {"visible": False}
+    desk.answered()
+    (trace, _) = content_of(desk.view).fronts[0].figure["data"]
+    low, high = wilson(0.9, 8)
+    assert trace["error_y"]["array"] + trace["error_y"]["arrayminus"] == pytest.approx(
+        [100 * high - 90, 90 - 100 * low], abs=1e-3
+    )
+    assert trace["error_x"] == {"visible": False}
 
 
 def test_curves_are_means_over_seeds(desk):
@@ -139,7 +154,7 @@ def test_matrices_of_stopped_points_are_shown_and_marked(written):
     charts = data(content)["charts"]
     for name in ("spectrum", "traces"):
         assert len({trace["line"]["color"] for trace in charts[name]["data"]}) == 12
-        assert charts[name]["data"][0]["name"] == "point 12 (emma, l1 0.45, stopped)"
+        assert charts[name]["data"][0]["name"] == "point 12 (emma, l1 0.450, stopped)"
 
 
 def test_a_damaged_matrix_is_a_warning(desk):
@@ -190,14 +205,6 @@ def test_a_folder_that_is_no_confirmation_is_a_warning(desk):
     assert any("confirmation is not shown" in caution.text for caution in content.warnings)
 
 
-def test_a_snapshot_says_what_the_study_says(desk):
-    view = desk.view
-    snapshot = Snapshot(desk.root)
-    for point in view.ledger.points.values():
-        assert snapshot.figures(point) == view.figures(point)
-        assert snapshot.state(point) == view.state(point)
-
-
 def test_plotly_knows_every_word(desk):
     desk.matrix(1, torch.eye(10), traces=[9.0])
     groundwork = desk.planner.groundwork().tasks.values()
@@ -209,4 +216,41 @@ def test_plotly_knows_every_word(desk):
     for figure in (*page["charts"].values(), *(front["figure"] for front in page["fronts"])):
         go.Figure(figure)  # raises for a word that it does not know
     assert page["chosen"] == 1
-    assert page["points"][1]["clones"]["inverse"] == "72.5 % (70.0 – 75.0)"
+    assert page["points"][1]["clones"]["inverse"] == "72.5 % (95 % 38.7 – 91.7; seeds 70.0 – 75.0)"
+
+
+def test_the_chart_and_the_table_follow_the_objectives(written):
+    desk = written(
+        attackers={"soft": {}, "inverse": {"when": "front"}},
+        objectives={"l1_queries": "min", "attackers.soft": "min"},
+    )
+    desk.finished("none", (part(0, 0.9),) * 2)
+    verdict(desk, desk.finished("emma", (part(1, 0.5),) * 2), inverse=0.8)
+    desk.finished("emma", (part(1.5, 0.6),) * 2)  # on no front
+    content = content_of(desk.view)
+    own, soft, inverse = content.fronts
+    layout = own.figure["layout"]
+    assert layout["xaxis"]["title"]["text"] == "budget l1: mean ‖p′ − p‖₁, query pool"
+    assert layout["yaxis"]["title"]["text"] == "accuracy of the clone of soft, test images, %"
+    assert own.figure["data"][0]["x"] == [0.5, 0.75]
+    assert soft.own == inverse.own == {"emma": [1]}
+    assert inverse.figure["data"][0]["y"] == [80]
+    assert "inverse has no part in choosing them" in inverse.note
+    html = sections.points(content)
+    heads = re.findall(r'<button type="button">(.*?)</button></th>', html)
+    assert heads[4] == "l1, pool"
+    assert heads[-2:] == ["soft, %", "inverse, %"]
+
+
+def test_bounds_and_intervals_stand_in_table_and_panel(written):
+    desk = written(search={"stop": "joint"})
+    desk.answered(images=400)
+    desk.finished("none", (part(0, 0.5),) * 2)
+    desk.dominated("emma", 0, part(1, 0.965))
+    content = content_of(desk.view)
+    html = sections.points(content)
+    assert html.count("≥ 96.5<") == 2  # the worst clone and that of soft
+    assert "50.0 <small>45.1–54.9</small>" in html
+    panels = data(content)["points"]
+    assert ["worst clone’s accuracy when stopped, validation images", "≥ 96.5 %"] in panels[1]["measures"]
+    assert ["worst clone’s accuracy, test images", "50.0 % (95 % 45.1 – 54.9)"] in panels[0]["measures"]

@@ -68,6 +68,7 @@ def test_data_end_no_script():
 
 def test_numbers_stand_out_and_the_rest_is_escaped():
     assert strong("<b> 12.5 % & l1 1.234") == ("&lt;b&gt; <strong>12.5 %</strong> &amp; <strong>l1 1.234</strong>")
+    assert strong("56.8 to 60.5 % at 3 points") == "<strong>56.8 to 60.5 %</strong> at 3 points"
 
 
 def run(*arguments):
