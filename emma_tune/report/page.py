@@ -71,8 +71,9 @@ def check_place(view: StudyView, out: Path | None, own: str, name: str = "") -> 
         return meant / name
     place = out.resolve()
     among = [folder.resolve() for folder in (root, view.store.root) if is_local(folder)]
-    allowed = meant is not None and (place.is_relative_to(meant) or place == meant.parent / PAGE)
-    if not allowed and any(place.is_relative_to(folder) for folder in among):
+    allowed = meant is not None and place.is_relative_to(meant)
+    left = meant is not None and name and place == meant.parent / PAGE  # by a run that has ended
+    if not (allowed or left) and any(place.is_relative_to(folder) for folder in among):
         raise StudyError(f"--out: expected a place in {meant} or outside of the study, found {out}")
     return out
 

@@ -31,7 +31,7 @@ def test_defenses_of_one_study(several, tmp_path):
     for surface, accuracy in (("best", 0.89), ("worst", 0.91)):
         (own,) = corners[(corners.side == "none") & (corners.surface == surface)].to_dict("records")
         assert (own["l1"], own["attacker_accuracy"]) == pytest.approx((0.01, accuracy))
-    assert "points are not finished" in " ".join(table(tmp_path, "compare", "remarks").remark)
+    assert "emma: 1 of 6 not finished" in " ".join(table(tmp_path, "compare", "remarks").remark)
     assert is_picture(tmp_path, "compare")
 
 
