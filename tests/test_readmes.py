@@ -32,9 +32,6 @@ FOLDERS = ("emma_tune", "studies", "analysis", "tests", ".ci")
 FILES = [*ROOT.glob("*.*"), *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*"))]
 READMES = [file for file in FILES if file.name == "README.md"]
 
-PENDING = ("emma-tune plot ",)
-"""Commands of branches that are not merged yet."""
-
 
 def blocks(file: Path, language: str) -> list[str]:
     """Fenced blocks of a language."""
@@ -59,20 +56,7 @@ def commands(file: Path) -> Iterator[list[str]]:
 COMMANDS = {" ".join(words): words for file in READMES for words in commands(file)}
 
 
-def pending(command: str) -> bool:
-    """Tell whether a command is one of `PENDING`."""
-    return any(part in f"{command} " for part in PENDING)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(command, marks=pytest.mark.xfail(reason="not merged yet", strict=True))
-        if pending(command)
-        else command
-        for command in COMMANDS
-    ],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_its_verb_and_options(command, monkeypatch):
     words = COMMANDS[command]
     if words[0] == "emma-tune":
@@ -175,7 +159,7 @@ def test_the_walk_through_of_the_front_page_runs(tmp_path, study_file):
     (tmp_path / "studies" / "digits.yaml").write_text(yaml.safe_dump(study))
     said = {}
     for line in (line for block in blocks(README, "sh") for line in block.replace("\\\n", "").splitlines()):
-        if line.startswith(("git ", "pip ")) or pending(line):
+        if line.startswith(("git ", "pip ")):
             continue
         ended = subprocess.run(
             [
