@@ -181,6 +181,6 @@ def test_the_walk_through_of_the_front_page_runs(tmp_path, study_file):
     assert np.isclose(sum(map(float, re.findall(r"\d\.\d+(?:e-\d+)?", answers))), 1, atol=1e-3)
     (left,) = (block for block in blocks(README, "") if "folder: runs/digits\n" in block)
     for name in re.findall(r"^  (\S+\.\w+) ", left.partition("folder: runs/digits\n")[2], re.MULTILINE):
-        assert (tmp_path / "runs" / "digits" / name).is_file() or name == "tradeoff.png", name  # drawn with `plot`
+        assert (tmp_path / "runs" / "digits" / name).is_file(), name
     for name in ("deployed/model.onnx", "deployed/model.pt2", "deployed/MODEL_CARD.md", "digits.html"):
         assert (tmp_path / name).is_file(), name

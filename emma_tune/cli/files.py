@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from emma_tune.results import StudyView
 from emma_tune.storage import is_local
-from emma_tune.study_folder import FRONT, PAGE
+from emma_tune.study_folder import FRONT, PAGE, PICTURE
 
 
 def leave_files(view: StudyView, say: Callable[[str], None]) -> None:
-    """Writes the front as a table and the page. What cannot be written is said, and the run is no worse for it.
+    """Write the fronts as a table, the picture and the page; what cannot be written costs a line, not the run.
 
     Args:
         view: the study.
@@ -30,6 +30,12 @@ def _front(view: StudyView) -> None:
     view.folder.write_file(FRONT, table.to_csv(index=False).encode())
 
 
+def _picture(view: StudyView) -> None:
+    from emma_tune.pictures import tradeoff
+
+    view.folder.write_file(PICTURE, tradeoff.draw(view).png())
+
+
 def _page(view: StudyView) -> None:
     from emma_tune.report.page import write_report
 
@@ -38,5 +44,5 @@ def _page(view: StudyView) -> None:
         write_report(root, root / PAGE)
 
 
-WRITERS: dict[str, Callable[[StudyView], None]] = {FRONT: _front, PAGE: _page}
+WRITERS: dict[str, Callable[[StudyView], None]] = {FRONT: _front, PICTURE: _picture, PAGE: _page}
 """By the name of the file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -28,6 +29,13 @@ class Picture(NamedTuple):
     figure: Figure
     tables: Mapping[str, pd.DataFrame]
     missing: str = ""
+
+    def png(self) -> bytes:
+        """Render the picture alone."""
+        drawn = BytesIO()
+        with mpl.rc_context(style.RC):
+            self.figure.savefig(drawn, format="png")
+        return drawn.getvalue()
 
     def save(self, folder: Path, name: str) -> Path:
         """Write NAME.png, NAME.pdf, NAME.csv, and further tables as NAME-PART.csv; each file at once.
