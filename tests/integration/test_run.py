@@ -175,7 +175,7 @@ def test_files_are_what_they_should_be_and_damage_is_repaired_and_reported(finis
 
 
 def check_what_is_left_for_people(folder: Path, said: str, emma: EmmaTune) -> None:
-    for name in ("study.yaml", "front.csv", "report.html", "run.log"):
+    for name in ("study.yaml", "front.csv", "tradeoff.png", "report.html", "run.log"):
         assert f"  {name} " in said.partition("folder: ")[2]
     assert (folder / "front.csv").read_text() == emma("front", folder, "--csv").stdout
     assert "<html" in (folder / "report.html").read_text()
