@@ -21,27 +21,33 @@ def show_front(content: dict[str, Any], folder: object) -> None:
     from rich.table import Table
 
     against = f" against {content['attacker']}" if content["attacker"] else ""
-    names = [name for name in content["thieves"] if name != content["attacker"]]
+    counting = [name for name, of in content["thieves"].items() if of["when"] == "always"]
+    alone = content["attacker"] or (counting[0] if len(counting) == 1 else None)  # its clone is the worst one
+    names = [name for name in content["thieves"] if name != alone]
     objectives = [name for name in content["objectives"] if name != content["attack"]]
-    columns = [*objectives, *(name for name in ("accuracy_drop", "victim_accuracy") if name not in objectives)]
+    columns = list(dict.fromkeys([*objectives, "accuracy_drop"]))
     attack = measure(content["attack"])
+    params = _varied([of["points"] for of in content["fronts"].values()])
     table = Table(box=None)
-    for column in ("defense", "point", "parameters"):
-        table.add_column(column, justify="right" if column == "point" else "left")
-    heads = [*(measure(name).head for name in columns), content["attacker"] or attack.head, *names]
+    table.add_column("defense")
+    measured = [measure(name).head for name in columns]
+    heads = ["point", *params, *measured, *(f"{name}, %" for name in (alone or attack.head, *names))]
     for column in heads:
         table.add_column(column, justify="right")
-    table.add_column("joint front")
+    table.add_column("joint")
 
     def add(points: Iterable[Mapping[str, Any]]) -> None:
         for point in points:
+            rest = parameters({name: value for name, value in point["params"].items() if name not in params})
             table.add_row(
-                point["defense"],
+                point["defense"]
+                if point["defense"] in content["fronts"]
+                else f"{point['defense']} {rest}".rstrip(),
                 str(point["point"]),
-                parameters(point["params"]),
+                *(f"{point['params'][name]:.3g}" if name in point["params"] else "" for name in params),
                 *(_decided(point, name, name in objectives) for name in columns),
                 _decided(point, "attacker_accuracy" if against else content["attack"], True),
-                *(percent(point["attackers"][name]) if name in point["attackers"] else "–" for name in names),
+                *(_share(point["attackers"].get(name)) for name in names),
                 "✓" if point["on_joint_front"] else "",
             )
 
@@ -51,8 +57,8 @@ def show_front(content: dict[str, Any], folder: object) -> None:
     add(content["references"])
     if table.row_count:
         typer.echo(
-            f"{content['study']}: fronts{against}, figures of test images (in parentheses those of validation "
-            "images, which decided)"
+            f"{content['study']}: fronts{against}, figures of test images, in parentheses those of validation "
+            "images, which decide (✓: also on the joint front)"
         )
         show(table)
     for name, of in content["fronts"].items():
@@ -71,13 +77,26 @@ def show_front(content: dict[str, Any], folder: object) -> None:
     _tell_volumes(content)
 
 
+def _varied(fronts: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """List the parameters that differ between the points of a front; of a single point all of them."""
+    names: dict[str, None] = {}
+    for points in fronts:
+        for name in points[0]["params"] if points else ():
+            if len(points) == 1 or len({point["params"][name] for point in points}) > 1:
+                names[name] = None
+    return list(names)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
 def _decided(point: Mapping[str, Any], name: str, shown: bool) -> str:
     """A test figure with its reach, and the validation figure if it decided who is on the front."""
     of, value = measure(name), value_of(point, name)
     text = f"{100 * value:.1f}" if of.unit else f"{value:.3f}"
     ends = point["intervals"].get(name) or point["intervals"].get("attackers", {}).get(name.split(".", 1)[-1])
-    text += f" ± {50 * (ends[1] - ends[0]):.1f}" if ends else ""
-    text += f" {of.unit}" if of.unit == "%" else ""
+    text += f" ± {50 * (ends[1] - ends[0]):.1f}" if ends and name != "victim_accuracy" else ""
     return f"{text} ({of.scale * value_of(point['validation'], name):.{1 if of.unit else 3}f})" if shown else text
 
 

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.stopping [--table FILE.csv] [--points 12] [--seeds 20]
 
-The table (digits_points.csv) was recorded by `emma-tune run` with every point run to its end. A proposal gets the
-figures of the nearest recorded point. Its clones train side by side, an epoch at a time, and the point is stopped
-once a finished one beats what it can still reach, as in a run with `search.stop: own`.
+The table (digits_points.csv) holds finished points of studies of digits asked with letters, seed 3407. A proposal
+gets the figures of the nearest recorded point. Its clones train side by side, an epoch at a time, and the point is
+stopped once a finished one beats what it can still reach, as in a run with `search.stop: own`.
 """
 
 from __future__ import annotations
@@ -183,10 +183,11 @@ def main() -> None:
     parser.add_argument("--study", type=Path, default=STUDY, help="the study that they are of")
     parser.add_argument("--points", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--record", metavar="DIR", help="write the table from this study instead")
+    parser.add_argument("--record", nargs="+", metavar="DIR", help="write the table from these studies instead")
     options = parser.parse_args()
     if options.record:
-        record(StudyView(Path(options.record))).round(5).to_csv(options.table, index=False)
+        tables = [record(StudyView(Path(folder))) for folder in options.record]
+        pd.concat(tables).drop_duplicates().round(5).to_csv(options.table, index=False)
         return
     recorded = Recorded(pd.read_csv(options.table), load_study(options.study))
     for told in ("all", "estimate", "nothing", "bounds"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -163,15 +164,20 @@ class Conclusions:
         """List what the attackers of the fronts attack; without a search all finished points."""
         return targets(self._study, self._validated, self._proposers)
 
-    def front_share(self, defense: str) -> float:
-        """Estimate the share of a defense's points that the attackers of the fronts will attack, in (0, 1].
+    def expected_targets(self, defense: str, points: int) -> float:
+        """Estimate how many points of a defense the attackers of the fronts will attack.
 
-        As on the front so far, with one of two more points on it: of one that is not searched all points.
+        Of one that is searched the members of its front, which grows about as the logarithm of its points.
+
+        Args:
+            defense: of the points.
+            points: how many there will be, ≥ 1.
         """
         if defense not in self._proposers:
-            return 1.0
+            return points
         members = sum(member.point.defense == defense for member in self.fronts.members())
-        return (members + 1) / (self._ended[defense] + 2)
+        ended = min(points, max(1, self._ended[defense]))
+        return min(points, max(1, members) * (1 + math.log(points / ended)))
 
     def pause(self, point: Point) -> None:
         """A point came as far as this run was to go. Optuna learns of one that an earlier run has finished."""

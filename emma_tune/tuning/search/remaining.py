@@ -288,7 +288,7 @@ class Outlook:
 
     def kinds(self, unproposed: Mapping[str, int], targets: Mapping[str, float]) -> set[Kind]:
         """What kinds of tasks there is work left of; arguments as `seconds` takes them."""
-        return set(self._work(unproposed, targets))
+        return set(self._work(unproposed)) | set(self._work_on(targets))
 
     def seconds(
         self,
@@ -300,6 +300,7 @@ class Outlook:
         """Seconds until the last task ends.
 
         The work left is spread over all slots, but takes at least as long as one task of each stage after another.
+        The attackers of the fronts begin when the search has ended.
 
         Args:
             unproposed: how many points are still to be proposed, by defense.
@@ -310,26 +311,33 @@ class Outlook:
         Returns:
             None while a stage with work left, or one that is alike, has not been timed.
         """
-        wanted = self._workload.wanted("attacker")
+        search = self._span(self._work(unproposed), self._workload.wanted("attacker"), part, per_trial)
+        fronts = self._span(self._work_on(targets), 1.0, part, per_trial)  # none of these clones is stopped
+        return None if search is None or fronts is None else search + fronts
+
+    def _span(
+        self, work: Mapping[Kind, _Work], wanted: float, part: Callable[[str], float], per_trial: float
+    ) -> float | None:
+        """Seconds for some work; `wanted` is the share of a clone's epochs that are trained."""
         total, longest = 0.0, defaultdict[str, float](float)
-        for kind, work in self._work(unproposed, targets).items():
+        for kind, of_kind in work.items():
             pace = self._paces.of(kind)
             if pace is None:
                 return None
             share = wanted if kind.stage == "attacker" else 1.0
             own = per_trial if STAGES[kind.stage].own_trial else 0.0
-            total += share * part(kind.stage) * (work.left * pace + work.tasks * own)
-            if work.fresh:
+            total += share * part(kind.stage) * (of_kind.left * pace + of_kind.tasks * own)
+            if of_kind.fresh:
                 task = share * (self._workload.size[kind] * pace + own)
                 longest[kind.stage] = max(longest[kind.stage], task)
         for key, left in self._workload.running.items():
             kind = self._workload.efforts[key].kind
-            pace = self._paces.of(kind)
-            longest[kind.stage] = max(longest[kind.stage], left * (pace or 0.0))
+            if kind in work:
+                longest[kind.stage] = max(longest[kind.stage], left * (self._paces.of(kind) or 0.0))
         return max(total, sum(longest.values()))
 
-    def _work(self, unproposed: Mapping[str, int], targets: Mapping[str, float]) -> dict[Kind, _Work]:
-        """What is left by kind, of open points, of those still to be proposed, and of the fronts' attackers."""
+    def _work(self, unproposed: Mapping[str, int]) -> dict[Kind, _Work]:
+        """What is left by kind, of open points and of those still to be proposed."""
         load = self._workload
         work = {
             kind: _Work(load.left[kind], tasks, load.waiting[kind]) for kind, tasks in load.open.items() if tasks
@@ -344,6 +352,11 @@ class Outlook:
         for key, effort in shared.items():
             if key not in load.efforts:
                 _add(work, effort.kind, effort.amount, 1)
+        return work
+
+    def _work_on(self, targets: Mapping[str, float]) -> dict[Kind, _Work]:
+        """What the attackers of the fronts will have to do, by kind."""
+        work: dict[Kind, _Work] = {}
         for defense, expected in targets.items():
             for kind, each in self._of_a_target(defense).items():
                 _add(work, kind, expected * each.left, expected * each.tasks)

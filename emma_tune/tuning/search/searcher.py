@@ -453,7 +453,7 @@ class StudySearcher(Searcher):
         if not waiting or self._verdicts is not None or self._planner.until is not None:
             return {}
         points = {name: asked + self._left.get(name, 0) for name, asked in self._asked.items()}
-        return {name: count * self.conclusions.front_share(name) for name, count in points.items()}
+        return {name: self.conclusions.expected_targets(name, count) for name, count in points.items()}
 
     @property
     def wanted(self) -> int:
