@@ -124,7 +124,7 @@ def best_possible(plan: PointPlan, metrics_of: MetricsOf, reached: Mapping[str, 
     }
 
 
-def expected(plan: PointPlan, metrics_of: MetricsOf, forecast: Mapping[str, float]) -> dict[str, Any]:
+def expected(plan: PointPlan, metrics_of: MetricsOf, forecast: Mapping[str, float]) -> dict[str, Any] | None:
     """Estimate the validation figures that a stopped point would have come to, over the runs that have begun.
 
     Args:
@@ -133,10 +133,13 @@ def expected(plan: PointPlan, metrics_of: MetricsOf, forecast: Mapping[str, floa
         forecast: expected validation accuracy at the end of training, by the key of the attacker's task.
 
     Returns:
-        Measures as `point_figures` has them; an attacker that has begun nowhere counts as the worst one.
+        Measures as `point_figures` has them; an attacker that has begun nowhere counts as the worst one. Without
+        those of clones if none has begun; None if no responses are done.
     """
     costs = _known({run: metrics_of(task) for run, task in plan.responses.items()})
     clones = _known(_validated(plan, metrics_of, forecast))
+    if not costs:
+        return None
     figures = _costs("validation", list(costs.values()))
     if clones:
         figures |= _clones(clones)

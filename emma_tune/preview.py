@@ -98,7 +98,7 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
         if point.number not in left:
             tasks |= planner.point(point).tasks
     finished = [(ledger.points[n], of.figures["validation"]) for n, of in outcomes.items() if of.figures]
-    for point in (*targets(study, finished, study.sought), *fixed):
+    for point in (*targets(study, finished, study.sought), *fixed) if until is None else ():
         tasks |= planner.verdict(point).tasks
     cost = _Cost(materials, tasks)
     for task in tasks.values():
@@ -112,13 +112,14 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
                 _count(stages[task.stage], task, _is_done(store, task), cost)
             if task.stage not in OF_A_POINT:
                 counted.add(task.key)
+    open_points = unproposed or len(outcomes) < len(ledger.points)
     waiting = ", ".join(name for name, attacker in study.attackers.items() if not attacker.counts)
     remarks = [f"not counted: what {waiting} (when: front) will attack of the fronts, once the search is over"]
     return Forecast(
         stages,
         asked + len(unproposed),
         asked,
-        (*materials.remarks, *(remarks if waiting and unproposed else ())),
+        (*materials.remarks, *(remarks if waiting and until is None and open_points else ())),
     )
 
 

@@ -50,7 +50,7 @@ def front(
     folder: Folder,
     attacker: Attacker = None,
     defense: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only points of this defence; may be repeated.")
+        list[str] | None, typer.Option(metavar="NAME", help="Only points of this defense; repeatable.")
     ] = None,
     at: Annotated[
         str | None,
@@ -121,16 +121,16 @@ def compare(
     defenses: Annotated[
         bool | None,
         typer.Option(
-            "--defenses/--studies", help="What is put side by side. [default: defences of one study, else studies]"
+            "--defenses/--studies", help="What to put side by side. [default: defenses of one study, else studies]"
         ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the others are held against. [default: emma]")
+        str | None, typer.Option(metavar="NAME", help="Reference to compare against. [default: emma]")
     ] = None,
     attacker: Attacker = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put defences or studies side by side, with differences over seeds."""
+    """Put defenses or studies side by side, with differences over seeds."""
     with user_errors():
         from emma_tune.evidence.compare import by_defense, by_study
         from emma_tune.evidence.compare import compare as compared
@@ -150,7 +150,7 @@ def compare(
 
 @app.command()
 def measures(folder: Folder) -> None:
-    """Print every figure that was measured, as comma-separated values: by point, seed, thief and part."""
+    """Print every figure that was measured, as comma-separated values: by point, seed, attacker and part."""
     with user_errors():
         from emma_tune.evidence.measures import measures as measured
         from emma_tune.results import StudyView
@@ -207,10 +207,12 @@ def _budgets(text: str) -> list[float]:
 
 def _bounds(view: StudyView, given: Sequence[str]) -> dict[str, float]:
     """`l1=0.8` as a bound by measure."""
+    from emma_tune.attacks import ATTACKS
     from emma_tune.measures import ATTACKERS, MEASURES, measure
     from emma_tune.study_file import StudyError
 
-    known = [*MEASURES, *(f"{ATTACKERS}{name}" for name in view.study.counting)]
+    everywhere = [name for name, of in view.study.counting.items() if not ATTACKS[of.kind].needs_matrix]
+    known = [*MEASURES, *(f"{ATTACKERS}{name}" for name in everywhere)]
     known = [name for name in known if measure(name).direction == "min"]
     bounds = {}
     for text in given:
@@ -228,7 +230,7 @@ def _bounds(view: StudyView, given: Sequence[str]) -> dict[str, float]:
 
 
 def _check_names(view: StudyView, attacker: str | None, defenses: list[str] | None) -> None:
-    """That a study has these thieves and defences."""
+    """Check that a study has these attackers and defenses."""
     from emma_tune.study_file import StudyError
 
     known = {point.defense for point in view.ledger.points.values()}

@@ -188,7 +188,7 @@ def _run(
     aside: bool = False,
 ) -> Ending:
     """Runs a study to its end; progress goes to the error stream with `aside`."""
-    typer.echo(opening(study, folder, address, None if given is None else len(given)), err=aside)
+    typer.echo(opening(study, folder, address, _given_points(folder, given)), err=aside)
 
     from rich.console import Console
 
@@ -243,13 +243,24 @@ def _preview(study: Study, folder: Place, store: Place, until: Until | None) -> 
     terminal.show_forecast(content)
 
 
+def _given_points(folder: Place, given: Sequence[Point] | None) -> int | None:
+    """How many points a run without a search has: those given, or those that it is to continue with."""
+    if given is None:
+        return None
+    if given:
+        return len(given)
+    from emma_tune.ledger import read_ledger
+    from emma_tune.study_folder import StudyFolder
+
+    return len(read_ledger(StudyFolder(folder).ledger).points)
+
+
 def _best(view: StudyView) -> int:
     """The point that `emma-tune best` names within the study's limits."""
     from emma_tune.evidence.best import best_point
     from emma_tune.study_file import StudyError
 
-    limits = {name: most for name, most in view.study.limits.model_dump().items() if most is not None}
-    chosen = best_point(view, limits)["point"]
+    chosen = best_point(view, view.study.limits.bounds)["point"]
     if chosen is None:
         raise StudyError("--best: expected a finished point within the study's limits, found none")
     return int(chosen["point"])

@@ -69,13 +69,13 @@ class Study(Frozen):
     )
     victim: Victim
     queries: Queries
-    surrogate: Training = Field(description="the defender's stand-in for the thief; left-out fields: victim's")
+    surrogate: Training = Field(description="the defender's stand-in for the attacker; left-out fields: victim's")
     defense: Defense
     attackers: dict[str, Attacker] = Field(
-        min_length=1, description="thieves by name; kind: the name when left out; other fields: victim's"
+        min_length=1, description="attackers by name; kind: the name when left out; other fields: victim's"
     )
     baselines: tuple[Baseline, ...] = Field(
-        default_factory=lambda: (Baseline(kind="none"),), description="defences beside the searched matrix"
+        default_factory=lambda: (Baseline(kind="none"),), description="defenses beside the searched matrix"
     )
     seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
         (0,), min_length=1, description="one victim, and every point once, for each"
@@ -158,6 +158,8 @@ class Study(Frozen):
     ) -> dict[str, Direction]:
         attackers: Mapping[str, Attacker] = info.data.get("attackers", {})
         for name, direction in objectives.items():
+            if name.startswith(ATTACKERS) and "attackers" not in info.data:
+                continue  # what is wrong with the attackers is told already
             place, attacker = f"objectives.{name}", attackers.get(name.removeprefix(ATTACKERS))
             if name.startswith(ATTACKERS) and attacker is not None:
                 if not attacker.counts or ATTACKS[attacker.kind].needs_matrix:

@@ -90,7 +90,7 @@ def compare(
     fronts = [spread(group.view, attacker=attacker, defenses=group.defenses) for group in groups]
     base = fronts[groups.index(first)]["hypervolume_by_seed"]
     return {
-        "objectives": dict(objectives),
+        "objectives": dict(groups[0].view.study.against(attacker).objectives),
         "reference": first.name,
         "attacker": attacker,
         "enough": ENOUGH,
@@ -174,11 +174,16 @@ def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
         what = "attackers: their worst cases are" if attacker is None else f"settings of {attacker}: this is"
         remarks.append(f"the studies have other {what} not the same thing")
     if len({group.view.planner.images["queries"] for group in groups}) > 1:
-        remarks.append("the studies have other query pools: their thieves have not asked the same")
+        remarks.append("the studies have different query pools: their attackers have not asked the same")
     if any(study.limits != studies[0].limits for study in studies):
         remarks.append("the studies have other limits: what one of them admits to its front another does not")
-    # stopped by points of its own defense, in the worst case: then the front against the worst attacker is whole
-    whole = {group.name: group.view.study.search.stop == "own" and attacker is None for group in groups}
+    # stopped by points of its own defense, by the worst case and the mean over runs: only that front is whole
+    whole = {
+        group.name: group.view.study.search.stop == "own"
+        and attacker is None
+        and len(group.view.planner.runs) == 1
+        for group in groups
+    }
     for name, of in counts.items():
         if of["dominated"] and not whole[name]:
             remarks.append(

@@ -83,9 +83,9 @@ def confirmed(view: StudyView, again: StudyView) -> dict[str, Any]:
         )
     repeats = again.study.repeats
     now = confirmation_study(view.study, len(repeats))
-    planned = Planner(now, view.planner.images, view.planner.weights).digest
+    planned = Planner(now, view.planner.images, view.planner.weights).verdict_digest
     judged = (now.limits, now.objectives)
-    if planned != again.planner.digest or judged != (again.study.limits, again.study.objectives):
+    if planned != again.planner.verdict_digest or judged != (again.study.limits, again.study.objectives):
         raise StudyError(
             f"{again.folder.root}: expected a confirmation of the study as it is now, found one of an earlier "
             "form of it; confirm again"

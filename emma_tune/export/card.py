@@ -53,7 +53,7 @@ def _what(subject: Subject, contents: Contents) -> list[str]:
     return [
         f"# {study.name}, point {point.number}: {point.defense}",
         "",
-        f"A {study.victim.model} trained on {inline(study.victim.dataset)} (seed {subject.seed}) with its defence "
+        f"A {study.victim.model} trained on {inline(study.victim.dataset)} (seed {subject.seed}) with its defense "
         f"against model stealing, {point.defense}{f' ({params})' if params else ''}, as one module: it takes "
         "images and returns perturbed posteriors p'. Callers never see the clean posteriors p.",
         "",
@@ -140,7 +140,7 @@ def _latency(contents: Contents) -> list[str]:
         for row in contents.latencies
     ]
     threads = f"{contents.threads} thread{'s' if contents.threads > 1 else ''}"
-    header = ["batch", "victim alone, PyTorch", "with its defence, PyTorch", *(f"`{name}`" for name in names)]
+    header = ["batch", "victim alone, PyTorch", "with its defense, PyTorch", *(f"`{name}`" for name in names)]
     return [
         "## Latency",
         "",

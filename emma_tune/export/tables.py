@@ -20,7 +20,7 @@ SCORES = {"ece": "ECE of p', 15 bins, test images", "nll": "NLL of p', nats, tes
 
 
 def figures_section(subject: Subject) -> list[str]:
-    """Measures of the exported victim, their means, and those without a defence."""
+    """Measures of the exported victim, their means, and those without a defense."""
     view, without = subject.view, undefended(subject.view)
     runs = len(view.planner.runs)
     columns = {
@@ -35,12 +35,12 @@ def figures_section(subject: Subject) -> list[str]:
         [text, *(_shown(view, name, column.get(name)) for column in columns.values())]
         for name, text in texts.items()
     ]
-    without_text = "" if without else " The study has no finished point without a defence."
+    without_text = "" if without else " The study has no finished point without a defense."
     return [
         "## What it costs, and what it buys",
         "",
         f"On the test part of {inline(view.study.victim.dataset)}, over {_runs(subject)}; nothing was chosen on "
-        f"it. Undefended: the same victims without a defence.{without_text}{_beyond(subject)}",
+        f"it. Undefended: the same victims without a defense.{without_text}{_beyond(subject)}",
         "",
         *table(["measure", *columns], rows),
     ]
@@ -51,7 +51,7 @@ def _beyond(subject: Subject) -> str:
     view = subject.view
     if view.figures(subject.point) is None or view.within_limits(subject.point):
         return ""
-    limits = ", ".join(f"{name} ≤ {most:g}" for name, most in view.study.limits if most is not None)
+    limits = ", ".join(f"{name} ≤ {most:g}" for name, most in view.study.limits.bounds.items())
     return f" **By its validation figures this point is beyond the limits of the study: {limits}.**"
 
 
@@ -95,14 +95,14 @@ def thieves_section(subject: Subject) -> list[str]:
         for thief in thieves
     ]
     return [
-        "## Thieves",
+        "## Attackers",
         "",
-        f"{_beaten([thief for thief in thieves if thief.attacks])} A thief beats the defence if its clone is "
-        f"within {100 * CLOSE:.0f} point of, or above, the same thief's clone of the undefended victim; one who "
-        "needs the matrix T, and so has no such clone, if it is that close to the worst clone of the undefended "
-        f"victim. Test accuracy of the clone's best epoch, mean over {_runs(subject)}.",
+        f"{_beaten([thief for thief in thieves if thief.attacks])} An attacker beats the defense if its clone is "
+        f"within {100 * CLOSE:.0f} point of, or above, the same attacker's clone of the undefended victim; one "
+        "that needs the matrix T, and so has no such clone, if it is that close to the worst clone of the "
+        f"undefended victim. Test accuracy of the clone's best epoch, mean over {_runs(subject)}.",
         "",
-        *table(["thief", "knows", "clone", "clone, undefended", "beats it"], rows),
+        *table(["attacker", "knows", "clone", "clone, undefended", "beats it"], rows),
     ]
 
 
@@ -116,11 +116,11 @@ def _beaten(thieves: Sequence[Thief]) -> str:
     beating = [inline(thief.name) for thief in thieves if thief.beats]
     unknown = [inline(thief.name) for thief in thieves if thief.beats is None]
     if not thieves or len(unknown) == len(thieves):
-        return f"**Which thieves beat this defence was {NOT_MEASURED}.**"
+        return f"**Which attackers beat this defense was {NOT_MEASURED}.**"
     rest = f" Not measured: {', '.join(unknown)}." if unknown else ""
     if not beating:
-        return f"**None of the study's thieves beats this defence.**{rest}"
-    return f"**Thieves that beat this defence: {', '.join(beating)}.**{rest}"
+        return f"**None of the study's attackers beats this defense.**{rest}"
+    return f"**Attackers that beat this defense: {', '.join(beating)}.**{rest}"
 
 
 def inline(text: str) -> str:

@@ -195,7 +195,7 @@ def _fronts(facts: Facts) -> Iterator[str]:
             by = _numbered(sorted({each["by"] for each in stopped}))
             yield (
                 f"All {len(stopped)} points of {defense} stopped early, beaten by {by} even at their bounds "
-                f"({attack.head} ≥ {attack.shown(least)} or more, validation images). To run them on: emma-tune "
+                f"({attack.head} ≥ {attack.shown(least)}, validation images). To run them on: emma-tune "
                 f"resume {facts.folder} --set search.stop=own."
             )
         for name, reached in front["reached"].items():
@@ -208,7 +208,7 @@ def _fronts(facts: Facts) -> Iterator[str]:
 
 def _worst(facts: Facts) -> str:
     point = facts.chosen or facts.best["nearest"]
-    attacker = worst_attacker(point)
+    attacker = worst_attacker(facts.study, point)
     knows = ATTACKS[facts.study.attackers[attacker].kind].knows
     reached = percent(point["attackers"][attacker])
     return f"The worst attacker of point {point['point']} is {attacker}, which knows {knows}: {reached}."

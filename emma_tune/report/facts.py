@@ -117,10 +117,10 @@ def facts_of(view: StudyView) -> Facts:
     )
 
 
-def worst_attacker(point: Described) -> str:
-    """Return the attacker with the most accurate clone of a point."""
-    clones: Mapping[str, float] = point["attackers"]
-    return max(clones, key=clones.__getitem__)
+def worst_attacker(study: Study, point: Described) -> str:
+    """Return the attacker with the most accurate clone of a point, of those that count."""
+    clones: dict[str, float] = {name: of for name, of in point["attackers"].items() if name in study.counting}
+    return max(clones, key=lambda name: float(clones[name]))
 
 
 def _control(view: StudyView, chosen: Described | None) -> Described | None:

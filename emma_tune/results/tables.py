@@ -18,15 +18,14 @@ def points(view: StudyView) -> pd.DataFrame:
 
     Columns: `point`, `defense`, `state` (finished, dominated, failed, unfinished), `reason`, `lambda`, `lr_gamma`,
     `st_epoch` and the other parameters of defenses, `within_limits`, `on_front` (of all defenses), `on_own_front`
-    (of its own), and every measure of test (plain name) and validation (`validation.` + name); clone accuracies as
-    `attackers.NAME`. A dominated point has its costs, no clone accuracies, `dominated_by`, and as
-    `validation.attacker_accuracy_at_least` what its clones had reached.
+    (of its own, if it is searched), and every measure of test (plain name) and validation (`validation.` + name);
+    clone accuracies as `attackers.NAME`. A dominated point has its costs, no clone accuracies, `dominated_by`, and
+    as `validation.attacker_accuracy_at_least` what its clones had reached.
     """
     import pandas as pd
 
     on_front = {point.number for point, _ in view.members()}
-    defenses = {point.defense for point in view.ledger.points.values()}
-    on_own = {point.number for defense in defenses for point, _ in view.members(defenses={defense})}
+    on_own = {point.number for defense in view.study.sought for point, _ in view.members(defenses={defense})}
     rows = [
         {
             **_row(view, point),

@@ -273,9 +273,9 @@ class StudyView:
             defenses: as `members` takes it.
 
         Returns:
-            `study`, `objectives`, `budget` and `attack` (the measures that are its axes), `limits`, `attacker`,
-            `thieves`, `counts`, `images` (how many of each part); of the joint front, of all these defenses,
-            `points` in order of the budget, `hypervolume` (of the test figures shown) and
+            `study`, `objectives`, `stop` (`search.stop`), `budget` and `attack` (the measures that are its axes),
+            `limits`, `attacker`, `thieves`, `counts`, `images` (how many of each part); of the joint front, of all
+            these defenses, `points` in order of the budget, `hypervolume` (of the test figures shown) and
             `hypervolume_validation`; under `fronts` the same of each searched defense by itself, with what it has
             `stopped` (`point`, `params`, `by`, `bounds`), its `counts`, and what the attackers of the fronts have
             `reached` (`low`, `high` and `points`, by name); `references`: the finished points of the others.
@@ -297,7 +297,8 @@ class StudyView:
         own = {name: self.members(attacker=attacker, defenses={name}) for name in searched}
         return {
             "study": self.study.name,
-            "objectives": dict(self.study.objectives),
+            "objectives": dict(study.objectives),
+            "stop": study.search.stop,
             "budget": study.budget,
             "attack": study.attack,
             "limits": self.study.limits.bounds,

@@ -106,6 +106,8 @@ def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
     if not of["points"] and not stopped:
         if not counts["asked"]:
             typer.echo(f"{name}: no point proposed yet")
+        elif content["attacker"] and counts["finished"] > counts["infeasible"]:
+            typer.echo(f"{content['attacker']} has attacked no point of {name} yet; emma-tune resume {folder}")
         elif counts["infeasible"] and counts["infeasible"] == counts["finished"]:
             limits = listed([f"{limit} ≤ {most:g}" for limit, most in content["limits"].items()])
             typer.echo(f"{name}: none of its finished points ({counts['finished']}) keeps the limits: {limits}")
@@ -114,7 +116,7 @@ def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
                 f"{name}: none of its points ({counts['asked']}) is finished yet; emma-tune status {folder}"
             )
         return
-    if not stopped:
+    if not stopped or content["attacker"]:
         return
     least = min(value_of(each["bounds"]["validation"], content["attack"]) for each in stopped)
     bounds = f"{measure(content['attack']).head} ≥ {measure(content['attack']).shown(least)}"
@@ -124,7 +126,7 @@ def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
         f"{name}: {share} {plural(counts['asked'], 'point')} stopped early, beaten by {by} whatever they had come "
         f"to ({bounds}, validation); emma-tune points {folder} shows them"
     )
-    if not of["points"]:
+    if not of["points"] and content["stop"] == "joint":
         typer.echo(f"run them on with: emma-tune resume {folder} --set search.stop=own")
 
 
@@ -225,7 +227,7 @@ def show_comparison(content: dict[str, Any]) -> None:
     """Groups side by side, best first."""
     from rich.table import Table
 
-    whom = f"against {content['attacker']}" if content["attacker"] else "against the worst thief"
+    whom = f"against {content['attacker']}" if content["attacker"] else "against the worst attacker"
     table = Table(title=f"hypervolume {whom}, test figures, by seed", box=None, title_justify="left")
     columns = ("", "asked", "finished", "infeasible", "dominated", "failed", "mean", "deviation", "difference", "")
     for number, column in enumerate(columns):

@@ -219,7 +219,7 @@ class Progress(Callback):
     def _points(self) -> str:
         counts = {
             "dominated": self._searcher.conclusions.dominated,
-            "failed": len(self._searcher.conclusions.failures),
+            "failed": self._searcher.conclusions.failed,
         }
         others = "".join(f", {count} {name}" for name, count in counts.items() if count)
         if self._searcher.until:

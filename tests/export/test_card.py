@@ -61,8 +61,8 @@ def test_a_card_has_the_figures(laboratory, tmp_path):
     # Wilson's intervals on 400 images
     assert measured["worst clone’s accuracy, test images"] == ["89.5 ± 3.0 %", "89.5 ± 3.0 %", "90.0 ± 3.0 %"]
 
-    assert "**Thieves that beat this defence: hard, inverse.**" in card
-    assert rows(card, "thief") == {
+    assert "**Attackers that beat this defense: hard, inverse.**" in card
+    assert rows(card, "attacker") == {
         "soft": ["the answers", "70.0 %", "90.0 %", "no"],
         "hard": ["the answers", "79.0 %", "80.0 %", "yes"],
         "inverse": ["the answers and the matrix T", "89.5 %", "–", "yes"],
@@ -105,10 +105,10 @@ def test_without_an_undefended_point_nobody_knows(tmp_path):
     assert ended.exit_code == 0, ended.output
     assert "beaten" not in ended.stdout
     card = (out / "MODEL_CARD.md").read_text()
-    assert "**Which thieves beat this defence was not measured.**" in card
-    assert "no finished point without a defence" in card
-    assert rows(card, "thief")["inverse"] == ["the answers and the matrix T", "–", "–", "no matrix to know"]
-    assert rows(card, "thief")["hard"] == ["the answers", "80.0 %", "not measured", "not measured"]
+    assert "**Which attackers beat this defense was not measured.**" in card
+    assert "no finished point without a defense" in card
+    assert rows(card, "attacker")["inverse"] == ["the answers and the matrix T", "–", "–", "no matrix to know"]
+    assert rows(card, "attacker")["hard"] == ["the answers", "80.0 %", "not measured", "not measured"]
     assert "over 1 seed;" in card
 
 

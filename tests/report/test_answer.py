@@ -191,5 +191,5 @@ def test_a_defense_whose_points_were_all_stopped_says_so(written):
         desk.dominated("emma", 0, part(n / 2, 0.6 + n / 10))
     (sentence,) = [sentence for sentence in told(desk) if "stopped" in sentence]
     assert sentence.startswith("All 2 points of emma stopped early, beaten by point 0 even at their bounds")
-    assert "(worst clone ≥ 70.0 % or more, validation images)" in sentence
+    assert "(worst clone ≥ 70.0 %, validation images)" in sentence
     assert f"emma-tune resume {desk.root} --set search.stop=own" in sentence

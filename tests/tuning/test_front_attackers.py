@@ -122,12 +122,14 @@ def test_where_one_fails_the_point_stays_finished_and_it_is_tried_again(desk):
     desk.finish(*other)
     assert searcher.suggest("last") == Searcher.FINISHED
     number = desk.point_of(tasks[0])
-    assert searcher.conclusions.failures == {number: "attacker: ValueError: no inverse"}
+    reason = "attackers of the fronts: attacker: ValueError: no inverse"
+    assert searcher.conclusions.failures == {number: reason}
+    assert searcher.conclusions.failed == 0
     (event,) = desk.events("not attacked")
     assert (event["point"], event["task"]) == (number, tasks[0].key)
     view = StudyView(desk.place.root)
     assert view.state(view.ledger.points[number]) == "finished"
-    assert status_of(view)["failures"] == [{"point": number, "reason": "attacker: ValueError: no inverse"}]
+    assert status_of(view)["failures"] == [{"point": number, "reason": reason}]
     assert status_of(view)["tasks"]["attacker"]["failed"] == 1
     desk.open(**STUDY)
     (again,) = finish_search(desk)

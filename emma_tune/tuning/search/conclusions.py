@@ -14,6 +14,7 @@ from emma_tune.artifact import Metrics
 from emma_tune.dominance import Rivals, targets
 from emma_tune.figures import Figures, best_possible, expected, front_figures, point_figures
 from emma_tune.ledger import Done, Ledger, Outcome
+from emma_tune.measures import measure
 from emma_tune.plan import GROUNDWORK, OF_A_POINT, Planner, Point, PointPlan, Task
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.store import Record
@@ -153,6 +154,7 @@ class Conclusions:
 
     def fail_to_judge(self, point: Point, task: Task, reason: str) -> None:
         """Conclude that a task of the attackers of the fronts failed; the point stays finished."""
+        reason = f"attackers of the fronts: {reason}"
         self.failures[point.number] = reason
         self._judged(point, Outcome(self._verdict_digest, reason=reason, task=task.key))
 
@@ -254,14 +256,16 @@ class Conclusions:
         self._tell_stopped(plan.point, outcome)
         return plan.point
 
-    def _estimate(self, plan: PointPlan, heard: Mapping[str, Heard]) -> dict[str, Any]:
-        """Estimate the validation figures that a stopped point would have come to."""
+    def _estimate(self, plan: PointPlan, heard: Mapping[str, Heard]) -> dict[str, Any] | None:
+        """Estimate the validation figures that a stopped point would have come to; None if too little is known."""
         forecast = {}
         for (_, name), task in plan.attackers.items():
             if task.key in heard:
                 best, epochs = heard[task.key]
                 forecast[task.key] = self._curves.forecast(plan.point.defense, name, best, len(epochs))
-        return expected(plan, self._metrics, forecast)
+        figures = expected(plan, self._metrics, forecast)
+        of_clones = any(measure(name).of_clones for name in self._study.objectives)
+        return None if figures is None or (of_clones and "attackers" not in figures) else figures
 
     def _remember_curves(self, plan: PointPlan) -> None:
         for (_, name), task in plan.attackers.items():

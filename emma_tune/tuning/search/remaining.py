@@ -368,13 +368,14 @@ class Outlook:
             own: dict[Kind, _Work] = {}
             study = self._planner.study
             fixed = [Point(-2, name, params) for name, params in study.fixed if name == defense]
-            point = (placeholders(study, defense) if defense in study.sought else fixed)[0]
-            known = self._planner.point(point).tasks
-            for key, task in self._planner.verdict(point).tasks.items():
-                if key not in known:
-                    effort = effort_of(task, None)
-                    _add(own, effort.kind, effort.amount, 1)
-                    self._workload.size[effort.kind] = max(self._workload.size[effort.kind], effort.amount)
+            stand_ins = placeholders(study, defense) if defense in study.sought else fixed
+            for point in stand_ins[:1]:  # none of a baseline that the study names no more, or of a confirmation
+                known = self._planner.point(point).tasks
+                for key, task in self._planner.verdict(point).tasks.items():
+                    if key not in known:
+                        effort = effort_of(task, None)
+                        _add(own, effort.kind, effort.amount, 1)
+                        self._workload.size[effort.kind] = max(self._workload.size[effort.kind], effort.amount)
             self._judged[defense] = own
         return self._judged[defense]
 

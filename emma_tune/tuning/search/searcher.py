@@ -230,6 +230,7 @@ class StudySearcher(Searcher):
             self.agenda.release(tasks)
             self._store.drop_state(left.key)
             self._stopped.append(left)
+            self._heard.pop(left.key, None)
         elif left is not None:
             reason = self._why(trial_id, left, share, result)
             if reason is None:
@@ -327,6 +328,7 @@ class StudySearcher(Searcher):
     def _attack_fronts(self) -> None:
         """Open the plans of the attackers that wait for the end of the search (`when: front`)."""
         self._verdicts = {}
+        self.agenda.workload.spared.clear()  # none of the clones that are still to be trained will be stopped
         if self._planner.until is not None:
             return
         for point in self.conclusions.targets():
@@ -452,8 +454,9 @@ class StudySearcher(Searcher):
         waiting = any(not attacker.counts for attacker in self._planner.study.attackers.values())
         if not waiting or self._verdicts is not None or self._planner.until is not None:
             return {}
-        points = {name: asked + self._left.get(name, 0) for name, asked in self._asked.items()}
-        return {name: self.conclusions.expected_targets(name, count) for name, count in points.items()}
+        names = {*self._asked, *self._left}
+        points = {name: self._asked[name] + self._left.get(name, 0) for name in names}
+        return {name: self.conclusions.expected_targets(name, count) for name, count in points.items() if count}
 
     @property
     def wanted(self) -> int:
