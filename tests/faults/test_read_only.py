@@ -24,7 +24,7 @@ def test_at_the_start_it_is_named_and_nothing_is_started(emma, study_file, tmp_p
         assert f"store: expected {disk.path}/store to be a place that can be written to, found" in ended.stderr
         assert "Read-only file system" in ended.stderr
         assert "Traceback" not in ended.stderr
-        assert set(contents(tmp_path / "runs" / "tiny")) <= {"driver.lock"}
+        assert set(contents(tmp_path / "runs" / "tiny")) <= {"driver.lock", "run.log"}
         assert contents(disk.path) == {}
 
 
