@@ -63,6 +63,15 @@ def test_proposals_do_not_depend_on_when_the_run_began(proposer, sampler):
     assert len({str(point.params) for point, _ in through}) == 12
 
 
+def test_a_corner_that_a_model_likes_is_proposed_once(proposer):
+    log = []
+    # the larger λ the better, in one objective; nothing else matters
+    drive(proposer("gp", {**SPACE, "lr_gamma": 0.3, "st_epoch": 0}), 0, 10, log)
+    values = [point.params["lambda"] for point, _ in log]
+    assert max(values) == pytest.approx(0.5)
+    assert len({f"{value:.3g}" for value in values}) == 10
+
+
 def test_generations_survive_a_new_beginning(proposer):
     log = []
     drive(proposer("nsga2"), 0, 6, log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ from emma_tune.tuning.search.journal import Journal
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
+
+REPEATED = 1e-3
+"""Relative difference below which two values of a parameter are the same point proposed twice."""
 
 STEP_OFF = 1e-8
 """How far off a step Optuna takes a value to be on it, in steps."""
@@ -80,12 +84,20 @@ class Proposer:
         Returns:
             Its parameters, and what the sampler wants to remember of it.
         """
+        before = list(before)
         enumerated = self._enumerated(index, before)
         if enumerated is not None:
             self._optuna.enqueue_trial(enumerated)
         # a sampler made for this point alone: what it draws does not depend on when the run began
-        self._optuna.sampler = self._sampler(derive_seed(self._search.seed, "sampler", number) % 2**32)
-        trial = self._open[number] = self._ask(number)
+        seed = derive_seed(self._search.seed, "sampler", number) % 2**32
+        self._optuna.sampler = self._sampler(seed)
+        trial = self._ask(number)
+        repeated = any(_alike(trial.params, self._searched(point)) for point in before)
+        if repeated and self._search.sampler == "gp":
+            self._optuna.tell(trial, state=TrialState.FAIL)  # a model likes corners, and has been there
+            self._optuna.sampler = optuna.samplers.RandomSampler(seed=seed)
+            trial = self._ask(number)
+        self._open[number] = trial
         params = {**self._fixed, **trial.params}
         memory = self._optuna.get_trials(deepcopy=False)[trial.number].system_attrs  # a copy of all takes long
         kept = {name: value for name, value in memory.items() if not name.startswith("fixed_params")}
@@ -197,6 +209,13 @@ def new_proposers(study: Study, journal: Path, patience: Patience = IMPATIENT) -
     """
     storage = JournalStorage(Journal(journal, patience))
     return {defense: Proposer(study, defense, storage) for defense in study.sought}
+
+
+def _alike(params: Mapping[str, Any], others: Mapping[str, Any] | None) -> bool:
+    """Whether two points of one space are the same for all purposes; never where nothing is searched."""
+    return bool(params and others) and all(
+        math.isclose(value, (others or {})[name], rel_tol=REPEATED) for name, value in params.items()
+    )
 
 
 def _distribution(dimension: Dimension | EpochChoice) -> BaseDistribution:
