@@ -253,7 +253,7 @@ def test_another_pool_is_remarked(written):
     one = undefended(written(name="one", seeds=[1]), 0.9)
     other = undefended(written(name="other", seeds=[1], images={"victim": "v", "queries": "r"}), 0.5)
     (remark,) = compare(by_study([one.view, other.view]))["remarks"]
-    assert remark.startswith("the studies have other query pools")
+    assert remark.startswith("the studies have different query pools")
 
 
 def test_stopped_and_unfinished_points_are_remarked(written):
