@@ -159,7 +159,7 @@ class Study(Frozen):
         attackers: Mapping[str, Attacker] = info.data.get("attackers", {})
         for name, direction in objectives.items():
             if name.startswith(ATTACKERS) and "attackers" not in info.data:
-                continue  # what is wrong with the attackers is told already
+                continue  # the error of the attackers is reported already
             place, attacker = f"objectives.{name}", attackers.get(name.removeprefix(ATTACKERS))
             if name.startswith(ATTACKERS) and attacker is not None:
                 if not attacker.counts or ATTACKS[attacker.kind].needs_matrix:
