@@ -185,7 +185,7 @@ class Workload:
         open: open tasks of a kind, and of those `waiting`.
         size: epochs of the largest task of a kind.
         running: epochs left of each running task.
-        trained: epochs that the tasks of a stage have done, and those `spared`: of tasks that are no longer wanted.
+        trained: epochs that the tasks of a stage have done, and `spared` those of tasks no longer wanted.
     """
 
     def __init__(self) -> None:
