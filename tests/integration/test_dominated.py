@@ -72,7 +72,7 @@ def test_the_front_is_the_same_for_less_work_and_what_was_left_can_be_made_up(em
     ends = {"asked": 4, "finished": 4 - len(stopped), "infeasible": 0, "dominated": len(stopped), "failed": 0}
     found = emma.json("front", left)
     own, expected_own = found["fronts"].pop("emma"), expected["fronts"].pop("emma")
-    assert found == {**expected, "study": "left", "counts": ends, "fronts": {}}
+    assert found == {**expected, "study": "left", "counts": ends, "fronts": {}, "stop": stop}
     assert {of["point"] for of in own["stopped"]} == stopped
     if stop == "own":  # the whole front of the defense is there
         assert own["points"] == expected_own["points"]
