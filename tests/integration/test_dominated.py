@@ -84,7 +84,8 @@ def test_the_front_is_the_same_for_less_work_and_what_was_left_can_be_made_up(em
     assert status["points"] == {**ends, "running": 0}
     assert 0 < status["left_out"]["epochs"] <= len(stopped) * SLOW
     assert status["left_out"]["seconds"] > 0
-    assert f"{len(stopped)} points stopped as dominated: " in ended.stdout
+    points = "1 point" if len(stopped) == 1 else f"{len(stopped)} points"
+    assert f"{points} stopped as dominated: " in ended.stdout
     assert trained(left) < trained(through) == 4 * (6 + SLOW)
     assert not list((tmp_path / "store-left").glob("partial/*/state.safetensors"))
 
