@@ -58,7 +58,7 @@ class Outcome:
             holds only as long as a finished point beats them.
         by: number of the point that beat them.
         estimate: of a dominated point the validation figures that it would probably have come to, which are what
-            the sampler is told; None in ledgers of earlier versions.
+            the sampler learns from; None in ledgers of earlier versions.
         curves: of a dominated point the epochs that its unfinished clones were trained, by the key of the task.
         left_out: epochs of its attackers that were not trained.
         tasks: its finished tasks by key, so that reading a large study need not open every record.

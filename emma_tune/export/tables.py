@@ -16,7 +16,7 @@ from emma_tune.results.intervals import wilson
 
 NOT_MEASURED = "not measured"
 SCORES = {"ece": "ECE of p', 15 bins, test images", "nll": "NLL of p', nats, test images"}
-"""What is said of the answers beside the measures of a point, by the name of the metric."""
+"""Scores of the answers that are no measures of a point, by the name of the metric."""
 
 
 def figures_section(subject: Subject) -> list[str]:

@@ -72,7 +72,7 @@ class StudyView:
     def figures(self, point: Point) -> Figures | None:
         """Measures of a point under the study as it is now; None if it is unfinished, dominated or failed.
 
-        Of an unfinished point they are read once, so that all that is said of a study while it runs agrees.
+        Figures of an unfinished point are read once, so that one view of a running study is consistent.
         """
         if point.number not in self._figures:
             self._figures[point.number] = self._read_figures(point)

@@ -31,7 +31,7 @@ class Interruption:
 
     Attributes:
         claim: on the study that is driven.
-        notice: what is said after a signal.
+        notice: the message after a signal.
     """
 
     def __init__(self, console: Console) -> None:

@@ -167,7 +167,7 @@ class _Run:
         interruption: tells when to stop.
         console: where to show progress.
         say: tells the user something worth a line.
-        log: of what is said.
+        log: takes every message.
         began: when the command was given, by `time.monotonic()`.
         trainable: what workers are made of.
     """

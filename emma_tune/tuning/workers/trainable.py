@@ -29,7 +29,7 @@ SAVING_SHARE = 0.05
 
 
 TRACEBACK = 8000
-"""Last characters of a traceback that the driver is told."""
+"""Length of the tail of a traceback that is sent to the driver, in characters."""
 
 
 class StageTrainable(Trainable):
