@@ -13,10 +13,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from emma_tune import load_study, pictures
+from emma_tune import load_study
+from emma_tune.outputs import pictures
 from emma_tune.results import StudyView
 from emma_tune.storage import as_place
-from emma_tune.study_file import StudyError
+from emma_tune.study.file import StudyError
 
 Main = Callable[[Sequence[str] | None], int]
 

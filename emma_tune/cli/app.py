@@ -59,8 +59,8 @@ def options(
 @contextmanager
 def user_errors() -> Iterator[None]:
     """What the user did wrong is a line and an exit code, not a traceback; and so is a storage that fails."""
-    from emma_tune.disclosure import printable, redacted
-    from emma_tune.study_file import StudyError
+    from emma_tune.storage.redaction import printable, redacted
+    from emma_tune.study.file import StudyError
 
     try:
         yield

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from upath import UPath
 
-from emma_tune import terminal
+from emma_tune.cli import printing
 from emma_tune.cli.app import Folder, absolute, app, user_errors
+from emma_tune.cli.printing.table import plural
 from emma_tune.storage import Place, as_place
-from emma_tune.terminal.table import plural
 
 
 @app.command()
@@ -20,8 +20,8 @@ def rm(
 ) -> None:
     """Remove a study: its folder with its points, confirmation and reports. Its store stays; see gc."""
     with user_errors():
-        from emma_tune.evidence.confirm import confirmation_folder
         from emma_tune.results import StudyView
+        from emma_tune.results.evidence.confirm import confirmation_folder
         from emma_tune.results.studies import check_removable, remove_study
 
         place: Place = absolute(folder)
@@ -61,8 +61,8 @@ def gc(
     """
     with user_errors():
         from emma_tune.results.garbage import collect
-        from emma_tune.store import Store
+        from emma_tune.storage.store import Store
 
         root: Place = absolute(store)
         garbage = collect(Store(root), absolute(folder) if folder else root.parent, dry_run=dry_run)
-    terminal.show_garbage(garbage, dry_run=dry_run)
+    printing.show_garbage(garbage, dry_run=dry_run)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emma_tune import terminal
+from emma_tune.cli import printing
 from emma_tune.cli.app import Folder, app, user_errors
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def export(
 ) -> None:
     """Write a point's victim with its defense as one model: PyTorch, ONNX, weights, and a model card."""
     with user_errors():
-        from emma_tune.export import export_point
+        from emma_tune.outputs.export import export_point
         from emma_tune.results import StudyView
-        from emma_tune.study_file import StudyError
+        from emma_tune.study.file import StudyError
 
         if (point is None) is not best:
             raise StudyError(f"expected either --point N or --best, found {'both' if best else 'neither'}")
@@ -53,7 +53,7 @@ def export(
         typer.echo("its clones were not measured; read MODEL_CARD.md")
     for name in exported.files:
         typer.echo(f"{out / name}")
-    terminal.show_problems(view.problems)
+    printing.show_problems(view.problems)
 
 
 def _best(view: StudyView) -> int:
@@ -62,8 +62,8 @@ def _best(view: StudyView) -> int:
     Raises:
         StudyError: if none is within them.
     """
-    from emma_tune.evidence.best import best_point
-    from emma_tune.study_file import StudyError
+    from emma_tune.results.evidence.best import best_point
+    from emma_tune.study.file import StudyError
 
     limits = {name: most for name, most in view.study.limits if most is not None}
     found = best_point(view, limits)

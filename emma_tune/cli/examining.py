@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from upath import UPath
 
-from emma_tune import terminal
+from emma_tune.cli import printing
 from emma_tune.cli.app import DONE, SOME_FAILED, Address, AsJson, absolute, app, user_errors
 from emma_tune.storage import Place, as_place
 
@@ -33,9 +33,9 @@ def doctor(
 ) -> None:
     """Check this machine or a cluster: nodes, versions, storage, space, data, clocks; then run a small study."""
     with user_errors():
-        from emma_tune.doctor import PROBLEM, worst_of
-        from emma_tune.doctor.data import data_found
-        from emma_tune.tuning.checkup import look_over, self_test
+        from emma_tune.tuning.doctor import PROBLEM, worst_of
+        from emma_tune.tuning.doctor.checkup import look_over, self_test
+        from emma_tune.tuning.doctor.data import data_found
 
         place: Place = absolute(out or Path("runs"))
         findings = [*look_over(place, address=address), data_found(root)]
@@ -45,5 +45,5 @@ def doctor(
         state = worst_of(findings)
         typer.echo(json.dumps({"state": state, "findings": [asdict(finding) for finding in findings]}, indent=1))
     else:
-        terminal.show_findings(findings)
+        printing.show_findings(findings)
     raise typer.Exit(SOME_FAILED if worst_of(findings) == PROBLEM else DONE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from emma_tune.results import StudyView
+from emma_tune.results.folder import FRONT, PAGE, PICTURE
 from emma_tune.storage import is_local
-from emma_tune.study_folder import FRONT, PAGE, PICTURE
 
 
 def leave_files(view: StudyView, say: Callable[[str], None]) -> None:
@@ -31,13 +31,13 @@ def _front(view: StudyView) -> None:
 
 
 def _picture(view: StudyView) -> None:
-    from emma_tune.pictures import tradeoff
+    from emma_tune.outputs.pictures import tradeoff
 
     view.folder.write_file(PICTURE, tradeoff.draw(view).png())
 
 
 def _page(view: StudyView) -> None:
-    from emma_tune.report.page import write_report
+    from emma_tune.outputs.report.page import write_report
 
     root = view.folder.root
     if is_local(root):  # a page in an object store cannot be looked at

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from upath import UPath
 
-from emma_tune import terminal
+from emma_tune.cli import printing
 from emma_tune.cli.app import AsJson, Folder, absolute, app, user_errors
 from emma_tune.storage import Place, as_place
 
@@ -40,8 +40,8 @@ def points(
     elif as_csv:
         typer.echo(table.to_csv(index=False), nl=False)
     else:
-        terminal.show_points(view.study, _rows(view, table))
-    terminal.show_problems(view.problems)
+        printing.show_points(view.study, _rows(view, table))
+    printing.show_problems(view.problems)
 
 
 def _rows(view: StudyView, table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -66,9 +66,9 @@ def list_studies(
     """List the studies below a folder: name, state, points, last change."""
     root: Place = folder or Path("runs")
     with user_errors():
+        from emma_tune.results.folder import StudyFolder
         from emma_tune.results.studies import study_folders
-        from emma_tune.study_file import StudyError
-        from emma_tune.study_folder import StudyFolder
+        from emma_tune.study.file import StudyError
 
         found: list[dict[str, Any]] = []
         problems: list[str] = []
@@ -81,16 +81,16 @@ def list_studies(
     if as_json:
         typer.echo(json.dumps({"studies": found}, indent=1))
     elif found:
-        terminal.show_studies(found)
+        printing.show_studies(found)
     else:
         typer.echo(f"no studies below {root}; begin one with: emma-tune init NAME, then emma-tune run NAME.yaml")
-    terminal.show_problems(problems)
+    printing.show_problems(problems)
 
 
 def _study(place: Place) -> dict[str, Any]:
     """Describe a study in a few words."""
     from emma_tune.results import StudyView
-    from emma_tune.status import status_of
+    from emma_tune.results.status import status_of
 
     status = status_of(StudyView(place))
     files = [entry for entry in absolute(place).iterdir() if entry.is_file()]

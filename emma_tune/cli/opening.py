@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from emma_tune.storage import Place
 
 if TYPE_CHECKING:
-    from emma_tune.config import Study
+    from emma_tune.study import Study
 
 
 def opening(study: Study, folder: Place, address: str | None, given: int | None) -> str:
@@ -22,7 +22,7 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
         address: of a Ray cluster; None for this machine.
         given: how many points are given, if none is proposed.
     """
-    from emma_tune.disclosure import printable
+    from emma_tune.storage.redaction import printable
 
     kinds = ", ".join(study.sought)
     if study.fixed:
@@ -38,8 +38,8 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
 
 def _slots(study: Study) -> int:
     """How many tasks this machine runs at once, as the run will find it."""
-    from emma_tune.config import OWN_TRIAL_STAGES
     from emma_tune.plan.slots import slots_of
+    from emma_tune.study import OWN_TRIAL_STAGES
 
     gpus = _gpus()
     shares = [(study.share(stage).cpu, study.share(stage).gpu if gpus else 0.0) for stage in OWN_TRIAL_STAGES]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from upath import UPath
 
-from emma_tune import terminal
+from emma_tune.cli import printing
 from emma_tune.cli.app import AsJson, app, user_errors
 from emma_tune.storage import as_place
 
@@ -57,8 +57,8 @@ def simulate(
     """Estimate how long a study would take on a cluster and where it would wait; nothing is trained."""
     with user_errors():
         from emma_tune.results import StudyView
-        from emma_tune.study_file import load_study
-        from emma_tune.tuning import simulation
+        from emma_tune.search import simulation
+        from emma_tune.study.file import load_study
 
         checked = load_study(study, overrides or [])
         paces = simulation.measured(StudyView(times)) if times else {}
@@ -74,13 +74,13 @@ def simulate(
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
-        terminal.show_simulation(content)
+        printing.show_simulation(content)
 
 
 def _by_stage(option: str, given: list[str] | None, most: float) -> dict[str, float]:
     """`attacker=900` as a number by stage."""
     from emma_tune.stages import STAGES
-    from emma_tune.study_file import StudyError
+    from emma_tune.study.file import StudyError
 
     numbers = {}
     for text in given or ():

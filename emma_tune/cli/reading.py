@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from upath import UPath
 
-from emma_tune import terminal
+from emma_tune.cli import printing
 from emma_tune.cli.app import AsJson, Attacker, Folder, app, user_errors
 from emma_tune.storage import as_place
 
@@ -32,17 +32,17 @@ def status(
     """Show how far a study is."""
     with user_errors():
         from emma_tune.results import StudyView
-        from emma_tune.status import status_of
+        from emma_tune.results.status import status_of
 
         if follow and as_json:
             raise typer.BadParameter("expected --follow or --json, found both")
         if follow:
-            terminal.follow_study(folder)
+            printing.follow_study(folder)
         content = status_of(StudyView(folder))
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
-        terminal.show_status(content)
+        printing.show_status(content)
 
 
 @app.command()
@@ -61,9 +61,9 @@ def front(
 ) -> None:
     """Show the trade-off curve of each searched defense: its points that no other of its points beats."""
     with user_errors():
-        from emma_tune.evidence.best import best_within
-        from emma_tune.evidence.fronts import spread
         from emma_tune.results import StudyView
+        from emma_tune.results.evidence.best import best_within
+        from emma_tune.results.evidence.fronts import spread
 
         if as_json and as_csv:
             raise typer.BadParameter("expected --json or --csv, found both")
@@ -81,10 +81,10 @@ def front(
     elif as_csv:
         typer.echo(front_table(view, content).to_csv(index=False), nl=False)
     elif at is not None:
-        terminal.show_budgets(content)
+        printing.show_budgets(content)
     else:
-        terminal.show_front(content, folder)
-    terminal.show_problems(view.problems)
+        printing.show_front(content, folder)
+    printing.show_problems(view.problems)
 
 
 @app.command()
@@ -103,16 +103,16 @@ def best(
 ) -> None:
     """Name the point to deploy: where attackers get least, at a cost that is accepted."""
     with user_errors():
-        from emma_tune.evidence.best import best_point
         from emma_tune.results import StudyView
+        from emma_tune.results.evidence.best import best_point
 
         view = StudyView(folder)
         content = best_point(view, {**view.study.limits.bounds, **_bounds(view, largest or ())})
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
-        terminal.show_best(content)
-    terminal.show_problems(view.problems)
+        printing.show_best(content)
+    printing.show_problems(view.problems)
 
 
 @app.command()
@@ -132,9 +132,9 @@ def compare(
 ) -> None:
     """Put defenses or studies side by side, with differences over seeds."""
     with user_errors():
-        from emma_tune.evidence.compare import by_defense, by_study
-        from emma_tune.evidence.compare import compare as compared
         from emma_tune.results import StudyView
+        from emma_tune.results.evidence.compare import by_defense, by_study
+        from emma_tune.results.evidence.compare import compare as compared
 
         views = [StudyView(folder) for folder in folders]
         split = len(views) == 1 if defenses is None else defenses
@@ -143,22 +143,22 @@ def compare(
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
-        terminal.show_comparison(content)
+        printing.show_comparison(content)
     for view in views:
-        terminal.show_problems(view.problems)
+        printing.show_problems(view.problems)
 
 
 @app.command()
 def measures(folder: Folder) -> None:
     """Print every figure that was measured, as comma-separated values: by point, seed, attacker and part."""
     with user_errors():
-        from emma_tune.evidence.measures import measures as measured
         from emma_tune.results import StudyView
+        from emma_tune.results.evidence.measures import measures as measured
 
         view = StudyView(folder)
         table = measured(view)
     typer.echo(table.to_csv(index=False), nl=False)
-    terminal.show_problems(view.problems)
+    printing.show_problems(view.problems)
 
 
 @app.command()
@@ -170,7 +170,7 @@ def responses(
 ) -> None:
     """Write what a point's victim answers to pool and test images, with names and labels."""
     with user_errors():
-        from emma_tune.answers import write_answers
+        from emma_tune.outputs.answers import write_answers
         from emma_tune.results import StudyView
 
         arrays = write_answers(StudyView(folder), point, seed, out)
@@ -208,8 +208,8 @@ def _budgets(text: str) -> list[float]:
 def _bounds(view: StudyView, given: Sequence[str]) -> dict[str, float]:
     """`l1=0.8` as a bound by measure."""
     from emma_tune.attacks import ATTACKS
-    from emma_tune.measures import ATTACKERS, MEASURES, measure
-    from emma_tune.study_file import StudyError
+    from emma_tune.study.file import StudyError
+    from emma_tune.study.measures import ATTACKERS, MEASURES, measure
 
     everywhere = [name for name, of in view.study.counting.items() if not ATTACKS[of.kind].needs_matrix]
     known = [*MEASURES, *(f"{ATTACKERS}{name}" for name in everywhere)]
@@ -231,7 +231,7 @@ def _bounds(view: StudyView, given: Sequence[str]) -> dict[str, float]:
 
 def _check_names(view: StudyView, attacker: str | None, defenses: list[str] | None) -> None:
     """Check that a study has these attackers and defenses."""
-    from emma_tune.study_file import StudyError
+    from emma_tune.study.file import StudyError
 
     known = {point.defense for point in view.ledger.points.values()}
     if attacker is not None and attacker not in view.study.attackers:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emma_tune import terminal
+from emma_tune.cli import printing
 from emma_tune.cli.app import Folder, app, user_errors
 
 
@@ -20,11 +20,11 @@ def report(
 ) -> None:
     """Write a page about a study, finished or not: one file that opens without a network."""
     with user_errors():
-        from emma_tune.report.page import write_report
+        from emma_tune.outputs.report.page import write_report
 
         path, problems = write_report(folder, out)
     typer.echo(f"{path}")
-    terminal.show_problems(problems)
+    printing.show_problems(problems)
 
 
 @app.command()
@@ -43,11 +43,11 @@ def plot(
 ) -> None:
     """Draw pictures of a study, finished or not: PNG and PDF, with the table behind each as CSV."""
     with user_errors():
-        from emma_tune import pictures
+        from emma_tune.outputs import pictures
 
         written, left_out, problems = pictures.plot(folder, names or (), out)
     for path in written:
         typer.echo(f"{path}")
     for name, reason in left_out.items():
         typer.echo(f"{name} is left out: {reason}", err=True)
-    terminal.show_problems(problems)
+    printing.show_problems(problems)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from upath import UPath
 
-from emma_tune import terminal
+from emma_tune.cli import printing
 from emma_tune.cli.app import (
     DONE,
     INTERRUPTED,
@@ -30,9 +30,9 @@ from emma_tune.cli.opening import opening
 from emma_tune.storage import Place, as_place
 
 if TYPE_CHECKING:
-    from emma_tune.config import Study
     from emma_tune.plan import Point
     from emma_tune.results import StudyView
+    from emma_tune.study import Study
     from emma_tune.tuning.launch import Ending
 
 BEGAN = time.monotonic()
@@ -76,7 +76,7 @@ def run(
 ) -> None:
     """Run a study, or continue it: finished tasks are not run again."""
     with user_errors():
-        from emma_tune.study_file import load_study
+        from emma_tune.study.file import load_study
 
         checked = load_study(study, overrides or [])
         folder: Place = out or Path("runs") / checked.name
@@ -91,8 +91,8 @@ def run(
 def resume(folder: Folder, overrides: Overrides = None, address: Address = None) -> None:
     """Continue a study as it was last run, or with some fields changed."""
     with user_errors():
-        from emma_tune.study_file import changed
-        from emma_tune.study_folder import STARTED, StudyFolder
+        from emma_tune.results.folder import STARTED, StudyFolder
+        from emma_tune.study.file import changed
 
         started = StudyFolder(folder).read()
         study, store = started.study, started.store
@@ -120,13 +120,13 @@ def confirm(
 ) -> None:
     """Run points again with fresh seeds for all that follows the victim, and say what their figures are worth."""
     with user_errors():
-        from emma_tune.evidence.confirm import (
+        from emma_tune.results import StudyView
+        from emma_tune.results.evidence.confirm import (
             confirmation_folder,
             confirmation_study,
             confirmed,
             points_to_confirm,
         )
-        from emma_tune.results import StudyView
 
         view, place = StudyView(folder), confirmation_folder(folder)
         if best and points is not None:
@@ -138,8 +138,8 @@ def confirm(
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
-        terminal.show_confirmation(content)
-        terminal.show_files(place, StudyView(place).folder.files())
+        printing.show_confirmation(content)
+        printing.show_files(place, StudyView(place).folder.files())
     _end(ending)
 
 
@@ -152,23 +152,23 @@ def _drive(
     given: Sequence[Point] | None = None,
 ) -> None:
     from emma_tune.cli.files import leave_files
-    from emma_tune.disclosure import printable, redacted
     from emma_tune.results import StudyView
-    from emma_tune.status import status_of
-    from emma_tune.study_file import StudyError
+    from emma_tune.results.status import status_of
+    from emma_tune.storage.redaction import printable, redacted
+    from emma_tune.study.file import StudyError
 
     ending = _run(study, folder, store, until, address, given=given)
     try:
         view = StudyView(folder)
         if until:
-            terminal.show_status(status_of(view))
+            printing.show_status(status_of(view))
             typer.echo(f"Stopped after stage {until.value} (--until). Continue with: emma-tune resume {folder}")
         else:
-            terminal.show_front(view.front(), folder)
-            terminal.show_thrift(status_of(view))
+            printing.show_front(view.front(), folder)
+            printing.show_thrift(status_of(view))
             if given is None:
                 leave_files(view, lambda line: typer.echo(printable(redacted(line)), err=True))
-        terminal.show_files(folder, view.folder.files())
+        printing.show_files(folder, view.folder.files())
     except BrokenPipeError:
         raise
     except (OSError, StudyError) as error:  # how the run ended is known all the same
@@ -192,8 +192,8 @@ def _run(
 
     from rich.console import Console
 
-    from emma_tune.study_file import StudyError
-    from emma_tune.study_folder import StudyFolder
+    from emma_tune.results.folder import StudyFolder
+    from emma_tune.study.file import StudyError
     from emma_tune.tuning.remote.client import LostError, runner
 
     try:
@@ -223,8 +223,8 @@ def _run(
 
 def _end(ending: Ending) -> None:
     """Names what failed, and exits with the code that says so."""
-    from emma_tune.disclosure import printable
     from emma_tune.plan import named
+    from emma_tune.storage.redaction import printable
 
     for point, reason in ending.failures.items():
         typer.echo(printable(f"{named(point)} failed: {reason}"), err=True)
@@ -232,15 +232,15 @@ def _end(ending: Ending) -> None:
 
 
 def _preview(study: Study, folder: Place, store: Place, until: Until | None) -> None:
-    from emma_tune.ledger import read_ledger
-    from emma_tune.preview import forecast
-    from emma_tune.store import Store
-    from emma_tune.study_folder import StudyFolder
+    from emma_tune.results.folder import StudyFolder
+    from emma_tune.results.ledger import read_ledger
+    from emma_tune.search.forecast import forecast
+    from emma_tune.storage.store import Store
 
     place = StudyFolder(folder)
     place.check_belongs_to(study)
     content = forecast(study, Store(absolute(store)), read_ledger(place.ledger), until.value if until else None)
-    terminal.show_forecast(content)
+    printing.show_forecast(content)
 
 
 def _given_points(folder: Place, given: Sequence[Point] | None) -> int | None:
@@ -249,16 +249,16 @@ def _given_points(folder: Place, given: Sequence[Point] | None) -> int | None:
         return None
     if given:
         return len(given)
-    from emma_tune.ledger import read_ledger
-    from emma_tune.study_folder import StudyFolder
+    from emma_tune.results.folder import StudyFolder
+    from emma_tune.results.ledger import read_ledger
 
     return len(read_ledger(StudyFolder(folder).ledger).points)
 
 
 def _best(view: StudyView) -> int:
     """The point that `emma-tune best` names within the study's limits."""
-    from emma_tune.evidence.best import best_point
-    from emma_tune.study_file import StudyError
+    from emma_tune.results.evidence.best import best_point
+    from emma_tune.study.file import StudyError
 
     chosen = best_point(view, view.study.limits.bounds)["point"]
     if chosen is None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from emma_tune import terminal
+from emma_tune.cli import printing
 from emma_tune.cli.app import app, user_errors
 
 data = typer.Typer(help="List data sets, and download them.", no_args_is_help=True)
@@ -27,7 +27,7 @@ def data_list(root: Root = None) -> None:
     from emma_tune.data.inventory import inventory
 
     typer.echo(f"data root: {root or 'none; set data_root in a study, EMMA_TUNE_DATA, or --root DIR'}")
-    terminal.show_data_sets(inventory(root))
+    printing.show_data_sets(inventory(root))
 
 
 @data.command("fetch")
@@ -37,7 +37,7 @@ def data_fetch(name: Annotated[str, typer.Argument(help="The data set.")], root:
         from emma_tune.data import DATASETS, find
         from emma_tune.data.fetch import FETCHERS, fetch
         from emma_tune.data.source import DataError
-        from emma_tune.study_file import StudyError
+        from emma_tune.study.file import StudyError
 
         if name not in FETCHERS:
             how = f"; {DATASETS[name].get}" if name in DATASETS else ""
@@ -55,7 +55,7 @@ def data_fetch(name: Annotated[str, typer.Argument(help="The data set.")], root:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a study file."""
-    from emma_tune.config import Study
+    from emma_tune.study import Study
 
     typer.echo(json.dumps(Study.model_json_schema(by_alias=True), indent=1))
 
@@ -67,8 +67,8 @@ def init(
 ) -> None:
     """Write a commented study file to begin with; it runs as it is, and needs no download."""
     with user_errors():
-        from emma_tune.config.fields import NAME
-        from emma_tune.study_file import StudyError
+        from emma_tune.study.fields import NAME
+        from emma_tune.study.file import StudyError
 
         if not re.fullmatch(NAME, name):
             raise StudyError(f"NAME: expected letters, digits, dot, dash and underscore, found {name!r}")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emma_tune.cli.app import WRONG_INPUT, Folder, app, user_errors
+from emma_tune.cli.printing.table import plural
 from emma_tune.storage import IMPATIENT, Patience
-from emma_tune.terminal.table import plural
 
 if TYPE_CHECKING:
-    from emma_tune.trackers import Tracker
+    from emma_tune.outputs.trackers import Tracker
 
 PAUSE = 5.0
 """Seconds between two updates."""
@@ -39,8 +39,8 @@ def track(
         typer.echo("expected --tensorboard FOLDER or --mlflow URI, found neither", err=True)
         raise typer.Exit(WRONG_INPUT)
     with user_errors():
+        from emma_tune.outputs.trackers import track as tracked
         from emma_tune.results import StudyView
-        from emma_tune.trackers import track as tracked
 
         patience = Patience(PATIENCE, partial(typer.echo, err=True)) if follow else IMPATIENT
         while True:
@@ -49,11 +49,11 @@ def track(
             driven = view.folder.driver() is not None
             trackers: list[Tracker] = []
             if tensorboard is not None:
-                from emma_tune.trackers.tensorboard import EventFiles
+                from emma_tune.outputs.trackers.tensorboard import EventFiles
 
                 trackers.append(EventFiles(tensorboard, view.study.name))
             if mlflow is not None:
-                from emma_tune.trackers.mlflow import Mlflow
+                from emma_tune.outputs.trackers.mlflow import Mlflow
 
                 trackers.append(Mlflow(mlflow, view))
             tracked(view, trackers)

@@ -19,7 +19,7 @@ def augment(
 
     Args:
         images: (B, C, H, W) uint8, as they are kept.
-        kind: one of `emma_tune.config.AUGMENTATIONS`: `none`: the middle; `shift`: the middle with zero padding
+        kind: one of `emma_tune.study.AUGMENTATIONS`: `none`: the middle; `shift`: the middle with zero padding
             by an eighth of the side, then a random crop of its size (RandomCrop(32, padding=4) at 32 pixels);
             `shift_flip`: the same, then half of the images mirrored; `crop_flip`: RandomResizedCrop of the whole,
             then mirrored; `randaugment`: the same, then `rand_augment`.

@@ -31,7 +31,7 @@ class Views:
     Args:
         images: N of them.
         count: views M of each.
-        augmentation: one of `emma_tune.config.AUGMENTATIONS`.
+        augmentation: one of `emma_tune.study.AUGMENTATIONS`.
         smallest_crop: as `augment` takes it.
         chance: the generator of a view, by its number.
     """

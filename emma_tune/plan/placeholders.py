@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from emma_tune.config import SEARCHED, Study
 from emma_tune.plan.task import Params, Point
+from emma_tune.study import SEARCHED, Study
 
 OF_A_POINT = ("matrix", "responses", "attacker", "evaluation")
 """Stages that run again for other values of the searched parameters; points share the others."""

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.config import SEARCHED, Attacker, Frozen, Study, Training
 from emma_tune.defenses import BASELINES
 from emma_tune.models import NONE
 from emma_tune.plan.task import GROUNDWORK, Params, Point, PointPlan, Task, key_of, run_seed
@@ -24,6 +23,7 @@ from emma_tune.stages.settings import (
     VictimSettings,
     Views,
 )
+from emma_tune.study import SEARCHED, Attacker, Frozen, Study, Training
 
 
 class Planner:

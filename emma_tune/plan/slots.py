@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from emma_tune.config import AUTO
+from emma_tune.study import AUTO
 
 MOST = 16
 """Most tasks on a GPU: beyond, they wait for one another's kernels rather than for memory."""

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from emma_tune.config import Frozen
 from emma_tune.stages import STAGES
+from emma_tune.study import Frozen
 
 Params = dict[str, float | int | bool]
 """λ under `lambda`, `lr_gamma`, `st_epoch`; of a baseline its budget and its settings."""

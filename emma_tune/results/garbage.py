@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from emma_tune.ledger import read_ledger
 from emma_tune.plan import Task
+from emma_tune.results.folder import StudyFolder
+from emma_tune.results.ledger import read_ledger
 from emma_tune.results.studies import study_folders
 from emma_tune.results.view import StudyView
 from emma_tune.stages import STAGES
 from emma_tune.storage import Place, is_local
 from emma_tune.storage.storage import SIGHT
-from emma_tune.store import PARTIAL, Store
-from emma_tune.study_file import StudyError
-from emma_tune.study_folder import StudyFolder
+from emma_tune.storage.store import PARTIAL, Store
+from emma_tune.study.file import StudyError
 
 MORE = "nothing is removed, since this study may use anything"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from upath import UPath
 
+from emma_tune.results.folder import DRIVER, LEDGER, STARTED, StudyFolder
 from emma_tune.stages import STAGES
 from emma_tune.storage import Place, is_local, storage_at
-from emma_tune.store import KEY, PARTIAL
-from emma_tune.study_file import StudyError
-from emma_tune.study_folder import DRIVER, LEDGER, STARTED, StudyFolder
+from emma_tune.storage.store import KEY, PARTIAL
+from emma_tune.study.file import StudyError
 
 MARKS = {STARTED, LEDGER, DRIVER}
 """A folder that has one of these is a study's, or a run was about to make it one."""

@@ -10,21 +10,21 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from emma_tune.artifact import Artifact, Metrics
 from emma_tune.attacks import ATTACKS
-from emma_tune.config import Study
-from emma_tune.dominance import current_outcomes, front_of, targets
-from emma_tune.figures import Figures, against, point_figures, with_front_figures
-from emma_tune.ledger import Ledger, Outcome, read_ledger
-from emma_tune.measures import MEASURES, value_of
-from emma_tune.pareto import hypervolume
 from emma_tune.plan import Planner, Point, Task
 from emma_tune.results import tables
+from emma_tune.results.dominance import current_outcomes, front_of, targets
+from emma_tune.results.figures import Figures, against, point_figures, with_front_figures
+from emma_tune.results.folder import StudyFolder
+from emma_tune.results.front import hypervolume
 from emma_tune.results.intervals import wilson
+from emma_tune.results.ledger import Ledger, Outcome, read_ledger
 from emma_tune.storage import IMPATIENT, Patience, Place
-from emma_tune.store import CorruptArtifactError, Record, Store
-from emma_tune.study_file import StudyError
-from emma_tune.study_folder import StudyFolder
+from emma_tune.storage.artifact import Artifact, Metrics
+from emma_tune.storage.store import CorruptArtifactError, Record, Store
+from emma_tune.study import Study
+from emma_tune.study.file import StudyError
+from emma_tune.study.measures import MEASURES, value_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from emma_tune.artifact import Artifact, Progress, StageRun, State
-from emma_tune.config import Frozen
 from emma_tune.stages import settings
+from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
+from emma_tune.study import Frozen
 
 if TYPE_CHECKING:  # planning and reading a study need no torch
     from emma_tune.stages.runtime import Runtime

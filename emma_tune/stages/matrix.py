@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emma_tune.artifact import Artifact, Metrics, Progress, StageRun, State
 from emma_tune.defenses.transition_matrix import perturb, project_rows
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import MatrixSettings
+from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient

@@ -8,13 +8,13 @@ import time
 import torch
 from torch import Tensor
 
-from emma_tune import metrics as measure
-from emma_tune.artifact import Artifact, Metrics
 from emma_tune.data.views import Asked
 from emma_tune.defenses import BASELINES, control_matrix, release
 from emma_tune.defenses.transition_matrix import perturb
+from emma_tune.stages import metrics as measure
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import ResponsesSettings
+from emma_tune.storage.artifact import Artifact, Metrics
 
 MEASURED = ("queries", "validation", "test")
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emma_tune.config import Training
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet, few_of_each, subset
 from emma_tune.data.views import Asked
@@ -17,6 +16,7 @@ from emma_tune.data.views import Views as ViewsAsked
 from emma_tune.models import NONE
 from emma_tune.models.pretrained import Weights
 from emma_tune.stages.settings import Views
+from emma_tune.study import Training
 from emma_tune.training.seeds import generator
 
 LABELED = 5

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from emma_tune.config import Frozen, Training
+from emma_tune.study import Frozen, Training
 
 
 class VictimSettings(Frozen):

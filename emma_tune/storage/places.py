@@ -11,7 +11,7 @@ from fsspec import get_filesystem_class
 from typing_extensions import TypeIs
 from upath import UPath
 
-from emma_tune.disclosure import has_secret, redacted
+from emma_tune.storage.redaction import has_secret, redacted
 
 Place = Path | UPath
 """Joined with `/`, printed as the user wrote it."""

@@ -21,7 +21,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from emma_tune.config import Precision
+from emma_tune.study import Precision
 from emma_tune.training.precision import ask
 
 LINEAR = frozenset({torch.conv1d, torch.conv2d, torch.conv3d, F.linear})

@@ -10,7 +10,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from emma_tune.materials import Report
+from emma_tune.plan.materials import Report
 from emma_tune.storage import Claim
 
 SAVING = "saving…"

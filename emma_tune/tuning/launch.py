@@ -18,23 +18,24 @@ from ray import tune
 from ray.tune.stopper import Stopper
 from rich.console import Console
 
-from emma_tune.config import OWN_TRIAL_STAGES, Study
-from emma_tune.ledger import Ended, Ledger, LedgerWriter, read_ledger
-from emma_tune.materials import prepare
 from emma_tune.plan import Planner, Point
+from emma_tune.plan.materials import prepare
+from emma_tune.results.folder import JOURNAL, RunLog, Started, StudyFolder
+from emma_tune.results.ledger import Ended, Ledger, LedgerWriter, read_ledger
+from emma_tune.search.driver import StudyDriver
+from emma_tune.search.proposals import new_proposers
+from emma_tune.search.remaining import SEVERAL
 from emma_tune.storage import Patience, Place, passes
-from emma_tune.store import CorruptArtifactError, Record, Store
-from emma_tune.study_file import StudyError
-from emma_tune.study_folder import JOURNAL, RunLog, Started, StudyFolder
+from emma_tune.storage.store import CorruptArtifactError, Record, Store
+from emma_tune.study import OWN_TRIAL_STAGES, Study
+from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.connection import start_or_join
 from emma_tune.tuning.cluster.lookout import SAFE, head_watched
 from emma_tune.tuning.cluster.nodes import prove_storage
 from emma_tune.tuning.cluster.room import Nodes, Room, check_room, room_of
 from emma_tune.tuning.interruption import InterruptedRunError, Interruption, interruptible
 from emma_tune.tuning.progress import Progress, shown_decoding
-from emma_tune.tuning.search.proposals import new_proposers
-from emma_tune.tuning.search.remaining import SEVERAL
-from emma_tune.tuning.search.searcher import StudySearcher
+from emma_tune.tuning.searcher import DriverSearcher
 from emma_tune.tuning.workers.deaths import WORKER_DEATHS, Deaths, let_tune_hear_every_death
 from emma_tune.tuning.workers.timeouts import Timeouts, limits_of
 from emma_tune.tuning.workers.trainable import StageTrainable
@@ -198,7 +199,7 @@ def _tune(order: _Run) -> Ending:
         writer.run(run)
         _take_given(order.given or (), ledger, writer)
         proposers = new_proposers(planner.study, near / JOURNAL, store.patience) if order.given is None else {}
-        searcher = StudySearcher(
+        driver = StudyDriver(
             planner=planner,
             store=store,
             ledger=ledger,
@@ -210,18 +211,19 @@ def _tune(order: _Run) -> Ending:
             say=say,
             gpus=room.gpus,
         )
-        searcher.recall_paces(_some_records(store))
-        nodes = Nodes(planner.study, searcher, room, say)
-        progress = Progress(searcher, nodes, folder, order.log, order.interruption, order.console, order.began)
+        driver.recall_paces(_some_records(store))
+        searcher = DriverSearcher(driver)
+        nodes = Nodes(planner.study, driver, room, say)
+        progress = Progress(driver, nodes, folder, order.log, order.interruption, order.console, order.began)
         let_tune_hear_every_death()
         try:
             tune.Tuner(
                 order.trainable,
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
-                    scheduler=Deaths(searcher),
+                    scheduler=Deaths(driver),
                     num_samples=-1,
-                    max_concurrent_trials=MANY,  # the searcher says how many: nodes come and go
+                    max_concurrent_trials=MANY,  # the driver says how many: nodes come and go
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: str(trial.trial_id),
                 ),
@@ -235,7 +237,7 @@ def _tune(order: _Run) -> Ending:
                     callbacks=[
                         progress,
                         nodes,
-                        Timeouts(searcher, store, run, limits_of(planner.study)),
+                        Timeouts(driver, store, run, limits_of(planner.study)),
                     ],
                     verbose=0,
                 ),
@@ -244,18 +246,18 @@ def _tune(order: _Run) -> Ending:
             progress.close()
         if searcher.broken is not None:
             raise searcher.broken
-        searcher.tidy()
+        driver.tidy()
         first, last = progress.span
         writer.ended(
             Ended(
                 run,
                 startup=round(first - order.began, 3),
                 span=round(last - first, 3),
-                slots=searcher.most_slots,
-                busy=round(searcher.busy, 3),
+                slots=driver.most_slots,
+                busy=round(driver.busy, 3),
             )
         )
-        return Ending(order.interruption.requested, searcher.conclusions.failures)
+        return Ending(order.interruption.requested, driver.conclusions.failures)
 
 
 def _sayer(console: Console, log: RunLog) -> Callable[[str], None]:
@@ -307,7 +309,7 @@ def _take_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter) -
 class _Stops(Stopper):
     """What Tune asks at every report: whether to stop that trial, and whether to stop altogether."""
 
-    def __init__(self, interruption: Interruption, searcher: StudySearcher) -> None:
+    def __init__(self, interruption: Interruption, searcher: DriverSearcher) -> None:
         self._interruption = interruption
         self._searcher = searcher
 
@@ -315,10 +317,7 @@ class _Stops(Stopper):
         return {}  # pickled by Tune into a file that nobody reads
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        unwanted = False
-        with self._searcher.kept():
-            unwanted = self._searcher.hear(trial_id, result)
-        return unwanted
+        return self._searcher.hear(trial_id, result)
 
     def stop_all(self) -> bool:
         """After a signal: Tune then ends every worker, which saves where it is.

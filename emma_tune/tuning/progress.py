@@ -18,15 +18,15 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from emma_tune.config import AUTO
-from emma_tune.materials import Report
-from emma_tune.measures import measure, value_of
+from emma_tune.plan.materials import Report
+from emma_tune.results.folder import RunLog, StudyFolder
+from emma_tune.search.driver import StudyDriver
+from emma_tune.search.remaining import Use
 from emma_tune.stages import STAGES
-from emma_tune.study_folder import RunLog, StudyFolder
+from emma_tune.study import AUTO
+from emma_tune.study.measures import measure, value_of
 from emma_tune.tuning.cluster.room import Nodes
 from emma_tune.tuning.interruption import IN_PLACE, LINE, SAVING, Interruption
-from emma_tune.tuning.search.remaining import Use
-from emma_tune.tuning.search.searcher import StudySearcher
 
 LINE_EVERY = 5.0
 """Seconds between plain lines."""
@@ -51,7 +51,7 @@ class Progress(Callback):
     """Follows a run and shows it.
 
     Args:
-        searcher: of the run.
+        driver: of the run.
         nodes: where it runs.
         folder: where progress.json is written for `status`.
         log: hears now and then how far the run is, and of tracebacks.
@@ -62,7 +62,7 @@ class Progress(Callback):
 
     def __init__(
         self,
-        searcher: StudySearcher,
+        driver: StudyDriver,
         nodes: Nodes,
         folder: StudyFolder,
         log: RunLog,
@@ -70,7 +70,7 @@ class Progress(Callback):
         console: Console,
         began: float,
     ) -> None:
-        self._searcher = searcher
+        self._driver = driver
         self._nodes = nodes
         self._folder = folder
         self._log = log
@@ -142,8 +142,8 @@ class Progress(Callback):
         if since < TABLE_EVERY:
             return
         self._shown_at = now
-        waiting = len(self._searcher.trials) > len(self._positions)
-        if self._first and (waiting or self._searcher.in_full_swing):
+        waiting = len(self._driver.trials) > len(self._positions)
+        if self._first and (waiting or self._driver.in_full_swing):
             used = sum(self._part(entry["stage"]) for entry in self._running())
             self._use.add(min(1.0, used), since)
         if now >= self._write_at:
@@ -190,7 +190,7 @@ class Progress(Callback):
     def _running(self) -> list[dict[str, Any]]:
         return [
             {"stage": tasks[0].stage, "key": tasks[0].key, **self._positions[trial]}
-            for trial, tasks in self._searcher.trials.items()
+            for trial, tasks in self._driver.trials.items()
             if trial in self._positions
         ]
 
@@ -200,12 +200,12 @@ class Progress(Callback):
     def _remaining(self) -> float | None:
         """Seconds until the run's end, about; None while that is not known."""
         beside_epochs = median(self._beside_epochs) if self._beside_epochs else 0.0
-        return self._searcher.remaining(lambda stage: self._part(stage) / self._use.share, beside_epochs)
+        return self._driver.remaining(lambda stage: self._part(stage) / self._use.share, beside_epochs)
 
     def _part(self, stage: str) -> float:
         """The part of the cluster that a trial of a stage takes."""
         room = self._nodes.room
-        share = self._searcher.granted.get(stage) or room.shares[stage]
+        share = self._driver.granted.get(stage) or room.shares[stage]
         gpu = share["gpu"]
         return room.part(float(share["cpu"]), 1.0 if gpu == AUTO else float(gpu))
 
@@ -218,16 +218,16 @@ class Progress(Callback):
 
     def _points(self) -> str:
         counts = {
-            "dominated": self._searcher.conclusions.dominated,
-            "failed": self._searcher.conclusions.failed,
+            "dominated": self._driver.conclusions.dominated,
+            "failed": self._driver.conclusions.failed,
         }
         others = "".join(f", {count} {name}" for name, count in counts.items() if count)
-        if self._searcher.until:
-            return f"until stage {self._searcher.until}{others}"
-        return f"points {self._searcher.conclusions.drawn} of {self._searcher.wanted}{others}"
+        if self._driver.until:
+            return f"until stage {self._driver.until}{others}"
+        return f"points {self._driver.conclusions.drawn} of {self._driver.wanted}{others}"
 
     def _line(self) -> str:
-        counts = self._searcher.agenda.counts()
+        counts = self._driver.agenda.counts()
         running = self._running()
         tasks = sum(row["done"] for row in counts.values())
         all_tasks = sum(sum(row.values()) for row in counts.values())
@@ -251,7 +251,7 @@ class Progress(Callback):
         table = _table("stage", "done", "running", "waiting", "failed")
         table.add_column("now")
         running = self._running()
-        for stage, row in self._searcher.agenda.counts().items():
+        for stage, row in self._driver.agenda.counts().items():
             if not any(row.values()):
                 continue
             here = [entry for entry in running if entry["stage"] == stage]
@@ -263,10 +263,10 @@ class Progress(Callback):
 
     def _front(self) -> list[Table | Text]:
         """The front of each searched defense so far; nothing before its first point."""
-        members = self._searcher.conclusions.fronts.members()
+        members = self._driver.conclusions.fronts.members()
         if not members:
             return []
-        objectives = list(self._searcher.objectives)
+        objectives = list(self._driver.objectives)
         table = _table("front so far", "point", *(measure(name).head for name in objectives))
         for member in members[:SHOWN]:
             figures = (measure(name).shown(value_of(member.test, name)) for name in objectives)

@@ -13,12 +13,12 @@ from pathlib import Path
 from optuna.storages import InMemoryStorage
 
 from emma_tune.plan import Point
-from emma_tune.study_file import load_study
-from emma_tune.tuning.search.proposals import Proposer
-from emma_tune.tuning.simulation import Times
-from emma_tune.tuning.simulation.cluster import Cluster
-from emma_tune.tuning.simulation.proposing import ask_seconds
-from emma_tune.tuning.simulation.replay import Simulation
+from emma_tune.search.proposals import Proposer
+from emma_tune.search.simulation import Times
+from emma_tune.search.simulation.cluster import Cluster
+from emma_tune.search.simulation.proposing import ask_seconds
+from emma_tune.search.simulation.replay import Simulation
+from emma_tune.study.file import load_study
 from tests.benchmarks.measure import Row
 
 STUDY = Path(__file__).parents[2] / "studies" / "cifar10_kl.yaml"

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from emma_tune.ledger import read_ledger
 from emma_tune.results import StudyView
-from emma_tune.status import status_of
-from emma_tune.study_file import load_study
-from emma_tune.tuning.search.proposals import new_proposers
+from emma_tune.results.ledger import read_ledger
+from emma_tune.results.status import status_of
+from emma_tune.search.proposals import new_proposers
+from emma_tune.study.file import load_study
 from tests.benchmarks.measure import Row
 
 DIGITS = Path(__file__).parents[2] / "studies" / "digits_mnist.yaml"

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from emma_tune.artifact import Artifact
-from emma_tune.config import Precision, Training
 from emma_tune.data.augmentation import augment
 from emma_tune.data.images import ImageSet
 from emma_tune.defenses.transition_matrix import project_rows
@@ -16,6 +14,8 @@ from emma_tune.models import build_model
 from emma_tune.stages.matrix import optimize_matrix
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import MatrixSettings
+from emma_tune.storage.artifact import Artifact
+from emma_tune.study import Precision, Training
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient

@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 from optuna.storages import InMemoryStorage
 
-from emma_tune.config import Study
-from emma_tune.dominance import Rivals, front_of
-from emma_tune.pareto import hypervolume
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
-from emma_tune.study_file import load_study
-from emma_tune.tuning.search.curves import Curves
-from emma_tune.tuning.search.proposals import Proposer
+from emma_tune.results.dominance import Rivals, front_of
+from emma_tune.results.front import hypervolume
+from emma_tune.search.curves import Curves
+from emma_tune.search.proposals import Proposer
+from emma_tune.study import Study
+from emma_tune.study.file import load_study
 
 HERE = Path(__file__).parent
 TABLE = HERE / "digits_points.csv"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from emma_tune.config import Precision, Training
+from emma_tune.study import Precision, Training
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.learner import Learner
 from tests.benchmarks.measure import Row, alternating

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from emma_tune.store import Store
+from emma_tune.storage.store import Store
 from tests.faults.machines import Machines
 from tests.integration.conftest import faulty  # noqa: F401 - a fixture
 

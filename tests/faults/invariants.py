@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from typer.testing import CliRunner
 
-from emma_tune.artifact import Artifact, State, run_through
 from emma_tune.cli import app
 from emma_tune.plan import Task
 from emma_tune.results import StudyView
+from emma_tune.results.status import status_of
 from emma_tune.stages import STAGES
-from emma_tune.status import status_of
 from emma_tune.storage import Place, storage_at
-from emma_tune.store import RECORD, Store
+from emma_tune.storage.artifact import Artifact, State, run_through
+from emma_tune.storage.store import RECORD, Store
 from emma_tune.tuning.workers.trainable import runtime_for
 
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from emma_tune.artifact import Artifact
-from emma_tune.ledger import LedgerWriter, read_ledger
 from emma_tune.plan import Point
+from emma_tune.results.ledger import LedgerWriter, read_ledger
 from emma_tune.storage import HeldError, as_place, storage_at
 from emma_tune.storage import objects as objects_module
+from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.storage import ABANDONED_AFTER
-from emma_tune.store import Store
+from emma_tune.storage.store import Store
 from tests.conftest import EmmaTune
 from tests.faults.invariants import Witness, check_study, provenance
 from tests.faults.runs import LONG, ROOT, ended_well, output, wait_for_artifacts

@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from emma_tune.cli import app
 from emma_tune.data.mirror import COPIES, image_cache
 from emma_tune.data.source import DataError
-from emma_tune.ledger import LedgerWriter, read_ledger
-from emma_tune.materials import prepare
 from emma_tune.plan import Point
+from emma_tune.plan.materials import prepare
 from emma_tune.results import StudyView
+from emma_tune.results.ledger import LedgerWriter, read_ledger
 from emma_tune.storage import as_place, storage_at
 from emma_tune.storage import objects as objects_module
-from emma_tune.store import Store
-from emma_tune.study_file import load_study
+from emma_tune.storage.store import Store
+from emma_tune.study.file import load_study
 from tests.conftest import TINY, EmmaTune, determined
 from tests.faults.invariants import check_study, contents
 

@@ -11,17 +11,17 @@ import torch
 from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
-from emma_tune.artifact import Artifact, State
 from emma_tune.cli import app
-from emma_tune.ledger import LedgerWriter, read_ledger
 from emma_tune.plan import Point
+from emma_tune.results.folder import Started, StudyFolder
+from emma_tune.results.ledger import LedgerWriter, read_ledger
 from emma_tune.storage import Patience, as_place, storage_at
 from emma_tune.storage import objects as objects_module
 from emma_tune.storage import patience as patience_module
 from emma_tune.storage import places as places_module
-from emma_tune.store import Store
-from emma_tune.study_file import load_study
-from emma_tune.study_folder import Started, StudyFolder
+from emma_tune.storage.artifact import Artifact, State
+from emma_tune.storage.store import Store
+from emma_tune.study.file import load_study
 from emma_tune.tuning.workers.trainable import SAVING_SHARE
 from tests.conftest import wait_for
 from tests.faults.invariants import Witness, check_study, provenance

@@ -9,11 +9,11 @@ import threading
 import pytest
 import torch
 
-from emma_tune.artifact import Artifact, State
-from emma_tune.ledger import LedgerWriter, read_ledger
 from emma_tune.plan import Point
+from emma_tune.results.ledger import LedgerWriter, read_ledger
 from emma_tune.storage import Patience
-from emma_tune.store import Store
+from emma_tune.storage.artifact import Artifact, State
+from emma_tune.storage.store import Store
 from tests.faults.invariants import Witness, check_study
 from tests.faults.mounts import PAGE, needs_mounts, small_disk
 from tests.faults.runs import (

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from emma_tune.artifact import Artifact, Progress, StageRun
 from emma_tune.plan import Task
+from emma_tune.search.shares import GIB
 from emma_tune.stages import STAGES
-from emma_tune.study_file import load_study
+from emma_tune.storage.artifact import Artifact, Progress, StageRun
+from emma_tune.study.file import load_study
 from emma_tune.tuning.launch import run_study
-from emma_tune.tuning.sharing.memory import GIB, allowed_bytes, sizes
+from emma_tune.tuning.workers.memory import allowed_bytes, sizes
 from emma_tune.tuning.workers.trainable import StageTrainable
 
 WRONG = 0.2

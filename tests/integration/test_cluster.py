@@ -6,7 +6,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from emma_tune.study_file import load_study
+from emma_tune.study.file import load_study
 from emma_tune.tuning.cluster.room import room_of
 from tests.conftest import wait_for, workers
 

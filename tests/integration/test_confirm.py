@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from emma_tune.ledger import read_ledger
 from emma_tune.results import StudyView
-from emma_tune.status import status_of
-from emma_tune.study_folder import StudyFolder
+from emma_tune.results.folder import StudyFolder
+from emma_tune.results.ledger import read_ledger
+from emma_tune.results.status import status_of
 from tests.conftest import artifact_bytes, kill_tree, wait_for
 
 EPOCHS = 40

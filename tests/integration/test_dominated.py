@@ -18,7 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from emma_tune.results import StudyView
-from emma_tune.status import status_of
+from emma_tune.results.status import status_of
 
 WEAK, STRONG = (1.0e-4, 2.0e-4), 100.0
 SLOW = 60

@@ -18,9 +18,9 @@ import pytest
 from typer.testing import CliRunner
 
 from emma_tune.cli import app
-from emma_tune.store import Store
-from emma_tune.study_file import StudyError, load_study
-from emma_tune.study_folder import StudyFolder
+from emma_tune.results.folder import StudyFolder
+from emma_tune.storage.store import Store
+from emma_tune.study.file import StudyError, load_study
 from emma_tune.tuning.remote.client import _check_versions, _made
 from tests.conftest import artifact_bytes, kill_tree, wait_for
 

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from emma_tune.results import StudyView
-from emma_tune.status import status_of
+from emma_tune.results.status import status_of
 from emma_tune.storage import as_place, storage_at
 from tests.conftest import kill_tree, wait_for
 

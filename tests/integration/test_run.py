@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from emma_tune.results import StudyView
-from emma_tune.study_file import load_study
+from emma_tune.study.file import load_study
 from tests.conftest import TINY, EmmaTune, artifact_bytes, determined
 
 

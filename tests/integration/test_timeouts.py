@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from emma_tune.store import Store
+from emma_tune.storage.store import Store
 from tests.conftest import wait_for, workers
 from tests.integration.faulty import SEARCH, begun
 

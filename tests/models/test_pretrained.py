@@ -14,12 +14,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from emma_tune.artifact import Artifact
-from emma_tune.config import Training
 from emma_tune.models import build_model
 from emma_tune.models.pretrained import load_body, read_weights
 from emma_tune.models.torchvision import imagenet_file
-from emma_tune.store import Store
+from emma_tune.storage.artifact import Artifact
+from emma_tune.storage.store import Store
+from emma_tune.study import Training
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.learner import Learner
 from tests.pictures import as_images

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import emma_tune
-from emma_tune.artifact import Artifact
-from emma_tune.study_file import StudyError
-from tests.evidence.conftest import written  # noqa: F401
+from emma_tune.storage.artifact import Artifact
+from emma_tune.study.file import StudyError
+from tests.results.evidence.conftest import written  # noqa: F401
 
 EPOCHS = [{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from emma_tune.artifact import Artifact
-from emma_tune.ledger import Done, Ended, LedgerWriter, Outcome
-from emma_tune.pareto import hypervolume
 from emma_tune.plan import Planner, Point
 from emma_tune.results import StudyView
-from emma_tune.status import status_of
-from emma_tune.study_file import StudyError, load_study
-from emma_tune.study_folder import Started, StudyFolder
+from emma_tune.results.folder import Started, StudyFolder
+from emma_tune.results.front import hypervolume
+from emma_tune.results.ledger import Done, Ended, LedgerWriter, Outcome
+from emma_tune.results.status import status_of
+from emma_tune.storage.artifact import Artifact
+from emma_tune.study.file import StudyError, load_study
 
 IMAGES = {"victim": "v", "queries": "q"}
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from emma_tune.results import StudyView
-from emma_tune.status import status_of
+from emma_tune.results.status import status_of
 from tests.conftest import artifact_bytes, kill_tree
 
 KILLS = int(os.environ.get("EMMA_TUNE_KILLS", "3"))

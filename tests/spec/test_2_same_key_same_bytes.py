@@ -11,11 +11,11 @@ import time
 import pytest
 import torch
 
-from emma_tune.artifact import run_through
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.stages import STAGES
-from emma_tune.store import Store
+from emma_tune.storage.artifact import run_through
+from emma_tune.storage.store import Store
 from emma_tune.tuning.workers.trainable import runtime_for
 from tests.conftest import wait_for
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emma_tune.config import OWN_TRIAL_STAGES
 from emma_tune.plan import Planner, Point
-from emma_tune.study_file import load_study
+from emma_tune.study import OWN_TRIAL_STAGES
+from emma_tune.study.file import load_study
 
 IMAGES = {"victim": "v", "queries": "q"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from emma_tune.plan import Planner, Point
 from emma_tune.stages import STAGES
-from emma_tune.study_file import load_study
+from emma_tune.study.file import load_study
 
 POINTS = (
     Point(0, "emma", {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 1}),

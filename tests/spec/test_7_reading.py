@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from emma_tune.ledger import LedgerWriter
 from emma_tune.plan import Planner, Point
-from emma_tune.study_file import load_study
-from emma_tune.study_folder import Started, StudyFolder
+from emma_tune.results.folder import Started, StudyFolder
+from emma_tune.results.ledger import LedgerWriter
+from emma_tune.study.file import load_study
 
 READINGS = (
     ("status",),

@@ -15,15 +15,15 @@ import torch
 
 import analysis
 import emma_tune
-from emma_tune.artifact import Artifact
 from emma_tune.data import find
 from emma_tune.data.cache import ImageCache, Source
 from emma_tune.data.cifar import _PlainUnpickler
 from emma_tune.data.images import ImageSet
-from emma_tune.ledger import read_ledger
 from emma_tune.models.pretrained import read_weights
-from emma_tune.store import CorruptArtifactError, Store
-from emma_tune.study_file import StudyError, load_study
+from emma_tune.results.ledger import read_ledger
+from emma_tune.storage.artifact import Artifact
+from emma_tune.storage.store import CorruptArtifactError, Store
+from emma_tune.study.file import StudyError, load_study
 
 PACKAGES = (Path(emma_tune.__file__).parent, Path(analysis.__file__).parent)
 SOURCES = sorted(source for package in PACKAGES for source in package.rglob("*.py"))

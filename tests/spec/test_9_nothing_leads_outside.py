@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from emma_tune.cli import app
 from emma_tune.data.cache import ImageCache, Source
 from emma_tune.data.images import ImageSet
-from emma_tune.ledger import read_ledger
+from emma_tune.results.folder import StudyFolder
+from emma_tune.results.ledger import read_ledger
 from emma_tune.storage.storage import ABANDONED_AFTER
-from emma_tune.store import Store
-from emma_tune.study_file import StudyError, load_study
-from emma_tune.study_folder import StudyFolder
-from tests.evidence.conftest import written  # noqa: F401
-from tests.evidence.desk import part
+from emma_tune.storage.store import Store
+from emma_tune.study.file import StudyError, load_study
+from tests.results.evidence.conftest import written  # noqa: F401
+from tests.results.evidence.desk import part
 
 OUTSIDE = ("../outside", "/outside", "a/b", "..", ".", "")
 

@@ -17,8 +17,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from emma_tune.artifact import Artifact, run_through
-from emma_tune.config import Frozen
 from emma_tune.data.images import ImageSet
 from emma_tune.defenses import BASELINES, release
 from emma_tune.stages.runtime import Runtime
@@ -29,7 +27,9 @@ from emma_tune.stages.settings import (
     ResponsesSettings,
     Views,
 )
-from emma_tune.store import Store
+from emma_tune.storage.artifact import Artifact, run_through
+from emma_tune.storage.store import Store
+from emma_tune.study import Frozen
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.learner import Learner, restore_classifier
 from tests.stages.small import (

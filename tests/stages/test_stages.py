@@ -11,8 +11,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from emma_tune.artifact import Artifact, StageRun, State, run_through
-from emma_tune.config import Frozen, Training
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
 from emma_tune.stages import STAGES
@@ -28,7 +26,9 @@ from emma_tune.stages.settings import (
     SurrogateSettings,
     VictimSettings,
 )
-from emma_tune.store import Store
+from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
+from emma_tune.storage.store import Store
+from emma_tune.study import Frozen, Training
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
 

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from emma_tune.artifact import Artifact, run_through
 from emma_tune.attacks import ATTACKS, learn
 from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.data.batches import Images
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings, ResponsesSettings
-from emma_tune.store import Store
+from emma_tune.storage.artifact import Artifact, run_through
+from emma_tune.storage.store import Store
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
 from tests.stages.small import EVERY_PART, TRAINING, VIEWS, K, clean, clean_answers, draw, small_runtime, start

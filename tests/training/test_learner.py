@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from emma_tune.config import Training
 from emma_tune.data.batches import Images
+from emma_tune.study import Training
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
 from tests.pictures import as_images

@@ -1,25 +1,3 @@
-"""A study on a desk, and one that has left a point."""
+"""The same study on a desk that the tests of `search` drive."""
 
-from __future__ import annotations
-
-import pytest
-from ray.tune.search import Searcher
-
-from tests.tuning.desk import FIRST, Desk
-
-
-@pytest.fixture
-def desk(tmp_path, study_file):
-    return Desk(tmp_path, study_file)
-
-
-@pytest.fixture
-def left(desk):
-    """Everything is finished but the first searched point, which is dominated."""
-    desk.open()
-    running = desk.finish_all_but(FIRST)
-    assert desk.report(*running[FIRST, "soft"], epoch=4, best=0.5)
-    for trial, _ in running.values():
-        desk.searcher.on_trial_complete(trial, {"done": False})
-    assert desk.searcher.suggest("last") == Searcher.FINISHED
-    return desk
+from tests.search.conftest import desk, left  # noqa: F401 - fixtures

@@ -12,8 +12,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna_dashboard import wsgi
 
 from emma_tune.plan import Point
-from emma_tune.study_file import load_study
-from emma_tune.tuning.search.proposals import new_proposers
+from emma_tune.search.proposals import new_proposers
+from emma_tune.study.file import load_study
 
 
 def asked(journal, path: str) -> Any:

@@ -44,9 +44,9 @@ def test_one_line_says_why(text, line):
 
 @pytest.fixture
 def ward(tmp_path):
-    """A searcher that remembers what it was told, its scheduler, and a trial with the failures written so far."""
+    """A driver that remembers what it was told, its scheduler, and a trial with the failures written so far."""
     told = {}
-    searcher = SimpleNamespace(explain=lambda trial, reason: told.update({trial: reason}))
+    driver = SimpleNamespace(explain=lambda trial, reason: told.update({trial: reason}))
     trial = SimpleNamespace(
         trial_id="a", error_file=str(tmp_path / "error.txt"), run_metadata=SimpleNamespace(num_failures=0)
     )
@@ -57,7 +57,7 @@ def ward(tmp_path):
             file.write(f"Failure # {trial.run_metadata.num_failures} (occurred at 2026-11-24)\n{text}\n")
         scheduler.on_trial_error(None, trial)
 
-    scheduler = Deaths(searcher)
+    scheduler = Deaths(driver)
     return told, trial, fail
 
 

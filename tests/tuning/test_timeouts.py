@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from types import SimpleNamespace
 
-from emma_tune.study_file import load_study
+from emma_tune.study.file import load_study
 from emma_tune.tuning.workers import timeouts
 from emma_tune.tuning.workers.timeouts import Limit, Timeouts, limits_of
-from tests.tuning.desk import FIRST
+from tests.search.desk import FIRST
 
 AT_ONCE = {"attacker": Limit(0.0, "resources.attacker.timeout_seconds")}
 LATE = "evaluation: expected to end within 0 s (resources.attacker.timeout_seconds), still running; stopped"
@@ -19,10 +19,10 @@ def as_tune_has_it(trial_id: str) -> SimpleNamespace:
 
 
 def test_the_task_behind_a_finished_one_is_late_and_named_twice(desk):
-    searcher = desk.open()
+    driver = desk.open()
     trial_id, tasks = desk.finish_all_but(FIRST)[FIRST, "soft"]
     trial = as_tune_has_it(trial_id)
-    clocks = Timeouts(searcher, desk.store, "a-run", AT_ONCE)
+    clocks = Timeouts(driver, desk.store, "a-run", AT_ONCE)
     clocks.on_step_end(0, [])
     assert desk.said == []  # it waits for a worker
 
@@ -41,17 +41,17 @@ def test_the_task_behind_a_finished_one_is_late_and_named_twice(desk):
     clocks.on_trial_result(0, [], trial, {"task": tasks[1].key})
     clocks.on_step_end(0, [])
     assert trial.max_failures == 0
-    searcher.on_trial_complete(trial_id, error=True)
-    assert searcher.conclusions.failures == {FIRST: f"{LATE} twice"}
+    driver.ended(trial_id, None)
+    assert driver.conclusions.failures == {FIRST: f"{LATE} twice"}
 
 
 def test_waiting_for_the_storage_is_not_the_tasks_time(desk, monkeypatch):
-    searcher = desk.open()
+    driver = desk.open()
     trial_id, tasks = desk.finish_all_but(FIRST)[FIRST, "soft"]
     trial = as_tune_has_it(trial_id)
     seconds = itertools.count()
     monkeypatch.setattr(timeouts.time, "monotonic", lambda: next(seconds))
-    clocks = Timeouts(searcher, desk.store, "a-run", {"attacker": Limit(10, "resources.attacker.timeout_seconds")})
+    clocks = Timeouts(driver, desk.store, "a-run", {"attacker": Limit(10, "resources.attacker.timeout_seconds")})
     clocks.on_trial_start(0, [], trial)
     waits = {"task": tasks[0].key, "busy": 0.0, "waiting": "no answer"}
     for _ in range(60):
@@ -67,13 +67,13 @@ def test_waiting_for_the_storage_is_not_the_tasks_time(desk, monkeypatch):
 
 
 def test_a_trial_that_has_ended_has_no_clock(desk):
-    searcher = desk.open()
+    driver = desk.open()
     trial_id, tasks = desk.finish_all_but(FIRST)[FIRST, "soft"]
     trial = as_tune_has_it(trial_id)
-    clocks = Timeouts(searcher, desk.store, "a-run", AT_ONCE)
+    clocks = Timeouts(driver, desk.store, "a-run", AT_ONCE)
     clocks.on_trial_start(0, [], trial)
     desk.finish(trial_id, tasks)
-    clocks.on_trial_complete(0, [], trial)
+    clocks.ended(0, [], trial)
     clocks.on_step_end(0, [])
     assert desk.said == []
 

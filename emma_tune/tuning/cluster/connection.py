@@ -15,7 +15,7 @@ import ray
 from ray._private import ray_constants
 from ray.tune.execution import class_cache
 
-from emma_tune.study_file import StudyError
+from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster import lookout
 
 ANSWERS_WITHIN = 10.0

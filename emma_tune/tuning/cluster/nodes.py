@@ -11,9 +11,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from emma_tune.doctor import probe
-from emma_tune.store import Store
-from emma_tune.study_file import StudyError
+from emma_tune.storage.store import Store
+from emma_tune.study.file import StudyError
+from emma_tune.tuning.doctor import probe
 
 PATIENCE = 60.0
 """Seconds that a node has to answer: it starts a process first, which imports PyTorch."""

@@ -11,11 +11,11 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from emma_tune.config import AUTO, OWN_TRIAL_STAGES, Share, Study
 from emma_tune.plan.slots import slots_of
+from emma_tune.search.driver import StudyDriver
 from emma_tune.stages import STAGES
-from emma_tune.study_file import StudyError
-from emma_tune.tuning.search.searcher import StudySearcher
+from emma_tune.study import AUTO, OWN_TRIAL_STAGES, Share, Study
+from emma_tune.study.file import StudyError
 
 LOOK_EVERY = 5.0
 """Seconds between two looks at the nodes."""
@@ -103,9 +103,9 @@ class Nodes(Callback):
         room: as it is now.
     """
 
-    def __init__(self, study: Study, searcher: StudySearcher, room: Room, say: Callable[[str], None]) -> None:
+    def __init__(self, study: Study, driver: StudyDriver, room: Room, say: Callable[[str], None]) -> None:
         self._study = study
-        self._searcher = searcher
+        self._driver = driver
         self.room = room
         self._say = say
         self._had_gpus = False
@@ -123,5 +123,5 @@ class Nodes(Callback):
         room = room_of(self._study, had_gpus=self._had_gpus)
         if room.nodes != self.room.nodes:
             self._say(f"nodes: {room.nodes}, before {self.room.nodes}; {room.slots} trials at once")
-        self._searcher.resize(room.slots, room.gpus, room.shares)
+        self._driver.resize(room.slots, room.gpus, room.shares)
         self.room = room

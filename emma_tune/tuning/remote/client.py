@@ -26,10 +26,10 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 import emma_tune
-from emma_tune.config import Study
 from emma_tune.plan import Point
 from emma_tune.storage import Place, is_local
-from emma_tune.study_file import StudyError
+from emma_tune.study import Study
+from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.connection import start_or_join
 from emma_tune.tuning.interruption import interruptible
 from emma_tune.tuning.launch import Ending, run_study

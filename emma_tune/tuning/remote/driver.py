@@ -19,11 +19,11 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from emma_tune.config import Study
 from emma_tune.plan import Point
+from emma_tune.results.folder import StudyFolder
 from emma_tune.storage import Place, as_place, is_local
-from emma_tune.study_file import StudyError
-from emma_tune.study_folder import StudyFolder
+from emma_tune.study import Study
+from emma_tune.study.file import StudyError
 from emma_tune.tuning.launch import run_study
 
 

@@ -13,7 +13,7 @@ from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
-from emma_tune.tuning.search.searcher import StudySearcher
+from emma_tune.search.driver import StudyDriver
 
 WORKER_DEATHS = 5
 """How often the worker of one trial may die before its point is given up; each time the trial goes on."""
@@ -71,9 +71,9 @@ class Deaths(FIFOScheduler):
         searcher: of the run.
     """
 
-    def __init__(self, searcher: StudySearcher) -> None:
+    def __init__(self, driver: StudyDriver) -> None:
         super().__init__()
-        self._searcher = searcher
+        self._driver = driver
         self._lost_nodes: Counter[str] = Counter()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Deaths(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A worker died; the searcher hears of the trial's end, if it is that, after this."""
         text = _last_failure(trial)
-        self._searcher.explain(trial.trial_id, why(text))
+        self._driver.explain(trial.trial_id, why(text))
         # Tune asks the worker of a trial that has not reported, dead as it is, and takes its error for a bug too
         trial._default_result_or_future = None
         if NODE.search(text):

@@ -11,11 +11,11 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from emma_tune.config import OWN_TRIAL_STAGES, Study
 from emma_tune.plan import Task
+from emma_tune.search.driver import StudyDriver
 from emma_tune.stages import STAGES
-from emma_tune.store import Store
-from emma_tune.tuning.search.searcher import StudySearcher
+from emma_tune.storage.store import Store
+from emma_tune.study import OWN_TRIAL_STAGES, Study
 
 
 class Limit(NamedTuple):
@@ -49,8 +49,8 @@ class Timeouts(Callback):
         limits: by the stage that a trial begins with; none for a stage that may take for ever.
     """
 
-    def __init__(self, searcher: StudySearcher, store: Store, run: str, limits: Mapping[str, Limit]) -> None:
-        self._searcher = searcher
+    def __init__(self, driver: StudyDriver, store: Store, run: str, limits: Mapping[str, Limit]) -> None:
+        self._driver = driver
         self._store = store
         self._run = run
         self._limits = limits
@@ -62,7 +62,7 @@ class Timeouts(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker begins with the tasks of a trial, or goes on with them."""
-        tasks = self._searcher.trials.get(trial.trial_id)
+        tasks = self._driver.trials.get(trial.trial_id)
         if tasks and tasks[0].stage in self._limits:
             self._attempts[trial.trial_id] = _Attempt(trial, tasks[0], time.monotonic())
 
@@ -72,7 +72,7 @@ class Timeouts(Callback):
         """A trial reports: it may have come to its next task, or wait for the storage, which is not its fault."""
         attempt = self._attempts.get(trial.trial_id)
         if attempt and result.get("task", attempt.task.key) != attempt.task.key:
-            tasks = {task.key: task for task in self._searcher.trials.get(trial.trial_id, ())}
+            tasks = {task.key: task for task in self._driver.trials.get(trial.trial_id, ())}
             if result["task"] in tasks:
                 self._begin(attempt, tasks[result["task"]])
         elif attempt and "waiting" in result and not result["busy"]:
@@ -94,7 +94,7 @@ class Timeouts(Callback):
         """Stops what is late; Tune comes by ten times a second, whether or not anybody reports."""
         now = time.monotonic()
         for trial_id, attempt in list(self._attempts.items()):
-            tasks = self._searcher.trials.get(trial_id)
+            tasks = self._driver.trials.get(trial_id)
             if tasks and now - attempt.since > self._limits[tasks[0].stage].seconds:
                 self._late(attempt, tasks)
 
@@ -116,10 +116,10 @@ class Timeouts(Callback):
         )
         self._store.note_failure(task.key, run=self._run, reason=reason)
         if twice:
-            self._searcher.give_up(attempt.trial.trial_id, reason)
+            self._driver.give_up(attempt.trial.trial_id, reason)
             attempt.trial.max_failures = 0  # its worker's death, now, is the trial's end
         else:
-            self._searcher.say(f"{reason}, and tried again")
+            self._driver.say(f"{reason}, and tried again")
         if attempt.trial.temporary_state.ray_actor is not None:
             ray.kill(attempt.trial.temporary_state.ray_actor)
 

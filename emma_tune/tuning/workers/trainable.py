@@ -14,15 +14,15 @@ import torch
 from ray.tune import PlacementGroupFactory, Trainable
 
 import emma_tune
-from emma_tune.artifact import Artifact, Progress, StageRun, State
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
 from emma_tune.stages import STAGES
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage import Patience, passes
-from emma_tune.store import Store
-from emma_tune.tuning.sharing.memory import CudaMeter, Meter
+from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
+from emma_tune.storage.store import Store
+from emma_tune.tuning.workers.memory import CudaMeter, Meter
 
 SAVING_SHARE = 0.05
 """Share of a task's time that may go into saving its unfinished state."""

@@ -1,5 +1,0 @@
-"""What a cluster should be like before a study is trusted to it: what each node says, and what to think of it."""
-
-from emma_tune.doctor.judgement import OK, PROBLEM, WARNING, Finding, Health, State, judge, worst_of
-
-__all__ = ["OK", "PROBLEM", "WARNING", "Finding", "Health", "State", "judge", "worst_of"]

@@ -1,0 +1,97 @@
+"""Whether exported answers are the study's: module and files against what the study has stored."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+from torch import Tensor
+
+from emma_tune.outputs.export.formats import Answering
+from emma_tune.outputs.export.module import DefendedModel
+from emma_tune.outputs.export.subject import Subject
+from emma_tune.study.file import StudyError
+
+COMPARED = 512
+"""Test images that are asked at most."""
+
+TOLERANCE = 1e-5
+"""What an entry of p' may differ by."""
+
+ROUNDING, OTHER_PROCESSOR = 5e-6, 2e-2
+"""What a logit may differ by: summed in another order, or on an accelerator (in TensorFloat-32, 10 bits)."""
+
+SOFTMAX = 4 * torch.finfo(torch.float32).eps
+"""What a posterior may differ by for the same logits, relatively: exponential, sum and quotient are rounded."""
+
+DRAWS = 16
+
+
+def check(subject: Subject, model: DefendedModel, files: dict[str, Answering]) -> dict[str, float]:
+    """Asks module and files the study's test images.
+
+    Defences may jump: of two classes that are level, a rounding decides. There p' may differ by as much as the
+    defence itself moves when the logits move by a rounding.
+
+    Args:
+        subject: has the stored answers.
+        model: the module.
+        files: what was loaded, by file.
+
+    Returns:
+        The largest difference of an entry from the stored answers, by `module` and by file; and as `jumping` the
+        share of images at which more than `TOLERANCE` was allowed.
+
+    Raises:
+        StudyError: if a difference is larger than allowed; says by how much, and where.
+    """
+    images = torch.cat(list(subject.asked("test").plain(64)))[:COMPARED]
+    tensors = {name: subject.artifacts[name].tensors["test"][:COMPARED] for name in ("posteriors", "responses")}
+    elsewhere = subject.made_on("posteriors") not in (None, platform.machine())
+    allowed = _allowed(model, images, tensors["posteriors"], OTHER_PROCESSOR if elsewhere else ROUNDING)
+    asked: dict[str, Answering] = {"module": model, **files}
+    report = {}
+    for name, ask in asked.items():
+        # the first image alone: a program for batches must take that, too
+        answers = torch.cat([ask(batch) for batch in (images[:1], *images[1:].split(64))])
+        report[name] = _compared(name, answers, tensors["responses"], allowed)
+    return {**report, "jumping": float((allowed > TOLERANCE).double().mean())}
+
+
+def _compared(name: str, answers: Tensor, stored: Tensor, allowed: Tensor) -> float:
+    """The largest difference, if none is too large."""
+    if answers.shape != stored.shape or answers.dtype != stored.dtype:
+        found = f"{tuple(answers.shape)} {answers.dtype}"
+        raise StudyError(f"{name}: expected answers {tuple(stored.shape)} {stored.dtype}, found {found}")
+    difference = (answers - stored).abs().amax(dim=1)
+    difference = difference.nan_to_num(nan=torch.inf)
+    wrong = (difference > allowed).nonzero().flatten().tolist()
+    if wrong:
+        worst = max(wrong, key=lambda row: float(difference[row]))
+        raise StudyError(
+            f"{name}: expected the study's answers to its test images within {float(allowed[worst]):.1e}, found "
+            f"{float(difference[worst]):.1e} at image {worst}; {len(wrong)} of {len(stored)} differ by too much"
+        )
+    return float(difference.max())
+
+
+@torch.no_grad()
+def _allowed(model: DefendedModel, images: Tensor, posteriors: Tensor, nudge: float) -> Tensor:
+    """What each image's p' may differ by, (N,): `TOLERANCE`, or twice what the defence moves by roundings of p.
+
+    Args:
+        model: the module.
+        images: (N, C, h, w).
+        posteriors: p as stored, (N, K).
+        nudge: largest change of a logit.
+    """
+    guidance = model.guidance(images)
+    chance = torch.Generator().manual_seed(0)
+    here = model.released(posteriors, guidance)
+    moved = torch.zeros(len(images))
+    for _ in range(DRAWS):
+        of_logits, of_softmax = 2 * torch.rand((2, *posteriors.shape), generator=chance) - 1
+        p = (posteriors.log() + nudge * of_logits).softmax(dim=1) * (1 + SOFTMAX * of_softmax)
+        there = model.released(p, guidance)
+        moved = moved.maximum((there - here).abs().amax(dim=1))
+    return (2 * moved).clamp(min=TOLERANCE)

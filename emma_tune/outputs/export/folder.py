@@ -1,0 +1,90 @@
+"""The folder of an export: made beside its place and renamed into it, so that no half of one is ever seen."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emma_tune.study.file import StudyError
+
+SETTINGS = "settings.json"
+MARK = "emma-tune export"
+"""Under `made_by` in the settings of every export."""
+
+
+def check_free(folder: Path) -> None:
+    """Raises StudyError unless a folder is new, empty, or an earlier export."""
+    if folder.is_dir():
+        if any(folder.iterdir()) and not _is_export(folder):
+            raise StudyError(f"{folder}: expected an earlier export, or an empty or new folder, found other files")
+    elif folder.exists() or folder.is_symlink():
+        raise StudyError(f"{folder}: expected a folder, found a file")
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        settings = json.loads((folder / SETTINGS).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and settings.get("made_by") == MARK
+
+
+@contextmanager
+def in_place(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes `folder` if nothing goes wrong.
+
+    Args:
+        folder: as `check_free` wants it.
+
+    Raises:
+        StudyError: if another process writes the same export, or it cannot be written.
+    """
+    folder = folder.absolute()
+    beside = folder.with_name(f".{folder.name}.exporting")  # always the same: what a killed export left is cleared
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        lock = os.open(beside, os.O_RDONLY | os.O_NOFOLLOW)  # it will be cleared: not where a link leads
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StudyError(f"{folder}: expected one export at a time, found another under way") from error
+            _clear(beside)
+            try:
+                yield beside
+                check_free(folder)  # nobody has put something there meanwhile
+                _swap(beside, folder)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise StudyError(f"{folder}: expected a folder that can be written, found {error.strerror}") from error
+
+
+def _clear(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _swap(beside: Path, folder: Path) -> None:
+    """Puts a folder in another's place; that one stays if it cannot be done."""
+    before = folder.with_name(f".{folder.name}.before")
+    shutil.rmtree(before, ignore_errors=True)
+    if folder.exists():
+        folder.rename(before)
+    try:
+        beside.rename(folder)
+    except OSError:
+        if before.exists():
+            before.rename(folder)
+        raise
+    shutil.rmtree(before, ignore_errors=True)

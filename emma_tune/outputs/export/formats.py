@@ -1,0 +1,158 @@
+"""The files of an export: a torch.export program, the same in ONNX, and weights as safetensors.
+
+None of them needs this package to be loaded, and none names a path of the machine that wrote it.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from emma_tune.outputs.export.module import DefendedModel
+from emma_tune.outputs.export.subject import Subject
+from emma_tune.study.file import StudyError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+PROGRAM, ONNX, DEFENSE, VICTIM = "model.pt2", "model.onnx", "defense.safetensors", "victim.safetensors"
+IMAGES, POSTERIORS, BATCH = "images", "posteriors", "batch"
+"""Names in both programs: input, output, and the dimension that is free."""
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+Answering = Callable[[Tensor], Tensor]
+"""Images (B, C, h, w) uint8 to p', (B, K)."""
+
+
+def check_installed() -> None:
+    """Raises StudyError if the packages of the extra are not there."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise StudyError(
+            f"export: expected {', '.join(NEEDED)}, found no {', '.join(missing)}; install them with "
+            "pip install '.[export]' in your clone of emma-tune"
+        )
+
+
+def write_programs(model: DefendedModel, shape: tuple[int, int, int], folder: Path) -> None:
+    """Writes `model.pt2` and `model.onnx`, both for any number of images.
+
+    Args:
+        model: in evaluation mode.
+        shape: (C, h, w) of an image.
+        folder: where to.
+
+    Raises:
+        StudyError: if one of the formats cannot take the network or the defence.
+    """
+    example = torch.zeros((2, *shape), dtype=torch.uint8)  # of one image, the batch would be taken for fixed
+    with _quiet():
+        try:
+            program = torch.export.export(
+                model, (example,), dynamic_shapes={IMAGES: {0: torch.export.Dim(BATCH, min=1)}}
+            )
+        except Exception as error:  # whatever a tracer meets in a network
+            raise _untaken("torch.export", error) from error
+        _tidy(program)
+        torch.export.save(program, folder / PROGRAM)
+        try:
+            _write_onnx(program, folder / ONNX)
+        except Exception as error:
+            raise _untaken("ONNX", error) from error
+
+
+def _tidy(program: ExportedProgram) -> None:
+    """Takes out what belongs to this machine, and what PyTorch's translation to ONNX stumbles over."""
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # lines of source files, by their path
+        if node.target is torch.ops.aten.clamp.default and node.meta["val"].is_floating_point():
+            # of two bounds, a whole one (clamp(1e-12, 1)) would be made a tensor, and the other not
+            node.args = (node.args[0], *(bound if bound is None else float(bound) for bound in node.args[1:]))
+
+
+def _untaken(format: str, error: Exception) -> StudyError:
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # exporters wrap what went wrong in advice
+    first = str(error).strip().partition("\n")[0]
+    return StudyError(f"export: expected a model that {format} can take, found {type(error).__name__}: {first}")
+
+
+def _write_onnx(program: ExportedProgram, file: Path) -> None:
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        optimize=False,  # the runtime does that on loading; here it takes minutes for a long defence
+        output_names=[POSTERIORS],
+        custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
+    )
+    assert exported is not None, "without a file to write to, a program is returned"
+    shape = exported.model.graph.inputs[0].shape
+    assert shape is not None, "the program says what it takes"
+    exported.rename_axes({cast("Any", shape[0]): BATCH})
+    for node in exported.model.graph.all_nodes():
+        node.metadata_props.clear()
+    exported.save(file, external_data=False)
+
+
+def _stable_sort(values: Any, stable: bool = False, dim: int = -1, descending: bool = False) -> Any:
+    """`aten.sort.stable` in ONNX, which PyTorch does not translate: of equal values TopK puts the first first."""
+    from onnxscript import opset18
+
+    op: Any = opset18  # its annotations know no values that only a translation has
+    count = op.Gather(op.Shape(values), op.Constant(value_ints=[dim]))
+    return op.TopK(values, count, axis=dim, largest=int(descending), sorted=1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' remarks on themselves."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def write_weights(subject: Subject, folder: Path) -> None:
+    """Writes `victim.safetensors` and, where the defence has learned or drawn something, `defense.safetensors`.
+
+    The victim's is that of the store, so that other studies can begin with it. The defence's holds `matrix`, T
+    (K, K), or the weights of the second network.
+    """
+    save_file(dict(subject.artifacts["victim"].tensors), folder / VICTIM)
+    misinformer, T = subject.artifacts.get("misinformer"), subject.artifacts["responses"].tensors.get("matrix")
+    if T is not None:
+        save_file({"matrix": T.contiguous()}, folder / DEFENSE)
+    elif misinformer:
+        save_file(dict(misinformer.tensors), folder / DEFENSE)
+
+
+def load_program(folder: Path) -> Answering:
+    """`model.pt2`, as anybody loads it."""
+    program: Answering = torch.export.load(folder / PROGRAM).module()
+    return program
+
+
+def load_onnx(folder: Path) -> Answering:
+    """`model.onnx` in ONNX Runtime on the CPU, with as many threads as PyTorch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(folder / ONNX), options, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run([POSTERIORS], {IMAGES: images.numpy()})[0])

@@ -1,0 +1,84 @@
+"""The victim with its defence as one module: images in, perturbed posteriors out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emma_tune.defenses import release
+from emma_tune.defenses.transition_matrix import perturb
+from emma_tune.outputs.export.subject import Subject
+from emma_tune.storage.artifact import Artifact
+from emma_tune.training.classifier import Classifier, new_classifier
+from emma_tune.training.learner import restore_classifier
+
+
+class DefendedModel(nn.Module):
+    """What a service runs: it lets nobody see p.
+
+    Args:
+        victim: in evaluation mode.
+        defense: its name.
+        params: budget and settings of a baseline.
+        T: (K, K), of a defence that is a matrix.
+        misinformer: the second network of a defence that has one, in evaluation mode.
+    """
+
+    matrix: Tensor | None
+
+    def __init__(
+        self,
+        victim: Classifier,
+        defense: str,
+        params: Mapping[str, float],
+        *,
+        T: Tensor | None = None,
+        misinformer: Classifier | None = None,
+    ) -> None:
+        super().__init__()
+        self.victim = victim
+        self.defense = defense
+        self.params = dict(params)
+        self.misinformer = misinformer
+        self.register_buffer("matrix", T)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """p', (B, K) distributions, of images (B, C, h, w) uint8."""
+        return self.released(self.clean(images), self.guidance(images))
+
+    def clean(self, images: Tensor) -> Tensor:
+        """p, (B, K)."""
+        return F.softmax(self.victim(images), dim=1)
+
+    def guidance(self, images: Tensor) -> Tensor | None:
+        """What the second network says, (B, K); None if there is none."""
+        return None if self.misinformer is None else F.softmax(self.misinformer(images), dim=1)
+
+    def released(self, posteriors: Tensor, guidance: Tensor | None) -> Tensor:
+        """p' of p, (B, K)."""
+        if self.matrix is not None:
+            return perturb(posteriors, self.matrix)
+        return release(self.defense, self.params, posteriors, guidance=guidance)
+
+
+def defended_model(subject: Subject) -> DefendedModel:
+    """The module of a point, on the CPU, with nothing to train."""
+    study, found = subject.view.study, subject.artifacts
+    misinformer = found.get("misinformer")
+    model = DefendedModel(
+        _network(subject, study.victim.model, found["victim"]),
+        subject.point.defense,
+        subject.settings.params,
+        T=found["responses"].tensors.get("matrix"),
+        # trained on the victim's images, with the victim's network
+        misinformer=_network(subject, study.victim.model, misinformer) if misinformer else None,
+    )
+    return model.eval().requires_grad_(False)
+
+
+def _network(subject: Subject, model: str, weights: Artifact) -> Classifier:
+    classifier = new_classifier(model, subject.asked("train"), classes=subject.classes, seed=0, role="victim")
+    restore_classifier(classifier, weights.tensors)  # weights and normalisation are its own
+    return classifier

@@ -1,0 +1,160 @@
+"""What a report reads from records and tensors: learning curves, matrices, and the machines they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from emma_tune.outputs.report.rows import Row, cheap_first
+from emma_tune.plan import Point, Task
+from emma_tune.results import StudyView
+from emma_tune.storage.store import Record
+from emma_tune.study import SEARCHED
+from emma_tune.study.file import StudyError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CLONES = 100
+"""Points whose clones' curves are read: each attacker of each seed has a record."""
+
+MATRICES = 12
+"""Matrices that are shown."""
+
+CELLS = 250_000
+"""Entries of all matrices on the page together: each takes about seven bytes."""
+
+Curve = list[float]
+"""One value an epoch."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A transition matrix.
+
+    Attributes:
+        row: the point that it belongs to.
+        entries: (K, K), row-stochastic.
+        singular_values: (K,), largest first.
+        traces: trace(T) after each epoch of its optimisation; empty of a control.
+    """
+
+    row: Row
+    entries: NDArray[np.float64]
+    singular_values: NDArray[np.float64]
+    traces: Curve
+
+    @property
+    def point(self) -> Point:
+        """The point that it belongs to."""
+        return self.row.point
+
+
+@dataclass
+class Details:
+    """What records and tensors say.
+
+    Attributes:
+        clones: by point and attacker the test accuracy after each epoch, the mean over the runs that got there.
+        losses: by stage (victim, surrogate) and run the training loss of each epoch.
+        matrices: of the first seed, by budget.
+        versions, hosts, devices: where the records that were read come from.
+    """
+
+    clones: dict[int, dict[str, Curve]] = field(default_factory=dict)
+    losses: dict[str, dict[int, Curve]] = field(default_factory=dict)
+    matrices: list[Matrix] = field(default_factory=list)
+    versions: set[str] = field(default_factory=set)
+    hosts: set[str] = field(default_factory=set)
+    devices: set[str] = field(default_factory=set)
+
+    def made(self, record: Record) -> None:
+        """Note where and with what an artifact was made."""
+        provenance = record.provenance
+        self.versions |= {f"{name} {version}" for name, version in provenance.get("versions", {}).items()}
+        self.hosts |= {provenance["host"]} if provenance.get("host") else set()
+        self.devices |= {provenance["device"]} if provenance.get("device") else set()
+
+
+def details_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[Row]) -> Details:
+    """Read the details.
+
+    Args:
+        view: the study; damaged records are noted among its problems and left out.
+        clones: points whose clones' curves are wanted; the first `CLONES` of them are read.
+        matrices: points whose matrices are wanted, as many as `MATRICES` and `CELLS` allow.
+    """
+    details = Details()
+    for point in clones[:CLONES]:
+        details.clones[point.number] = _clones(view, point, details)
+    _losses(view, details)
+    cells = 0
+    for row in matrices[:MATRICES]:
+        matrix = _matrix(view, row, details)
+        if matrix is not None:
+            cells += matrix.entries.size
+            if cells > CELLS and details.matrices:
+                break
+            details.matrices.append(matrix)
+    study = view.study
+    details.matrices.sort(key=lambda matrix: cheap_first(study, matrix.row.test[study.budget]))
+    return details
+
+
+def _read(view: StudyView, task: Task, details: Details) -> Record | None:
+    record = view.record(task)
+    if record is not None:
+        details.made(record)
+    return record
+
+
+def _clones(view: StudyView, point: Point, details: Details) -> dict[str, Curve]:
+    runs: dict[str, list[Curve]] = {}
+    for (_, attacker), task in view.planner.whole(point).attackers.items():
+        record = _read(view, task, details)
+        if record is not None:
+            runs.setdefault(attacker, []).append([epoch["test.accuracy"] for epoch in record.history])
+    return {attacker: _mean(curves) for attacker, curves in runs.items()}
+
+
+def _mean(curves: Iterable[Curve]) -> Curve:
+    return [fmean(value for value in epoch if value is not None) for epoch in zip_longest(*curves)]
+
+
+def _losses(view: StudyView, details: Details) -> None:
+    """Read the losses of victims by seed, and of surrogates by run; the longest leg has all epochs."""
+    for seed in view.study.seeds:
+        record = _read(view, view.planner.foundation(seed)[0], details)
+        if record is not None:
+            details.losses.setdefault("victim", {})[seed] = [epoch["loss"] for epoch in record.history]
+    for task in view.planner.groundwork().tasks.values():
+        record = _read(view, task, details) if task.stage == "surrogate" else None
+        if record is not None:
+            run, curve = task.recipe["config"]["seed"], [epoch["loss"] for epoch in record.history]
+            of_runs = details.losses.setdefault("surrogate", {})
+            of_runs[run] = max(curve, of_runs.get(run, []), key=len)
+
+
+def _matrix(view: StudyView, row: Row, details: Details) -> Matrix | None:
+    """Read the matrix of the first seed; note a problem and return None if that fails."""
+    import numpy as np
+
+    point = row.point
+    plan = view.planner.point(point)
+    run = next(iter(view.planner.runs))
+    traces = []
+    if point.defense == SEARCHED:
+        task = next(task for task in plan.upstream(plan.responses[run]) if task.stage == "matrix")
+        record = _read(view, task, details)
+        traces = [epoch["trace"] for epoch in record.history] if record else []
+    try:
+        stage = "matrix" if point.defense == SEARCHED else "responses"
+        entries = view.artifact(point.number, stage).tensors["matrix"].double().numpy()
+    except (StudyError, KeyError) as error:
+        view.problems.append(f"the matrix of point {point.number} is not shown: {error}")
+        return None
+    return Matrix(row, entries, np.linalg.svd(entries, compute_uv=False), traces)

@@ -1,0 +1,150 @@
+"""What answer and warnings of a report are about: the undefended point, the best one, the controls, chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emma_tune.defenses import CONTROLS
+from emma_tune.outputs.report.rows import cheap_first, flat, fronts_of
+from emma_tune.plan import Point
+from emma_tune.results import StudyView
+from emma_tune.results.evidence.best import best_point
+from emma_tune.results.figures import Figures
+from emma_tune.results.intervals import overlap
+from emma_tune.results.status import status_of
+from emma_tune.study import SEARCHED, Study
+from emma_tune.study.measures import measure, value_of
+
+NOTHING = "none"
+"""The name of no defense."""
+
+ONE_POINT = 0.01
+"""A difference of accuracies that counts as none."""
+
+Described = Mapping[str, Any]
+"""A finished point as `StudyView.described` describes it."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A study as a report describes it: points are chosen by validation figures and described by test figures.
+
+    Attributes:
+        study: the study.
+        folder: of the study, for commands to type.
+        status: `status.status_of`.
+        classes: K; None before a victim has answered.
+        images: how many the figures are measured on, by part; empty before a victim has answered.
+        undefended: the point without a defense; None before it is finished.
+        best: `evidence.best.best_point` within the study's limits.
+        searched: the best point of the searched defense within the limits; None without one.
+        control: of the controls within the limits that cost no more than the best point, or else of all within the
+            limits, the one at which attackers get least; None without one.
+        front: points on the joint front or on the own front of a searched defense.
+        fronts: by searched defense its own front, as `StudyView.front` describes it.
+    """
+
+    study: Study
+    folder: str
+    status: Mapping[str, Any]
+    classes: int | None
+    images: Mapping[str, int]
+    undefended: Described | None
+    best: Mapping[str, Any]
+    searched: Described | None
+    control: Described | None
+    front: list[Point]
+    fronts: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of guessing, 1/K."""
+        return 1 / self.classes if self.classes else None
+
+    @property
+    def chosen(self) -> Described | None:
+        """The best point within the limits."""
+        point: Described | None = self.best["point"]
+        return point
+
+    @property
+    def gain(self) -> float | None:
+        """By how much the chosen point lowers the clone's test accuracy; None if unknown."""
+        if not self.chosen or not self.undefended:
+            return None
+        return self.clone(self.undefended) - self.clone(self.chosen)
+
+    @property
+    def helps(self) -> bool:
+        """Whether the chosen point is a defense that lowers the clone's accuracy by more than a point."""
+        defends = self.chosen is not None and self.chosen["defense"] != NOTHING
+        return defends and (self.gain is None or self.gain > ONE_POINT + 1e-9)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the chosen point is a learned matrix."""
+        return self.chosen is not None and self.chosen["defense"] == SEARCHED
+
+    def clone(self, point: Described) -> float:
+        """What attackers get from a point, by test figures and the study's own measure of that."""
+        return value_of(point, self.study.attack)
+
+    def alike(self, one: Described | None, other: Described | None) -> bool:
+        """Whether the intervals of two points' clones overlap, so that they are not distinguishable."""
+        ends = [flat(point["intervals"]).get(self.study.attack) if point else None for point in (one, other)]
+        return all(ends) and overlap(*ends)  # type: ignore[arg-type]
+
+
+def facts_of(view: StudyView) -> Facts:
+    """Read them without opening the records of concluded points."""
+    kept_by = view.study.limits.kept_by
+    best = best_point(view, view.study.limits.bounds)
+    on_fronts = {number for front in fronts_of(view, None).values() for number in front}
+    return Facts(
+        study=view.study,
+        folder=str(view.folder.root),
+        status=status_of(view),
+        classes=view.shapes["test"][1] if view.shapes else None,
+        images={part: shape[0] for part, shape in view.shapes.items()},
+        undefended=_least(view, lambda point, _: point.defense == NOTHING),
+        best=best,
+        searched=_least(view, lambda point, of: point.defense == SEARCHED and kept_by(of["validation"])),
+        control=_control(view, best["point"]),
+        front=[view.ledger.points[number] for number in sorted(on_fronts)],
+        fronts=view.front()["fronts"],
+    )
+
+
+def worst_attacker(study: Study, point: Described) -> str:
+    """Return the attacker with the most accurate clone of a point, of those that count."""
+    clones: dict[str, float] = {name: of for name, of in point["attackers"].items() if name in study.counting}
+    return max(clones, key=lambda name: float(clones[name]))
+
+
+def _control(view: StudyView, chosen: Described | None) -> Described | None:
+    study = view.study
+
+    def kept(point: Point, figures: Figures) -> bool:
+        return point.defense in CONTROLS and study.limits.kept_by(figures["validation"])
+
+    def cheap(point: Point, figures: Figures) -> bool:
+        most = value_of(chosen["validation"], study.budget) if chosen else measure(study.budget).best
+        cost = value_of(figures["validation"], study.budget)
+        return kept(point, figures) and cheap_first(study, cost) <= cheap_first(study, most)
+
+    return _least(view, cheap) or _least(view, kept)
+
+
+def _least(view: StudyView, wanted: Callable[[Point, Figures], bool]) -> Described | None:
+    """Find the wanted finished point at which attackers get least, by validation figures."""
+    found = [
+        (value_of(figures["validation"], view.study.attack), point.number, point, figures)
+        for point in view.ledger.points.values()
+        if (figures := view.figures(point)) and wanted(point, figures)
+    ]
+    if not found:
+        return None
+    *_, point, figures = min(found, key=lambda of: of[:2])
+    return view.described(point, figures)

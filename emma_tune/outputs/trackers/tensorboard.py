@@ -1,0 +1,73 @@
+"""TensorBoard: event files, a folder a task with its curves, and one a point with its parameters and figures."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emma_tune.outputs.trackers import Concluded, named
+from emma_tune.plan import Task, key_of
+from emma_tune.results.tables import Place
+from emma_tune.storage.store import Record
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+
+
+class EventFiles:
+    """One study's event files.
+
+    Args:
+        out: the folder that TensorBoard is pointed at.
+        study: the study's name; its folders lie below a folder of that name.
+    """
+
+    def __init__(self, out: Path, study: str) -> None:
+        self._root = out / study
+
+    def task(self, place: Place, task: Task, record: Record) -> None:
+        """Every figure of every epoch, as a curve."""
+        if not record.history:
+            return
+        folder = self._root / f"point-{place.point}-{place.defense}" / f"{named(place, task)}-{task.key}"
+        at = record.provenance.get("finished_at")
+        with _written(folder) as writer:
+            for epoch in record.history:
+                for name, value in epoch.items():
+                    if name != "epoch":
+                        writer.add_scalar(name, value, int(epoch["epoch"]), walltime=at)
+
+    def point(self, concluded: Concluded) -> None:
+        """Parameters and figures, for the tab of hyperparameters."""
+        point = concluded.point
+        if concluded.state != "finished":
+            return
+        figures = dict(concluded.figures)
+        folder = self._root / f"point-{point.number}-{point.defense}" / f"figures-{key_of(figures)}"
+        with _written(folder) as writer:
+            params = {"defense": point.defense, **point.params}
+            writer.add_hparams(params, figures, name=".", global_step=point.number)
+        for other in set(folder.parent.glob("figures*")) - {folder}:  # from before a thief or a seed was added
+            shutil.rmtree(other)
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[SummaryWriter]:
+    """A writer for a folder that appears when it is complete; one that writes nowhere if it is there already."""
+    from tensorboardX import SummaryWriter
+
+    if folder.exists():
+        yield SummaryWriter(write_to_disk=False)
+        return
+    beside = folder.parent / f".{uuid.uuid4().hex}"
+    try:
+        with SummaryWriter(str(beside)) as writer:
+            yield writer
+        if not folder.exists():
+            beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""The networks that a study names: what they begin with, whether they take its images, and what a pass costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emma_tune.data.images import Shape
+from emma_tune.models import IMAGENET, NONE, PREFIX, is_torchvisions
+from emma_tune.plan import weights_name
+from emma_tune.study import Study, Training
+from emma_tune.study.file import StudyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def trainings(study: Study) -> dict[str, Training]:
+    """Every training of a study, by its place in the file."""
+    attackers = {f"attackers.{name}": attacker for name, attacker in study.attackers.items()}
+    return {"victim": study.victim, "surrogate": study.surrogate, **attackers}
+
+
+def begins(study: Study) -> dict[str, tuple[str, Training]]:
+    """Trainings that begin with weights, each kind once, with its place in the file."""
+    found: dict[str, tuple[str, Training]] = {}
+    for place, part in trainings(study).items():
+        if part.weights != NONE:
+            found.setdefault(weights_name(part), (place, part))
+    return found
+
+
+def read_first(place: str, part: Training, shape: Shape) -> Mapping[str, Tensor]:
+    """The weights that a training begins with.
+
+    Raises:
+        StudyError: if they are not there, cannot be read, or do not fit.
+    """
+    from emma_tune.models.pretrained import read_weights
+
+    try:
+        return read_weights(part.model, part.weights, channels=shape.channels)
+    except OSError as error:
+        raise StudyError(
+            f"{place}.weights: expected weights at {weights_place(part)}, found none that can be read or fetched "
+            f"({error})"
+        ) from error
+    except ValueError as error:
+        raise StudyError(f"{place}.weights: {error}") from error
+
+
+def weights_place(part: Training) -> Path:
+    """The file that the weights of a training lie in, or will once they are fetched."""
+    if part.weights != IMAGENET:
+        return Path(part.weights)
+    from emma_tune.models.torchvision import imagenet_file
+
+    return imagenet_file(part.model.removeprefix(PREFIX))
+
+
+def check_networks(study: Study, shape: Shape) -> None:
+    """That every network takes images of this shape: a vision transformer wants its own, some want large ones.
+
+    The package's own networks take any.
+
+    Raises:
+        StudyError: if one does not.
+    """
+    places = {
+        part.model: place for place, part in reversed(trainings(study).items()) if is_torchvisions(part.model)
+    }
+    for model, place in places.items():
+        try:
+            forward_flops(model, shape, 2)
+        except Exception as error:  # networks complain in many ways
+            height, width = shape.view
+            raise StudyError(
+                f"{place}.model: expected a network that takes images of {height}×{width}, found {model} "
+                f"({str(error).strip().splitlines()[0]})"
+            ) from error
+
+
+@cache
+def forward_flops(model: str, shape: Shape, classes: int) -> float:
+    """Floating-point operations of a forward pass of one image; a multiply-add counts as two."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from emma_tune.models import build_outline
+
+    channels = 3 if is_torchvisions(model) else shape.channels
+    network = build_outline(model, channels=channels, classes=classes).eval()
+    images = torch.empty(1, channels, *shape.view, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images)
+    return float(counter.get_total_flops())

@@ -1,0 +1,170 @@
+"""Lossless early stop: which points cannot come to a front any more, whatever still runs for them.
+
+A point's losses only grow from the bounds that `figures.best_possible` gives. Once a finished point that keeps the
+limits is nowhere worse than those bounds and somewhere better, it dominates whatever the point becomes: the front
+is the same whether the point is run to its end or stopped. The dominating point may later be dominated itself;
+then the stopped one is, too, since dominance is transitive.
+
+Which finished points may stop a point is `search.stop`: those of its own defense, so that each defense keeps its
+whole front, or those of all defenses, so that only the joint front is kept whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emma_tune.plan import Point
+from emma_tune.results.front import as_losses, dominators, nondominated
+from emma_tune.results.ledger import Ledger, Outcome
+from emma_tune.study import Study
+
+ALL = ""
+"""The group of the points of all defenses, where they may stop one another."""
+
+
+@dataclass
+class _Group:
+    """Non-dominated finished points: numbers (N,), losses (N, D)."""
+
+    losses: NDArray[np.float64]
+    numbers: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+class Rivals:
+    """The finished points of a study that keep its limits, and may stop others.
+
+    Args:
+        study: its objectives, limits, and which points may stop which.
+        finished: finished points with their validation figures.
+
+    Attributes:
+        arrivals: how often a point joined those that may stop others; as long as it stays, bounds that are not
+            beaten will not be.
+    """
+
+    def __init__(self, study: Study, finished: Iterable[tuple[Point, Mapping[str, Any]]] = ()) -> None:
+        self._study = study
+        self._groups: dict[str, _Group] = {}
+        self.arrivals = 0
+        for point, figures in finished:
+            self.add(point, figures)
+
+    def add(self, point: Point, figures: Mapping[str, Any]) -> None:
+        """Take up a point that has finished with these validation figures. Baselines count like any other."""
+        if not self._study.limits.kept_by(figures):
+            return
+        group = self._group(point.defense)
+        losses = np.concatenate([group.losses, as_losses([figures], self._study.objectives)])
+        numbers = np.append(group.numbers, point.number)
+        kept = nondominated(losses)  # a dominated point beats nothing that its own dominator does not
+        self.arrivals += bool(kept[-1])
+        self._groups[self._name(point.defense)] = _Group(losses[kept], numbers[kept])
+
+    def beaten_by(self, defense: str, bounds: Mapping[str, Any]) -> int | None:
+        """Name the point that beats whatever a point of these validation bounds becomes; None if it may still win.
+
+        Args:
+            defense: of the point.
+            bounds: the best validation figures that it can still reach.
+        """
+        if self._study.search.stop == "none":
+            return None
+        group = self._group(defense)
+        better = dominators(group.losses, self.losses_of(bounds))
+        return int(group.numbers[better[0]]) if len(better) else None
+
+    def beat(self, defenses: Sequence[str], bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell for many bounds at once whether `beaten_by` names a point.
+
+        Args:
+            defenses: N, of the points.
+            bounds: (N, D), by `losses_of`.
+
+        Returns:
+            (N,).
+        """
+        beaten = np.zeros(len(bounds), dtype=bool)
+        if self._study.search.stop == "none":
+            return beaten
+        names = np.array([self._name(defense) for defense in defenses])
+        for name in set(names.tolist()) & self._groups.keys():
+            of_group, rivals = names == name, self._groups[name].losses
+            worse = rivals[None] > bounds[of_group, None]  # (n, rivals, D)
+            better = rivals[None] < bounds[of_group, None]
+            beaten[of_group] = np.any(~np.any(worse, axis=2) & np.any(better, axis=2), axis=1)
+        return beaten
+
+    def losses_of(self, bounds: Mapping[str, Any]) -> NDArray[np.float64]:
+        """Turn validation bounds into values to minimize: (D,)."""
+        row: NDArray[np.float64] = as_losses([bounds], self._study.objectives)[0]
+        return row
+
+    def _name(self, defense: str) -> str:
+        return ALL if self._study.search.stop == "joint" else defense
+
+    def _group(self, defense: str) -> _Group:
+        return self._groups.get(self._name(defense)) or _Group(np.empty((0, len(self._study.objectives))))
+
+
+def front_of(study: Study, finished: Mapping[int, Mapping[str, Any]]) -> list[int]:
+    """List the points that keep the limits and that no other of them beats.
+
+    Args:
+        study: its objectives and limits.
+        finished: validation figures by the number of the point; the points compete with one another alone.
+    """
+    within = {number: figures for number, figures in finished.items() if study.limits.kept_by(figures)}
+    kept = nondominated(as_losses(list(within.values()), study.objectives))
+    return [number for number, keep in zip(within, kept, strict=True) if keep]
+
+
+def targets(
+    study: Study, finished: Iterable[tuple[Point, Mapping[str, Any]]], searched: Collection[str]
+) -> list[Point]:
+    """List the points that the attackers of the fronts (`when: front`) attack.
+
+    Args:
+        study: its objectives and limits.
+        finished: finished points with their validation figures.
+        searched: defenses of which only the members of their own front count; of the others every point.
+    """
+    points: dict[int, Point] = {}
+    by_defense: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for point, figures in finished:
+        points[point.number] = point
+        by_defense.setdefault(point.defense, {})[point.number] = figures
+    chosen = [
+        number
+        for defense, of in by_defense.items()
+        for number in (front_of(study, of) if defense in searched else of)
+    ]
+    return [points[number] for number in sorted(chosen)]
+
+
+def current_outcomes(study: Study, ledger: Ledger, digest: str) -> dict[int, Outcome]:
+    """Pick the outcomes that hold for a study as it is now.
+
+    Args:
+        study: as it is now.
+        ledger: its points.
+        digest: `Planner.digest` of the study.
+
+    Returns:
+        By number; a stopped point is in it only as long as a finished one beats it, and names that one.
+    """
+    current = {n: outcome for n, outcome in ledger.outcomes.items() if outcome.plan == digest}
+    finished = [(ledger.points[n], of.figures["validation"]) for n, of in current.items() if of.figures]
+    rivals = Rivals(study, finished)
+    for number, outcome in list(current.items()):
+        if outcome.bounds is not None:
+            by = rivals.beaten_by(ledger.points[number].defense, outcome.bounds["validation"])
+            if by is None:
+                del current[number]
+            else:
+                current[number] = replace(outcome, by=by)
+    return current

@@ -1,0 +1,152 @@
+"""Confirmation: the points that a search chose, once more with fresh seeds, since chance helped to choose them.
+
+A confirmation is a study of its own, in the folder `confirmation` of the one it confirms: the same victims and the
+same points, with fresh seeds for all that follows the victim, and nothing proposed. It is resumed like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from statistics import fmean
+from typing import Any
+
+from emma_tune.plan import Planner, Point, run_seed
+from emma_tune.results import StudyView
+from emma_tune.results.figures import Figures
+from emma_tune.results.front import as_losses, dominators
+from emma_tune.results.intervals import interval
+from emma_tune.storage import Place
+from emma_tune.study import Study
+from emma_tune.study.file import StudyError
+from emma_tune.study.measures import ATTACKERS, MEASURES, measure
+
+
+def confirmation_folder(folder: Place) -> Place:
+    """Where the confirmation of a study lies."""
+    return folder / "confirmation"
+
+
+def confirmation_study(study: Study, repeats: int) -> Study:
+    """The study with so many fresh seeds, which the search has not seen either, and nothing to search."""
+    first = max(study.repeats) + 1
+    return study.model_copy(
+        update={
+            "repeats": tuple(range(first, first + repeats)),
+            "baselines": (),
+            "search": study.search.model_copy(update={"stop": "none"}),
+        }
+    )
+
+
+def points_to_confirm(view: StudyView, numbers: Collection[int] | None) -> list[Point]:
+    """List points of a study by their numbers; those of the fronts of the searched defenses if None.
+
+    Raises:
+        StudyError: if there is no such point, or none on a front.
+    """
+    if numbers is None:
+        fronts = [point for name in view.study.sought for point, _ in view.members(defenses={name})]
+        if not fronts:
+            raise StudyError(f"{view.folder.root}: expected points on a front to confirm, found none")
+        return fronts
+    for number in numbers:
+        if number not in view.ledger.points:
+            raise StudyError(f"{view.folder.root}: expected a point of the study, found no point {number}")
+        if view.figures(view.ledger.points[number]) is None:
+            state = view.state(view.ledger.points[number])
+            raise StudyError(f"{view.folder.root}: expected a finished point, found point {number} {state}")
+    return [view.ledger.points[number] for number in numbers]
+
+
+def confirmed(view: StudyView, again: StudyView) -> dict[str, Any]:
+    """What the searched figures of points are worth.
+
+    Args:
+        view: the study.
+        again: its confirmation.
+
+    Returns:
+        `study`, `repeats`, `objectives`, `counts`, and `points`, each with `point`, `defense`, `params`, `state`;
+        once it is finished `measures`: by measure of the test part and as `attackers.NAME` the `searched` value
+        (None of an attacker that has not attacked it in the search) and, over repeats (each the mean over seeds,
+        as the searched value is), `mean`, `deviation`, `low`, `high` (95 %, within the measure's range; None of
+        two repeats) and `count`; `on_front` of its defense in the search and `still_on_front`, among the points
+        confirmed and by the mean of their validation figures; `why` where it has left.
+
+    Raises:
+        StudyError: if the images of the two are not the same, or the study has been edited since.
+    """
+    if view.planner.images != again.planner.images:
+        raise StudyError(
+            f"{again.folder.root}: expected the images that {view.folder.root} was run with, found others; run "
+            "the study again first"
+        )
+    repeats = again.study.repeats
+    now = confirmation_study(view.study, len(repeats))
+    planned = Planner(now, view.planner.images, view.planner.weights).verdict_digest
+    judged = (now.limits, now.objectives)
+    if planned != again.planner.verdict_digest or judged != (again.study.limits, again.study.objectives):
+        raise StudyError(
+            f"{again.folder.root}: expected a confirmation of the study as it is now, found one of an earlier "
+            "form of it; confirm again"
+        )
+    points = list(again.ledger.points.values())
+    defenses = {point.defense for point in points}
+    searched = {point.number for name in defenses for point, _ in view.members(defenses={name})}
+    members = {point.number for name in defenses for point, _ in again.members(defenses={name})}
+    return {
+        "study": view.study.name,
+        "repeats": len(repeats),
+        "objectives": dict(view.study.objectives),
+        "counts": again.counts(),
+        "points": [
+            {
+                "point": point.number,
+                "defense": point.defense,
+                "params": dict(point.params),
+                "state": again.state(point),
+                **_of_point(view, again, point, searched, members),
+            }
+            for point in sorted(points, key=lambda point: point.number)
+        ],
+    }
+
+
+def _of_point(
+    view: StudyView, again: StudyView, point: Point, searched: Collection[int], members: Collection[int]
+) -> dict[str, Any]:
+    before, after = view.figures(view.ledger.points[point.number]), again.figures(point)
+    if before is None or after is None:
+        return {}
+    by_repeat = [_of_repeat(again, after, repeat) for repeat in again.study.repeats]
+    known, measures = _flat(before["test"]), {}
+    for name in by_repeat[0]:
+        of = measure(name)
+        over_repeats = interval([figures[name] for figures in by_repeat]).within(*sorted((of.best, of.worst)))
+        measures[name] = {"searched": known.get(name), **over_repeats.as_dict()}
+    on_front, still = point.number in searched, point.number in members
+    left = {"why": _why(again, point, after)} if on_front and not still else {}
+    return {"measures": measures, "on_front": on_front, "still_on_front": still, **left}
+
+
+def _of_repeat(again: StudyView, figures: Figures, repeat: int) -> dict[str, float]:
+    """Test figures of one repeat: the mean over the study's seeds."""
+    runs = [_flat(figures["runs"][str(run_seed(seed, repeat))]["test"]) for seed in again.study.seeds]
+    return {name: fmean(run[name] for run in runs) for name in runs[0]}
+
+
+def _flat(figures: dict[str, Any]) -> dict[str, float]:
+    thieves = {f"{ATTACKERS}{name}": accuracy for name, accuracy in figures["attackers"].items()}
+    return {name: figures[name] for name in MEASURES} | thieves
+
+
+def _why(again: StudyView, point: Point, figures: Figures) -> str:
+    """Say why a point is not on the front of the confirmed ones of its defense."""
+    if not again.within_limits(point):
+        return "beyond the limits"
+    objectives = again.study.objectives
+    members = again.members(defenses={point.defense})
+    losses = as_losses([of["validation"] for _, of in members], objectives)
+    (own,) = as_losses([figures["validation"]], objectives)
+    numbers = sorted(members[index][0].number for index in dominators(losses, own))
+    return "beaten by " + ", ".join(f"point {number}" for number in numbers)

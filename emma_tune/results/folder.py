@@ -1,0 +1,312 @@
+"""A study's folder: what it was started with, who drives it, and where its files lie.
+
+study.json          the study as it was last run, the fingerprints of its images and weights, its store
+ledger.jsonl        its points
+driver.lock         held by the driver; says who that is
+progress.json       what the driver is doing, rewritten every few seconds
+optuna-journal.log  the search, for optuna-dashboard
+run.log             what the driver said, with times, and tracebacks of failed tasks
+study.yaml          the complete study as a study file, as it was last run
+front.csv, tradeoff.png, report.html   the front, written when a run has ended
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from emma_tune.storage import (
+    IMPATIENT,
+    Claim,
+    HeldError,
+    Log,
+    Patience,
+    Place,
+    Storage,
+    as_place,
+    is_local,
+    storage_at,
+)
+from emma_tune.storage.redaction import printable, redacted
+from emma_tune.storage.storage import SIGHT
+from emma_tune.study import Study
+from emma_tune.study.file import StudyError
+
+STARTED, DRIVER, PROGRESS = "study.json", "driver.lock", "progress.json"
+LEDGER, JOURNAL = "ledger.jsonl", "optuna-journal.log"
+STUDY_FILE, RUN_LOG, FRONT, PICTURE, PAGE = "study.yaml", "run.log", "front.csv", "tradeoff.png", "report.html"
+FOR_PEOPLE = {
+    STUDY_FILE: "the complete study; runs again as it is",
+    FRONT: "the fronts as a table, with every column",
+    PICTURE: "defense budget against attacker accuracy",
+    PAGE: "everything on one page",
+    RUN_LOG: "what the runs said, and tracebacks of failed tasks",
+}
+"""Files of a study's folder for people to open."""
+PROOFS = (SIGHT, "sight")
+"""What `emma-tune doctor` leaves where studies are to lie."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a study was last started with.
+
+    Attributes:
+        study: complete, every default filled in.
+        images: fingerprints of the victim's images and of the pool.
+        store: where its artifacts are.
+        weights: fingerprints of the weights that trainings begin with, by name.
+        given: whether its points are those of the ledger, and none is proposed.
+        remarks: what was recorded by an earlier version in other words, a line each.
+    """
+
+    study: Study
+    images: Mapping[str, str]
+    store: Place
+    weights: Mapping[str, str] = field(default_factory=dict)
+    given: bool = False
+    remarks: tuple[str, ...] = ()
+
+
+class RunLog:
+    """What the driver of a study says, with times. A line that cannot be written is lost, and nothing else is.
+
+    Args:
+        storage: of the study's folder.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._lock = Lock()  # the watcher of a cluster's head speaks from a thread of its own
+        self._log: Log | None = None
+        with suppress(OSError):
+            self._log = storage.log(RUN_LOG)
+
+    def write(self, text: str) -> None:
+        """Appends a text, its later lines indented."""
+        first, *others = printable(redacted(text)).splitlines() or [""]
+        lines = [f"{time.strftime('%F %T')} {first}", *(f"    {line}" for line in others)]
+        with self._lock, suppress(OSError):
+            if self._log:
+                self._log.append(("\n".join(lines) + "\n").encode())
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._log:
+            self._log.close()
+
+
+class StudyFolder:
+    """The folder of one study.
+
+    Args:
+        root: the folder, or the URL of a prefix; it need not exist.
+        patience: how long a call is tried again that fails for the moment.
+    """
+
+    def __init__(self, root: Place, patience: Patience = IMPATIENT) -> None:
+        self.root = root.absolute() if is_local(root) else root
+        self.ledger = self.root / LEDGER
+        self.journal = self.root / JOURNAL
+        self._storage = storage_at(self.root, patience)
+
+    def read(self) -> Started:
+        """What the study was last started with.
+
+        Raises:
+            StudyError: if this is not the folder of a study.
+        """
+        try:
+            content = json.loads(self._storage.read(STARTED))
+            recorded, remarks = _as_now(content["study"])
+            study = Study.model_validate(recorded)
+            store = self._joined(content["store"])
+            given = bool(content.get("given", False))
+            named = {**content["images"], **content["weights"]}
+            if not all(re.fullmatch("[0-9a-z]+", fingerprint) for fingerprint in named.values()):
+                raise ValueError("expected fingerprints")
+            return Started(study, content["images"], store, content["weights"], given, remarks)
+        except FileNotFoundError as error:
+            raise StudyError(f"{self.root}: expected the folder of a study, found no study.json in it") from error
+        except OSError as error:
+            raise StudyError(f"{self.root}: expected the folder of a study, found {error}") from error
+        except StudyError:
+            raise
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            raise StudyError(
+                f"{self.root / STARTED}: expected the record of a study, found something else; remove this file "
+                "and run the study's file again: points and artifacts stay"
+            ) from error
+
+    def _joined(self, store: str) -> Place:
+        """Where a store is that was recorded relative to this folder, or by its URL."""
+        try:
+            place = as_place(store)
+        except ValueError as error:  # of a protocol whose package is not installed here, say
+            raise StudyError(f"{self.root / STARTED}: store: {error}") from error
+        return (self.root / place).resolve() if is_local(place) and is_local(self.root) else place
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run has come as far as to record what it runs."""
+        with self._reached():
+            return self._storage.exists(STARTED)
+
+    def check_belongs_to(self, study: Study) -> None:
+        """Raises StudyError if the folder is another study's, or is not a study's and not empty."""
+        if self.begun:
+            other = self.read().study.name
+            if other != study.name:
+                raise StudyError(
+                    f"{self.root}: expected a folder for the study {study.name!r}, found that of {other!r}"
+                )
+        elif self._foreign():
+            raise StudyError(f"{self.root}: expected a study's folder, or an empty or new one, found other files")
+
+    def _foreign(self) -> bool:
+        if is_local(self.root) and self.root.exists() and not self.root.is_dir():
+            return True
+        with self._reached():
+            names = set(self._storage.names(""))
+            if names & {self.ledger.name, DRIVER}:
+                return False  # somebody else's has no driver
+            # not what a kill leaves of a file that was being written, not what a desktop leaves, nor a doctor
+            return any(not name.startswith(".") and name not in PROOFS for name in names)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """A place that cannot be read or written is the user's to mend."""
+        try:
+            yield
+        except OSError as error:
+            raise StudyError(
+                f"{self.root}: expected a folder that can be read and written, found {error}"
+            ) from error
+
+    def write(self, started: Started) -> None:
+        """Records what the study is started with. Only its driver may."""
+        content = {
+            "study": started.study.model_dump(mode="json", by_alias=True),
+            "images": dict(started.images),
+            "weights": dict(started.weights),
+            "store": _way(self.root, started.store),
+            "given": started.given,
+        }
+        with self._reached():
+            self._storage.write(STARTED, _json(content))
+        if not started.given:  # else its points are in no study file
+            with suppress(OSError):  # for people; a run needs it no more
+                self._storage.write(STUDY_FILE, _as_study_file(started.study, str(content["store"])).encode())
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Puts a file of a run that has ended."""
+        self._storage.write(name, content)
+
+    def files(self) -> dict[str, str]:
+        """The files for people that are there, by name, with what each of them is."""
+        with self._reached():
+            names = set(self._storage.names(""))
+        return {name: what for name, what in FOR_PEOPLE.items() if name in names}
+
+    def log(self) -> RunLog:
+        """Opens the log of runs. Only the driver may."""
+        return RunLog(storage_at(self.root))
+
+    @contextmanager
+    def drive(self, *, wait: float = 2.0) -> Iterator[Claim]:
+        """Holds the study for one driver.
+
+        Args:
+            wait: seconds to wait for a reader, or for the last driver's end, before giving up.
+
+        Raises:
+            StudyError: naming who holds it.
+        """
+        who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}"
+        with ExitStack() as holding:
+            try:
+                with self._reached():
+                    claim = holding.enter_context(self._storage.claim(DRIVER, who, wait=wait))
+            except HeldError as error:
+                raise StudyError(
+                    f"{self.root}: expected a study that nobody drives, found it held by {error}"
+                ) from error
+            yield claim
+
+    @contextmanager
+    def nearby(self) -> Iterator[Path]:
+        """A folder on a disk for Optuna's journal: the study's own, or a temporary one whose journal is kept."""
+        if is_local(self.root):
+            yield self.root
+            return
+        with TemporaryDirectory(prefix="emma-tune-") as folder:
+            try:
+                yield Path(folder)
+            finally:
+                if (Path(folder) / JOURNAL).exists():
+                    with suppress(OSError):  # the next run makes it anew from the ledger
+                        self._storage.upload(Path(folder) / JOURNAL, JOURNAL)
+
+    def driver(self) -> str | None:
+        """Who drives the study at this moment; None if nobody does."""
+        return self._storage.holder(DRIVER)
+
+    def write_progress(self, progress: Mapping[str, Any]) -> None:
+        """Says what the driver is doing. Only the driver may. What cannot be said now is said later."""
+        storage = storage_at(self.root)
+        with suppress(OSError):
+            if storage.exists(STARTED):  # else the folder is out of sight, and this is another one
+                storage.write(PROGRESS, _json(progress))
+
+    def progress(self) -> dict[str, Any]:
+        """What the driver said last; empty if nobody drives the study."""
+        if self.driver() is None:
+            return {}
+        try:
+            content: dict[str, Any] = json.loads(self._storage.read(PROGRESS))
+            return content
+        except (OSError, ValueError):
+            return {}
+
+
+def _way(root: Place, store: Place) -> str:
+    """From a study's folder to its store, as `_joined` goes it: what is a link is followed before `..`."""
+    if not (is_local(root) and is_local(store)):
+        return str(store)
+    way = os.path.relpath(store, root)
+    return way if (root / way).resolve() == store.resolve() else os.path.relpath(store.resolve(), root.resolve())
+
+
+def _as_study_file(study: Study, store: str) -> str:
+    """A complete study in YAML; its store is relative to the folder, so that both can be moved together."""
+    content = {**study.model_dump(mode="json", by_alias=True, exclude_none=True), "store": store}
+    written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    return f"# The complete study as it was last run: emma-tune run STUDY.yaml --out DIR\n{written}"
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1).encode()
+
+
+def _as_now(study: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Put a study recorded by an earlier version into the words of this one, with a remark on each change."""
+    search = dict(study["search"])
+    if "stop_dominated" not in search:
+        return study, ()
+    old = search.pop("stop_dominated")
+    search["stop"] = "joint" if old else "none"
+    own = "; for a front of each defense write search.stop: own" if old else ""
+    remark = f"search.stop_dominated: {str(old).lower()} is now written search.stop: {search['stop']}{own}"
+    return {**study, "search": search}, (remark,)

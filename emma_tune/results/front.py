@@ -1,0 +1,96 @@
+"""Fronts: which points are not dominated, and how much of the box they dominate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emma_tune.study.measures import Direction, measure, value_of
+
+
+def as_losses(points: Sequence[Mapping[str, Any]], objectives: Mapping[str, Direction]) -> NDArray[np.float64]:
+    """Turn points into rows of values to minimize: (N, D), signs of `max` objectives turned.
+
+    Args:
+        points: their figures of one part.
+        objectives: measures with their directions.
+
+    Raises:
+        ValueError: for a value that is not finite, which a dominance filter would pass over in silence.
+    """
+    signs = {name: _sign(direction) for name, direction in objectives.items()}
+    rows = [[value_of(point, name) * sign for name, sign in signs.items()] for point in points]
+    losses = np.array(rows, dtype=np.float64).reshape(len(rows), len(objectives))
+    if not np.isfinite(losses).all():
+        raise ValueError(f"expected finite objectives, found {losses[~np.isfinite(losses).all(axis=1)].tolist()}")
+    return losses
+
+
+def nondominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows no other row dominates: (N,). Equal rows are all kept."""
+    if not len(losses):
+        return np.zeros(0, dtype=bool)
+    import moocore
+
+    return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
+
+
+def dominators(losses: NDArray[np.float64], bound: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Rows that dominate every point that is nowhere below a bound.
+
+    Args:
+        losses: (N, D), values to minimise.
+        bound: (D,), below which a point that is not yet known cannot come.
+
+    Returns:
+        The indices of the rows that are nowhere above the bound and somewhere below it: whatever the point
+        becomes, such a row is at least as good everywhere and better somewhere.
+    """
+    return np.flatnonzero((losses <= bound).all(axis=1) & (losses < bound).any(axis=1))
+
+
+def hypervolume(points: Sequence[Mapping[str, Any]], objectives: Mapping[str, Direction]) -> float:
+    """Volume of the box that the points dominate, up to the corner of worst values.
+
+    For the budget l1 and an accuracy this lies in [0, 2].
+    """
+    if not points:
+        return 0.0
+    import moocore
+
+    reference = [measure(name).worst * _sign(direction) for name, direction in objectives.items()]
+    return float(moocore.hypervolume(as_losses(points, objectives), ref=reference))
+
+
+def attainment(
+    fronts: Sequence[Sequence[Mapping[str, Any]]], objectives: Mapping[str, Direction]
+) -> dict[str, list[list[float]]]:
+    """What some, half and all of several fronts reach (Fonseca et al. 2011).
+
+    Args:
+        fronts: points, one front a run; an empty front reaches nothing.
+        objectives: two or three.
+
+    Returns:
+        The corners of three surfaces, each a list of values in the order of the objectives: `best`, reached by one
+        front at least; `median`, by half of them at least; `worst`, by all. Empty where so many reach nothing.
+    """
+    import moocore
+
+    reaching = [as_losses(front, objectives) for front in fronts if front]
+    signs = [_sign(direction) for direction in objectives.values()]
+    surfaces: dict[str, list[list[float]]] = {}
+    for name, least in (("best", 1), ("median", -(-len(fronts) // 2)), ("worst", len(fronts))):
+        surfaces[name] = []
+        if 0 < least <= len(reaching):
+            run = np.repeat(np.arange(len(reaching)), [len(front) for front in reaching])
+            corners = moocore.eaf(np.concatenate(reaching), run, percentiles=[100 * least / len(reaching)])
+            surfaces[name] = (np.unique(corners[:, :-1], axis=0) * signs).tolist()
+    return surfaces
+
+
+def _sign(direction: Direction) -> float:
+    return 1.0 if direction == "min" else -1.0

@@ -1,0 +1,193 @@
+"""What a run would do, before anything is done: tasks by stage, what the store has of them, and what it costs.
+
+Reads only, needs no Ray, and copes with images that are not there yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from emma_tune.plan import OF_A_POINT, Planner, Point, Task, placeholders
+from emma_tune.plan.materials import Known, known
+from emma_tune.results.dominance import current_outcomes, targets
+from emma_tune.results.ledger import Ledger
+from emma_tune.stages import STAGES
+from emma_tune.stages.settings import (
+    AttackerSettings,
+    GuidanceSettings,
+    MatrixSettings,
+    MisinformerSettings,
+    PosteriorsSettings,
+    SurrogateSettings,
+    VictimSettings,
+)
+from emma_tune.storage.store import CorruptArtifactError, Store
+from emma_tune.study import Study
+
+TRAINING, MATRIX_STEP, TANGENT = 3.0, 10.0, 3.0
+"""Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward;
+forward with a tangent."""
+
+
+@dataclass
+class StageForecast:
+    """What is planned of a stage.
+
+    Attributes:
+        tasks: how many.
+        done: of those, how many the store has.
+        epochs: of training in the others, at most.
+        flops: floating-point operations of the others, an addition and a multiplication counted as two.
+    """
+
+    tasks: int = 0
+    done: int = 0
+    epochs: float = 0.0
+    flops: float = 0.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do.
+
+    Attributes:
+        stages: by name, in the order of the pipeline.
+        points: searched ones, of which `asked` are known.
+        asked: searched points that the ledger has.
+        remarks: what is missing or not known, a line each.
+    """
+
+    stages: Mapping[str, StageForecast]
+    points: int
+    asked: int
+    remarks: tuple[str, ...] = field(default=())
+
+
+def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = None) -> Forecast:
+    """Plans a study as a run would.
+
+    Points still to be proposed count at the mean over `st_epoch`; a matrix and a dominated point may end earlier
+    than is counted here. Points that an earlier run stopped, and that are still beaten, are not counted. Attackers
+    of the fronts (`when: front`) count for the points that they would attack by what has been measured so far.
+
+    Args:
+        study: checked.
+        store: may not exist yet.
+        ledger: the study's points so far.
+        until: the last stage; all if None.
+
+    Raises:
+        StudyError: if a network does not take the images.
+    """
+    materials = known(study, store)
+    planner = Planner(study, materials.images, materials.weights, until=until)
+    stages = {name: StageForecast() for name in STAGES}
+
+    asked = sum(point.defense in study.sought for point in ledger.points.values())
+    known_points = [(point.defense, point.params) for point in ledger.points.values()]
+    fixed = [
+        Point(-2 - number, defense, params)
+        for number, (defense, params) in enumerate(study.fixed)
+        if (defense, params) not in known_points
+    ]
+    outcomes = current_outcomes(study, ledger, planner.digest)
+    left = {number for number, outcome in outcomes.items() if outcome.bounds is not None}
+    tasks = dict(planner.groundwork().tasks)
+    for point in (*ledger.points.values(), *fixed):
+        if point.number not in left:
+            tasks |= planner.point(point).tasks
+    finished = [(ledger.points[n], of.figures["validation"]) for n, of in outcomes.items() if of.figures]
+    for point in (*targets(study, finished, study.sought), *fixed) if until is None else ():
+        tasks |= planner.verdict(point).tasks
+    cost = _Cost(materials, tasks)
+    for task in tasks.values():
+        _count(stages[task.stage], task, _is_done(store, task), cost)
+
+    counted = set(tasks)
+    unproposed = list(_unproposed(study, ledger))
+    for point in unproposed:
+        for task in planner.point(point).tasks.values():
+            if task.key not in counted:
+                _count(stages[task.stage], task, _is_done(store, task), cost)
+            if task.stage not in OF_A_POINT:
+                counted.add(task.key)
+    open_points = unproposed or len(outcomes) < len(ledger.points)
+    waiting = ", ".join(name for name, attacker in study.attackers.items() if not attacker.counts)
+    remarks = [f"not counted: what {waiting} (when: front) will attack of the fronts, once the search is over"]
+    return Forecast(
+        stages,
+        asked + len(unproposed),
+        asked,
+        (*materials.remarks, *(remarks if waiting and until is None and open_points else ())),
+    )
+
+
+def _unproposed(study: Study, ledger: Ledger) -> Iterator[Point]:
+    """Placeholders for the points still to be proposed."""
+    for defense, sought in study.sought.items():
+        stand_ins = placeholders(study, defense)
+        asked = ledger.params_of(defense)
+        for number in range(len(asked), len(asked) + sought.left(asked)):
+            yield stand_ins[number % len(stand_ins)]
+
+
+def _count(stage: StageForecast, task: Task, done: bool, cost: _Cost) -> None:
+    stage.tasks += 1
+    stage.done += done
+    if not done:
+        epochs, flops = cost.of(task)
+        stage.epochs += epochs
+        stage.flops += flops
+
+
+def _is_done(store: Store, task: Task) -> bool:
+    try:
+        return store.record(task.stage, task.key) is not None
+    except CorruptArtifactError:
+        return False  # it would be computed again
+
+
+class _Cost:
+    """Epochs and floating-point operations of tasks.
+
+    Args:
+        materials: how many images of which shape.
+        tasks: all that are planned, by key; a leg of a surrogate costs what it adds to the one before.
+    """
+
+    def __init__(self, materials: Known, tasks: Mapping[str, Task]) -> None:
+        self._counts = materials.counts
+        self._forward = materials.forward_flops
+        self._classes = materials.classes
+        self._tasks = tasks
+
+    def of(self, task: Task) -> tuple[float, float]:
+        """Epochs, and operations."""
+        train, queries = self._counts["train"], self._counts["queries"]
+        answered = self._counts["validation"] + self._counts["test"]
+        match task.config:
+            case VictimSettings(training=training) | MisinformerSettings(training=training):
+                return training.epochs, self._passes(training.model, TRAINING * training.epochs * train + answered)
+            case PosteriorsSettings(model=model, views=views):
+                return 0, self._passes(model, views.count * queries if views else queries + answered)
+            case GuidanceSettings(defense=defense, model=model, views=views):
+                passes = {"mad": 1 + 2 * self._classes, "grad2": TANGENT}.get(defense, 1)
+                return 0, self._passes(model, passes * (views.count * queries if views else queries + answered))
+            case SurrogateSettings(training=training, until=until):
+                epochs = until - self._until(task.continues)
+                return epochs, self._passes(training.model, TRAINING * epochs * queries)
+            case MatrixSettings(training=training, st_epoch=st_epoch):
+                epochs = max(0, training.epochs - st_epoch)
+                return epochs, self._passes(training.model, MATRIX_STEP * epochs * queries)
+            case AttackerSettings(training=training, queries=limit):
+                passes = training.epochs * (TRAINING * min(queries, limit or queries) + answered)
+                return training.epochs, self._passes(training.model, passes)
+        return 0, 0.0
+
+    def _passes(self, model: str, images: float) -> float:
+        return images * self._forward(model)
+
+    def _until(self, key: str | None) -> int:
+        before = self._tasks[key].config if key else None
+        return before.until if isinstance(before, SurrogateSettings) else 0

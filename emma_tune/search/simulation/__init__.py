@@ -1,0 +1,142 @@
+"""A study on paper: how long it would take on a cluster, and where it would wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from emma_tune.search.driver import REPORTS
+from emma_tune.search.simulation.cluster import Cluster
+from emma_tune.search.simulation.fractions import best_fractions
+from emma_tune.search.simulation.proposing import ask_seconds
+from emma_tune.search.simulation.replay import Replay, Simulation
+from emma_tune.search.simulation.times import CHEAP, Times, measured
+from emma_tune.stages import STAGES
+from emma_tune.study import AUTO, OWN_TRIAL_STAGES, Study
+
+__all__ = ["START_SECONDS", "Times", "measured", "simulate"]
+
+START_SECONDS = 0.05
+"""That a driver needs for a trial, from start to end: 12 ms of Tune's loop, as measured
+(tests/benchmarks/RESULTS.md), the rest allowed for the store, the ledger and the searcher."""
+
+REPORT_SECONDS = 1.25e-3
+"""That a driver needs for a report, as measured; a trial that runs sends one each second, of many trials fewer."""
+
+PERIODS = 20
+"""Parts of the makespan for which the use of the cluster is told."""
+
+
+def simulate(
+    study: Study,
+    *,
+    nodes: int,
+    cpus: int,
+    gpus: int,
+    times: Times,
+    start_seconds: float = START_SECONDS,
+    use: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Replays a study from nothing on a cluster that is only counted.
+
+    Args:
+        study: the study.
+        nodes: how many, all alike.
+        cpus: of each node.
+        gpus: of each node.
+        times: of its tasks.
+        start_seconds: that the driver needs for a trial.
+        use: share of a GPU that a task of a stage keeps at work alone, in (0, 1], by stage: of these stages shares
+            are compared.
+
+    Returns:
+        `study`, `cluster` (nodes, cpus, gpus, slots), `makespan` (seconds), `utilization` (of `cpu` and `gpu`:
+        `mean`, and `over_time`, of equal parts of the makespan), `waits` (`reason`, `hours` of the resource
+        named by `wait_unit`, `share` of its time; the longest first), `stages` (tasks, seconds), `points`,
+        `trials`, `driver` (`seconds` of starts and asks, their `share` of the makespan, `asks`: those for the
+        sampler, `reports`: share of a driver's time that reports take while all slots run, which the clock
+        leaves out), `sampler` (`name`, `asked`: points it has proposed here of so many, `of`, the others being
+        drawn uniformly, `slowest`: seconds that an ask really took at most, `last`: seconds that the last one
+        is reckoned to take), `assumed` (what was taken for granted, a line each), `fractions` (`shares`,
+        `gain`: makespan as a part of that with the study's own; None without `use`).
+
+    Raises:
+        StudyError: if a task finds no room on any node, or nothing is known of how long a stage takes.
+    """
+    cluster = Cluster(nodes, cpus, gpus)
+    replay = Simulation(study, cluster, times, start_seconds).run()
+    whole = replay.capacity[replay.unit] * replay.makespan
+    sampler = study.search.sampler
+    fractions = best_fractions(study, cluster, times, start_seconds, use) if use else None
+    return {
+        "study": study.name,
+        "cluster": {"nodes": nodes, "cpus": cpus, "gpus": gpus, "slots": replay.slots},
+        "makespan": replay.makespan,
+        "utilization": {
+            resource: {"mean": replay.utilization(resource), "over_time": _over_time(replay, column)}
+            for column, resource in enumerate(("cpu", "gpu"), start=1)
+            if replay.capacity[resource]
+        },
+        "wait_unit": replay.unit,
+        "waits": [
+            {"reason": reason, "hours": seconds / 3600, "share": seconds / whole}
+            for reason, seconds in sorted(replay.idle.items(), key=lambda entry: -entry[1])
+            if seconds > 0
+        ],
+        "stages": {
+            stage: {"tasks": replay.tasks[stage], "seconds": replay.seconds[stage]}
+            for stage in STAGES
+            if replay.tasks[stage]
+        },
+        "points": dict(replay.points),
+        "trials": replay.trials,
+        "driver": {
+            "seconds": replay.driver,
+            "share": replay.driver / replay.makespan,
+            "asks": replay.asks,
+            "reports": min(replay.slots, REPORTS) * REPORT_SECONDS,
+        },
+        "sampler": {
+            "name": sampler,
+            "asked": replay.sampled,
+            "of": sum(sought.proposals for sought in study.sought.values()),
+            "slowest": replay.slowest_ask,
+            "last": max((ask_seconds(sampler, s.proposals - 1) for s in study.sought.values()), default=0.0),
+        },
+        "assumed": _assumed(study, replay, times, start_seconds),
+        "fractions": {"shares": dict(fractions.shares), "gain": fractions.gain} if fractions else None,
+    }
+
+
+def _over_time(replay: Replay, column: int) -> list[float]:
+    """How much of a resource was taken in each of `PERIODS` equal parts of the makespan, in [0, 1]."""
+    at = np.array([0.0, *(change[0] for change in replay.changes), replay.makespan])
+    taken = np.array([0.0, *(change[column] for change in replay.changes)])
+    used = np.concatenate([[0.0], np.cumsum(taken * np.diff(at))])
+    ends = np.interp(np.linspace(0, replay.makespan, PERIODS + 1), at, used)
+    capacity = replay.capacity["cpu" if column == 1 else "gpu"]
+    return [float(part) for part in np.diff(ends) / (capacity * replay.makespan / PERIODS)]
+
+
+def _assumed(study: Study, replay: Replay, times: Times, start_seconds: float) -> list[str]:
+    """What a reader must know of the figures."""
+    lines = [
+        "nothing counts as done before, nothing fails, no node is lost",
+        f"a trial costs the driver {start_seconds:g} s, and it does one thing at a time",
+        "seconds are those at the study's own shares, whatever runs beside",
+    ]
+    if any(study.share(stage).gpu == AUTO for stage in OWN_TRIAL_STAGES):
+        lines.append("gpu: auto counts as a whole GPU, as nothing has been measured")
+    guessed = [
+        stage for stage in STAGES if replay.tasks[stage] and stage not in times.whole and stage not in times.paces
+    ]
+    if guessed:
+        lines.append(f"{', '.join(guessed)}: {CHEAP:g} s each, as nothing is known of them")
+    if replay.points["dominated"]:
+        lines.append(
+            f"{replay.points['dominated']} stop as dominated, by figures that are invented; none does with "
+            "--set search.stop=none"
+        )
+    return lines

@@ -1,0 +1,75 @@
+"""What a study would have measured, invented: figures for Optuna and for the question who is dominated.
+
+EMMA's λ, by its place q in [0, 1] in the range that is searched, buys accuracy for budget: l1 = 1.5 (1 − q), and
+the clone is worse in proportion, by 0.4 (1 − q) where `lr_gamma` is in the middle of its range and by half of
+that at its ends. Any other defence has an l1 by the hash of its parameters, and less for it: a clone worse by
+0.25 of what EMMA's best would be. The victim loses 0.02 l1. All thieves and both parts are alike. None of this
+is a finding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from emma_tune.plan import Task, key_of
+from emma_tune.stages.settings import MatrixSettings, ResponsesSettings
+from emma_tune.storage.artifact import Metrics
+from emma_tune.study import Dimension, Study
+
+MOST, UNDEFENDED, BEST_GAIN, OTHERS = 1.5, 0.9, 0.4, 0.25
+
+
+class Invented:
+    """Metrics of tasks that nobody has run.
+
+    Args:
+        study: whose ranges count.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._lambda = study.search.space.lambda_
+        self._lr_gamma = study.search.space.lr_gamma
+        self._of_matrix: dict[str, tuple[float, float]] = {}
+        self._of_responses: dict[str, tuple[float, float]] = {}
+
+    def metrics(self, task: Task) -> Metrics:
+        """Of a task whose inputs were asked for before; empty for a stage that measures nothing of a point."""
+        if isinstance(task.config, MatrixSettings):
+            self._of_matrix[task.key] = self._trade(task.config)
+        elif isinstance(task.config, ResponsesSettings):
+            l1, clone = self._of_responses[task.key] = self._released(task.config, task.inputs)
+            drop = 0.02 * l1
+            cost = {"l1": l1, "accuracy_drop": drop, "victim_accuracy": 0.95 - drop, "flip_rate": drop}
+            return {"queries.l1": l1} | {
+                f"{part}.{n}": x for part in ("validation", "test") for n, x in cost.items()
+            }
+        elif task.stage == "evaluation":
+            _, clone = self._of_responses[task.inputs["responses"]]
+            return {f"{part}.clone_accuracy.best": clone for part in ("validation", "test")}
+        return {}
+
+    def _released(self, config: ResponsesSettings, inputs: Mapping[str, str]) -> tuple[float, float]:
+        """l1 and accuracy of the clone."""
+        if "matrix" in inputs:
+            return self._of_matrix[inputs["matrix"]]
+        if not config.params and config.defense == "none":
+            return 0.0, UNDEFENDED
+        name = key_of({"defense": config.defense, "params": dict(config.params)})
+        bought = int(name, 16) / 16 ** len(name)
+        return MOST * bought, UNDEFENDED - OTHERS * BEST_GAIN * bought
+
+    def _trade(self, config: MatrixSettings) -> tuple[float, float]:
+        bought = 1 - _place(self._lambda, config.lambda_)
+        skill = 1 - abs(_place(self._lr_gamma, config.lr_gamma) - 0.5)
+        return MOST * bought, UNDEFENDED - BEST_GAIN * bought * skill
+
+
+def _place(dimension: Dimension, value: float) -> float:
+    """Where a value lies in its range, in [0, 1]."""
+    low, high = dimension.bounds
+    if low == high:
+        return 0.5
+    if dimension.log:
+        return math.log(value / low) / math.log(high / low)
+    return (value - low) / (high - low)

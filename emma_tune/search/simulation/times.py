@@ -1,0 +1,74 @@
+"""How long a task takes: as an earlier study measured it, or as it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from emma_tune.plan import Task
+from emma_tune.results import StudyView
+from emma_tune.search.remaining import epochs_of
+from emma_tune.stages import STAGES
+from emma_tune.study.file import StudyError
+
+CHEAP = 1.0
+"""Seconds of a stage that has no trial of its own, where nothing is known of it."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of tasks.
+
+    Attributes:
+        paces: measured, by stage: seconds an epoch, or a task where a stage has no epochs.
+        whole: given, by stage: seconds of a training of all its epochs; of a leg of a surrogate, and of a matrix
+            that begins later, their share of it. What is given counts before what was measured.
+    """
+
+    paces: Mapping[str, float] = field(default_factory=dict)
+    whole: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, task: Task, before: Task | None) -> float:
+        """Seconds of a task.
+
+        Args:
+            task: the task.
+            before: of a leg of a surrogate the one before it.
+
+        Raises:
+            StudyError: if nothing is known of its stage.
+        """
+        epochs, of_all = epochs_of(task, before)
+        if task.stage in self.whole:
+            return self.whole[task.stage] * (epochs / of_all if of_all else 1.0)
+        if task.stage in self.paces:
+            return self.paces[task.stage] * (epochs if of_all else 1.0)
+        if not STAGES[task.stage].own_trial:
+            return CHEAP
+        raise StudyError(
+            f"{task.stage}: expected to know how long it takes: --seconds {task.stage}=SECONDS, or --times DIR of "
+            "a study that has finished one, found neither"
+        )
+
+
+def measured(view: StudyView) -> dict[str, float]:
+    """The mean pace of the finished tasks of a study, by stage: seconds a planned epoch, or a task without epochs.
+
+    Raises:
+        StudyError: if nothing is finished.
+    """
+    tasks: dict[str, Task] = {}
+    for point in view.ledger.points.values():
+        tasks |= view.planner.whole(point).tasks
+    seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+    amount: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+    for task in tasks.values():
+        record = view.record(task)
+        if record:
+            epochs, of_all = epochs_of(task, tasks[task.continues] if task.continues else None)
+            seconds[task.stage] += record.provenance.get("seconds", 0.0)
+            amount[task.stage] += epochs if of_all else 1
+    paces = {stage: seconds[stage] / amount[stage] for stage in STAGES if amount[stage]}
+    if not paces:
+        raise StudyError(f"{view.folder.root}: expected a study with finished tasks, found none")
+    return paces

@@ -1,0 +1,45 @@
+"""What a task of a stage takes of a node, and how long it may take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from emma_tune.study.fields import AUTO, NOT_BOOLEAN, OWN_TRIAL_STAGES, Frozen, OrAuto
+
+GpuShare = Annotated[float | Literal["auto"], OrAuto(Annotated[float, Field(ge=0), NOT_BOOLEAN])]
+
+
+def spelled_out(resources: object) -> object:
+    """`auto` in place of all resources stands for every stage with resources, one CPU each."""
+    if resources != AUTO:
+        return resources
+    return {stage: {"cpu": 1, "gpu": AUTO} for stage in OWN_TRIAL_STAGES}
+
+
+class Share(Frozen):
+    """What one task takes of a node."""
+
+    cpu: Annotated[float, Field(gt=0), NOT_BOOLEAN] = Field(
+        1, description="CPU cores; below 1 several tasks share one"
+    )
+    gpu: GpuShare = Field(
+        0, description="share of a GPU and of its memory, or whole GPUs; auto: what the stage's first task needed"
+    )
+    timeout_seconds: Annotated[float, Field(gt=0), NOT_BOOLEAN] | None = Field(
+        None, description="seconds after which a task is stopped, once to be tried again; no limit when left out"
+    )
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole_above_one(cls, gpu: float | Literal["auto"]) -> float | Literal["auto"]:
+        if gpu != AUTO and gpu > 1 and gpu != int(gpu):
+            raise ValueError("expected a share of at most 1, or whole GPUs")
+        return gpu
+
+
+def or_auto(schema: dict[str, Any]) -> None:
+    """Resources may also be the word `auto`."""
+    mapping = {key: schema.pop(key) for key in ("type", "additionalProperties", "propertyNames") if key in schema}
+    schema["anyOf"] = [mapping, {"const": AUTO}]

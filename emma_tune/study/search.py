@@ -1,0 +1,213 @@
+"""What is searched, and how points are proposed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
+
+from emma_tune.study.fields import Count, Frozen, Rate, Real, misplaced
+
+
+class Dimension(Frozen):
+    """One real hyperparameter: a range (low, high, optionally log or step), choices, or a fixed value."""
+
+    low: Real | None = None
+    high: Real | None = None
+    log: bool = False
+    step: Rate | None = None
+    choices: tuple[Real, ...] | None = None
+    value: Real | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_value(cls, given: object) -> object:
+        if isinstance(given, dict | Dimension):
+            return given
+        if isinstance(given, list | tuple):
+            return {"choices": given}
+        try:
+            return {"value": float(str(given))}  # YAML takes 1e-3 for text
+        except ValueError:
+            raise ValueError("expected a number, {low, high} or {choices: […]}") from None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        ranged = self.low is not None or self.high is not None
+        if sum((ranged, self.choices is not None, self.value is not None)) != 1:
+            raise ValueError("expected a number, {low, high} or {choices: […]}")
+        if self.choices is not None and not self.choices:
+            raise ValueError("expected at least one choice")
+        if not ranged:
+            if self.log or self.step is not None:
+                raise ValueError("expected log and step only beside low and high")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("expected both low and high")
+        if not self.low < self.high:
+            raise ValueError(f"expected low < high, found low {self.low:g}, high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"expected low > 0 on a log scale, found {self.low:g}")
+        if self.log and self.step is not None:
+            raise ValueError("expected either log or step, not both")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value that can be proposed."""
+        values = self.grid()
+        if values:
+            return min(values), max(values)
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
+    def grid(self) -> tuple[float, ...]:
+        """Every value, where there are finitely many; empty for a continuous range."""
+        if self.value is not None:
+            return (self.value,)
+        if self.choices is not None:
+            return self.choices
+        if self.step is None:
+            return ()
+        assert self.low is not None
+        assert self.high is not None
+        # decimal steps: the values a person would write, not 0.30000000000000004
+        count = int((self.high - self.low) / self.step + 1e-9) + 1
+        return tuple(float(f"{self.low + i * self.step:.12g}") for i in range(count))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        number = {"type": "number"}
+        choices = {"type": "array", "items": number, "minItems": 1}
+        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), number, choices]}
+
+
+class EpochChoice(Frozen):
+    """A hyperparameter that counts epochs: choices, or a fixed value."""
+
+    choices: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_choice(cls, given: object) -> object:
+        if isinstance(given, dict | EpochChoice):
+            return given
+        if isinstance(given, bool) or not isinstance(given, int):
+            raise ValueError("expected a whole number or {choices: […]}")
+        return {"choices": (given,)}
+
+    def grid(self) -> tuple[int, ...]:
+        """Every value."""
+        return self.choices
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), {"type": "integer", "minimum": 0}]}
+
+
+class Space(Frozen):
+    """What is searched. A value instead of a range fixes a hyperparameter."""
+
+    lambda_: Dimension = Field(alias="lambda", description="weight λ of staying useful, in [0, 1]")
+    lr_gamma: Dimension = Field(description="step size of the matrix, > 0")
+    st_epoch: EpochChoice = Field(description="epochs the surrogate is trained before the matrix, ≥ 0")
+
+    @field_validator("lambda_")
+    @classmethod
+    def _weight(cls, dimension: Dimension) -> Dimension:
+        low, high = dimension.bounds
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"expected values in [0, 1], found {low:g} … {high:g}")
+        return dimension
+
+    @field_validator("lr_gamma")
+    @classmethod
+    def _step_size(cls, dimension: Dimension) -> Dimension:
+        low, _ = dimension.bounds
+        if low <= 0:
+            raise ValueError(f"expected values > 0, found {low:g}")
+        return dimension
+
+
+class Sought(NamedTuple):
+    """What is searched of one defence.
+
+    Attributes:
+        points: how many are wanted.
+        space: its hyperparameters.
+        settings: parameters that are not searched.
+        grid: whether every value of the space is tried once, and nothing else.
+    """
+
+    points: int
+    space: Mapping[str, Dimension | EpochChoice]
+    settings: Mapping[str, float | bool]
+    grid: bool
+
+    @property
+    def proposals(self) -> int:
+        """How many points there will be: as many as are wanted, or as a grid has."""
+        return self.left(())
+
+    def left(self, asked: Collection[Mapping[str, float | bool]]) -> int:
+        """How many points are still to be proposed.
+
+        Args:
+            asked: parameters of the points so far; of a grid some may be of another one, before it was edited.
+        """
+        left = self.points - len(asked)
+        if self.grid:
+            values = {name: set(dimension.grid()) for name, dimension in self.space.items()}
+            own = [
+                params for params in asked if {n: v for n, v in params.items() if n not in values} == self.settings
+            ]
+            tried = {tuple(params.get(name) for name in values) for params in own}
+            known = sum(all(v in of for v, of in zip(point, values.values(), strict=True)) for point in tried)
+            left = min(left, math.prod(len(of) for of in values.values()) - known)
+        return max(0, left)
+
+
+class Search(Frozen):
+    """How points are proposed."""
+
+    points: Count = Field(description="searched points, baselines not counted")
+    sampler: Literal["gp", "tpe", "nsga2", "qmc", "random", "grid"] = Field(
+        "gp", description="Gaussian process, tree Parzen, NSGA-II, Sobol sequence, uniform, or every value"
+    )
+    seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="seed of the proposals")
+    stop: Literal["own", "joint", "none"] = Field(
+        "own",
+        description="stop a point once a finished one beats whatever it can still reach: own: one of its own "
+        "defense; joint: one of any defense; none: run every point to its end",
+    )
+    space: Space
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word_for_stopping(cls, given: object) -> object:
+        if isinstance(given, dict) and "stop_dominated" in given:
+            old = given["stop_dominated"]
+            now = "stop: none" if old is False else "stop: own, or stop: joint for what true meant"
+            raise misplaced("search.stop_dominated", f"expected search.stop instead ({now}), found {old!r}")
+        return given
+
+    @model_validator(mode="after")
+    def _grid_is_finite(self) -> Self:
+        if self.sampler == "grid":
+            for name, dimension in (("lambda", self.space.lambda_), ("lr_gamma", self.space.lr_gamma)):
+                check_finite(dimension, f"search.space.{name}")
+        return self
+
+
+def check_finite(dimension: Dimension, place: str) -> None:
+    """Raises unless the grid sampler can go through all values."""
+    if not dimension.grid():
+        raise misplaced(
+            place,
+            "expected finitely many values for the grid sampler (choices, {low, high, step} or a number), found a "
+            "continuous range",
+        )

@@ -1,0 +1,324 @@
+"""The study as a whole: its parts, what they share, and what must fit together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from emma_tune.attacks import ATTACKS
+from emma_tune.storage import as_place
+from emma_tune.storage.redaction import has_secret, printable
+from emma_tune.study.baselines import Baseline
+from emma_tune.study.fields import (
+    AUTO,
+    NAME,
+    NOT_BOOLEAN,
+    SEARCHED,
+    Frozen,
+    StageName,
+    misplaced,
+)
+from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
+from emma_tune.study.parts import Attacker, Defense, Queries, Training, Victim
+from emma_tune.study.resources import Share, or_auto, spelled_out
+from emma_tune.study.search import Dimension, EpochChoice, Search, Sought, check_finite
+
+
+def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What a part says, over what it shares; weights belong to a network and are not shared with another."""
+    other = own.get("model", shared.get("model")) != shared.get("model")
+    return {**{key: value for key, value in shared.items() if not (other and key == "weights")}, **own}
+
+
+class Limits(Frozen):
+    """What a point must satisfy to be on the front."""
+
+    accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
+        None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
+    )
+
+    def kept_by(self, figures: Mapping[str, Any]) -> bool:
+        """Whether a point of these validation figures may be on the front."""
+        return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The limits that are set, by measure."""
+        return {} if self.accuracy_drop is None else {"accuracy_drop": self.accuracy_drop}
+
+
+def _may_extend(schema: dict[str, Any]) -> None:
+    """In a file a study may name another one; by the time it is checked the two have become one."""
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "a study file, whose fields count where this one says nothing; relative to this one",
+    }
+
+
+class Study(Frozen):
+    """A study: what is attacked, by whom, how it is defended, and what is searched for."""
+
+    model_config = ConfigDict(json_schema_extra=_may_extend)
+
+    name: str = Field(
+        description="names the study and its folder: letters, digits, dot, dash, underscore",
+        json_schema_extra={"pattern": f"^{NAME}$"},
+    )
+    victim: Victim
+    queries: Queries
+    surrogate: Training = Field(description="the defender's stand-in for the attacker; left-out fields: victim's")
+    defense: Defense
+    attackers: dict[str, Attacker] = Field(
+        min_length=1, description="attackers by name; kind: the name when left out; other fields: victim's"
+    )
+    baselines: tuple[Baseline, ...] = Field(
+        default_factory=lambda: (Baseline(kind="none"),), description="defenses beside the searched matrix"
+    )
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
+        (0,), min_length=1, description="one victim, and every point once, for each"
+    )
+    repeats: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
+        (0,),
+        min_length=1,
+        description="every point once more on the same victims for each: with the seed itself under 0, with fresh "
+        "seeds for all but the victim under other numbers",
+    )
+    search: Search
+    objectives: dict[str, Direction] = Field(
+        {"l1": "min", "attacker_accuracy": "min"},
+        min_length=1,
+        description="measure: min or max; attackers.NAME is the accuracy of one attacker's clone",
+        json_schema_extra={"propertyNames": {"anyOf": [{"enum": list(MEASURES)}, {"pattern": "^attackers[.]."}]}},
+    )
+    limits: Limits = Limits(accuracy_drop=None)
+    resources: dict[StageName, Share] = Field(
+        default_factory=dict,
+        description="what a task of a stage takes; one CPU and no GPU when left out; auto: of every stage one CPU "
+        "and as much of a GPU as its first task needed",
+        json_schema_extra=or_auto,
+    )
+    data_root: str | None = Field(
+        None, description="folder of the data sets that do not come with a package; EMMA_TUNE_DATA when left out"
+    )
+    on_bad_image: Literal["skip", "fail"] = Field(
+        "skip", description="skip: leave out images that cannot be read, and name them; fail: do not start"
+    )
+    store: str | None = Field(
+        None,
+        description="folder of the artifacts, or s3://…; `store` beside the study's folder when left out",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit_from_victim(cls, given: object) -> object:
+        """Fields of surrogate and attackers that were left out come from the victim."""
+        if not isinstance(given, dict) or not isinstance(given.get("victim"), dict):
+            return given
+        shared = {key: value for key, value in given["victim"].items() if key in Training.model_fields}
+        study = dict(given)
+        if isinstance(study.setdefault("surrogate", {}), dict):
+            study["surrogate"] = _with_shared(shared, study["surrogate"])
+        if isinstance(study.get("attackers"), dict):
+            study["attackers"] = {
+                name: _with_shared({**shared, "kind": name}, attacker or {})
+                if isinstance(attacker, dict | None)
+                else attacker
+                for name, attacker in study["attackers"].items()
+            }
+        return study
+
+    @field_validator("resources", mode="before")
+    @classmethod
+    def _auto_is_for_all(cls, resources: object) -> object:
+        if isinstance(resources, str) and resources != AUTO:
+            raise ValueError("expected a mapping, or auto")
+        return spelled_out(resources)
+
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(NAME, name):
+            raise ValueError("expected letters, digits, dot, dash, underscore, a letter or digit first")
+        return name
+
+    @field_validator("store")
+    @classmethod
+    def _a_place(cls, store: str | None) -> str | None:
+        if store is not None:
+            as_place(store)
+        return store
+
+    @field_validator("objectives")
+    @classmethod
+    def _known_and_in_its_direction(
+        cls, objectives: dict[str, Direction], info: ValidationInfo
+    ) -> dict[str, Direction]:
+        attackers: Mapping[str, Attacker] = info.data.get("attackers", {})
+        for name, direction in objectives.items():
+            if name.startswith(ATTACKERS) and "attackers" not in info.data:
+                continue  # the error of the attackers is reported already
+            place, attacker = f"objectives.{name}", attackers.get(name.removeprefix(ATTACKERS))
+            if name.startswith(ATTACKERS) and attacker is not None:
+                if not attacker.counts or ATTACKS[attacker.kind].needs_matrix:
+                    raise misplaced(
+                        place,
+                        "expected an attacker that attacks every point, found one that "
+                        + ("needs a matrix" if attacker.counts else "attacks only the fronts (when: front)"),
+                    )
+            elif name not in MEASURES:
+                known = ", ".join([*MEASURES, *(f"{ATTACKERS}{attacker}" for attacker in attackers)])
+                raise misplaced(place, f"expected a known measure of a point, one of {known}, found {name!r}")
+            better = measure(name).direction
+            if direction != better:
+                raise misplaced(place, f"expected {better}, found {direction!r}")
+        return objectives
+
+    @field_validator("seeds", "repeats")
+    @classmethod
+    def _no_repetition(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("expected each value once")
+        return values
+
+    @field_validator("baselines")
+    @classmethod
+    def _each_defense_once(cls, baselines: tuple[Baseline, ...]) -> tuple[Baseline, ...]:
+        kinds = [baseline.kind for baseline in baselines]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"expected each defence once, found {', '.join(kinds)}")
+        return baselines
+
+    @field_validator("attackers")
+    @classmethod
+    def _names_can_be_shown(cls, attackers: dict[str, Attacker]) -> dict[str, Attacker]:
+        for name in attackers:
+            if printable(name) != name or not name.strip() or "\n" in name:
+                raise ValueError(f"expected names that can be printed, found {name!r}")
+        return attackers
+
+    @field_validator("attackers")
+    @classmethod
+    def _one_attacks_everything(cls, attackers: dict[str, Attacker]) -> dict[str, Attacker]:
+        if not any(attacker.counts and not ATTACKS[attacker.kind].needs_matrix for attacker in attackers.values()):
+            raise ValueError(
+                "expected an attacker with `when: always` that needs no matrix, since some defenses are none"
+            )
+        return attackers
+
+    @model_validator(mode="after")
+    def _keeps_no_secrets(self) -> Self:
+        """A study is recorded, and shown in reports."""
+        weights = {f"attackers.{name}.weights": thief.weights for name, thief in self.attackers.items()}
+        given = {
+            "store": self.store,
+            "data_root": self.data_root,
+            "victim.dataset": self.victim.dataset,
+            "queries.dataset": self.queries.dataset,
+            "victim.weights": self.victim.weights,
+            "surrogate.weights": self.surrogate.weights,
+            **weights,
+        }
+        for place, address in given.items():
+            if address and has_secret(address):
+                raise misplaced(
+                    place,
+                    "expected an address without a password (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their "
+                    "like in the environment are for it), found one with a password",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _grids_are_finite(self) -> Self:
+        if self.search.sampler == "grid":
+            for index, baseline in enumerate(self.baselines):
+                for budget in baseline.space.values():
+                    check_finite(budget, f"baselines.{index}")
+        return self
+
+    @model_validator(mode="after")
+    def _epochs_fit(self) -> Self:
+        latest = max(self.search.space.st_epoch.choices)
+        if latest > self.surrogate.epochs:
+            raise misplaced(
+                "search.space.st_epoch",
+                f"expected at most surrogate.epochs = {self.surrogate.epochs}, found {latest}",
+            )
+        if latest >= self.defense.epochs:
+            raise misplaced(
+                "search.space.st_epoch",
+                f"expected less than defense.epochs = {self.defense.epochs}, so that an epoch of the matrix "
+                f"is left, found {latest}",
+            )
+        return self
+
+    @property
+    def budget(self) -> str:
+        """The measure that says what a defense costs: the first such objective, or l1."""
+        return next((name for name in self.objectives if not measure(name).of_clones), "l1")
+
+    @property
+    def attack(self) -> str:
+        """The measure that says what attackers get: the first such objective, or `attacker_accuracy`."""
+        return next((name for name in self.objectives if measure(name).of_clones), "attacker_accuracy")
+
+    @property
+    def counting(self) -> dict[str, Attacker]:
+        """The attackers that attack every point, and make the worst case."""
+        return {name: attacker for name, attacker in self.attackers.items() if attacker.counts}
+
+    def against(self, attacker: str | None) -> Self:
+        """The study with one attacker's clone as what its front is about; itself if None."""
+        if attacker is None or not self.attack.startswith(ATTACKERS):
+            return self  # figures against an attacker have its clone for the worst one
+        renamed = {f"{ATTACKERS}{attacker}" if n == self.attack else n: d for n, d in self.objectives.items()}
+        return self.model_copy(update={"objectives": renamed})
+
+    @property
+    def axes(self) -> tuple[Measure, Measure]:
+        """The measures of `budget` and `attack`: what a trade-off curve is drawn over."""
+        return measure(self.budget), measure(self.attack)
+
+    @property
+    def fixed(self) -> tuple[tuple[str, dict[str, float | bool]], ...]:
+        """The points that need no proposal: name and parameters of a baseline."""
+        return tuple((baseline.kind, params) for baseline in self.baselines for params in baseline.grid)
+
+    @property
+    def sought(self) -> dict[str, Sought]:
+        """What is searched, by defence; all with as many points unless one says otherwise."""
+        of = self.search.space
+        space: dict[str, Dimension | EpochChoice] = {
+            "lambda": of.lambda_,
+            "lr_gamma": of.lr_gamma,
+            "st_epoch": of.st_epoch,
+        }
+        found = {SEARCHED: self._sought(None, space, {})}
+        for baseline in self.baselines:
+            if baseline.searched:
+                found[baseline.kind] = self._sought(baseline.points, baseline.space, baseline.settings)
+        return found
+
+    def _sought(
+        self,
+        points: int | None,
+        space: Mapping[str, Dimension | EpochChoice],
+        settings: Mapping[str, float | bool],
+    ) -> Sought:
+        return Sought(points or self.search.points, space, settings, grid=self.search.sampler == "grid")
+
+    @property
+    def proposals(self) -> int:
+        """Searched points there will be, of all defences."""
+        return sum(sought.proposals for sought in self.sought.values())
+
+    def share(self, stage: str) -> Share:
+        """What a task of this stage takes; where the study says nothing as its like does, or else one CPU."""
+        return self.resources.get(self.shares_with(stage)) or Share(cpu=1, gpu=0, timeout_seconds=None)
+
+    def shares_with(self, stage: str) -> str:
+        """The stage whose resources count for this one: its own, or those of its like if only these are given."""
+        like = {"misinformer": "victim", "guidance": "surrogate"}.get(stage, stage)
+        return stage if stage in self.resources else like

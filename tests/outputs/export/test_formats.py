@@ -1,0 +1,185 @@
+"""What is written answers as the study does, wherever it is loaded, and needs no package of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from emma_tune.defenses import BASELINES, modelguard_w
+from emma_tune.models import build_model
+from emma_tune.outputs.export import export_point, refusal
+from emma_tune.outputs.export.formats import load_onnx, load_program, write_programs
+from emma_tune.outputs.export.module import DefendedModel, defended_model
+from emma_tune.outputs.export.subject import choose
+from emma_tune.results import StudyView
+from emma_tune.study import SEARCHED
+from emma_tune.training.classifier import Classifier
+from tests.outputs.export.laboratory import Laboratory
+
+PARAMS = {
+    SEARCHED: {"lambda": 0.1, "lr_gamma": 1.0, "st_epoch": 0},
+    "top_k": {"k": 3},
+    "rounding": {"decimals": 1},
+    "reverse_sigmoid": {"beta": 0.4, "gamma": 0.2},
+    "modelguard_w": {"epsilon": 0.5},
+    "adaptive_misinformation": {"tau": 0.5, "nu": 20},
+    "uniform": {"a": 0.3},
+    "permutation": {"a": 0.3},
+    "random_matrix": {"a": 0.3},
+}
+EXPORTABLE = [name for name in (SEARCHED, *BASELINES) if refusal(name) is None]
+WRITTEN = [name for name in EXPORTABLE if name not in ("permutation", "random_matrix")]
+"""Of the controls one: they differ in the numbers of T alone."""
+
+ELSEWHERE = """
+import importlib.abc, json, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] == "emma_tune":
+            raise ImportError(name)
+sys.meta_path.insert(0, Absent())
+import numpy as np, onnxruntime, torch
+answers = {}
+images = np.load("images.npy")
+for folder in sys.argv[1:]:
+    program = torch.export.load(f"{folder}/model.pt2").module()
+    session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+    for count in (1, 3, 64):
+        answers[f"{folder} pt2 {count}"] = program(torch.from_numpy(images[:count])).numpy()
+        answers[f"{folder} onnx {count}"] = session.run(["posteriors"], {"images": images[:count]})[0]
+assert "emma_tune" not in sys.modules
+np.savez("answers.npz", **answers)
+"""
+
+
+@pytest.fixture(scope="module")
+def exports(digits, tmp_path_factory):
+    """Every defence that can be exported, in a folder of its name; and the number of its point."""
+    root = tmp_path_factory.mktemp("exports")
+    numbers = {}
+    with pytest.MonkeyPatch.context() as patch:
+        # the graph has all 45 sections one after another, and takes a minute to translate
+        patch.setattr(modelguard_w, "SECTIONS", 2)
+        for name in EXPORTABLE:
+            numbers[name] = digits.finished(name, **PARAMS.get(name, {}))
+            if name in WRITTEN:
+                export_point(StudyView(digits.folder), numbers[name], None, root / name)
+    return root, numbers
+
+
+@pytest.fixture(scope="module")
+def elsewhere(digits, exports):
+    """What a fresh process makes of all of them."""
+    root, _ = exports
+    np.save(root / "images.npy", digits.images().numpy())
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, *WRITTEN], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    return np.load(root / "answers.npz")
+
+
+def test_what_can_be_exported():
+    refused = {name for name in BASELINES if refusal(name)}
+    assert refused == {"gaussian", "random_mix", "mad", "grad2"}
+    assert set(PARAMS) | {"none", "argmax"} == set(EXPORTABLE)
+
+
+@pytest.mark.parametrize("defense", WRITTEN)
+def test_in_a_process_without_this_package(defense, digits, exports, elsewhere):
+    expected = digits.stored(exports[1][defense]).numpy()
+    for count in (1, 3, 64):
+        for file in ("pt2", "onnx"):
+            answers = elsewhere[f"{defense} {file} {count}"]
+            assert answers.dtype == np.float32
+            np.testing.assert_allclose(answers, expected[:count], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("defense", EXPORTABLE)
+def test_the_module_is_the_study(defense, digits, exports, monkeypatch):
+    monkeypatch.setattr(modelguard_w, "SECTIONS", 2)
+    subject = choose(StudyView(digits.folder), exports[1][defense], None)
+    answers = defended_model(subject)(digits.images())
+    torch.testing.assert_close(answers, digits.stored(exports[1][defense]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("defense", WRITTEN)
+def test_what_lies_beside_the_programs(defense, digits, exports):
+    root, numbers = exports
+    view = StudyView(digits.folder)
+    expected = {"MODEL_CARD.md", "model.onnx", "model.pt2", "settings.json", "victim.safetensors"}
+    linear = defense == SEARCHED or BASELINES[defense].linear
+    if linear or defense == "adaptive_misinformation":
+        expected.add("defense.safetensors")
+    assert {file.name for file in (root / defense).iterdir()} == expected
+    victim = load_file(root / defense / "victim.safetensors")
+    assert victim.keys() == view.artifact(numbers[defense], "victim").tensors.keys()
+    if linear:
+        tensors = load_file(root / defense / "defense.safetensors")
+        stored = view.artifact(numbers[defense], "responses").tensors["matrix"]
+        torch.testing.assert_close(tensors, {"matrix": stored}, rtol=0, atol=0)
+    settings = json.loads((root / defense / "settings.json").read_text())
+    assert (settings["point"], settings["defense"], settings["seed"]) == (numbers[defense], defense, 3407)
+    assert settings["classes"] == 10
+    assert settings["input"]["shape"] == ["batch", 1, 8, 8]
+    plan = view.planner.point(view.ledger.points[numbers[defense]])
+    assert settings["artifacts"]["responses"] == plan.responses[3407].key
+    assert set(settings["artifacts"].values()) <= set(plan.tasks)
+    assert {"torch", "onnx", "emma_tune"} <= settings["versions"].keys()
+
+
+def test_no_path_of_this_machine_is_in_a_file(exports):
+    for file in exports[0].glob("*/*.*"):
+        content = file.read_bytes()
+        assert os.getcwd().encode() not in content, file
+        assert b"site-packages" not in content, file
+
+
+def test_another_seed_is_another_victim(digits, exports, tmp_path):
+    number = exports[1]["none"]
+    export_point(StudyView(digits.folder), number, 3408, tmp_path / "out")
+    answers = load_onnx(tmp_path / "out")(digits.images())
+    torch.testing.assert_close(answers, digits.stored(number, 3408), rtol=0, atol=1e-5)
+    assert (answers - digits.stored(number, 3407)).abs().max() > 0.01
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["seed"] == 3408
+
+
+def test_photographs_in_front_of_a_network_of_torchvisions(tmp_path):
+    chance = np.random.default_rng(1)
+    for share, count in (("train", 6), ("test", 6)):
+        for label in range(3):
+            folder = tmp_path / "birds" / share / f"bird {label}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = chance.integers(0, 150, (150, 140, 3), dtype=np.uint8)
+                pixels[..., label] += 90
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    changes = {"dataset": f"folder:{tmp_path}/birds", "image_size": 128, "model": "squeezenet1_1"}
+    laboratory = Laboratory(tmp_path, victim={**changes, "batch_size": 6, "epochs": 1}, queries={"limit": 4})
+    number = laboratory.finished("uniform", a=0.3)
+    export_point(StudyView(laboratory.folder), number, None, tmp_path / "out")
+    assert laboratory.images().shape[1:] == (3, 128, 128)
+    answers = load_program(tmp_path / "out")(laboratory.images())
+    torch.testing.assert_close(answers, laboratory.stored(number), rtol=0, atol=1e-5)
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert "(B, 3, 128, 128), red, green, blue" in card
+    assert "resized that to 146 × 146" in card
+
+
+def test_gray_images_in_front_of_a_network_for_color(tmp_path):
+    network = build_model("squeezenet1_1", channels=1, classes=5)
+    classifier = Classifier(network, torch.full((3,), 0.4), torch.full((3,), 0.3))
+    model = DefendedModel(classifier, "argmax", {}).eval().requires_grad_(False)
+    write_programs(model, (1, 32, 32), tmp_path)
+    images = torch.randint(0, 256, (5, 1, 32, 32), dtype=torch.uint8)
+    for load in (load_program, load_onnx):
+        torch.testing.assert_close(load(tmp_path)(images), model(images), rtol=0, atol=1e-5)

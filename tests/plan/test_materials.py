@@ -1,0 +1,310 @@
+"""What a study is made from is found, decoded and checked first; what is wrong is named by its place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from emma_tune.data import DATASETS
+from emma_tune.data.cache import ImageCache
+from emma_tune.data.images import ImageSet, Shape, subset
+from emma_tune.models import build_model
+from emma_tune.plan.materials import Materials, prepare
+from emma_tune.storage.store import Store
+from emma_tune.study import Study
+from emma_tune.study.file import StudyError
+from tests.conftest import TINY, merged
+from tests.pictures import class_tree, photograph, save
+
+SIDE = 16
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def birds(tmp_path: Path) -> str:
+    """Labeled images of one's own."""
+    tree = {"train": {"crow": 5, "tit": 4, "wren": 3}, "test": {"crow": 2, "tit": 2, "wren": 2}}
+    return f"folder:{class_tree(tmp_path / 'birds', tree, side=SIDE)}"
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> str:
+    """Images of another size, higher than wide."""
+    for number in range(7):
+        save(tmp_path / "pool" / f"{number}.png", photograph(100 + number, 40, 24))
+    return f"folder:{tmp_path / 'pool'}"
+
+
+def study(labeled: str = "digits", asked: str = "mnist5k", /, **changes: Any) -> Study:
+    own = {"dataset": labeled, **({"image_size": SIDE} if labeled.startswith("folder:") else {})}
+    named = {"victim": own, "queries": {"dataset": asked, "limit": None}}
+    return Study.model_validate(merged(merged(TINY, named), changes))
+
+
+def prepared(wanted: Study, store: Store) -> tuple[Materials, dict[str, ImageSet]]:
+    """What there is, and its images: train, validation, test and queries."""
+    found = prepare(wanted, store, lambda name, done, total: None)
+    cache = ImageCache(store.root)
+    return found, {**cache.load(found.images["victim"]), **cache.load(found.images["queries"])}
+
+
+def complaint(wanted: Study, store: Store) -> str:
+    with pytest.raises(StudyError) as raised:
+        prepare(wanted, store, lambda name, done, total: None)
+    return str(raised.value)
+
+
+def npz(file: Path, **changes: np.ndarray) -> str:
+    """Gray arrays of one's own in three classes."""
+    chance = np.random.default_rng(1)
+    arrays: dict[str, np.ndarray] = {}
+    for part, count in (("train", 9), ("val", 3), ("test", 6)):
+        arrays[f"{part}_images"] = chance.integers(0, 256, (count, 12, 12), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(count) % 3
+    np.savez(file, **(arrays | changes))
+    return f"npz:{file}"
+
+
+# --- what there is ----------------------------------------------------------------------------------------
+
+
+def test_the_images_of_packages_are_prepared(store):
+    found, images = prepared(study("digits", "letters", queries={"limit": 20}), store)
+    assert found.remarks == ()
+    assert found.weights == {}
+    assert {part: len(of) for part, of in images.items()} == {
+        "train": 997, "validation": 400, "test": 400, "queries": 20,
+    }  # fmt: skip
+    assert {of.shape for of in images.values()} == {Shape(1, 8, 8, (8, 8))}
+
+
+def test_a_folder_of_classes_and_a_pool_are_brought_to_one_shape(store, birds, pool):
+    found, images = prepared(study(birds, pool), store)
+    assert found.remarks == ()
+    assert {of.shape for of in images.values()} == {Shape(3, SIDE, SIDE, (SIDE, SIDE))}
+    assert images["train"].labels.tolist() == [0] * 5 + [1] * 4 + [2] * 3
+    assert len(images["validation"]) == len(images["test"]) == 3
+    assert images["queries"].labels is None
+    assert images["queries"].names.tolist() == [f"{number}.png" for number in range(7)]
+
+
+def test_a_color_pool_is_brought_to_the_gray_of_the_victims_arrays(store, pool, tmp_path):
+    _, images = prepared(study(npz(tmp_path / "a.npz"), pool), store)
+    assert images["queries"].images.shape == (7, 1, 12, 12)
+    assert images["train"].images.shape == (9, 1, 12, 12)
+    assert [len(images[part]) for part in ("train", "validation", "test")] == [9, 3, 6]
+
+
+def test_gray_arrays_are_brought_to_the_color_of_the_victims_folder(store, birds):
+    _, images = prepared(study(birds, "mnist5k", queries={"limit": 5}), store)
+    assert images["queries"].images.shape == (5, 3, SIDE, SIDE)
+    assert np.array_equal(images["queries"].images[:, 0], images["queries"].images[:, 2])
+
+
+@pytest.mark.parametrize(("size", "kept"), [(8, 8), (24, 24), (144, 165)])
+def test_image_size_is_what_the_network_sees(store, birds, pool, size, kept):
+    _, images = prepared(study(birds, pool, victim={"image_size": size}), store)
+    assert {of.shape for of in images.values()} == {Shape(3, kept, kept, (size, size))}
+
+
+def test_arrays_can_be_brought_to_a_size_too(store):
+    _, images = prepared(study(victim={"image_size": 12}, queries={"limit": 5}), store)
+    assert {of.shape for of in images.values()} == {Shape(1, 12, 12, (12, 12))}
+
+
+def test_limits_take_a_fixed_subset_of_the_training_images_and_of_the_pool(store, birds, pool):
+    _, whole = prepared(study(birds, pool), store)
+    _, images = prepared(study(birds, pool, victim={"limit": 6}, queries={"limit": 4}), store)
+    assert {part: len(of) for part, of in images.items()} == {"train": 6, "validation": 3, "test": 3, "queries": 4}
+    for part, limit in (("train", 6), ("queries", 4)):
+        rows = subset(len(whole[part]), limit)
+        assert np.array_equal(images[part].images, whole[part].images[rows])
+        assert images[part].names.tolist() == whole[part].names[rows].tolist()
+    assert np.array_equal(images["train"].labels, whole["train"].labels[subset(12, 6)])
+    for part in ("validation", "test"):
+        assert np.array_equal(images[part].images, whole[part].images)
+
+
+def test_what_was_prepared_is_not_decoded_again(store, birds, pool):
+    heard: list[tuple[str, int, int]] = []
+
+    def report(name: str, done: int, total: int) -> None:
+        heard.append((name, done, total))
+
+    first = prepare(study(birds, pool), store, report)
+    assert heard == [(birds, 12, 18), (birds, 15, 18), (birds, 18, 18), (pool, 7, 7)]
+    heard.clear()
+    assert prepare(study(birds, pool), store, report) == first
+    assert heard == []
+
+
+def test_a_labeled_set_can_be_the_pool(store, birds):
+    _, images = prepared(study("digits", birds), store)
+    assert images["queries"].images.shape == (12, 1, 8, 8)
+
+
+# --- broken images ----------------------------------------------------------------------------------------
+
+
+def test_a_broken_image_is_left_out_with_a_remark_and_the_count(store, birds, pool, tmp_path):
+    bad = tmp_path / "birds" / "train" / "tit" / "1.png"
+    bad.write_text("no image")
+    found, images = prepared(study(birds, pool), store)
+    assert len(images["train"]) == 11
+    assert images["train"].labels.tolist() == [0] * 5 + [1] * 3 + [2] * 3
+    named, counted = found.remarks
+    assert named.startswith(f"{birds}: expected an image, found UnidentifiedImageError: ")
+    assert named.endswith(f": {bad}")
+    assert counted == f"{birds}: 1 images cannot be read and are left out"
+    assert (
+        prepared(study(birds, pool), store)[0] == found
+    )  # the second time nothing is decoded, and it is told again
+
+
+def test_of_many_broken_images_five_are_named(store, birds, tmp_path):
+    for number in range(8):
+        save(tmp_path / "pool" / f"good{number}.png", photograph(number, 9, 9))
+        (tmp_path / "pool" / f"bad{number}.png").write_bytes(b"")
+    name = f"folder:{tmp_path / 'pool'}"
+    found, images = prepared(study(birds, name), store)
+    assert len(images["queries"]) == 8
+    assert [line.split(": ")[-1] for line in found.remarks[:5]] == [
+        str(tmp_path / "pool" / f"bad{number}.png") for number in range(5)
+    ]
+    assert found.remarks[5:] == (f"{name}: … and 3 more", f"{name}: 8 images cannot be read and are left out")
+
+
+@pytest.mark.parametrize("place", ["victim", "queries"])
+def test_broken_images_can_be_a_reason_not_to_start(store, birds, pool, tmp_path, place):
+    bad = tmp_path / {"victim": "birds/test/wren/0.png", "queries": "pool/3.png"}[place]
+    bad.write_bytes(bad.read_bytes()[:60])
+    lines = complaint(study(birds, pool, on_bad_image="fail"), store).splitlines()
+    assert all(line.startswith(f"{place}.dataset: ") for line in lines)
+    assert lines[0].endswith(f": {bad}")
+    again = complaint(study(birds, pool, on_bad_image="fail"), store)
+    assert again.splitlines() == lines  # though they have been decoded
+
+
+def test_nothing_but_broken_images_is_no_data_set(store, birds, pool, tmp_path):
+    for file in (tmp_path / "birds" / "test").rglob("*.png"):
+        file.write_bytes(b"")
+    assert complaint(study(birds, pool), store) == (
+        f"victim.dataset: {birds}: expected images to validation, found none that can be read"
+    )
+
+
+# --- what is not there ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name, described in DATASETS.items() if described.place])
+def test_a_data_set_that_is_not_there_is_named_with_how_to_get_it(store, tmp_path, name):
+    described = DATASETS[name]
+    wanted = (name,) if described.labeled else ("digits", name)
+    place = "victim.dataset" if described.labeled else "queries.dataset"
+    assert complaint(study(*wanted, data_root=str(tmp_path)), store) == (
+        f"{place}: expected {name} as {described.place} below {tmp_path}, found none (to get it: {described.get})"
+    )
+    without = complaint(study(*wanted), store)
+    assert without.startswith(
+        f"{place}: expected {name} as {described.place}, found none (to get it: {described.get}"
+    )
+    assert without.endswith("; set data_root in the study, or EMMA_TUNE_DATA)")
+
+
+@pytest.mark.parametrize("name", ["folder:/nowhere/birds", "npz:/nowhere/birds.npz"])
+def test_ones_own_images_that_are_not_there_are_named(store, name):
+    expected = f"expected images at {name.partition(':')[2]}, found none there"
+    assert complaint(study(name), store) == f"victim.dataset: {expected}"
+    assert complaint(study("digits", name), store) == f"queries.dataset: {expected}"
+
+
+def test_a_pool_trains_no_victim(store, pool):
+    assert complaint(study(pool), store) == (
+        f"victim.dataset: {pool}: expected labeled images to train, found none"
+    )
+
+
+def test_a_wrong_tree_is_named(store, birds, tmp_path):
+    class_tree(tmp_path / "birds", {"test": {"owl": 1}})
+    line = complaint(study(birds), store)
+    assert line.startswith(f"victim.dataset: {tmp_path / 'birds' / 'test'}: expected folders of classes")
+    assert line.endswith("found owl")
+
+
+def test_a_class_that_is_asked_for_and_not_trained_on_is_named(store, tmp_path):
+    name = npz(tmp_path / "a.npz", test_labels=np.array([0, 1, 2, 3, 0, 1]))
+    assert complaint(study(name), store) == (
+        "victim.dataset: expected the classes that are trained on, 0 … 2, found 3"
+    )
+
+
+def test_a_single_class_is_nothing_to_tell_apart(store, tmp_path):
+    zeros = {f"{part}_labels": np.zeros(count, int) for part, count in (("train", 9), ("val", 3), ("test", 6))}
+    name = npz(tmp_path / "a.npz", **zeros)
+    assert complaint(study(name), store) == "victim.dataset: expected two classes at least, found 1"
+
+
+# --- networks and weights ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"victim": {"model": "vit_b_32"}}, "victim.model"),
+        ({"surrogate": {"model": "vit_b_32"}}, "surrogate.model"),
+        ({"attackers": {"soft": {}, "late": {"kind": "soft", "model": "vit_b_32"}}}, "attackers.late.model"),
+    ],
+)
+def test_a_network_that_does_not_take_the_images_is_named_by_its_place(store, birds, pool, changes, place):
+    line = complaint(study(birds, pool, **merged({"victim": {"image_size": 32}}, changes)), store)
+    assert line.startswith(f"{place}: expected a network that takes images of 32×32, found vit_b_32 (")
+    assert "\n" not in line
+
+
+def test_a_network_that_takes_the_images_is_let_through(store, birds, pool):
+    found, _ = prepared(study(birds, pool, surrogate={"model": "shufflenet_v2_x0_5"}), store)
+    assert found.weights == {}
+
+
+def weights_of(model: str, file: Path, channels: int = 3) -> str:
+    torch.save(build_model(model, channels=channels, classes=9).state_dict(), file)
+    return str(file)
+
+
+def test_weights_are_kept_in_the_store_by_what_begins_with_them(store, birds, pool, tmp_path):
+    path = weights_of("resnet8", tmp_path / "w.pth")
+    found, _ = prepared(study(birds, pool, victim={"weights": path}), store)
+    ((name, fingerprint),) = found.weights.items()
+    assert name == f"resnet8: {path}"  # surrogate and attackers begin with the victim's
+    kept, given = store.weights(fingerprint), torch.load(path, weights_only=True)
+    assert kept.keys() == {f"network.{name}" for name in given}
+    assert all(torch.equal(kept[f"network.{name}"], value) for name, value in given.items())
+
+
+def test_weights_of_another_network_are_refused_by_their_place(store, birds, pool, tmp_path):
+    changes = {"surrogate": {"weights": weights_of("resnet10", tmp_path / "w.pth")}}
+    line = complaint(study(birds, pool, **changes), store)
+    assert line.startswith("surrogate.weights: expected weights of resnet8, with ")
+
+
+def test_weights_that_are_not_there_are_named(store, birds, pool, tmp_path):
+    changes = {"attackers": {"soft": {"weights": str(tmp_path / "absent.pth")}}}
+    line = complaint(study(birds, pool, **changes), store)
+    expected = f"attackers.soft.weights: expected weights at {tmp_path / 'absent.pth'}, found none"
+    assert re.match(re.escape(expected), line)
+
+
+def test_a_link_that_leads_nowhere_is_a_broken_image(store, birds, pool, tmp_path):
+    (tmp_path / "birds" / "train" / "tit" / "z.png").symlink_to(tmp_path / "absent")
+    found, images = prepared(study(birds, pool), store)
+    assert len(images["train"]) == 12
+    assert found.remarks[-1] == f"{birds}: 1 images cannot be read and are left out"

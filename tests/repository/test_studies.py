@@ -1,0 +1,85 @@
+"""The studies that come with the package."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from emma_tune.attacks import ATTACKS
+from emma_tune.cli import app
+from emma_tune.defenses import BASELINES
+from emma_tune.study import Study
+from emma_tune.study.file import load_study
+
+STUDIES = Path(__file__).parents[2] / "studies"
+SCENARIOS = ("cifar10_kl", "cifar10_da", "cifar100_kl", "cifar100_da", "cub200_kl", "cub200_da")
+FILES = sorted(STUDIES.glob("*.yaml")) + sorted((STUDIES / "grids").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_study_passes_a_dry_run_without_its_data(file, tmp_path, monkeypatch):
+    monkeypatch.delenv("EMMA_TUNE_DATA", raising=False)
+    out = tmp_path / "run"
+    ended = CliRunner().invoke(app, ["run", str(file), "--dry-run", "--out", str(out)])
+    assert ended.exit_code == 0, ended.output
+    study = load_study(file)
+    rows = {line.split()[0]: line.split()[1:] for line in ended.stdout.splitlines() if line.startswith(" ")}
+    points, seeds, fixed = study.proposals, len(study.seeds), study.fixed
+    assert rows["victim"][:3] == [str(seeds), "0", str(seeds)]
+    linear = points + sum(BASELINES[defense].linear for defense, _ in fixed)
+    kinds = [ATTACKS[attacker.kind] for attacker in study.counting.values()]
+    waiting = [ATTACKS[attacker.kind] for attacker in study.attackers.values() if not attacker.counts]
+    asking_views = sum(kind.asks_views for kind in kinds)
+    blind = sum(not kind.needs_matrix for kind in kinds)
+    assert rows["surrogate"][0] == str(seeds * len(study.search.space.st_epoch.choices))
+    assert rows["matrix"][0] == str(points * seeds)
+    assert rows["responses"][0] == str((points + len(fixed)) * seeds * (1 + asking_views))
+    clones = linear * len(kinds) + (points + len(fixed) - linear) * blind
+    # attackers of the fronts: the baselines that they can attack are known
+    clones += sum(BASELINES[defense].linear or not of.needs_matrix for defense, _ in fixed for of in waiting)
+    assert rows["attacker"][0] == rows["evaluation"][0] == str(clones * seeds)
+    assert "compute:" in ended.stdout
+    assert list(tmp_path.iterdir()) == [], "a dry run writes nothing"
+
+
+def test_the_grids_are_the_references_fourteen_hundred_matrices():
+    grids = {file.stem: load_study(file) for file in (STUDIES / "grids").glob("*.yaml")}
+    assert grids.keys() == set(SCENARIOS)
+    assert sum(grid.proposals for grid in grids.values()) == 1400
+    assert all(grid.proposals == grid.search.points for grid in grids.values())
+    lambdas = grids["cifar10_kl"].search.space.lambda_.grid()
+    assert (lambdas[0], lambdas[1], lambdas[-1]) == (0.0005, 0.001, 0.03)
+    assert {grid.search.space.lr_gamma.value for name, grid in grids.items() if "cifar10_" in name} == {0.3}
+    assert {grid.defense.batch_size for name, grid in grids.items() if "cub" in name} == {16}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_has_the_references_hyperparameters(name):
+    study = load_study(STUDIES / f"{name}.yaml")
+    victim = study.victim
+    cub = name.startswith("cub")
+    assert victim.dataset == name.split("_")[0]
+    assert study.seeds == (3407, 3408, 3409)
+    assert study.search.space.st_epoch.choices == (0, 10, 20, 30, 40)
+    assert (victim.batch_size, victim.epochs, victim.lr) == ((64, 50, 0.01) if cub else (256, 200, 0.1))
+    assert (victim.model, victim.weights) == (("resnet50", "imagenet") if cub else ("resnet34", "none"))
+    assert (victim.weight_decay, victim.augmentation) == (5e-4, "randaugment")
+    assert victim.smallest_crop == (0.08 if cub else 0.2)
+    for part in (study.surrogate, *study.attackers.values()):
+        assert (part.epochs, part.batch_size, part.lr) == (50, victim.batch_size, victim.lr)
+        assert (part.model, part.weights) == (victim.model, victim.weights)
+        assert part.augmentation == ("crop_flip" if cub else "shift_flip")
+    assert study.defense.epochs == 50
+    assert the_searched_ranges_hold_the_grid(study, load_study(STUDIES / "grids" / f"{name}.yaml"))
+
+
+def the_searched_ranges_hold_the_grid(study: Study, grid: Study) -> bool:
+    mine, theirs = study.search.space, grid.search.space
+    low, high = mine.lambda_.bounds
+    assert mine.lr_gamma.low is not None
+    assert mine.lr_gamma.high is not None
+    return (
+        all(low <= value <= high for value in theirs.lambda_.grid())
+        and mine.lr_gamma.low < theirs.lr_gamma.bounds[0] < mine.lr_gamma.high
+        and mine.st_epoch == theirs.st_epoch
+    )

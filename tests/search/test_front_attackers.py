@@ -1,0 +1,154 @@
+"""Attackers with `when: front` attack references and the points of each front, once the search is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from emma_tune.results import StudyView
+from emma_tune.results.ledger import read_ledger
+from emma_tune.results.status import status_of
+from emma_tune.search.driver import OVER
+from tests.search.desk import ARGMAX, CLONES, EPOCHS, FIRST, NONE, SECOND, Desk
+
+ATTACKERS = {"soft": {"epochs": EPOCHS}, "inverse": {"epochs": EPOCHS, "when": "front"}}
+STUDY = {"attackers": ATTACKERS, "search": {"stop": "own"}}
+"""Both searched points are on the front of emma: l1 1.0 and 75 %, l1 1.5 and 25 %."""
+
+
+@pytest.fixture
+def desk(tmp_path, study_file):
+    return Desk(tmp_path, study_file)
+
+
+def finish_search(desk: Desk) -> list[tuple[str, list]]:
+    """Run all trials but those of `inverse`, which are returned."""
+    waiting = []
+    while some := list(desk.trials()):
+        for trial, tasks in some:
+            if tasks[0].stage == "attacker" and tasks[0].config.kind == "inverse":
+                waiting.append((trial, tasks))
+            else:
+                assert not waiting, "nothing of the search is left once the fronts are attacked"
+                desk.finish(trial, tasks)
+    return waiting
+
+
+def attacked(desk: Desk) -> list[int]:
+    return [event["point"] for event in desk.events("attacked")]
+
+
+def test_they_wait_for_the_search_and_attack_the_members_of_the_fronts(desk):
+    driver = desk.open(**STUDY)
+    waiting = finish_search(desk)
+    assert sorted(desk.point_of(tasks[0]) for _, tasks in waiting) == [FIRST, SECOND]  # the others have no matrix
+    assert driver.conclusions.finished == driver.conclusions.drawn == 4
+    assert status_of(StudyView(desk.place.root))["state"] == "interrupted"  # nobody drives it, and this is to do
+    for trial in waiting:
+        desk.finish(*trial)
+    assert attacked(desk) == [FIRST, SECOND]
+    assert driver.suggest("last") == OVER
+    assert driver.conclusions.finished == driver.conclusions.drawn == 4
+    status = status_of(StudyView(desk.place.root))
+    assert status["state"] == "finished"
+    assert status["tasks"]["attacker"]["done"] == 4 + 2
+
+
+def test_they_count_for_nothing_but_their_own_column(desk, monkeypatch):
+    desk.open(**STUDY)
+    waiting = finish_search(desk)
+    monkeypatch.setitem(CLONES, FIRST, 0.875)
+    monkeypatch.setitem(CLONES, SECOND, 0.5)
+    for trial in waiting:
+        desk.finish(*trial)
+    view = StudyView(desk.place.root)
+    content = view.front()
+    emma = content["fronts"]["emma"]
+    assert [point["attacker_accuracy"] for point in emma["points"]] == [0.75, 0.25]
+    assert [point["attackers"]["inverse"] for point in emma["points"]] == [0.875, 0.5]
+    assert emma["reached"] == {"inverse": {"low": 0.5, "high": 0.875, "points": 2}}
+    assert all("inverse" not in point["attackers"] for point in content["references"])
+    table = view.points().set_index("point")
+    assert table.loc[FIRST, "attackers.inverse"] == 0.875
+    assert table.loc[FIRST, "attacker_accuracy"] == 0.75
+    against = view.front(attacker="inverse")["fronts"]["emma"]["points"]
+    assert [(point["point"], point["attacker_accuracy"]) for point in against] == [(FIRST, 0.875), (SECOND, 0.5)]
+
+
+def test_a_point_that_is_beaten_by_its_own_defense_is_not_attacked_and_a_reference_with_a_matrix_is(desk):
+    search = {**STUDY["search"], "space": {"lambda": {"choices": [0.1, 0.2]}, "lr_gamma": 0.3, "st_epoch": 1}}
+    desk.open(**{**STUDY, "search": search, "baselines": ["none", {"kind": "uniform", "a": 0.5}]})
+    waiting = finish_search(desk)
+    assert sorted(desk.point_of(tasks[0]) for _, tasks in waiting) == [1, FIRST, SECOND]
+
+
+def test_resumed_in_the_middle_only_what_is_missing_is_attacked(desk):
+    desk.open(**STUDY)
+    first, _ = finish_search(desk)
+    desk.finish(*first)
+    desk.open(**STUDY)
+    (left,) = finish_search(desk)
+    assert attacked(desk) == [FIRST]
+    desk.finish(*left)
+    assert attacked(desk) == [FIRST, SECOND]
+    before = desk.place.ledger.read_bytes()
+    assert desk.open(**STUDY).suggest("nothing is left") == OVER
+    assert desk.place.ledger.read_bytes() == before
+
+
+def test_added_to_a_finished_study_one_attacks_its_fronts_and_nothing_else_runs(desk):
+    desk.open(**{**STUDY, "attackers": {"soft": {"epochs": EPOCHS}}})
+    assert finish_search(desk) == []
+    before = [event["plan"] for event in desk.events("finished")]
+    desk.open(**STUDY)
+    assert [desk.point_of(tasks[0]) for _, tasks in finish_search(desk)] == [FIRST, SECOND]
+    assert [event["plan"] for event in desk.events("finished")] == before  # concluded as before, written once
+
+
+def test_points_that_are_added_later_are_attacked_once_they_are_on_the_front(desk):
+    desk.open(**{**STUDY, "search": {"stop": "own", "points": 1}})
+    for trial in finish_search(desk):
+        desk.finish(*trial)
+    assert attacked(desk) == [FIRST]
+    desk.open(**STUDY)
+    for trial in finish_search(desk):
+        desk.finish(*trial)
+    assert attacked(desk) == [FIRST, SECOND]
+
+
+def test_where_one_fails_the_point_stays_finished_and_it_is_tried_again(desk):
+    driver = desk.open(**STUDY)
+    (trial, tasks), other = finish_search(desk)
+    driver.ended(trial, {"done": True, "reason": "attacker: ValueError: no inverse"})
+    desk.finish(*other)
+    assert driver.suggest("last") == OVER
+    number = desk.point_of(tasks[0])
+    reason = "attackers of the fronts: attacker: ValueError: no inverse"
+    assert driver.conclusions.failures == {number: reason}
+    assert driver.conclusions.failed == 0
+    (event,) = desk.events("not attacked")
+    assert (event["point"], event["task"]) == (number, tasks[0].key)
+    view = StudyView(desk.place.root)
+    assert view.state(view.ledger.points[number]) == "finished"
+    assert status_of(view)["failures"] == [{"point": number, "reason": reason}]
+    assert status_of(view)["tasks"]["attacker"]["failed"] == 1
+    desk.open(**STUDY)
+    (again,) = finish_search(desk)
+    desk.finish(*again)
+    assert status_of(StudyView(desk.place.root))["failures"] == []
+
+
+def test_of_points_that_were_chosen_by_hand_all_are_attacked(desk):
+    desk.open(**STUDY)
+    for trial in finish_search(desk):
+        desk.finish(*trial)
+    driver = desk.open(**STUDY)
+    driver._proposers.clear()  # as in a confirmation, which proposes nothing
+    points = {NONE, ARGMAX, FIRST, SECOND}
+    assert {point.number for point in driver.conclusions.targets()} == points
+
+
+def test_a_run_as_far_as_a_stage_leaves_them_for_later(desk):
+    driver = desk.open(until="attacker", **STUDY)
+    assert finish_search(desk) == []
+    assert driver.suggest("last") == OVER
+    assert read_ledger(desk.place.ledger).verdicts == {}

@@ -1,0 +1,326 @@
+"""The defences beside the searched matrix: how a study names them, and which points that makes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from emma_tune.defenses import BASELINES
+from emma_tune.study import SEARCHED, Dimension, Study
+from emma_tune.study.file import StudyError, load_study
+from tests.conftest import TINY, merged
+
+POINTS = TINY["search"]["points"]
+GRID = {"search": {"sampler": "grid", "space": {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 0}}}
+
+
+def written(folder: Path, *entries: Any, **changes: Any) -> Path:
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(merged(TINY, {"baselines": list(entries), **changes}), sort_keys=False))
+    return path
+
+
+# --- forms ------------------------------------------------------------------------------------------------
+
+FIXED: dict[str, tuple[Any, list[dict[str, float | bool]]]] = {
+    "a name without a budget": ("none", [{}]),
+    "a name: the budget's own grid": ("mad", [{"epsilon": 0.25}, {"epsilon": 0.5}, {"epsilon": 1.0}]),
+    "its kind alone": ({"kind": "top_k"}, [{"k": 2}, {"k": 3}, {"k": 5}]),
+    "a number": ({"kind": "uniform", "a": 0.125}, [{"a": 0.125}]),
+    "the smallest": ({"kind": "top_k", "k": 1}, [{"k": 1}]),
+    "the largest": ({"kind": "grad2", "epsilon": 2}, [{"epsilon": 2}]),
+    "a number that YAML takes for text": ({"kind": "gaussian", "sigma": "5e-2"}, [{"sigma": 0.05}]),
+    "a list": ({"kind": "random_mix", "epsilon": [1, 0.25]}, [{"epsilon": 1}, {"epsilon": 0.25}]),
+    "choices": ({"kind": "rounding", "decimals": {"choices": [0, 6]}}, [{"decimals": 0}, {"decimals": 6}]),
+    "a value": ({"kind": "permutation", "a": {"value": 0.5}}, [{"a": 0.5}]),
+    "settings as they are": (
+        {"kind": "reverse_sigmoid", "beta": 0.5},
+        [{"beta": 0.5, "gamma": 0.2}],
+    ),
+    "a setting, and the budget's own grid": (
+        {"kind": "adaptive_misinformation", "nu": 10},
+        [{"tau": 0.5, "nu": 10}, {"tau": 0.9, "nu": 10}, {"tau": 0.99, "nu": 10}],
+    ),
+    "noise anew for each answer": (
+        {"kind": "gaussian", "sigma": [0.1, 0.2], "fresh": True},
+        [{"sigma": 0.1, "fresh": True}, {"sigma": 0.2, "fresh": True}],
+    ),
+    "noise that stays, said aloud": ({"kind": "gaussian", "sigma": 0.1, "fresh": False}, [{"sigma": 0.1}]),
+}
+
+RANGES: dict[str, tuple[Any, int, dict[str, Any], dict[str, float | bool]]] = {
+    "as many as of the matrix": ({"kind": "mad", "epsilon": {"low": 0, "high": 2}}, POINTS, {}, {}),
+    "a number of its own": (
+        {"kind": "gaussian", "sigma": {"low": 0.01, "high": 9, "log": True}, "points": 7, "fresh": True},
+        7,
+        {"log": True},
+        {"fresh": True},
+    ),
+    "with a setting": (
+        {"kind": "reverse_sigmoid", "beta": {"low": 0, "high": 1}, "gamma": 0.5},
+        POINTS,
+        {},
+        {"gamma": 0.5},
+    ),
+    "whole numbers": ({"kind": "top_k", "k": {"low": 2, "high": 9, "step": 1}}, POINTS, {"step": 1}, {}),
+}
+
+
+@pytest.mark.parametrize(("entry", "points"), FIXED.values(), ids=FIXED)
+def test_numbers_and_lists_are_points_that_need_no_proposal(tmp_path, entry, points):
+    study = load_study(written(tmp_path, "argmax", entry))
+    kind = entry if isinstance(entry, str) else entry["kind"]
+    assert study.fixed == (("argmax", {}), *((kind, params) for params in points))
+    assert study.sought.keys() == {SEARCHED}
+    assert study.proposals == POINTS
+
+
+@pytest.mark.parametrize(("entry", "proposals", "scale", "settings"), RANGES.values(), ids=RANGES)
+def test_a_range_is_searched_beside_the_matrix(tmp_path, entry, proposals, scale, settings):
+    study = load_study(written(tmp_path, "none", entry))
+    (name,) = (key for key, value in entry.items() if isinstance(value, dict))
+    found = study.sought[entry["kind"]]
+    assert list(study.sought) == [SEARCHED, entry["kind"]]
+    assert (found.proposals, found.settings) == (proposals, settings)
+    low, high = entry[name]["low"], entry[name]["high"]
+    assert found.space == {name: Dimension(low=low, high=high, **scale)}
+    assert study.fixed == (("none", {}),), "nothing of it is there before it is proposed"
+    assert study.proposals == POINTS + proposals
+
+
+def test_every_defence_can_be_named_alone_and_then_has_its_own_grid(tmp_path):
+    study = load_study(written(tmp_path, *BASELINES))
+    expected = [
+        (name, ({known.parameter.name: value} if known.parameter else {}) | dict(known.settings))
+        for name, known in BASELINES.items()
+        for value in (known.parameter.grid if known.parameter else (None,))
+    ]
+    assert list(study.fixed) == expected
+    assert len(expected) == 2 + 12 * 3
+
+
+@pytest.mark.parametrize(("points", "proposals"), [(None, 2), (1, 1), (9, 4)])
+def test_a_grid_has_no_more_points_than_values(tmp_path, points, proposals):
+    own = {"points": points} if points else {}
+    entry = {"kind": "mad", "epsilon": {"low": 0.1, "high": 1, "step": 0.3}, **own}
+    study = load_study(written(tmp_path, entry, **GRID))
+    assert {name: sought.proposals for name, sought in study.sought.items()} == {SEARCHED: 1, "mad": proposals}
+    assert study.proposals == 1 + proposals
+
+
+def test_a_study_without_baselines_has_the_undefended_victim_and_may_have_none_at_all(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in TINY.items() if key != "baselines"}))
+    assert load_study(path).fixed == (("none", {}),)
+    assert load_study(written(tmp_path)).fixed == ()
+
+
+def test_guided_stages_take_what_their_like_takes_where_the_study_says_nothing(tmp_path):
+    shares = {"victim": {"cpu": 2}, "surrogate": {"cpu": 1, "gpu": 0.5}}
+    study = load_study(written(tmp_path, "mad", resources=shares))
+    assert study.share("misinformer") == study.share("victim")
+    assert study.share("guidance") == study.share("surrogate")
+    own = load_study(written(tmp_path, "mad", resources={**shares, "guidance": {"cpu": 4}}))
+    assert own.share("guidance").cpu == 4
+    assert load_study(written(tmp_path, "mad")).share("guidance").cpu == 1
+
+
+# --- what is wrong ----------------------------------------------------------------------------------------
+
+WRONG: dict[str, tuple[Any, str, str]] = {
+    "unknown": ("mat", "baselines.1.kind", "expected a known baseline defence, one of adaptive_misinformation, "),
+    "unknown kind": ({"kind": "mat"}, "baselines.1.kind", "expected a known baseline defence, one of "),
+    "the searched one": ("emma", "baselines.1.kind", "expected a known baseline defence, one of "),
+    "no kind": ({"epsilon": 1}, "baselines.1.kind", "expected a value, found none"),
+    "a number": (5, "baselines.1", "expected a mapping, found 5"),
+    "nothing": (None, "baselines.1", "expected a mapping, found None"),
+    "a list": (["mad"], "baselines.1", "expected a mapping, found ['mad']"),
+    "another's budget": ({"kind": "mad", "sigma": 0.1}, "baselines.1", "expected epsilon of mad, found 'sigma'"),
+    "a budget where there is none": (
+        {"kind": "argmax", "epsilon": 1},
+        "baselines.1",
+        "expected no parameter of argmax, found 'epsilon'",
+    ),
+    "a misspelt setting": (
+        {"kind": "reverse_sigmoid", "gama": 1},
+        "baselines.1",
+        "expected beta or gamma of reverse_sigmoid, found 'gama'",
+    ),
+    "a budget of text": (
+        {"kind": "mad", "epsilon": "much"},
+        "baselines.1.epsilon",
+        "expected a number, {low, high} or {choices: […]}, found 'much'",
+    ),
+    "a budget that is true": (
+        {"kind": "mad", "epsilon": True},
+        "baselines.1.epsilon",
+        "expected a number, {low, high} or {choices: […]}, found True",
+    ),
+    "half a range": (
+        {"kind": "mad", "epsilon": {"low": 1}},
+        "baselines.1.epsilon",
+        "expected both low and high, found {'low': 1}",
+    ),
+    "a range the wrong way": (
+        {"kind": "mad", "epsilon": {"low": 1, "high": 0.5}},
+        "baselines.1.epsilon",
+        "expected low < high, found low 1, high 0.5",
+    ),
+    "a misspelt range": (
+        {"kind": "mad", "epsilon": {"lo": 0.1, "high": 1}},
+        "baselines.1.epsilon.lo",
+        "expected a known key (did you mean low?), found 'lo'",
+    ),
+    "no value at all": ({"kind": "mad", "epsilon": []}, "baselines.1.epsilon", "expected at least one choice"),
+    "a value twice": (
+        {"kind": "mad", "epsilon": [1, 0.5, 1]},
+        "baselines.1",
+        "expected each value of epsilon once",
+    ),
+    "a budget that is infinite": (
+        {"kind": "gaussian", "sigma": float("inf")},
+        "baselines.1.sigma.value",
+        "expected a finite number, found inf",
+    ),
+    "more than all": (
+        {"kind": "mad", "epsilon": 2.5},
+        "baselines.1",
+        "expected epsilon of mad in [0, 2], found 2.5",
+    ),
+    "one of several": (
+        {"kind": "uniform", "a": [0.5, 1.5]},
+        "baselines.1",
+        "expected a of uniform in [0, 1], found 0.5 … 1.5",
+    ),
+    "the end of a range": (
+        {"kind": "mad", "epsilon": {"low": -1, "high": 1}},
+        "baselines.1",
+        "expected epsilon of mad in [0, 2], found -1 … 1",
+    ),
+    "less than one class": ({"kind": "top_k", "k": 0}, "baselines.1", "expected k of top_k in [1, inf], found 0"),
+    "half a class": ({"kind": "top_k", "k": [2, 2.5]}, "baselines.1", "expected whole numbers for k of top_k"),
+    "any number of classes": (
+        {"kind": "top_k", "k": {"low": 1, "high": 5}},
+        "baselines.1",
+        "expected whole numbers for k of top_k",
+    ),
+    "steps of half a decimal": (
+        {"kind": "rounding", "decimals": {"low": 0, "high": 5, "step": 0.5}},
+        "baselines.1",
+        "expected whole numbers for decimals of rounding",
+    ),
+    "a searched setting": (
+        {"kind": "reverse_sigmoid", "gamma": {"low": 0.1, "high": 1}},
+        "baselines.1",
+        "expected a number for gamma of reverse_sigmoid, found several values",
+    ),
+    "several settings": (
+        {"kind": "adaptive_misinformation", "nu": [10, 1000]},
+        "baselines.1",
+        "expected a number for nu of adaptive_misinformation, found several values",
+    ),
+    "a setting of nothing": (
+        {"kind": "reverse_sigmoid", "gamma": 0},
+        "baselines.1",
+        "expected gamma > 0, found 0",
+    ),
+    "noise where there is none": (
+        {"kind": "mad", "fresh": True},
+        "baselines.1",
+        "expected fresh of a randomized defence, found mad, which draws nothing",
+    ),
+    "points of what is not searched": (
+        {"kind": "mad", "epsilon": [0.5, 1], "points": 2},
+        "baselines.1",
+        "expected points beside a range, {low, high}, of the budget",
+    ),
+    "no points": (
+        {"kind": "mad", "epsilon": {"low": 0.1, "high": 1}, "points": 0},
+        "baselines.1.points",
+        "expected greater than or equal to 1, found 0",
+    ),
+    "twice": ("none", "baselines", "expected each defence once, found none, none"),
+}
+
+
+@pytest.mark.parametrize(("entry", "place", "said"), WRONG.values(), ids=WRONG)
+def test_one_line_names_the_place_and_what_was_expected(tmp_path, entry, place, said):
+    path = written(tmp_path, "none", entry)
+    with pytest.raises(StudyError) as raised:
+        load_study(path)
+    (line,) = str(raised.value).splitlines()
+    assert line.startswith(f"{path}:")
+    assert f": {place}: {said}" in line
+    assert ", found " in line
+
+
+def test_the_line_in_the_file_is_that_of_the_entry(tmp_path):
+    path = written(tmp_path, "none", {"kind": "mad", "epsilon": "much"})
+    lines = path.read_text().splitlines()
+    with pytest.raises(StudyError) as raised:
+        load_study(path)
+    assert str(raised.value).startswith(f"{path}:{1 + lines.index('  epsilon: much')}: baselines.1.epsilon: ")
+
+
+def test_a_continuous_budget_does_not_go_with_the_grid(tmp_path):
+    entry = {"kind": "mad", "epsilon": {"low": 0.1, "high": 1}}
+    with pytest.raises(StudyError, match=r"baselines\.1: expected finitely many values for the grid sampler"):
+        load_study(written(tmp_path, "none", entry, **GRID))
+
+
+def test_a_thief_who_knows_a_matrix_is_not_alone(tmp_path):
+    thieves = {"inverse": {}, "late": {"kind": "forward"}}
+    with pytest.raises(StudyError, match="attackers: expected an attacker with `when: always` that needs no"):
+        load_study(written(tmp_path, "none", attackers=thieves))
+    assert load_study(written(tmp_path, "none", attackers={**thieves, "soft": {}})).attackers.keys() == {
+        *thieves,
+        "soft",
+    }
+
+
+# --- as others read it ------------------------------------------------------------------------------------
+
+ACCEPTED = {name: entry for name, (entry, *_) in (*FIXED.items(), *RANGES.items())}
+
+
+@pytest.mark.parametrize("entry", ACCEPTED.values(), ids=ACCEPTED)
+def test_what_is_written_down_of_a_study_is_read_back_as_it_was(tmp_path, entry):
+    study = load_study(written(tmp_path, "argmax", entry))
+    content = json.loads(json.dumps(study.model_dump(mode="json", by_alias=True)))
+    again = Study.model_validate(content)
+    assert again == study
+    assert (again.fixed, again.sought) == (study.fixed, study.sought)
+
+
+def of_the_schema(entries: list[Any]) -> bool:
+    schema = Study.model_json_schema(by_alias=True)
+    return Draft202012Validator({"$defs": schema["$defs"], **schema["properties"]["baselines"]}).is_valid(entries)
+
+
+@pytest.mark.parametrize("entry", ACCEPTED.values(), ids=ACCEPTED)
+def test_the_schema_knows_every_form(tmp_path, entry):
+    if entry != FIXED["a number that YAML takes for text"][0]:  # YAML's own readers take it for a number
+        assert of_the_schema(["argmax", entry])
+    study = load_study(written(tmp_path, entry))
+    dumped = study.model_dump(mode="json", by_alias=True)["baselines"]
+    assert of_the_schema(dumped), "and not only as it was written"
+
+
+@pytest.mark.parametrize("name", ["unknown", "no kind", "a number", "nothing", "a misspelt setting",
+                                  "a budget of text", "a budget that is true", "no value at all", "no points",
+                                  "a misspelt range"])  # fmt: skip
+def test_the_schema_refuses_what_makes_no_sense_anywhere(name):
+    assert not of_the_schema([WRONG[name][0]])
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_schema_knows_every_defence(name):
+    known = BASELINES[name]
+    assert of_the_schema([name])
+    numbers = dict.fromkeys([*([known.parameter.name] if known.parameter else []), *known.settings], 1)
+    assert of_the_schema([{"kind": name, **numbers}])

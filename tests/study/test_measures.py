@@ -1,0 +1,53 @@
+"""The table of measures, from which everything else that is said of them derives."""
+
+from __future__ import annotations
+
+import pytest
+
+from emma_tune.study.measures import MEASURES, measure, value_of
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("l1", 0.4121, "0.412"),
+        ("victim_accuracy", 0.965, "96.5 %"),
+        ("accuracy_drop", 0.0125, "1.2 points"),
+        ("attackers.soft", 1.0, "100.0 %"),
+    ],
+)
+def test_a_value_is_shown_in_its_unit(name, value, shown):
+    assert measure(name).shown(value) == shown
+
+
+def test_labels_name_the_images():
+    assert measure("l1").axis() == "budget l1: mean ‖p′ − p‖₁, test images"
+    assert measure("l1_queries").axis() == "budget l1: mean ‖p′ − p‖₁, query pool"
+    assert measure("attackers.soft").axis("validation") == "accuracy of the clone of soft, validation images, %"
+
+
+def test_one_attacker_is_measured_like_the_worst_one():
+    soft, worst = measure("attackers.soft"), MEASURES["attacker_accuracy"]
+    assert (soft.direction, soft.best, soft.worst, soft.unit) == (
+        worst.direction,
+        worst.best,
+        worst.worst,
+        worst.unit,
+    )
+    assert soft.of_clones
+    figures = {"l1": 1, "attacker_accuracy": 0.5, "attackers": {"soft": 0.25, "a.b": 0.75}}
+    assert [value_of(figures, name) for name in ("l1", "attackers.soft", "attackers.a.b")] == [1.0, 0.25, 0.75]
+
+
+@pytest.mark.parametrize("name", ["speed", "attackers.", "attackers"])
+def test_what_is_no_measure_is_not_found(name):
+    with pytest.raises(KeyError):
+        measure(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound", "beyond"),
+    [("l1", 1.0, 0.75, 0.25), ("l1", 0.5, 0.75, 0.0), ("victim_accuracy", 0.5, 0.75, 0.25)],
+)
+def test_beyond_a_bound_is_on_the_worse_side_of_it(name, value, bound, beyond):
+    assert measure(name).beyond(value, bound) == beyond
