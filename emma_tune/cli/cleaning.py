@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 from upath import UPath
 
-from emma_tune.cli import printing
 from emma_tune.cli.app import Folder, absolute, app, user_errors
-from emma_tune.cli.printing.table import plural
 from emma_tune.storage import Place, as_place
 
 
@@ -19,6 +17,8 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove a study: its folder with its points, confirmation and reports. Its store stays; see gc."""
+    from emma_tune.cli.printing.table import plural
+
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.results.evidence.confirm import confirmation_folder
@@ -59,6 +59,8 @@ def gc(
     artifacts are lost and have to be computed again. Nothing is removed while one of the studies runs, or if one
     cannot be read. Decoded images and weights stay.
     """
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.results.garbage import collect
         from emma_tune.storage.store import Store

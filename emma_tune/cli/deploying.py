@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emma_tune.cli import printing
 from emma_tune.cli.app import Folder, app, user_errors
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ def export(
     ] = False,
 ) -> None:
     """Write a point's victim with its defense as one model: PyTorch, ONNX, weights, and a model card."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.outputs.export import export_point
         from emma_tune.results import StudyView

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from upath import UPath
 
-from emma_tune.cli import printing
 from emma_tune.cli.app import DONE, SOME_FAILED, Address, AsJson, absolute, app, user_errors
 from emma_tune.storage import Place, as_place
 
@@ -32,6 +31,8 @@ def doctor(
     address: Address = None,
 ) -> None:
     """Check this machine or a cluster: nodes, versions, storage, space, data, clocks; then run a small study."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.tuning.doctor import PROBLEM, worst_of
         from emma_tune.tuning.doctor.checkup import look_over, self_test

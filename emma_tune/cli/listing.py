@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from upath import UPath
 
-from emma_tune.cli import printing
 from emma_tune.cli.app import AsJson, Folder, absolute, app, user_errors
 from emma_tune.storage import Place, as_place
 
@@ -26,6 +25,8 @@ def points(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
 ) -> None:
     """List every point with its state, parameters and figures; of a stopped one, what its clones had reached."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.results import StudyView
 
@@ -64,6 +65,8 @@ def list_studies(
     as_json: AsJson = False,
 ) -> None:
     """List the studies below a folder: name, state, points, last change."""
+    from emma_tune.cli import printing
+
     root: Place = folder or Path("runs")
     with user_errors():
         from emma_tune.results.folder import StudyFolder

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from upath import UPath
 
-from emma_tune.cli import printing
 from emma_tune.cli.app import AsJson, app, user_errors
 from emma_tune.storage import as_place
 
@@ -55,6 +54,8 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Estimate how long a study would take on a cluster and where it would wait; nothing is trained."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.search import simulation

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from upath import UPath
 
-from emma_tune.cli import printing
 from emma_tune.cli.app import AsJson, Attacker, Folder, app, user_errors
 from emma_tune.storage import as_place
 
@@ -30,6 +29,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how far a study is."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.results.status import status_of
@@ -60,6 +61,8 @@ def front(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
 ) -> None:
     """Show the trade-off curve of each searched defense: its points that no other of its points beats."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.results.evidence.best import best_within
@@ -102,6 +105,8 @@ def best(
     as_json: AsJson = False,
 ) -> None:
     """Name the point to deploy: where attackers get least, at a cost that is accepted."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.results.evidence.best import best_point
@@ -131,6 +136,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Put defenses or studies side by side, with differences over seeds."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.results.evidence.compare import by_defense, by_study
@@ -151,6 +158,8 @@ def compare(
 @app.command()
 def measures(folder: Folder) -> None:
     """Print every figure that was measured, as comma-separated values: by point, seed, attacker and part."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.results.evidence.measures import measures as measured

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from emma_tune.cli import printing
 from emma_tune.cli.app import Folder, app, user_errors
 
 
@@ -19,6 +18,8 @@ def report(
     ] = None,
 ) -> None:
     """Write a page about a study, finished or not: one file that opens without a network."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.outputs.report.page import write_report
 
@@ -42,6 +43,8 @@ def plot(
     ] = None,
 ) -> None:
     """Draw pictures of a study, finished or not: PNG and PDF, with the table behind each as CSV."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.outputs import pictures
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from upath import UPath
 
-from emma_tune.cli import printing
 from emma_tune.cli.app import (
     DONE,
     INTERRUPTED,
@@ -119,6 +118,8 @@ def confirm(
     address: Address = None,
 ) -> None:
     """Run points again with fresh seeds for all that follows the victim, and say what their figures are worth."""
+    from emma_tune.cli import printing
+
     with user_errors():
         from emma_tune.results import StudyView
         from emma_tune.results.evidence.confirm import (
@@ -151,6 +152,7 @@ def _drive(
     address: str | None,
     given: Sequence[Point] | None = None,
 ) -> None:
+    from emma_tune.cli import printing
     from emma_tune.cli.files import leave_files
     from emma_tune.results import StudyView
     from emma_tune.results.status import status_of
@@ -232,6 +234,7 @@ def _end(ending: Ending) -> None:
 
 
 def _preview(study: Study, folder: Place, store: Place, until: Until | None) -> None:
+    from emma_tune.cli import printing
     from emma_tune.results.folder import StudyFolder
     from emma_tune.results.ledger import read_ledger
     from emma_tune.search.forecast import forecast

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from emma_tune.cli import printing
 from emma_tune.cli.app import app, user_errors
 
 data = typer.Typer(help="List data sets, and download them.", no_args_is_help=True)
@@ -24,6 +23,7 @@ Root = Annotated[
 @data.command("list")
 def data_list(root: Root = None) -> None:
     """List which data sets are found where, and how to get the others."""
+    from emma_tune.cli import printing
     from emma_tune.data.inventory import inventory
 
     typer.echo(f"data root: {root or 'none; set data_root in a study, EMMA_TUNE_DATA, or --root DIR'}")

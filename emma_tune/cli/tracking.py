@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emma_tune.cli.app import WRONG_INPUT, Folder, app, user_errors
-from emma_tune.cli.printing.table import plural
 from emma_tune.storage import IMPATIENT, Patience
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ def track(
     follow: Annotated[bool, typer.Option("--follow", help="Keep updating while the study is running.")] = False,
 ) -> None:
     """Write a study to TensorBoard or MLflow: curves of every task, parameters and figures of every point."""
+    from emma_tune.cli.printing.table import plural
+
     if tensorboard is None and mlflow is None:
         typer.echo("expected --tensorboard FOLDER or --mlflow URI, found neither", err=True)
         raise typer.Exit(WRONG_INPUT)
