@@ -10,6 +10,7 @@ from emma_tune.outputs.export.formats import DEFENSE, ONNX, PROGRAM, VICTIM
 from emma_tune.outputs.export.latency import Latency
 from emma_tune.outputs.export.subject import Subject
 from emma_tune.outputs.export.tables import figures_section, inline, table, thieves_section
+from emma_tune.outputs.words import plural
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _latency(contents: Contents) -> list[str]:
         ]
         for row in contents.latencies
     ]
-    threads = f"{contents.threads} thread{'s' if contents.threads > 1 else ''}"
+    threads = plural(contents.threads, "thread")
     header = ["batch", "victim alone, PyTorch", "with its defense, PyTorch", *(f"`{name}`" for name in names)]
     return [
         "## Latency",

@@ -9,6 +9,7 @@ from statistics import fmean
 from emma_tune.attacks import ATTACKS
 from emma_tune.outputs.export.subject import Subject
 from emma_tune.outputs.export.thieves import CLOSE, Thief, thieves_at, undefended
+from emma_tune.outputs.words import percent, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.intervals import wilson
@@ -57,7 +58,7 @@ def _beyond(subject: Subject) -> str:
 
 def _runs(subject: Subject) -> str:
     study = subject.view.study
-    seeds = f"{len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ''}"
+    seeds = plural(len(study.seeds), "seed")
     return f"{seeds} × {len(study.repeats)} repeats" if len(study.repeats) > 1 else seeds
 
 
@@ -148,4 +149,4 @@ def _shown(view: StudyView, name: str, value: float | None) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return NOT_MEASURED if share is None else f"{100 * share:.1f} %"
+    return NOT_MEASURED if share is None else percent(share)

@@ -17,8 +17,8 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from emma_tune.outputs import palette
-from emma_tune.outputs.report.answer import counted
 from emma_tune.outputs.report.rows import attack_of, flat
+from emma_tune.outputs.words import plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.study.measures import measure, value_of
@@ -95,7 +95,7 @@ def heading(view: StudyView) -> str:
     words = {"finished": "finished", "dominated": "stopped", "failed": "failed"}
     states = [f"{counts[name]} {word}" for name, word in words.items() if counts[name] or name == "finished"]
     running = ", running" if view.folder.driver() else ""
-    return f"{view.study.name}: {counted(counts['asked'], 'point')}, {', '.join(states)}{running}"
+    return f"{view.study.name}: {plural(counts['asked'], 'point')}, {', '.join(states)}{running}"
 
 
 def named(point: Point) -> str:

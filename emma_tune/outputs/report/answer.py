@@ -8,37 +8,13 @@ from typing import Any
 from emma_tune.attacks import ATTACKS
 from emma_tune.outputs.report.facts import NOTHING, Facts, worst_attacker
 from emma_tune.outputs.report.rows import cheap_first
+from emma_tune.outputs.words import in_points, is_or_are, listed, numbered, parameters, percent, plural
 from emma_tune.results.intervals import ENOUGH
 from emma_tune.study import SEARCHED
 from emma_tune.study.measures import ATTACKERS, value_of
 
 MANY = 8
 """Points from which on they are counted rather than listed."""
-
-
-def percent(share: float) -> str:
-    """Show 0.987 as 98.7 %."""
-    return f"{100 * share:.1f} %"
-
-
-def points_of(share: float) -> str:
-    """Show 0.013 as 1.3 points."""
-    return f"{100 * share:.1f} points"
-
-
-def counted(count: int, what: str) -> str:
-    """Count things: 1 seed, 2 seeds."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def listed(names: list[str]) -> str:
-    """List names: a, b and c."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
-def parameters(params: Mapping[str, Any]) -> str:
-    """List the parameters of a point on one line."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in params.items())
 
 
 def named(point: Mapping[str, Any]) -> str:
@@ -54,10 +30,10 @@ def question(facts: Facts) -> list[str]:
     pool = pool or f"all images of {study.queries.dataset}"
     attackers = "one attacker does" if len(study.attackers) == 1 else f"{len(study.attackers)} attackers do"
     limit = study.limits.accuracy_drop
-    within = "" if limit is None else f", if the victim may lose no more than {points_of(limit)} of accuracy"
+    within = "" if limit is None else f", if the victim may lose no more than {in_points(limit)} of accuracy"
     budget, attack = study.axes
     others = sorted({baseline.kind for baseline in study.baselines} - {NOTHING})
-    beside = f", and compares it with {counted(len(others), 'other defense')} ({listed(others)})" if others else ""
+    beside = f", and compares it with {plural(len(others), 'other defense')} ({listed(others)})" if others else ""
     return [
         f"A {study.victim.model} trained on {study.victim.dataset} answers queries. An attacker sends it {pool} "
         f"and trains a clone on the answers; {attackers} so here. The defender can release less precise answers, "
@@ -87,7 +63,7 @@ def answer(facts: Facts) -> list[str]:
     if not facts.best["finished"]:
         counts = facts.status["points"]
         return [
-            f"No point is finished yet: of {counted(counts['asked'], 'point')}, {counts['dominated']} stopped and "
+            f"No point is finished yet: of {plural(counts['asked'], 'point')}, {counts['dominated']} stopped and "
             f"{counts['failed']} failed."
         ]
     worth = (_worst(facts), _searched(facts), _controls(facts), _seeds(facts))
@@ -119,12 +95,12 @@ def _best(facts: Facts) -> str:
     if chosen is None:
         over = listed([f"{name} by {value:.3f}" for name, value in nearest["excess"].items()])
         return (
-            f"None of {counted(facts.best['finished'], 'finished point')} is within the limits. The closest, "
+            f"None of {plural(facts.best['finished'], 'finished point')} is within the limits. The closest, "
             f"{named(nearest)}, exceeds {over} on validation images; its {_clone(facts)} reaches "
             f"{percent(facts.clone(nearest))}."
         )
     if chosen["defense"] == NOTHING:
-        of = f"{counted(facts.best['candidates'], 'finished point')}{within}"
+        of = f"{plural(facts.best['candidates'], 'finished point')}{within}"
         return f"No defense helps: by validation figures, none of {of} lowers the accuracy of the {_clone(facts)}."
     where = f"the best point{within}, {named(chosen)}, the {_clone(facts)}"
     costs = f"It costs {_costs(facts, chosen)}."
@@ -133,7 +109,7 @@ def _best(facts: Facts) -> str:
             f"No defense helps: with {where} still reaches {percent(facts.clone(chosen))}, at most one point less "
             f"than without a defense. {costs}"
         )
-    by = f", {points_of(facts.gain)} less than without a defense" if facts.gain is not None else ""
+    by = f", {in_points(facts.gain)} less than without a defense" if facts.gain is not None else ""
     by += f"; this is {_alike(facts)}" if facts.alike(chosen, facts.undefended) else ""
     sentences = [f"With {where} reaches {percent(facts.clone(chosen))}{by}.", costs, _others(facts)]
     return " ".join(filter(None, sentences))
@@ -157,7 +133,7 @@ def _costs(facts: Facts, point: Mapping[str, Any]) -> str:
     least = f", at most {of.worst:g}" if not of.unit else ""
     costs = [f"{of.head} {of.shown(value_of(point, budget))} ({of.images()}{least})"]
     if budget not in ("accuracy_drop", "victim_accuracy"):
-        costs.append(f"{points_of(point['accuracy_drop'])} of the victim's accuracy")
+        costs.append(f"{in_points(point['accuracy_drop'])} of the victim's accuracy")
     return listed(costs)
 
 
@@ -167,12 +143,8 @@ def _others(facts: Facts) -> str:
         return ""
     if len(alike) > MANY:
         return f"{len(alike)} other points are not distinguishable from it with {_images(facts)}."
-    are = "is" if len(alike) == 1 else "are"
-    return f"{_numbered(alike).capitalize()} {are} not distinguishable from it with {_images(facts)}."
-
-
-def _numbered(numbers: list[int]) -> str:
-    return f"{'point' if len(numbers) == 1 else 'points'} {listed([str(number) for number in numbers])}"
+    others = f"{numbered(alike).capitalize()} {is_or_are(len(alike))}"
+    return f"{others} not distinguishable from it with {_images(facts)}."
 
 
 def _fronts(facts: Facts) -> Iterator[str]:
@@ -189,10 +161,10 @@ def _fronts(facts: Facts) -> Iterator[str]:
                 )
             ]
             reach = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[-1]}"
-            yield f"The front of {defense} has {counted(len(points), 'point')}: {reach}."
+            yield f"The front of {defense} has {plural(len(points), 'point')}: {reach}."
         elif stopped and len(stopped) == front["counts"]["asked"]:
             least = min(value_of(each["bounds"]["validation"], facts.study.attack) for each in stopped)
-            by = _numbered(sorted({each["by"] for each in stopped}))
+            by = numbered(sorted({each["by"] for each in stopped}))
             yield (
                 f"All {len(stopped)} points of {defense} stopped early, beaten by {by} even at their bounds "
                 f"({attack.head} ≥ {attack.shown(least)}, validation images). To run them on: emma-tune "
@@ -202,7 +174,7 @@ def _fronts(facts: Facts) -> Iterator[str]:
             knows = ATTACKS[facts.study.attackers[name].kind].knows
             low, high = percent(reached["low"]), percent(reached["high"])
             accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
-            at = "every point" if reached["points"] == len(points) else counted(reached["points"], "point")
+            at = "every point" if reached["points"] == len(points) else plural(reached["points"], "point")
             yield f"The attacker {name}, which knows {knows}, reaches {accuracy} at {at} of {defense}'s front."
 
 
@@ -251,4 +223,4 @@ def _seeds(facts: Facts) -> str:
     count = len(facts.study.seeds)
     if count >= ENOUGH:
         return f"All figures are means over {count} seeds."
-    return f"{counted(count, 'seed')}: too few to judge differences, for which {ENOUGH} are needed."
+    return f"{plural(count, 'seed')}: too few to judge differences, for which {ENOUGH} are needed."

@@ -11,11 +11,12 @@ import yaml
 
 from emma_tune.defenses import BASELINES
 from emma_tune.outputs.report import charts
-from emma_tune.outputs.report.answer import answer, counted, knowledge, listed, question
+from emma_tune.outputs.report.answer import answer, knowledge, question
 from emma_tune.outputs.report.details import Details, details_of
 from emma_tune.outputs.report.facts import NOTHING, Facts, facts_of
 from emma_tune.outputs.report.rows import JOINT, Row, attack_of, fronts_of, rows_of
 from emma_tune.outputs.report.warnings import Caution, warnings_of
+from emma_tune.outputs.words import is_or_are, listed, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.evidence.confirm import confirmation_folder, confirmed
@@ -137,7 +138,7 @@ def _front(view: StudyView, facts: Facts, rows: Sequence[Row], attacker: str | N
     undefended = next((row.test.get(up) for row in rows if row.point.defense == NOTHING and up in row.test), None)
     finished = facts.status["points"]["finished"]
     note = (
-        f"{len(members)} of {counted(finished, 'finished point')} {'is' if len(members) == 1 else 'are'} on the "
+        f"{len(members)} of {plural(finished, 'finished point')} {is_or_are(len(members))} on the "
         f"joint front, {listed([f'{len(numbers)} on that of {name} alone' for name, numbers in own.items()])}. "
     )
     if attacker is None or view.study.attackers[attacker].counts:

@@ -11,9 +11,9 @@ from pathlib import Path
 from string import Template
 
 from emma_tune.outputs.report import sections
-from emma_tune.outputs.report.answer import counted
 from emma_tune.outputs.report.content import Content, content_of
 from emma_tune.outputs.report.markup import embedded, paragraphs
+from emma_tune.outputs.words import plural
 from emma_tune.results import StudyView
 from emma_tune.results.folder import PAGE
 from emma_tune.storage import Place, is_local
@@ -86,7 +86,7 @@ def page(content: Content) -> str:
     return Template(_part("page.html")).substitute(
         name=escape(content.facts.study.name),
         state=escape(
-            f"{status['state']}, {counted(status['points']['asked'], 'point')}; written "
+            f"{status['state']}, {plural(status['points']['asked'], 'point')}; written "
             f"{time.strftime('%F %H:%M', time.localtime(content.written))}"
         ),
         style=_part("page.css"),

@@ -7,12 +7,12 @@ from html import escape
 from typing import Any
 
 from emma_tune.outputs.report import charts
-from emma_tune.outputs.report.answer import counted, listed, parameters, percent
 from emma_tune.outputs.report.content import Content
 from emma_tune.outputs.report.details import Matrix
 from emma_tune.outputs.report.facts import NOTHING
 from emma_tune.outputs.report.markup import MISSING, Cell, Column, definitions, number, strong, table
 from emma_tune.outputs.report.rows import Row
+from emma_tune.outputs.words import listed, parameters, percent, plural
 from emma_tune.study.measures import ATTACKERS, MEASURES, measure
 
 STANDING = {
@@ -174,13 +174,13 @@ def _thrift(content: Content, total: float) -> str:
     ]
     if dominated:
         sentences.append(
-            f"{counted(dominated, 'point')} stopped early: {counted(int(left_out['epochs']), 'epoch')} of "
+            f"{plural(dominated, 'point')} stopped early: {plural(int(left_out['epochs']), 'epoch')} of "
             f"clones left out, about {left_out['seconds']:,.0f} s."
         )
     if run and run["span"]:
         sentences.append(
             f"Last run: {run['startup']:.1f} s until the first trial, then {run['span']:,.0f} s with "
-            f"{100 * run['utilization']:.0f} % of {counted(run['slots'], 'slot')} at work."
+            f"{100 * run['utilization']:.0f} % of {plural(run['slots'], 'slot')} at work."
         )
     return " ".join(sentences)
 
@@ -198,7 +198,7 @@ def confirmation(content: Content) -> str:
         Column("standing"),
     ]
     rows = [cells for point in confirmed["points"] for cells in _confirmed(point)]
-    title = f"{counted(confirmed['repeats'], 'repeat')} with fresh seeds, test figures"
+    title = f"{plural(confirmed['repeats'], 'repeat')} with fresh seeds, test figures"
     return f'<section id="confirmation"><h2>Confirmed with fresh seeds</h2>{table(title, columns, rows)}</section>'
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from emma_tune.defenses import BASELINES
-from emma_tune.outputs.report.answer import counted, listed, percent
 from emma_tune.outputs.report.facts import NOTHING, ONE_POINT, Facts
+from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural
 from emma_tune.plan import Point
 from emma_tune.results.intervals import ENOUGH
 from emma_tune.study import Study
@@ -55,7 +55,7 @@ def _seeds(facts: Facts) -> Iterator[Caution]:
     if count < ENOUGH:
         yield Caution(
             "seeds",
-            f"{counted(count, 'seed')}: with fewer than {ENOUGH}, a difference between two points may be chance.",
+            f"{plural(count, 'seed')}: with fewer than {ENOUGH}, a difference between two points may be chance.",
         )
 
 
@@ -82,7 +82,7 @@ def _undone(facts: Facts) -> Iterator[Caution]:
         shown = listed([f"{name} ({percent(chosen['attackers'][name])})" for name in attackers])
         yield Caution(
             "undone",
-            f"At the best point {shown} {'is' if len(attackers) == 1 else 'are'} within one point of the worst "
+            f"At the best point {shown} {is_or_are(len(attackers))} within one point of the worst "
             f"undefended clone ({percent(undefended['attacker_accuracy'])}): the defense is undone.",
         )
 
@@ -93,11 +93,11 @@ def _edges(facts: Facts) -> Iterator[Caution]:
         members = [point for point in facts.front if point.defense == defense]
         for name, dimension in sought.space.items():
             for end, value in _ends(defense, name, dimension, facts.study):
-                there = [f"{point.number}" for point in members if _at(point.params.get(name), value, dimension)]
+                there = [point.number for point in members if _at(point.params.get(name), value, dimension)]
                 if there:
                     yield Caution(
                         "edge",
-                        f"Front {'point' if len(there) == 1 else 'points'} {listed(there)}: {name} of {defense} "
+                        f"Front {numbered(there)}: {name} of {defense} "
                         f"is at the {end} end of the search space ({value:g}), and better ones may lie beyond.",
                     )
 
@@ -156,15 +156,15 @@ def _progress(facts: Facts) -> Iterator[Caution]:
         first = failures[0]
         yield Caution(
             "failed",
-            f"{counted(counts['failed'], 'point')} failed and {'is' if counts['failed'] == 1 else 'are'} missing "
+            f"{plural(counts['failed'], 'point')} failed and {is_or_are(counts['failed'])} missing "
             f"here; point {first['point']}: {first['reason']}",
         )
     open_points = counts["asked"] - counts["finished"] - counts["dominated"] - counts["failed"]
     if state != "finished" and (open_points or not counts["asked"] or state == "running"):
         yield Caution(
             "unfinished",
-            f"The study is {state}: {open_points} of {counted(counts['asked'], 'point')} so far "
-            f"{'is' if open_points == 1 else 'are'} not finished. All of this page may change.",
+            f"The study is {state}: {open_points} of {plural(counts['asked'], 'point')} so far "
+            f"{is_or_are(open_points)} not finished. All of this page may change.",
         )
 
 
@@ -174,7 +174,7 @@ def _choice(facts: Facts) -> Iterator[Caution]:
     if stopped:
         yield Caution(
             "stopped",
-            f"{counted(len(stopped), 'point')} ({listed([str(number) for number in stopped])}) that stopped early "
+            f"{plural(len(stopped), 'point')} ({listed([str(number) for number in stopped])}) that stopped early "
             "might be better than the best; search.stop: none runs them to their end.",
         )
     for name, over in (facts.chosen or {"broken": {}})["broken"].items():

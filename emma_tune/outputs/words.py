@@ -1,0 +1,41 @@
+"""Phrases that page, pictures and terminal have in common: counts, lists, shares, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def percent(share: float) -> str:
+    """Show 0.987 as 98.7 %."""
+    return f"{100 * share:.1f} %"
+
+
+def in_points(difference: float) -> str:
+    """Show a difference of shares, 0.013, as 1.3 points."""
+    return f"{100 * difference:.1f} points"
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things: 1 point, 12 points."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def is_or_are(count: int) -> str:
+    """Return the verb for so many things."""
+    return "is" if count == 1 else "are"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Join items: a, b and c."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def numbered(numbers: Sequence[int], noun: str = "point") -> str:
+    """Name things by their numbers: point 3, points 3, 5 and 8."""
+    return f"{noun}{'' if len(numbers) == 1 else 's'} {listed([str(number) for number in numbers])}"
+
+
+def parameters(params: Mapping[str, Any]) -> str:
+    """List the parameters of a point: lambda 0.01, st_epoch 5."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in params.items())
