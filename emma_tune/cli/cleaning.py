@@ -21,8 +21,8 @@ def rm(
 
     with user_errors():
         from emma_tune.results import StudyView
-        from emma_tune.results.evidence.confirm import confirmation_folder
-        from emma_tune.results.studies import check_removable, remove_study
+        from emma_tune.results.confirmation import confirmation_folder
+        from emma_tune.results.removal import check_removable, remove_study
 
         place: Place = absolute(folder)
         check_removable(place, own=[confirmation_folder(place)])
@@ -62,7 +62,7 @@ def gc(
     from emma_tune.cli import printing
 
     with user_errors():
-        from emma_tune.results.garbage import collect
+        from emma_tune.results.removal import collect
         from emma_tune.storage.store import Store
 
         root: Place = absolute(store)

@@ -63,7 +63,7 @@ def _best(view: StudyView) -> int:
     Raises:
         StudyError: if none is within them.
     """
-    from emma_tune.results.evidence.best import best_point
+    from emma_tune.results.best import best_point
     from emma_tune.study.file import StudyError
 
     limits = {name: most for name, most in view.study.limits if most is not None}

@@ -69,8 +69,8 @@ def list_studies(
 
     root: Place = folder or Path("runs")
     with user_errors():
+        from emma_tune.results.discovery import study_folders
         from emma_tune.results.folder import StudyFolder
-        from emma_tune.results.studies import study_folders
         from emma_tune.study.file import StudyError
 
         found: list[dict[str, Any]] = []

@@ -65,8 +65,8 @@ def front(
 
     with user_errors():
         from emma_tune.results import StudyView
-        from emma_tune.results.evidence.best import best_within
-        from emma_tune.results.evidence.fronts import spread
+        from emma_tune.results.best import best_within
+        from emma_tune.results.comparison import spread
 
         if as_json and as_csv:
             raise typer.BadParameter("expected --json or --csv, found both")
@@ -109,7 +109,7 @@ def best(
 
     with user_errors():
         from emma_tune.results import StudyView
-        from emma_tune.results.evidence.best import best_point
+        from emma_tune.results.best import best_point
 
         view = StudyView(folder)
         content = best_point(view, {**view.study.limits.bounds, **_bounds(view, largest or ())})
@@ -140,8 +140,8 @@ def compare(
 
     with user_errors():
         from emma_tune.results import StudyView
-        from emma_tune.results.evidence.compare import by_defense, by_study
-        from emma_tune.results.evidence.compare import compare as compared
+        from emma_tune.results.comparison import by_defense, by_study
+        from emma_tune.results.comparison import compare as compared
 
         views = [StudyView(folder) for folder in folders]
         split = len(views) == 1 if defenses is None else defenses
@@ -162,7 +162,7 @@ def measures(folder: Folder) -> None:
 
     with user_errors():
         from emma_tune.results import StudyView
-        from emma_tune.results.evidence.measures import measures as measured
+        from emma_tune.results.tables import measures as measured
 
         view = StudyView(folder)
         table = measured(view)

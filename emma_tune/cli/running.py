@@ -122,7 +122,7 @@ def confirm(
 
     with user_errors():
         from emma_tune.results import StudyView
-        from emma_tune.results.evidence.confirm import (
+        from emma_tune.results.confirmation import (
             confirmation_folder,
             confirmation_study,
             confirmed,
@@ -260,7 +260,7 @@ def _given_points(folder: Place, given: Sequence[Point] | None) -> int | None:
 
 def _best(view: StudyView) -> int:
     """The point that `emma-tune best` names within the study's limits."""
-    from emma_tune.results.evidence.best import best_point
+    from emma_tune.results.best import best_point
     from emma_tune.study.file import StudyError
 
     chosen = best_point(view, view.study.limits.bounds)["point"]

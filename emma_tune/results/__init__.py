@@ -1,5 +1,8 @@
-"""Reading a study: store, ledger and plan together, as tables. Never writes, and needs no Ray."""
+"""Read a study from its folder, ledger and store: figures, fronts, tables, comparisons, status.
 
-from emma_tune.results.view import SHOWN, StudyView
+Only `LedgerWriter`, `StudyFolder` and `removal` write. Nothing here imports Ray or Optuna.
+"""
 
-__all__ = ["SHOWN", "StudyView"]
+from emma_tune.results.view import StudyView
+
+__all__ = ["StudyView"]

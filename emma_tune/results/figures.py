@@ -1,24 +1,41 @@
-"""The measures of a point, out of the metrics of its tasks: in the end, and at best while it is under way."""
+"""The measures of a point, from the metrics of its tasks: final ones, and bounds while it is under way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
 from emma_tune.plan import PointPlan, Task
 from emma_tune.storage.artifact import Metrics
-from emma_tune.study.measures import MEASURES
+from emma_tune.study.measures import ATTACKERS, MEASURES
 
 K = TypeVar("K")
-V = TypeVar("V")
-Figures = dict[str, dict[str, Any]]
-"""Measures of a point by part, `validation` and `test`; of each of its runs under `runs`, by the run's seed."""
+
+Part = Literal["validation", "test"]
+PARTS: tuple[Part, ...] = ("validation", "test")
+"""Parts of the images by which points are chosen, and by which they are shown."""
+
+PartFigures = dict[str, Any]
+"""Measures of a point on one part by name, and under `attackers` clone accuracy by attacker."""
+
+
+class Figures(TypedDict):
+    """Measures of a point.
+
+    Attributes:
+        validation: those that decide.
+        test: those that are shown.
+        runs: the same of each run, by its seed; missing inside a run.
+    """
+
+    validation: PartFigures
+    test: PartFigures
+    runs: NotRequired[dict[str, Figures]]
+
 
 MetricsOf = Callable[[Task], Metrics | None]
 """Metrics of a task, None while it is not finished."""
-
-PARTS = ("validation", "test")
 
 Clones = Mapping[tuple[int, str], Metrics]
 """Metrics of evaluations, by run and attacker."""
@@ -36,19 +53,13 @@ def point_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
         accuracy by name) and `attacker_accuracy` (the worst case: per run the maximum over attackers, then the
         mean); the same of each run under `runs`; None while one is missing.
     """
-    costs = {run: metrics_of(task) for run, task in plan.responses.items()}
-    clones = {place: metrics_of(task) for place, task in plan.evaluations.items()}
-    known, evaluated = _known(costs), _known(clones)
-    if len(known) < len(costs) or len(evaluated) < len(clones):
+    costs, clones = _finished(plan.responses, metrics_of), _finished(plan.evaluations, metrics_of)
+    if len(costs) < len(plan.responses) or len(clones) < len(plan.evaluations):
         return None
-
-    def of_runs(runs: Collection[int]) -> Figures:
-        here = {place: metrics for place, metrics in evaluated.items() if place[0] in runs}
-        return {
-            part: _costs(part, [known[run] for run in runs]) | _clones(_accuracies(part, here)) for part in PARTS
-        }
-
-    return {**of_runs(known), "runs": {str(run): of_runs([run]) for run in known}}
+    return _over_runs(
+        costs,
+        lambda part, runs: _costs(part, [costs[run] for run in runs]) | _clones(_accuracies(part, clones, runs)),
+    )
 
 
 def front_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
@@ -62,27 +73,22 @@ def front_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
         For each part `attackers`, clone accuracy by name; the same of each run under `runs`; None while one is
         missing.
     """
-    clones = {place: metrics_of(task) for place, task in plan.evaluations.items()}
-    known = _known(clones)
-    if len(known) < len(clones):
+    clones = _finished(plan.evaluations, metrics_of)
+    if len(clones) < len(plan.evaluations):
         return None
-
-    def of_runs(runs: Collection[int]) -> Figures:
-        here = {place: metrics for place, metrics in known.items() if place[0] in runs}
-        return {part: {"attackers": _clones(_accuracies(part, here))["attackers"]} for part in PARTS}
-
-    runs = list(plan.responses)
-    return {**of_runs(runs), "runs": {str(run): of_runs([run]) for run in runs}}
+    return _over_runs(
+        plan.responses,
+        lambda part, runs: {"attackers": _clones(_accuracies(part, clones, runs))["attackers"]},
+    )
 
 
-def with_front_figures(figures: Figures, more: Mapping[str, Any]) -> Figures:
+def with_front_figures(figures: Figures, more: Figures) -> Figures:
     """Add what the attackers of the fronts reach to a point's figures; the worst case stays what it is."""
 
-    def joined(own: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            part: {**own[part], "attackers": {**own[part]["attackers"], **others[part]["attackers"]}}
-            for part in PARTS
-        }
+    def joined(own: Figures, others: Figures) -> Figures:
+        return _by_part(
+            lambda part: {**own[part], "attackers": {**own[part]["attackers"], **others[part]["attackers"]}}
+        )
 
     runs = {run: joined(of_run, more["runs"][run]) for run, of_run in figures["runs"].items()}
     return {**joined(figures, more), "runs": runs}
@@ -94,11 +100,17 @@ def against(figures: Figures, attacker: str | None) -> Figures | None:
         return figures
     if any(attacker not in figures[part]["attackers"] for part in PARTS):
         return None
-    return {part: {**figures[part], "attacker_accuracy": figures[part]["attackers"][attacker]} for part in PARTS}
+    return _by_part(lambda part: {**figures[part], "attacker_accuracy": figures[part]["attackers"][attacker]})
+
+
+def flat(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Put the clone accuracies of single attackers beside the other measures of a part, as `attackers.NAME`."""
+    others = {name: value for name, value in figures.items() if name != "attackers"}
+    return others | {f"{ATTACKERS}{name}": value for name, value in figures.get("attackers", {}).items()}
 
 
 def best_possible(plan: PointPlan, metrics_of: MetricsOf, reached: Mapping[str, float]) -> Figures:
-    """Bound what an unfinished point can still come to: the best, for the defender.
+    """Bound what an unfinished point can still reach: the best figures, for the defender.
 
     A clone's best accuracy only grows while it trains, and the worst case is a maximum over attackers: what they
     have reached, and 0 for one that has not begun, is a lower bound. Costs are exact for the runs whose responses
@@ -112,20 +124,18 @@ def best_possible(plan: PointPlan, metrics_of: MetricsOf, reached: Mapping[str, 
     Returns:
         Under `validation` all that `point_figures` has there; under `test` the costs, once they are known.
     """
-    costs = {run: metrics_of(task) for run, task in plan.responses.items()}
-    known, least = _known(costs), MEASURES["attacker_accuracy"].best
-    clones = {
-        place: least if accuracy is None else accuracy
-        for place, accuracy in _validated(plan, metrics_of, reached).items()
-    }
+    costs, least = _finished(plan.responses, metrics_of), MEASURES["attacker_accuracy"].best
+    accuracies = _validated(plan, metrics_of, reached)
+    clones = {place: accuracies.get(place, least) for place in plan.evaluations}
     return {
-        "validation": _costs("validation", [cost or BEST_COSTS for cost in costs.values()]) | _clones(clones),
-        "test": _costs("test", list(known.values())) if len(known) == len(costs) else {},
+        "validation": _costs("validation", [costs.get(run, BEST_COSTS) for run in plan.responses])
+        | _clones(clones),
+        "test": _costs("test", list(costs.values())) if len(costs) == len(plan.responses) else {},
     }
 
 
-def expected(plan: PointPlan, metrics_of: MetricsOf, forecast: Mapping[str, float]) -> dict[str, Any] | None:
-    """Estimate the validation figures that a stopped point would have come to, over the runs that have begun.
+def expected(plan: PointPlan, metrics_of: MetricsOf, forecast: Mapping[str, float]) -> PartFigures | None:
+    """Estimate the validation figures that a stopped point would have reached, over the runs that have begun.
 
     Args:
         plan: the point's tasks.
@@ -136,8 +146,7 @@ def expected(plan: PointPlan, metrics_of: MetricsOf, forecast: Mapping[str, floa
         Measures as `point_figures` has them; an attacker that has begun nowhere counts as the worst one. Without
         those of clones if none has begun; None if no responses are done.
     """
-    costs = _known({run: metrics_of(task) for run, task in plan.responses.items()})
-    clones = _known(_validated(plan, metrics_of, forecast))
+    costs, clones = _finished(plan.responses, metrics_of), _validated(plan, metrics_of, forecast)
     if not costs:
         return None
     figures = _costs("validation", list(costs.values()))
@@ -154,36 +163,47 @@ BEST_COSTS = {
     if of.metric
     for metric in {of.metric.format(part=part) for part in PARTS}
 }
-"""Costs that no defense can better, as the metrics of a responses task."""
+"""Costs that no defense can improve on, as the metrics of a responses task."""
 
 
-def _known(found: Mapping[K, V | None]) -> dict[K, V]:
-    return {key: value for key, value in found.items() if value is not None}
+def _by_part(figures_of: Callable[[Part], PartFigures]) -> Figures:
+    return {"validation": figures_of("validation"), "test": figures_of("test")}
+
+
+def _over_runs(runs: Collection[int], measured: Callable[[Part, Collection[int]], PartFigures]) -> Figures:
+    """Take figures over all runs, and over each of them alone."""
+
+    def over(some: Collection[int]) -> Figures:
+        return _by_part(lambda part: measured(part, some))
+
+    return {**over(runs), "runs": {str(run): over([run]) for run in runs}}
+
+
+def _finished(tasks: Mapping[K, Task], metrics_of: MetricsOf) -> dict[K, Metrics]:
+    found = {place: metrics_of(task) for place, task in tasks.items()}
+    return {place: metrics for place, metrics in found.items() if metrics is not None}
 
 
 def _validated(
     plan: PointPlan, metrics_of: MetricsOf, otherwise: Mapping[str, float]
-) -> dict[tuple[int, str], float | None]:
-    """Validation accuracy of each clone: as evaluated, or else by the key of its training; None if neither."""
-    found: dict[tuple[int, str], float | None] = {}
-    for place, task in plan.evaluations.items():
-        metrics = metrics_of(task)
-        own = otherwise.get(plan.attackers[place].key)
-        found[place] = metrics["validation.clone_accuracy.best"] if metrics else own
-    return found
+) -> dict[tuple[int, str], float]:
+    """Collect the validation accuracy of each clone: as evaluated, or else by the key of its training."""
+    found = {place: otherwise[task.key] for place, task in plan.attackers.items() if task.key in otherwise}
+    evaluated = _finished(plan.evaluations, metrics_of)
+    return found | _accuracies("validation", evaluated, plan.responses)
 
 
-def _costs(part: str, of_runs: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+def _costs(part: Part, of_runs: Sequence[Mapping[str, float]]) -> PartFigures:
     metrics = {name: of.metric.format(part=part) for name, of in MEASURES.items() if of.metric}
     return {name: fmean(cost[metric] for cost in of_runs) for name, metric in metrics.items()}
 
 
-def _accuracies(part: str, clones: Clones) -> dict[tuple[int, str], float]:
-    return {place: metrics[f"{part}.clone_accuracy.best"] for place, metrics in clones.items()}
+def _accuracies(part: Part, clones: Clones, runs: Collection[int]) -> dict[tuple[int, str], float]:
+    return {place: metrics[f"{part}.clone_accuracy.best"] for place, metrics in clones.items() if place[0] in runs}
 
 
-def _clones(accuracies: Mapping[tuple[int, str], float]) -> dict[str, Any]:
-    """The worst case, per run the maximum over attackers and then the mean, and each attacker's mean over runs."""
+def _clones(accuracies: Mapping[tuple[int, str], float]) -> PartFigures:
+    """Compute the worst case, per run the maximum over attackers, then the mean; and each attacker's mean."""
     of_runs: dict[int, list[float]] = {}
     of_names: dict[str, list[float]] = {}
     for (run, name), accuracy in accuracies.items():

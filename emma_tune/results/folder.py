@@ -1,11 +1,11 @@
-"""A study's folder: what it was started with, who drives it, and where its files lie.
+"""A study's folder: what it was started with, which process drives it, and its files.
 
 study.json          the study as it was last run, the fingerprints of its images and weights, its store
 ledger.jsonl        its points
-driver.lock         held by the driver; says who that is
+driver.lock         held by the driver; names its process
 progress.json       what the driver is doing, rewritten every few seconds
 optuna-journal.log  the search, for optuna-dashboard
-run.log             what the driver said, with times, and tracebacks of failed tasks
+run.log             messages of the driver, with times, and tracebacks of failed tasks
 study.yaml          the complete study as a study file, as it was last run
 front.csv, tradeoff.png, report.html   the front, written when a run has ended
 """
@@ -53,11 +53,11 @@ FOR_PEOPLE = {
     FRONT: "the fronts as a table, with every column",
     PICTURE: "defense budget against attacker accuracy",
     PAGE: "everything on one page",
-    RUN_LOG: "what the runs said, and tracebacks of failed tasks",
+    RUN_LOG: "messages of the runs, and tracebacks of failed tasks",
 }
 """Files of a study's folder for people to open."""
-PROOFS = (SIGHT, "sight")
-"""What `emma-tune doctor` leaves where studies are to lie."""
+DOCTOR_FILES = (SIGHT, "sight")
+"""Files that `emma-tune doctor` leaves in folders for studies."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Started:
         study: complete, every default filled in.
         images: fingerprints of the victim's images and of the pool.
         store: where its artifacts are.
-        weights: fingerprints of the weights that trainings begin with, by name.
+        weights: fingerprints of initial weights, by name.
         given: whether its points are those of the ledger, and none is proposed.
-        remarks: what was recorded by an earlier version in other words, a line each.
+        remarks: what was converted from the form of an earlier version, a line each.
     """
 
     study: Study
@@ -82,20 +82,20 @@ class Started:
 
 
 class RunLog:
-    """What the driver of a study says, with times. A line that cannot be written is lost, and nothing else is.
+    """The log of a study's driver, with times. A line that cannot be written is dropped; the run goes on.
 
     Args:
         storage: of the study's folder.
     """
 
     def __init__(self, storage: Storage) -> None:
-        self._lock = Lock()  # the watcher of a cluster's head speaks from a thread of its own
+        self._lock = Lock()  # the watcher of a cluster's head writes from its own thread
         self._log: Log | None = None
         with suppress(OSError):
             self._log = storage.log(RUN_LOG)
 
     def write(self, text: str) -> None:
-        """Appends a text, its later lines indented."""
+        """Append a text, its later lines indented."""
         first, *others = printable(redacted(text)).splitlines() or [""]
         lines = [f"{time.strftime('%F %T')} {first}", *(f"    {line}" for line in others)]
         with self._lock, suppress(OSError):
@@ -103,7 +103,7 @@ class RunLog:
                 self._log.append(("\n".join(lines) + "\n").encode())
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if self._log:
             self._log.close()
 
@@ -113,7 +113,7 @@ class StudyFolder:
 
     Args:
         root: the folder, or the URL of a prefix; it need not exist.
-        patience: how long a call is tried again that fails for the moment.
+        patience: how long a call that fails for the moment is retried.
     """
 
     def __init__(self, root: Place, patience: Patience = IMPATIENT) -> None:
@@ -123,7 +123,7 @@ class StudyFolder:
         self._storage = storage_at(self.root, patience)
 
     def read(self) -> Started:
-        """What the study was last started with.
+        """Read what the study was last started with.
 
         Raises:
             StudyError: if this is not the folder of a study.
@@ -151,21 +151,25 @@ class StudyFolder:
             ) from error
 
     def _joined(self, store: str) -> Place:
-        """Where a store is that was recorded relative to this folder, or by its URL."""
+        """Resolve a store that was recorded relative to this folder, or by its URL."""
         try:
             place = as_place(store)
-        except ValueError as error:  # of a protocol whose package is not installed here, say
+        except ValueError as error:  # perhaps a protocol whose package is not installed here
             raise StudyError(f"{self.root / STARTED}: store: {error}") from error
         return (self.root / place).resolve() if is_local(place) and is_local(self.root) else place
 
     @property
     def begun(self) -> bool:
-        """Whether a run has come as far as to record what it runs."""
-        with self._reached():
+        """Whether a run has recorded what it was started with."""
+        with self._access_checked():
             return self._storage.exists(STARTED)
 
     def check_belongs_to(self, study: Study) -> None:
-        """Raises StudyError if the folder is another study's, or is not a study's and not empty."""
+        """Check that the folder is this study's, empty or new.
+
+        Raises:
+            StudyError: if it is not.
+        """
         if self.begun:
             other = self.read().study.name
             if other != study.name:
@@ -178,16 +182,16 @@ class StudyFolder:
     def _foreign(self) -> bool:
         if is_local(self.root) and self.root.exists() and not self.root.is_dir():
             return True
-        with self._reached():
+        with self._access_checked():
             names = set(self._storage.names(""))
             if names & {self.ledger.name, DRIVER}:
-                return False  # somebody else's has no driver
-            # not what a kill leaves of a file that was being written, not what a desktop leaves, nor a doctor
-            return any(not name.startswith(".") and name not in PROOFS for name in names)
+                return False
+            # hidden files are half-written ones left by a kill, or a desktop's
+            return any(not name.startswith(".") and name not in DOCTOR_FILES for name in names)
 
     @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """A place that cannot be read or written is the user's to mend."""
+    def _access_checked(self) -> Iterator[None]:
+        """Report a folder that cannot be read or written as the user's error."""
         try:
             yield
         except OSError as error:
@@ -196,58 +200,56 @@ class StudyFolder:
             ) from error
 
     def write(self, started: Started) -> None:
-        """Records what the study is started with. Only its driver may."""
+        """Record what the study is started with. Only its driver may."""
         content = {
             "study": started.study.model_dump(mode="json", by_alias=True),
             "images": dict(started.images),
             "weights": dict(started.weights),
-            "store": _way(self.root, started.store),
+            "store": _relative_store(self.root, started.store),
             "given": started.given,
         }
-        with self._reached():
+        with self._access_checked():
             self._storage.write(STARTED, _json(content))
         if not started.given:  # else its points are in no study file
-            with suppress(OSError):  # for people; a run needs it no more
+            with suppress(OSError):  # for people; a run does not read it
                 self._storage.write(STUDY_FILE, _as_study_file(started.study, str(content["store"])).encode())
 
     def write_file(self, name: str, content: bytes) -> None:
-        """Puts a file of a run that has ended."""
+        """Write a file at the end of a run."""
         self._storage.write(name, content)
 
     def files(self) -> dict[str, str]:
-        """The files for people that are there, by name, with what each of them is."""
-        with self._reached():
+        """List the existing files for people, with a description of each."""
+        with self._access_checked():
             names = set(self._storage.names(""))
         return {name: what for name, what in FOR_PEOPLE.items() if name in names}
 
     def log(self) -> RunLog:
-        """Opens the log of runs. Only the driver may."""
+        """Open the log of runs. Only the driver may."""
         return RunLog(storage_at(self.root))
 
     @contextmanager
     def drive(self, *, wait: float = 2.0) -> Iterator[Claim]:
-        """Holds the study for one driver.
+        """Hold the lock of the study's driver.
 
         Args:
             wait: seconds to wait for a reader, or for the last driver's end, before giving up.
 
         Raises:
-            StudyError: naming who holds it.
+            StudyError: naming the process that holds it.
         """
         who = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}"
         with ExitStack() as holding:
             try:
-                with self._reached():
+                with self._access_checked():
                     claim = holding.enter_context(self._storage.claim(DRIVER, who, wait=wait))
             except HeldError as error:
-                raise StudyError(
-                    f"{self.root}: expected a study that nobody drives, found it held by {error}"
-                ) from error
+                raise StudyError(f"{self.root}: this study is already running: {error}") from error
             yield claim
 
     @contextmanager
     def nearby(self) -> Iterator[Path]:
-        """A folder on a disk for Optuna's journal: the study's own, or a temporary one whose journal is kept."""
+        """Provide a local folder for Optuna's journal: the study's own, or a temporary one that is uploaded."""
         if is_local(self.root):
             yield self.root
             return
@@ -256,22 +258,22 @@ class StudyFolder:
                 yield Path(folder)
             finally:
                 if (Path(folder) / JOURNAL).exists():
-                    with suppress(OSError):  # the next run makes it anew from the ledger
+                    with suppress(OSError):  # the next run rebuilds it from the ledger
                         self._storage.upload(Path(folder) / JOURNAL, JOURNAL)
 
     def driver(self) -> str | None:
-        """Who drives the study at this moment; None if nobody does."""
+        """Return the process that drives the study now; None if none does."""
         return self._storage.holder(DRIVER)
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
-        """Says what the driver is doing. Only the driver may. What cannot be said now is said later."""
+        """Write what the driver is doing; a failed write is dropped. Only the driver may."""
         storage = storage_at(self.root)
         with suppress(OSError):
-            if storage.exists(STARTED):  # else the folder is out of sight, and this is another one
+            if storage.exists(STARTED):  # else the folder was unmounted, and this is the empty mount point
                 storage.write(PROGRESS, _json(progress))
 
     def progress(self) -> dict[str, Any]:
-        """What the driver said last; empty if nobody drives the study."""
+        """Read what the driver wrote last; empty if the study is not running."""
         if self.driver() is None:
             return {}
         try:
@@ -281,16 +283,16 @@ class StudyFolder:
             return {}
 
 
-def _way(root: Place, store: Place) -> str:
-    """From a study's folder to its store, as `_joined` goes it: what is a link is followed before `..`."""
+def _relative_store(root: Place, store: Place) -> str:
+    """Return the path from a study's folder to its store, as `_joined` resolves it: links before `..`."""
     if not (is_local(root) and is_local(store)):
         return str(store)
-    way = os.path.relpath(store, root)
-    return way if (root / way).resolve() == store.resolve() else os.path.relpath(store.resolve(), root.resolve())
+    path = os.path.relpath(store, root)
+    return path if (root / path).resolve() == store.resolve() else os.path.relpath(store.resolve(), root.resolve())
 
 
 def _as_study_file(study: Study, store: str) -> str:
-    """A complete study in YAML; its store is relative to the folder, so that both can be moved together."""
+    """Write a complete study as YAML; its store is relative to the folder, so that both can be moved together."""
     content = {**study.model_dump(mode="json", by_alias=True, exclude_none=True), "store": store}
     written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     return f"# The complete study as it was last run: emma-tune run STUDY.yaml --out DIR\n{written}"
@@ -301,7 +303,7 @@ def _json(content: Mapping[str, Any]) -> bytes:
 
 
 def _as_now(study: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Put a study recorded by an earlier version into the words of this one, with a remark on each change."""
+    """Convert a study recorded by an earlier version to the current form, with a remark on each change."""
     search = dict(study["search"])
     if "stop_dominated" not in search:
         return study, ()

@@ -1,4 +1,4 @@
-"""How far a mean of few values, and a share of few images, can be trusted."""
+"""Confidence intervals of a mean of few values, and of a share of few images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 CONFIDENCE = 0.95
 
-FEWEST = 3
-"""Values that an interval takes at least."""
+MIN_VALUES = 3
+"""Fewest values with an interval."""
 
-ENOUGH = 6
-"""Pairs from which on a difference is spoken of: of fewer, no test of signs can reach 5 %, as 2·2⁻⁵ is more."""
+MIN_PAIRS = 6
+"""Fewest pairs from which a difference is judged: with fewer, no sign test can reach 5 %, as 2·2⁻⁵ is more."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Interval:
         return replace(self, low=max(least, self.low), high=min(most, self.high))
 
     def as_dict(self) -> dict[str, Any]:
-        """By name."""
+        """Return the attributes by name."""
         return asdict(self)
 
 
@@ -58,7 +58,7 @@ def interval(values: Sequence[float]) -> Interval:
     if n < 2:
         return Interval(mean, None, None, None, n)
     deviation = stdev(values)
-    if n < FEWEST:
+    if n < MIN_VALUES:
         return Interval(mean, deviation, None, None, n)
     reach = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(n)
     return Interval(mean, deviation, mean - reach, mean + reach, n)
@@ -67,8 +67,8 @@ def interval(values: Sequence[float]) -> Interval:
 def wilson(share: float, count: int) -> tuple[float, float]:
     """Compute the 95 % interval of a share of a number of images (Wilson 1927), a subset of [0, 1].
 
-    Of a mean over seeds it is the interval of one seed: the images are the same, so that more seeds do not narrow
-    what other images would have given.
+    For a mean over seeds this is the interval of a single seed: all seeds are tested on the same images, so more
+    of them do not narrow it.
 
     Args:
         share: in [0, 1].
@@ -83,5 +83,5 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 
 def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Tell whether two intervals have a value in common, so that the two are not told apart."""
+    """Tell whether two intervals have a value in common, so that they cannot be distinguished."""
     return one[0] <= other[1] and other[0] <= one[1]

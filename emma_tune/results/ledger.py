@@ -9,9 +9,9 @@
     {"event": "not attacked", "point": 3, "plan": "…", "reason": "…", "task": "…", …}
     {"event": "ended", "run": "4f1c…", "startup": 6.1, "span": 80.2, "slots": 2, "busy": 141.0, …}
 
-A line that cannot be read is left out and reported. `plan` names what a conclusion was drawn under: after an
-edit of the study it no longer holds, and the point is planned again. The last two are about the attackers of the
-fronts (`when: front`), which attack finished points once the search is over.
+A line that cannot be read is left out and reported. `plan` is the digest of the study that an outcome belongs to:
+after an edit of the study it no longer holds, and the point is planned again. `attacked` and `not attacked` are
+about the attackers of the fronts (`when: front`), which attack finished points once the search is over.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, NamedTuple, cast
 
 from emma_tune.defenses import BASELINES
 from emma_tune.plan import Params, Point
+from emma_tune.results.figures import Figures, PartFigures
 from emma_tune.storage import IMPATIENT, Patience, Place, storage_at
 from emma_tune.study import SEARCHED
 
 
 class Done(NamedTuple):
-    """A finished task, as a conclusion remembers it.
+    """A finished task, as an outcome records it.
 
     Attributes:
         stage: its stage.
@@ -49,17 +50,17 @@ class Done(NamedTuple):
 class Outcome:
     """How a point ended: finished (`figures`), dominated (`bounds`) or failed (`reason`).
 
-    The attack of the attackers of the fronts on it ends in the same ways but the second.
+    The attack of the attackers of the fronts on it is finished or failed.
 
     Attributes:
         plan: `Planner.digest` of the study it ended under, or `Planner.verdict_digest`.
-        figures: measures by part, `validation` and `test`.
-        bounds: the best measures that it could still have come to. That it is dominated follows from them, and
-            holds only as long as a finished point beats them.
+        figures: its measures.
+        bounds: the best measures that it could still have reached. It is dominated as long as a finished point
+            beats them.
         by: number of the point that beat them.
-        estimate: of a dominated point the validation figures that it would probably have come to, which are what
-            the sampler learns from; None in ledgers of earlier versions.
-        curves: of a dominated point the epochs that its unfinished clones were trained, by the key of the task.
+        estimate: of a dominated point the validation figures that it would probably have reached, from which the
+            sampler learns; None in ledgers of earlier versions.
+        curves: of a dominated point the epochs of its partly trained clones, by the key of the task.
         left_out: epochs of its attackers that were not trained.
         tasks: its finished tasks by key, so that reading a large study need not open every record.
         reason: why it failed.
@@ -67,10 +68,10 @@ class Outcome:
     """
 
     plan: str
-    figures: Mapping[str, Any] | None = None
-    bounds: Mapping[str, Any] | None = None
+    figures: Figures | None = None
+    bounds: Figures | None = None
     by: int | None = None
-    estimate: Mapping[str, Any] | None = None
+    estimate: PartFigures | None = None
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     left_out: int = 0
     tasks: Mapping[str, Done] = field(default_factory=dict)
@@ -104,13 +105,13 @@ class Ended:
 
 @dataclass
 class Ledger:
-    """What a ledger says.
+    """The content of a ledger.
 
     Attributes:
         points: by number, in the order they were asked.
         outcomes: the last one of each point that ended.
         verdicts: how the attack of the attackers of the fronts on a point ended, the last one of each.
-        sampler: what the sampler remembers of each point.
+        sampler: the sampler's own record of each point.
         runs: identifiers of the runs, oldest first.
         ended: of the runs that came to an orderly end, oldest first.
         problems: lines that were left out, each with its place.
@@ -130,43 +131,44 @@ class Ledger:
         return max(self.points, default=-1) + 1
 
     def params_of(self, defense: str) -> list[Params]:
-        """Parameters of the points of a defence, in the order they were asked."""
+        """Return the parameters of the points of a defense, in the order they were asked."""
         return [point.params for point in self.points.values() if point.defense == defense]
 
     def _take(self, event: Mapping[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "run":
-            self.runs.append(event["run"])
-            return
-        if kind == "ended":
-            names = ("run", "startup", "span", "slots", "busy")
-            self.ended.append(Ended(**{name: event[name] for name in names}))
-            return
-        number = int(event["point"])
-        if kind == "asked":
-            if event["defense"] != SEARCHED and event["defense"] not in BASELINES:
-                raise ValueError(f"unknown defence {event['defense']!r}")
-            point, memory = Point(number, event["defense"], dict(event["params"])), dict(event["sampler"])
-            self.points[number], self.sampler[number] = point, memory
-        elif kind == "finished":
-            self.outcomes[number] = Outcome(event["plan"], figures=dict(event["figures"]), tasks=_tasks(event))
-        elif kind == "dominated":
-            self.outcomes[number] = Outcome(
+        match event["event"]:
+            case "run":
+                self.runs.append(event["run"])
+            case "ended":
+                self.ended.append(Ended(**{of.name: event[of.name] for of in fields(Ended)}))
+            case "asked":
+                if event["defense"] != SEARCHED and event["defense"] not in BASELINES:
+                    raise ValueError(f"unknown defense {event['defense']!r}")
+                point = Point(int(event["point"]), event["defense"], dict(event["params"]))
+                memory = dict(event["sampler"])
+                self.points[point.number], self.sampler[point.number] = point, memory
+            case "attacked" | "not attacked":
+                self.verdicts[int(event["point"])] = _outcome(event)
+            case _:
+                self.outcomes[int(event["point"])] = _outcome(event)
+
+
+def _outcome(event: Mapping[str, Any]) -> Outcome:
+    match event["event"]:
+        case "finished" | "attacked":
+            return Outcome(event["plan"], figures=cast(Figures, dict(event["figures"])), tasks=_tasks(event))
+        case "failed" | "not attacked":
+            return Outcome(event["plan"], reason=event["reason"], task=event["task"])
+        case "dominated":
+            return Outcome(
                 event["plan"],
-                bounds=dict(event["bounds"]),
+                bounds=cast(Figures, dict(event["bounds"])),
                 by=event["by"],
                 estimate=event.get("estimate"),
                 curves=event.get("curves", {}),
                 left_out=event["left_out"],
                 tasks=_tasks(event),
             )
-        elif kind == "failed":
-            self.outcomes[number] = Outcome(event["plan"], reason=event["reason"], task=event["task"])
-        elif kind == "attacked":
-            self.verdicts[number] = Outcome(event["plan"], figures=dict(event["figures"]), tasks=_tasks(event))
-        elif kind == "not attacked":
-            self.verdicts[number] = Outcome(event["plan"], reason=event["reason"], task=event["task"])
-        else:
+        case kind:
             raise ValueError(f"unknown event {kind!r}")
 
 
@@ -175,10 +177,10 @@ def _tasks(event: Mapping[str, Any]) -> dict[str, Done]:
 
 
 def read_ledger(path: Place, patience: Patience = IMPATIENT) -> Ledger:
-    """Reads a ledger; an absent file is an empty one. Writes nothing."""
+    """Read a ledger; a missing file is an empty one."""
     ledger = Ledger()
     content = storage_at(path.parent, patience).read_log(path.name)
-    *lines, torn = content.split(b"\n")  # what has no end was never acted upon
+    *lines, torn = content.split(b"\n")  # an event is acted upon only once its line is complete
     for place, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -188,7 +190,7 @@ def read_ledger(path: Place, patience: Patience = IMPATIENT) -> Ledger:
             ledger.problems.append(_left_out(path, place, line, str(error)))
     if torn:
         ledger.problems.append(_left_out(path, len(lines) + 1, torn, "it ends early"))
-    # an outcome whose point was on a line that is lost says nothing
+    # the line of the point itself may be lost
     ledger.outcomes = {n: outcome for n, outcome in ledger.outcomes.items() if n in ledger.points}
     ledger.verdicts = {n: verdict for n, verdict in ledger.verdicts.items() if n in ledger.points}
     return ledger
@@ -200,23 +202,23 @@ def _left_out(path: Place, place: int, line: bytes, why: str) -> str:
 
 
 class LedgerWriter:
-    """Appends to a ledger. Only the driver that holds the study may have one.
+    """Append to a ledger. Only the driver that holds the study may have one.
 
     Args:
-        path: of the ledger; made if absent. A last line without an end, left by a kill, is cut off: what it
-            says was never acted upon.
-        patience: how long an event is tried again that cannot be written for the moment.
+        path: of the ledger; created if missing. An incomplete last line, left by a kill, is cut off: it was never
+            acted upon.
+        patience: how long an event that cannot be written for the moment is retried.
     """
 
     def __init__(self, path: Place, patience: Patience = IMPATIENT) -> None:
         self._log = storage_at(path.parent, patience).log(path.name)
 
     def run(self, run: str) -> None:
-        """A driver begins."""
+        """Record that a driver starts."""
         self._append({"event": "run", "run": run, "host": os.uname().nodename, "pid": os.getpid()})
 
     def asked(self, point: Point, sampler: Mapping[str, Any]) -> None:
-        """A point was proposed. `sampler` is what the sampler wants to remember of it."""
+        """Record a proposed point, and the sampler's own record of it."""
         self._append(
             {
                 "event": "asked",
@@ -228,11 +230,11 @@ class LedgerWriter:
         )
 
     def ended(self, ended: Ended) -> None:
-        """A driver has come to an orderly end."""
+        """Record the orderly end of a driver."""
         self._append({"event": "ended", **asdict(ended)})
 
     def concluded(self, number: int, outcome: Outcome) -> None:
-        """A point is finished or dominated."""
+        """Record that a point is finished or dominated."""
         event: dict[str, Any] = {"point": number, "plan": outcome.plan, "tasks": dict(outcome.tasks)}
         if outcome.figures is not None:
             self._append({"event": "finished", **event, "figures": dict(outcome.figures)})
@@ -243,11 +245,11 @@ class LedgerWriter:
             self._append({"event": "dominated", **event})
 
     def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
-        """A point cannot be finished, because a task failed."""
+        """Record that a point cannot be finished, because a task failed."""
         self._append({"event": "failed", "point": number, "plan": plan, "reason": reason, "task": task})
 
     def attacked(self, number: int, verdict: Outcome) -> None:
-        """Note how the attack of the attackers of the fronts on a point ended."""
+        """Record how the attack of the attackers of the fronts on a point ended."""
         event: dict[str, Any] = {"point": number, "plan": verdict.plan}
         if verdict.figures is not None:
             event |= {"figures": dict(verdict.figures), "tasks": dict(verdict.tasks)}
@@ -256,7 +258,7 @@ class LedgerWriter:
             self._append({"event": "not attacked", **event, "reason": verdict.reason, "task": verdict.task})
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._log.close()
 
     def _append(self, event: Mapping[str, Any]) -> None:

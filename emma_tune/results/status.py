@@ -1,4 +1,4 @@
-"""How far a study is: points, tasks, seconds, and what it is spared. Reads as `results` reads; never writes."""
+"""How far a study is: points, tasks, seconds, and what early stopping saved."""
 
 from __future__ import annotations
 
@@ -6,85 +6,80 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from emma_tune.plan import Task
-from emma_tune.results import StudyView
+from emma_tune.plan import Point, Task
 from emma_tune.results.ledger import Done, Ledger, Outcome
+from emma_tune.results.reader import StudyReader
 from emma_tune.stages import STAGES
 
 
-def status_of(view: StudyView) -> dict[str, Any]:
-    """How far a study is.
+def status_of(study: StudyReader) -> dict[str, Any]:
+    """Describe how far a study is.
 
     Args:
-        view: the study as it lies on disk.
+        study: the study on disk.
 
     Returns:
         `study`, `state` (running, finished, interrupted), `driver`, `points` (asked, finished, dominated, failed,
         running), `tasks` by stage (done, reused: of those, made by another run than the last, running, failed),
-        `seconds` by stage of finished tasks, `left_out` (epochs of attackers that dominated points were spared,
-        and about how many seconds), `last_run` (seconds from the command to the first trial, from there to the
-        last report, slots, and the share of their time in which a stage ran; None until one has ended by itself),
-        `this_run` (of a running study, once its driver has said so: seconds `elapsed` and about `remaining`, None
-        where that is not known, the `tasks` that run, with their epochs, and all of it in a `line`), `failures`
-        (point, reason), `problems`.
+        `seconds` by stage of finished tasks, `left_out` (attacker epochs of dominated points that were not
+        trained, and about how many seconds), `last_run` (seconds from the command to the first trial, from there
+        to the last report, slots, and the share of their time in which a stage ran; None until one has ended by
+        itself), `this_run` (of a running study, once its driver has written it: seconds `elapsed` and about
+        `remaining`, None where that is not known, the `tasks` that run, with their epochs, and all of it in a
+        `line`), `failures` (point, reason), `problems`.
     """
-    driver = view.folder.driver()
-    states = [view.state(point) for point in view.ledger.points.values()]
+    driver, targets = study.folder.driver(), study.targets()
+    states = [study.state(point) for point in study.ledger.points.values()]
     unfinished = states.count("unfinished")
-    sought = {} if view.given else view.study.sought
-    proposed = not any(of.left(view.ledger.params_of(defense)) for defense, of in sought.items())
+    sought = {} if study.given else study.study.sought
+    proposed = not any(of.left(study.ledger.params_of(defense)) for defense, of in sought.items())
     searched = unfinished == 0 and len(states) > 0 and proposed
-    complete = searched and not any(point.number not in view.verdicts for point in view.targets())
-    open_tasks = _open_tasks(view)
-    done = _done_tasks(view, open_tasks)
+    complete = searched and all(point.number in study.verdicts for point in targets)
+    open_tasks = _open_tasks(study, targets)
+    done = _done_tasks(study, open_tasks)
+    progress = study.folder.progress()
     return {
-        "study": view.study.name,
+        "study": study.study.name,
         "state": "running" if driver else "finished" if complete else "interrupted",
         "driver": driver,
-        "points": {
-            **view.counts(),
-            "running": unfinished if driver else 0,
-        },
-        "tasks": _tasks_by_stage(view, done, open_tasks),
+        "points": {**study.counts(), "running": unfinished if driver else 0},
+        "tasks": _tasks_by_stage(study, done, open_tasks, {entry["key"] for entry in progress.get("tasks", ())}),
         "seconds": {
             stage: round(sum(task.seconds for task in done.values() if task.stage == stage), 3) for stage in STAGES
         },
-        "left_out": _left_out(view.outcomes.values(), done.values()),
-        "last_run": _last_run(view.ledger),
-        "this_run": _this_run(view),
+        "left_out": _left_out(study.outcomes.values(), done.values()),
+        "last_run": _last_run(study.ledger),
+        "this_run": progress if "line" in progress else None,
         "failures": [
             {"point": number, "reason": outcome.reason}
-            for number, outcome in sorted((*view.outcomes.items(), *view.verdicts.items()), key=itemgetter(0))
+            for number, outcome in sorted((*study.outcomes.items(), *study.verdicts.items()), key=itemgetter(0))
             if outcome.reason
         ],
-        "problems": view.problems,
+        "problems": study.problems,
     }
 
 
-def _open_tasks(view: StudyView) -> dict[str, Task]:
-    """Every task of the points that are neither finished nor dominated, and of what comes before, each once.
-
-    With those of the attackers of the fronts, of the points that they attack.
-    """
-    tasks = dict(view.planner.groundwork().tasks)
-    for point in view.ledger.points.values():
-        outcome = view.outcomes.get(point.number)
+def _open_tasks(study: StudyReader, targets: Iterable[Point]) -> dict[str, Task]:
+    """Collect the groundwork, the tasks of points neither finished nor dominated, and of attacks on targets."""
+    tasks = dict(study.planner.groundwork().tasks)
+    for point in study.ledger.points.values():
+        outcome = study.outcomes.get(point.number)
         if outcome is None or outcome.reason:
-            tasks |= view.planner.point(point).tasks
-    for point in view.targets():
-        verdict = view.verdicts.get(point.number)
+            tasks |= study.planner.point(point).tasks
+    for point in targets:
+        verdict = study.verdicts.get(point.number)
         if verdict is None or verdict.reason:
-            tasks |= view.planner.verdict(point).tasks
+            tasks |= study.planner.verdict(point).tasks
     return tasks
 
 
-def _done_tasks(view: StudyView, open_tasks: Mapping[str, Task]) -> dict[str, Done]:
-    """The finished tasks of all points: from the ledger where a point is concluded, else from the store."""
+def _done_tasks(study: StudyReader, open_tasks: Mapping[str, Task]) -> dict[str, Done]:
+    """Collect the finished tasks of all points, from the ledger where a point has ended, else from the store."""
     done: dict[str, Done] = {}
-    for outcome in (*view.outcomes.values(), *view.verdicts.values()):
+    for outcome in (*study.outcomes.values(), *study.verdicts.values()):
         done |= outcome.tasks
     for key, task in open_tasks.items():
-        record = view.record(task) if key not in done else None
+        record = study.record(task) if key not in done else None
         if record:
             run, seconds = record.provenance.get("run", ""), record.provenance.get("seconds", 0.0)
             done[key] = Done(task.stage, run, seconds, len(record.history))
@@ -92,15 +87,14 @@ def _done_tasks(view: StudyView, open_tasks: Mapping[str, Task]) -> dict[str, Do
 
 
 def _tasks_by_stage(
-    view: StudyView, done: Mapping[str, Done], open_tasks: Mapping[str, Task]
+    study: StudyReader, done: Mapping[str, Done], open_tasks: Mapping[str, Task], running: set[str]
 ) -> dict[str, dict[str, int]]:
-    run = view.ledger.runs[-1] if view.ledger.runs else None
+    run = study.ledger.runs[-1] if study.ledger.runs else None
     table = {stage: {"done": 0, "reused": 0, "running": 0, "failed": 0} for stage in STAGES}
     for task in done.values():
         table[task.stage]["done"] += 1
         table[task.stage]["reused"] += task.run != run
-    running = {entry["key"] for entry in view.folder.progress().get("tasks", ())}
-    failed = {outcome.task for outcome in (*view.outcomes.values(), *view.verdicts.values())}
+    failed = {outcome.task for outcome in (*study.outcomes.values(), *study.verdicts.values())}
     for key, open_task in open_tasks.items():
         if key not in done and key in running | failed:
             table[open_task.stage]["running" if key in running else "failed"] += 1
@@ -108,17 +102,12 @@ def _tasks_by_stage(
 
 
 def _left_out(outcomes: Iterable[Outcome], done: Iterable[Done]) -> dict[str, float]:
-    """Attacker epochs that were not trained, and what they would have cost at the mean pace of the others."""
+    """Count the attacker epochs that were not trained, and their cost at the mean pace of the others."""
     epochs = sum(outcome.left_out for outcome in outcomes)
     clones = [task for task in done if task.stage == "attacker"]
     trained = sum(task.epochs for task in clones)
     pace = sum(task.seconds for task in clones) / trained if trained else 0.0
     return {"epochs": epochs, "seconds": round(epochs * pace, 1)}
-
-
-def _this_run(view: StudyView) -> dict[str, Any] | None:
-    said = view.folder.progress()
-    return said if "line" in said else None
 
 
 def _last_run(ledger: Ledger) -> dict[str, float] | None:

@@ -1,20 +1,22 @@
-"""A study as tables: its points, its finished tasks, and their epochs."""
+"""A study as tables: its points, its finished tasks, their epochs, and every value that was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emma_tune.plan import Point, Task
+from emma_tune.attacks import ATTACKS
+from emma_tune.plan import Point, PointPlan, Task
+from emma_tune.results.figures import PARTS, flat
+from emma_tune.results.reader import StudyReader
+from emma_tune.storage.store import Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from emma_tune.results.view import StudyView
 
-
-def points(view: StudyView) -> pd.DataFrame:
-    """One row a point of the ledger.
+def points(study: StudyReader) -> pd.DataFrame:
+    """Return one row a point of the ledger.
 
     Columns: `point`, `defense`, `state` (finished, dominated, failed, unfinished), `reason`, `lambda`, `lr_gamma`,
     `st_epoch` and the other parameters of defenses, `within_limits`, `on_front` (of all defenses), `on_own_front`
@@ -24,37 +26,34 @@ def points(view: StudyView) -> pd.DataFrame:
     """
     import pandas as pd
 
-    on_front = {point.number for point, _ in view.members()}
-    on_own = {point.number for defense in view.study.sought for point, _ in view.members(defenses={defense})}
+    on_front = {point.number for point, _ in study.members()}
+    on_own = {point.number for defense in study.study.sought for point, _ in study.members(defenses={defense})}
     rows = [
         {
-            **_row(view, point),
+            **_row(study, point),
             "on_front": point.number in on_front,
             "on_own_front": point.number in on_own,
         }
-        for point in view.ledger.points.values()
+        for point in study.ledger.points.values()
     ]
     return pd.DataFrame(rows)
 
 
-def _row(view: StudyView, point: Point) -> dict[str, Any]:
-    figures, outcome = view.figures(point), view.outcomes.get(point.number)
+def _row(study: StudyReader, point: Point) -> dict[str, Any]:
+    figures, outcome = study.figures(point), study.outcomes.get(point.number)
     bounds = outcome.bounds if outcome else None
     row: dict[str, Any] = {
         "point": point.number,
         "defense": point.defense,
-        "state": view.state(point),
+        "state": study.state(point),
         "reason": outcome.reason if outcome else None,
         **{name: point.params.get(name) for name in ("lambda", "lr_gamma", "st_epoch")},
         **point.params,
-        "within_limits": view.within_limits(point),
+        "within_limits": study.within_limits(point),
     }
-    for part, prefix in (("test", ""), ("validation", "validation.")):
-        for name, value in (figures or {}).get(part, {}).items():
-            if name == "attackers":
-                row |= {f"{prefix}attackers.{thief}": a for thief, a in value.items()}
-            else:
-                row[prefix + name] = value
+    if figures:
+        row |= flat(figures["test"])
+        row |= {f"validation.{name}": value for name, value in flat(figures["validation"]).items()}
     if outcome and bounds:
         exact = bounds["test"]  # empty while the costs of a seed are not known
         row |= exact | {f"validation.{name}": bounds["validation"][name] for name in exact}
@@ -63,15 +62,15 @@ def _row(view: StudyView, point: Point) -> dict[str, Any]:
     return row
 
 
-class Place(NamedTuple):
-    """Where in a study a task stands.
+class TaskPlace(NamedTuple):
+    """Where a study first needs a task.
 
     Attributes:
         point: the first point that needs it.
         defense: of that point.
         run: the seed of all that follows the victim.
         seed: of the victim.
-        attacker: the thief that alone needs it; empty if the point does.
+        attacker: the attacker that alone needs it; empty if the point does.
     """
 
     point: int
@@ -81,12 +80,12 @@ class Place(NamedTuple):
     attacker: str
 
 
-def places(view: StudyView) -> Iterator[tuple[Place, Task]]:
-    """Every task of every point that was asked, with all its attackers, each at the first place that needs it."""
+def placed_tasks(study: StudyReader) -> Iterator[tuple[TaskPlace, Task]]:
+    """Yield every task of every point, with all its attackers, each once, where it is first needed."""
     seen: set[str] = set()
-    for point in view.ledger.points.values():
-        plan = view.planner.whole(point)
-        for run, seed in view.planner.runs.items():
+    for point in study.ledger.points.values():
+        plan = study.planner.whole(point)
+        for run, seed in study.planner.runs.items():
             ends = {"": plan.responses[run]} | {
                 name: task for (of, name), task in plan.evaluations.items() if of == run
             }
@@ -94,25 +93,25 @@ def places(view: StudyView) -> Iterator[tuple[Place, Task]]:
                 for task in plan.upstream(end):
                     if task.key not in seen:
                         seen.add(task.key)
-                        yield Place(point.number, point.defense, run, seed, attacker), task
+                        yield TaskPlace(point.number, point.defense, run, seed, attacker), task
 
 
-def tasks(view: StudyView) -> pd.DataFrame:
-    """One row a finished task, in the order in which the ledger's points need them.
+def tasks(study: StudyReader) -> pd.DataFrame:
+    """Return one row a finished task, in the order in which the ledger's points need them.
 
-    Columns: `point`, `defense`, `run`, `seed`, `attacker` (as `Place` says), `stage`, `key`, `uses` (how many
+    Columns: `point`, `defense`, `run`, `seed`, `attacker` (as `TaskPlace` says), `stage`, `key`, `uses` (how many
     points need it), `seconds` (that a stage ran), `epochs`, `finished_at` (seconds since 1970), `host`, `device`,
     `made_by` (the run of this or another study that made it).
     """
     import pandas as pd
 
     uses: dict[str, int] = {}
-    for point in view.ledger.points.values():
-        for key in view.planner.whole(point).tasks:
+    for point in study.ledger.points.values():
+        for key in study.planner.whole(point).tasks:
             uses[key] = uses.get(key, 0) + 1
     rows = []
-    for place, task in places(view):
-        record = view.record(task)
+    for place, task in placed_tasks(study):
+        record = study.record(task)
         if record:
             made = record.provenance
             rows.append(
@@ -132,8 +131,8 @@ def tasks(view: StudyView) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def curves(view: StudyView) -> pd.DataFrame:
-    """One row an epoch of a finished task, or of a clone of a stopped point.
+def curves(study: StudyReader) -> pd.DataFrame:
+    """Return one row an epoch of a finished task, or of a clone of a stopped point.
 
     Columns: `point`, `defense`, `run`, `seed`, `attacker`, `stage` as in `tasks`, `epoch` (from 0), and every
     figure of the stage's history: `loss`; of an attacker `validation.accuracy`, `test.accuracy` and
@@ -141,10 +140,74 @@ def curves(view: StudyView) -> pd.DataFrame:
     """
     import pandas as pd
 
-    stopped = {key: rows for outcome in view.outcomes.values() for key, rows in outcome.curves.items()}
+    stopped = {key: rows for outcome in study.outcomes.values() for key, rows in outcome.curves.items()}
     rows = []
-    for place, task in places(view):
-        record = view.record(task)
+    for place, task in placed_tasks(study):
+        record = study.record(task)
         epochs = record.history if record else stopped.get(task.key, ())
         rows += [{**place._asdict(), "stage": task.stage, **epoch} for epoch in epochs]
     return pd.DataFrame(rows)
+
+
+def measures(study: StudyReader) -> pd.DataFrame:
+    """Return one row a measured value of a finished task, whether its point is finished or not.
+
+    Columns: `point`, `defense`, `run` (its seed), `seed` (of the victim), `attacker` (empty for what a defense
+    costs), `knows` (what that attacker knows), `part` (queries, validation, test; empty where there is none),
+    `measure`, `value`. Costs of a defense: as `release_responses` says; `latency`, additional seconds for an
+    answer, measured in large batches on the machine that ran it; `seconds.` + `responses` and, of those that have
+    one, `matrix` or `guidance`. Of an attacker: as `evaluate` says, what its training reports, and
+    `seconds.attacker`.
+    """
+    import pandas as pd
+
+    columns = ("point", "defense", "run", "seed", "attacker", "knows", "part", "measure", "value")
+    rows = [row for point in study.ledger.points.values() for row in _values(study, point)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _values(study: StudyReader, point: Point) -> Iterator[tuple[Any, ...]]:
+    plan = study.planner.whole(point)
+    for run, seed in study.planner.runs.items():
+        place = (point.number, point.defense, run, seed)
+        for part, name, value in _costs(study, plan, plan.responses[run]):
+            yield (*place, "", "", part, name, value)
+        for (of, attacker), task in plan.evaluations.items():
+            knows = ATTACKS[study.study.attackers[attacker].kind].knows
+            for part, name, value in _clone(study, task, plan.attackers[of, attacker]) if of == run else ():
+                yield (*place, attacker, knows, part, name, value)
+
+
+def _costs(study: StudyReader, plan: PointPlan, responses: Task) -> Iterator[tuple[str, str, float]]:
+    record = study.record(responses)
+    if record is None:
+        return
+    yield from _split(record)
+    latency = _latency(record)
+    for stage, key in responses.inputs.items():
+        before = study.record(plan.tasks[key])
+        if before is not None and stage != "posteriors":
+            yield "", f"seconds.{stage}", before.provenance["seconds"]
+            latency += _latency(before)
+    yield "", "seconds.responses", record.provenance["seconds"]
+    yield "", "latency", latency
+
+
+def _clone(study: StudyReader, evaluation: Task, attacker: Task) -> Iterator[tuple[str, str, float]]:
+    evaluated, trained = study.record(evaluation), study.record(attacker)
+    if evaluated is not None:
+        yield from _split(evaluated)
+    if trained is not None:
+        yield from ((part, name, value) for part, name, value in _split(trained) if not name.endswith("accuracy"))
+        yield "", "seconds.attacker", trained.provenance["seconds"]
+
+
+def _split(record: Record) -> Iterator[tuple[str, str, float]]:
+    """Yield metrics with the part of the images that each is measured on."""
+    for full, value in record.metrics.items():
+        part, _, name = full.partition(".")
+        yield (part, name, value) if part in ("queries", *PARTS) else ("", full, value)
+
+
+def _latency(record: Record) -> float:
+    return float(record.provenance.get("timings", {}).get("answer", 0.0))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from emma_tune.plan import OF_A_POINT, Planner, Point, Task, placeholders
-from emma_tune.plan.materials import Known, known
+from emma_tune.plan.materials import KnownMaterials, look_up
 from emma_tune.results.dominance import current_outcomes, targets
 from emma_tune.results.ledger import Ledger
 from emma_tune.stages import STAGES
@@ -80,7 +80,7 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
     Raises:
         StudyError: if a network does not take the images.
     """
-    materials = known(study, store)
+    materials = look_up(study, store)
     planner = Planner(study, materials.images, materials.weights, until=until)
     stages = {name: StageForecast() for name in STAGES}
 
@@ -156,7 +156,7 @@ class _Cost:
         tasks: all that are planned, by key; a leg of a surrogate costs what it adds to the one before.
     """
 
-    def __init__(self, materials: Known, tasks: Mapping[str, Task]) -> None:
+    def __init__(self, materials: KnownMaterials, tasks: Mapping[str, Task]) -> None:
         self._counts = materials.counts
         self._forward = materials.forward_flops
         self._classes = materials.classes

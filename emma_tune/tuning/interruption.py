@@ -10,7 +10,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from emma_tune.plan.materials import Report
+from emma_tune.plan.materials import DecodeCallback
 from emma_tune.storage import Claim
 
 SAVING = "saving…"
@@ -50,7 +50,7 @@ class Interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._heard)
 
-    def watching(self, report: Report) -> Report:
+    def watching(self, report: DecodeCallback) -> DecodeCallback:
         """A report of progress that raises after a signal."""
 
         def watched(name: str, done: int, total: int) -> None:

@@ -18,7 +18,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from emma_tune.plan.materials import Report
+from emma_tune.plan.materials import DecodeCallback
 from emma_tune.results.folder import RunLog, StudyFolder
 from emma_tune.search.driver import StudyDriver
 from emma_tune.search.remaining import Use
@@ -284,7 +284,7 @@ def _table(first: str, *numbers: str) -> Table:
 
 
 @contextmanager
-def shown_decoding(console: Console) -> Iterator[Report]:
+def shown_decoding(console: Console) -> Iterator[DecodeCallback]:
     """Shows how far images are decoded: a bar in a terminal, plain lines elsewhere, nothing if none are."""
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -13,15 +13,15 @@ import torch
 from typer.testing import CliRunner
 
 from emma_tune.cli import app
+from emma_tune.results.discovery import study_folders
 from emma_tune.results.folder import Started, StudyFolder
-from emma_tune.results.garbage import collect
 from emma_tune.results.ledger import LedgerWriter
-from emma_tune.results.studies import study_folders
+from emma_tune.results.removal import collect
 from emma_tune.storage import as_place
 from emma_tune.storage.artifact import Artifact, State
 from emma_tune.storage.store import Store
 from emma_tune.study.file import StudyError, load_study
-from tests.results.evidence.desk import IMAGES, Written, part
+from tests.results.desk import IMAGES, Written, part
 
 UNUSED = "0123456789abcdef0123"
 
@@ -208,7 +208,7 @@ def test_gc_of_what_is_no_store_of_a_study_is_refused(filled, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from emma_tune.results.garbage import collect
+from emma_tune.results.removal import collect
 from emma_tune.storage.store import Store
 files, unlink = 0, os.unlink
 def deadly(*arguments, **named):

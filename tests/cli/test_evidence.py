@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from emma_tune.attacks import ATTACKS
 from emma_tune.cli import app
 from emma_tune.cli.printing import show_confirmation
-from emma_tune.results.evidence.confirm import confirmation_folder, confirmation_study, confirmed
-from emma_tune.results.evidence.measures import measures
+from emma_tune.results.confirmation import confirmation_folder, confirmation_study, confirmed
+from emma_tune.results.tables import measures
 from emma_tune.study.file import load_study
-from tests.results.evidence.desk import Written, part
+from tests.results.desk import Written, part
 
 SEVEN = {
     "soft": {},

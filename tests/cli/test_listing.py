@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from emma_tune.cli import app
 from emma_tune.results.folder import StudyFolder
 from emma_tune.study.file import load_study
-from tests.results.evidence.desk import Written, part
+from tests.results.desk import Written, part
 
 
 def emma(*arguments):

@@ -24,7 +24,7 @@ from typer.main import get_command
 from emma_tune.cli import app
 from emma_tune.storage.artifact import Artifact
 from emma_tune.study.file import load_study
-from tests.results.evidence.desk import Written
+from tests.results.desk import Written
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

@@ -37,7 +37,7 @@ def held(tmp_path):
 
 def test_a_second_driver_is_told_who_holds_the_study(held, tmp_path):
     with (
-        pytest.raises(StudyError, match=rf"found it held by process {held.pid} on ") as error,
+        pytest.raises(StudyError, match=rf"this study is already running: process {held.pid} on ") as error,
         StudyFolder(tmp_path / "study").drive(wait=0.2),
     ):
         pass

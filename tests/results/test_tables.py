@@ -8,7 +8,7 @@ import torch
 import emma_tune
 from emma_tune.storage.artifact import Artifact
 from emma_tune.study.file import StudyError
-from tests.results.evidence.conftest import written  # noqa: F401
+from tests.results.conftest import written  # noqa: F401
 
 EPOCHS = [{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}]
 

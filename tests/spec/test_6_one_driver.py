@@ -15,7 +15,7 @@ def test_a_second_driver_is_turned_away(emma, study_file, tmp_path):
         second = emma(*command)
         assert second.returncode == 2
         (line,) = second.stderr.splitlines()
-        assert f"expected a study that nobody drives, found it held by process {driver.pid} on " in line
+        assert f"this study is already running: process {driver.pid} on " in line
     assert driver.poll() is None
     assert (folder / "ledger.jsonl").read_bytes() == before
     assert emma.json("status", folder)["state"] == "running"

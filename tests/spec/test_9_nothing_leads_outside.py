@@ -19,8 +19,8 @@ from emma_tune.results.ledger import read_ledger
 from emma_tune.storage.storage import ABANDONED_AFTER
 from emma_tune.storage.store import Store
 from emma_tune.study.file import StudyError, load_study
-from tests.results.evidence.conftest import written  # noqa: F401
-from tests.results.evidence.desk import part
+from tests.results.conftest import written  # noqa: F401
+from tests.results.desk import part
 
 OUTSIDE = ("../outside", "/outside", "a/b", "..", ".", "")
 
@@ -102,7 +102,7 @@ def test_a_point_of_a_ledger_has_a_defence_that_there_is(written, tmp_path, monk
     with ledger.open("a") as file:
         file.write(json.dumps(event) + "\n")
     assert list(read_ledger(ledger).points) == [0]
-    assert "unknown defence '../../../../outside'" in read_ledger(ledger).problems[0]
+    assert "unknown defense '../../../../outside'" in read_ledger(ledger).problems[0]
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     for verb, *options in READING:

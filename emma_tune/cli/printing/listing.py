@@ -12,7 +12,7 @@ from emma_tune.cli.printing.table import parameters, percent, plural, show
 from emma_tune.storage.redaction import printable
 
 if TYPE_CHECKING:
-    from emma_tune.results.garbage import Garbage
+    from emma_tune.results.removal import Garbage
     from emma_tune.study import Study
 
 DISTANCES = ("l1", "l1_queries")

@@ -71,5 +71,5 @@ def thieves_at(view: StudyView, point: Point) -> list[Thief]:
             attacks=name in able,
             bar=before.get(name, worst),
         )
-        for name, thief in view.thieves().items()
+        for name, thief in view.attackers().items()
     ]

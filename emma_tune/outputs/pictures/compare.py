@@ -26,7 +26,7 @@ from emma_tune.outputs import palette
 from emma_tune.outputs.pictures import style
 from emma_tune.outputs.pictures.picture import Picture, nothing
 from emma_tune.results import StudyView
-from emma_tune.results.evidence.compare import Group, by_defense, by_study, compare
+from emma_tune.results.comparison import Group, by_defense, by_study, compare
 from emma_tune.study.measures import measure
 
 Content = Mapping[str, Any]
@@ -63,7 +63,7 @@ def draw(views: Sequence[StudyView]) -> Picture:
 
 
 def tables_of(content: Content) -> dict[str, pd.DataFrame]:
-    """Turn what `evidence.compare` says into tables."""
+    """Turn what `comparison.compare` says into tables."""
     sides, seeds, corners = [], [], []
     for group in content["groups"]:
         over = {name: group[name] for name in ("mean", "deviation", "low", "high", "count")}

@@ -9,7 +9,7 @@ from emma_tune.attacks import ATTACKS
 from emma_tune.outputs.report.facts import NOTHING, Facts, worst_attacker
 from emma_tune.outputs.report.rows import cheap_first
 from emma_tune.outputs.words import in_points, is_or_are, listed, numbered, parameters, percent, plural
-from emma_tune.results.intervals import ENOUGH
+from emma_tune.results.intervals import MIN_PAIRS
 from emma_tune.study import SEARCHED
 from emma_tune.study.measures import ATTACKERS, value_of
 
@@ -221,6 +221,6 @@ def _dear(facts: Facts, point: Mapping[str, Any]) -> float:
 
 def _seeds(facts: Facts) -> str:
     count = len(facts.study.seeds)
-    if count >= ENOUGH:
+    if count >= MIN_PAIRS:
         return f"All figures are means over {count} seeds."
-    return f"{plural(count, 'seed')}: too few to judge differences, for which {ENOUGH} are needed."
+    return f"{plural(count, 'seed')}: too few to judge differences, for which {MIN_PAIRS} are needed."

@@ -19,8 +19,8 @@ from emma_tune.outputs.report.warnings import Caution, warnings_of
 from emma_tune.outputs.words import is_or_are, listed, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
-from emma_tune.results.evidence.confirm import confirmation_folder, confirmed
-from emma_tune.results.evidence.fronts import hypervolumes
+from emma_tune.results.comparison import hypervolumes
+from emma_tune.results.confirmation import confirmation_folder, confirmed
 from emma_tune.results.folder import StudyFolder
 from emma_tune.results.front import hypervolume
 from emma_tune.stages import STAGES
@@ -85,7 +85,7 @@ class Content:
         fronts: against the worst clone, then against each attacker.
         details: curves, matrices, and the machines they come from.
         costs: by stage.
-        confirmation: `evidence.confirm.confirmed`; None without one.
+        confirmation: `confirmation.confirmed`; None without one.
         study_file: the complete study, as YAML.
         images, weights: fingerprints, by name.
     """

@@ -10,7 +10,7 @@ from emma_tune.defenses import CONTROLS
 from emma_tune.outputs.report.rows import cheap_first, flat, fronts_of
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
-from emma_tune.results.evidence.best import best_point
+from emma_tune.results.best import best_point
 from emma_tune.results.figures import Figures
 from emma_tune.results.intervals import overlap
 from emma_tune.results.status import status_of
@@ -38,7 +38,7 @@ class Facts:
         classes: K; None before a victim has answered.
         images: how many the figures are measured on, by part; empty before a victim has answered.
         undefended: the point without a defense; None before it is finished.
-        best: `evidence.best.best_point` within the study's limits.
+        best: `best.best_point` within the study's limits.
         searched: the best point of the searched defense within the limits; None without one.
         control: of the controls within the limits that cost no more than the best point, or else of all within the
             limits, the one at which attackers get least; None without one.

@@ -11,7 +11,7 @@ from emma_tune.defenses import BASELINES
 from emma_tune.outputs.report.facts import NOTHING, ONE_POINT, Facts
 from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural
 from emma_tune.plan import Point
-from emma_tune.results.intervals import ENOUGH
+from emma_tune.results.intervals import MIN_PAIRS
 from emma_tune.study import Study
 from emma_tune.study.search import Dimension, EpochChoice
 
@@ -52,10 +52,10 @@ def warnings_of(facts: Facts, asked: list[Point]) -> list[Caution]:
 
 def _seeds(facts: Facts) -> Iterator[Caution]:
     count = len(facts.study.seeds)
-    if count < ENOUGH:
+    if count < MIN_PAIRS:
         yield Caution(
             "seeds",
-            f"{plural(count, 'seed')}: with fewer than {ENOUGH}, a difference between two points may be chance.",
+            f"{plural(count, 'seed')}: below {MIN_PAIRS}, a difference between two points may be chance.",
         )
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from emma_tune.plan import Point, Task
 from emma_tune.results import StudyView
-from emma_tune.results.tables import Place, places
+from emma_tune.results.tables import TaskPlace, placed_tasks
 from emma_tune.stages.settings import SurrogateSettings
 from emma_tune.storage.store import Record
 
@@ -37,7 +37,7 @@ class Concluded:
 class Tracker(Protocol):
     """Takes finished tasks and concluded points of one study."""
 
-    def task(self, place: Place, task: Task, record: Record) -> None:
+    def task(self, place: TaskPlace, task: Task, record: Record) -> None:
         """A task is finished."""
 
     def point(self, concluded: Concluded) -> None:
@@ -48,7 +48,7 @@ def track(view: StudyView, trackers: Iterable[Tracker]) -> None:
     """Hands all that is finished of a study to trackers."""
     trackers = tuple(trackers)
     finished: dict[int, dict[str, Task]] = {}
-    for place, task in places(view):
+    for place, task in placed_tasks(view):
         record = view.record(task)
         if record:
             finished.setdefault(place.point, {})[named(place, task)] = task
@@ -77,7 +77,7 @@ SLASH = "%2F"
 """In the name of a thief, which is one step of a path."""
 
 
-def named(place: Place, task: Task) -> str:
+def named(place: TaskPlace, task: Task) -> str:
     """What a task is for, as a path: seed, stage, and whose it is; legs of a surrogate by their ends.
 
     Thieves have what names a study gives them: one with slashes is still one step of the path.

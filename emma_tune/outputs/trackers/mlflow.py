@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from emma_tune.outputs.trackers import SLASH, Concluded, named
 from emma_tune.plan import Task, key_of
-from emma_tune.results.tables import Place
+from emma_tune.results.tables import TaskPlace
 from emma_tune.results.view import StudyView
 from emma_tune.storage.redaction import has_secret
 from emma_tune.storage.store import Record
@@ -59,7 +59,7 @@ class Mlflow:
         except MlflowException as error:
             raise StudyError(f"--mlflow: expected an address that MLflow takes, found {uri}: {error}") from error
 
-    def task(self, place: Place, task: Task, record: Record) -> None:
+    def task(self, place: TaskPlace, task: Task, record: Record) -> None:
         """Its curves belong to the point that needs it first."""
         self._curves.setdefault(place.point, []).append((named(place, task), record))
 

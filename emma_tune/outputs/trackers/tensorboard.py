@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from emma_tune.outputs.trackers import Concluded, named
 from emma_tune.plan import Task, key_of
-from emma_tune.results.tables import Place
+from emma_tune.results.tables import TaskPlace
 from emma_tune.storage.store import Record
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class EventFiles:
     def __init__(self, out: Path, study: str) -> None:
         self._root = out / study
 
-    def task(self, place: Place, task: Task, record: Record) -> None:
+    def task(self, place: TaskPlace, task: Task, record: Record) -> None:
         """Every figure of every epoch, as a curve."""
         if not record.history:
             return

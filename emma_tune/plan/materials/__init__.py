@@ -1,6 +1,10 @@
-"""What a study is made from besides its file: images and weights, found, checked, and named by their content."""
+"""What a study is made from besides its file: images and weights, found, checked, and named by their content.
 
-from emma_tune.plan.materials.known import UNKNOWN, Known, known
-from emma_tune.plan.materials.prepared import Materials, Report, prepare
+`prepare` decodes and reads them before a run; `look_up` reads only what is already on this machine. Nothing here
+plans tasks or trains.
+"""
 
-__all__ = ["UNKNOWN", "Known", "Materials", "Report", "known", "prepare"]
+from emma_tune.plan.materials.lookup import KnownMaterials, look_up
+from emma_tune.plan.materials.preparation import DecodeCallback, Materials, prepare
+
+__all__ = ["DecodeCallback", "KnownMaterials", "Materials", "look_up", "prepare"]

@@ -1,4 +1,4 @@
-"""The images that a study names: found, cut to what it wants of them, and checked."""
+"""The images that a study names: found, cut to its limits, and checked."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
-NAMED = 5
-"""Broken images that are named; of more, the number is told."""
+MAX_NAMED = 5
+"""Most broken images that are named; beyond that only their number is."""
 
 
 @contextmanager
-def place_named(place: str) -> Iterator[None]:
-    """What is wrong with images is a line with the place in the study that names them."""
+def errors_at(place: str) -> Iterator[None]:
+    """Turn errors about images into a line with the field of the study that names them."""
     try:
         yield
     except StudyError:
@@ -30,12 +30,12 @@ def place_named(place: str) -> Iterator[None]:
         raise StudyError(printable(f"{place}: {error}")) from error
     except OSError as error:
         raise StudyError(
-            f"{place}: expected images that can be read and a store that has room for them, found {error}"
+            f"{place}: expected images that can be read and a store with room for them, found {error}"
         ) from error
 
 
 def victim_source(study: Study) -> Source:
-    """The victim's images: all parts, those to train cut to the limit."""
+    """Return the victim's images: all parts, training images cut to the limit."""
     victim = study.victim
     found = _located(study, victim.dataset, "victim.dataset")
 
@@ -55,7 +55,7 @@ def victim_source(study: Study) -> Source:
 
 
 def pool_source(study: Study, shape: Shape) -> Source:
-    """The pool, cut to the limit and in the victim's shape."""
+    """Return the query pool, cut to the limit and in the victim's shape."""
     queries = study.queries
     found = _located(study, queries.dataset, "queries.dataset")
 
@@ -67,10 +67,10 @@ def pool_source(study: Study, shape: Shape) -> Source:
 
 
 def _located(study: Study, name: str, place: str) -> Found:
-    """A data set that a study names at a place.
+    """Find a data set that a study names in a field.
 
     Raises:
-        StudyError: if it is not there, with how to get it.
+        StudyError: if it is missing, with how to get it.
     """
     root = Path(study.data_root) if study.data_root else None
     found = find(name, root)
@@ -85,17 +85,17 @@ def _located(study: Study, name: str, place: str) -> Found:
 
 
 def remarks_on(name: str, bad: tuple[BadImage, ...]) -> list[str]:
-    """Lines on the images of a data set that were left out."""
+    """Return lines on the images of a data set that were left out."""
     if not bad:
         return []
-    more = [f"{name}: … and {len(bad) - NAMED} more"] if len(bad) > NAMED else []
-    lines = (f"{name}: expected an image, found {image.why}: {image.file}" for image in bad[:NAMED])
+    more = [f"{name}: … and {len(bad) - MAX_NAMED} more"] if len(bad) > MAX_NAMED else []
+    lines = (f"{name}: expected an image, found {image.why}: {image.file}" for image in bad[:MAX_NAMED])
     named = [printable(line) for line in lines]
     return [*named, *more, f"{name}: {len(bad)} images cannot be read and are left out"]
 
 
 def check_labels(parts: Mapping[str, ImageSet]) -> None:
-    """That a victim is trained on two classes at least, and asked for no others.
+    """Check that a victim is trained on two classes at least, and tested on no others.
 
     Raises:
         StudyError: if not.

@@ -1,4 +1,4 @@
-"""The networks that a study names: what they begin with, whether they take its images, and what a pass costs."""
+"""The networks that a study names: their initial weights, whether they accept its images, what a pass costs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def trainings(study: Study) -> dict[str, Training]:
-    """Every training of a study, by its place in the file."""
+    """Return every training of a study, by its field in the study file."""
     attackers = {f"attackers.{name}": attacker for name, attacker in study.attackers.items()}
     return {"victim": study.victim, "surrogate": study.surrogate, **attackers}
 
 
-def begins(study: Study) -> dict[str, tuple[str, Training]]:
-    """Trainings that begin with weights, each kind once, with its place in the file."""
+def initial_weights(study: Study) -> dict[str, tuple[str, Training]]:
+    """Return trainings that start from pretrained weights, each kind once, with its field in the study file."""
     found: dict[str, tuple[str, Training]] = {}
     for place, part in trainings(study).items():
         if part.weights != NONE:
@@ -32,11 +32,11 @@ def begins(study: Study) -> dict[str, tuple[str, Training]]:
     return found
 
 
-def read_first(place: str, part: Training, shape: Shape) -> Mapping[str, Tensor]:
-    """The weights that a training begins with.
+def read_initial_weights(place: str, part: Training, shape: Shape) -> Mapping[str, Tensor]:
+    """Read the initial weights of a training.
 
     Raises:
-        StudyError: if they are not there, cannot be read, or do not fit.
+        StudyError: if they are missing, cannot be read, or do not fit.
     """
     from emma_tune.models.pretrained import read_weights
 
@@ -44,15 +44,15 @@ def read_first(place: str, part: Training, shape: Shape) -> Mapping[str, Tensor]
         return read_weights(part.model, part.weights, channels=shape.channels)
     except OSError as error:
         raise StudyError(
-            f"{place}.weights: expected weights at {weights_place(part)}, found none that can be read or fetched "
+            f"{place}.weights: expected weights at {weights_path(part)}, found none that can be read or fetched "
             f"({error})"
         ) from error
     except ValueError as error:
         raise StudyError(f"{place}.weights: {error}") from error
 
 
-def weights_place(part: Training) -> Path:
-    """The file that the weights of a training lie in, or will once they are fetched."""
+def weights_path(part: Training) -> Path:
+    """Return the file with the weights of a training, which may not have been fetched yet."""
     if part.weights != IMAGENET:
         return Path(part.weights)
     from emma_tune.models.torchvision import imagenet_file
@@ -61,9 +61,9 @@ def weights_place(part: Training) -> Path:
 
 
 def check_networks(study: Study, shape: Shape) -> None:
-    """That every network takes images of this shape: a vision transformer wants its own, some want large ones.
+    """Check that every network accepts images of this shape.
 
-    The package's own networks take any.
+    The package's own networks accept any; a vision transformer has a fixed size, others need large images.
 
     Raises:
         StudyError: if one does not.
@@ -74,7 +74,7 @@ def check_networks(study: Study, shape: Shape) -> None:
     for model, place in places.items():
         try:
             forward_flops(model, shape, 2)
-        except Exception as error:  # networks complain in many ways
+        except Exception as error:  # networks raise errors of many types
             height, width = shape.view
             raise StudyError(
                 f"{place}.model: expected a network that takes images of {height}×{width}, found {model} "
@@ -84,7 +84,7 @@ def check_networks(study: Study, shape: Shape) -> None:
 
 @cache
 def forward_flops(model: str, shape: Shape, classes: int) -> float:
-    """Floating-point operations of a forward pass of one image; a multiply-add counts as two."""
+    """Count the floating-point operations of a forward pass of one image; a multiply-add counts as two."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -19,7 +19,7 @@ from emma_tune.storage.store import Store
 from emma_tune.study import Study
 from emma_tune.study.file import load_study
 from tests.conftest import TINY, merged
-from tests.results.evidence.desk import Written, part
+from tests.results.desk import Written, part
 
 SMALL: dict[str, Any] = {
     "victim": {"limit": 200, "epochs": 2},

@@ -12,7 +12,7 @@ from emma_tune.outputs.export import thieves_at
 from emma_tune.outputs.export.tables import inline
 from emma_tune.results import StudyView
 from tests.outputs.export.laboratory import Laboratory
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 CLEAN = {"soft": 0.90, "hard": 0.80}
 DEFENDED = {"soft": 0.70, "hard": 0.79, "inverse": 0.895}

@@ -15,7 +15,7 @@ from emma_tune.results import StudyView
 from emma_tune.storage.artifact import Artifact
 from emma_tune.study.file import StudyError
 from tests.outputs.export.laboratory import Laboratory
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 
 def refused(laboratory: Laboratory, number: int, out, *options: object) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.outputs.pictures.desk import work
-from tests.results.evidence.conftest import written  # noqa: F401
-from tests.results.evidence.desk import Written, part
+from tests.results.conftest import written  # noqa: F401
+from tests.results.desk import Written, part
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from torch import Tensor
 from emma_tune.plan import Task
 from emma_tune.results.ledger import LedgerWriter, Outcome
 from emma_tune.storage.artifact import Artifact
-from tests.results.evidence.desk import Written
+from tests.results.desk import Written
 
 CLASSES = 4
 SCRIPTS = ("tradeoff", "search", "matrices", "attackers", "compare", "cost")

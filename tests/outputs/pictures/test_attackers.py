@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 
 from tests.outputs.pictures.desk import accuracies, draw, is_picture, table, work
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 
 def test_curves_of_the_front_are_those_of_the_records(several, tmp_path):

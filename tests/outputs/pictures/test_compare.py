@@ -1,12 +1,12 @@
-"""Side by side: what evidence.compare says, as tables; one study is split into its defenses."""
+"""Side by side: what `comparison.compare` says, as tables; one study is split into its defenses."""
 
 from __future__ import annotations
 
 import pytest
 
-from emma_tune.results.evidence.fronts import spread
+from emma_tune.results.comparison import spread
 from tests.outputs.pictures.desk import draw, is_picture, table
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 
 def alike(l1, accuracy):

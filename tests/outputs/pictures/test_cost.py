@@ -6,7 +6,7 @@ import pytest
 
 from emma_tune.results.ledger import LedgerWriter
 from tests.outputs.pictures.desk import accuracies, commit, draw, is_picture, seconds, table, work
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 
 def test_seconds_add_up(several, tmp_path):

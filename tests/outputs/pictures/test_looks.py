@@ -8,7 +8,7 @@ import pytest
 
 from emma_tune.outputs import pictures
 from tests.outputs.pictures.desk import work
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from emma_tune.outputs.pictures.matrices import TRADES, chosen
 from emma_tune.outputs.pictures.matrices import draw as draw_matrices
 from tests.outputs.pictures.desk import draw, is_picture, matrix, table, work
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 
 def alike(l1, accuracy):

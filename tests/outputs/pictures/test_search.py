@@ -9,7 +9,7 @@ import pytest
 
 from emma_tune.outputs.pictures.search import importance_table, slices_table, worth_table
 from tests.outputs.pictures.desk import draw, is_picture, seconds, table
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 GRID = 401
 

@@ -11,7 +11,7 @@ from emma_tune.outputs.pictures import tradeoff
 from emma_tune.outputs.report.rows import attack_of, rows_of
 from emma_tune.results.intervals import wilson
 from tests.outputs.pictures.desk import draw, is_picture, table, verdict, work
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 
 def fronts_of(view):

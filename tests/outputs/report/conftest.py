@@ -13,7 +13,7 @@ from emma_tune.plan import Task
 from emma_tune.storage.artifact import Artifact
 from emma_tune.study import Study
 from tests.conftest import TINY, merged
-from tests.results.evidence.desk import Written
+from tests.results.desk import Written
 
 SIX = [1, 2, 3, 4, 5, 6]
 """Seeds enough to speak of differences."""

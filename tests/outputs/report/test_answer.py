@@ -6,7 +6,7 @@ from emma_tune.outputs.report.answer import answer, knowledge, question
 from emma_tune.outputs.report.facts import facts_of
 from tests.outputs.pictures.desk import verdict
 from tests.outputs.report.conftest import SIX
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 LIMIT = {"accuracy_drop": 0.02}
 

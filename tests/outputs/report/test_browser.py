@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from emma_tune.outputs.report.page import write_report
 from tests.outputs.report.conftest import desk
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 WIDTHS = (360, 1400)
 FLAGS = (

@@ -12,13 +12,13 @@ import yaml
 from emma_tune.outputs.report import details, sections
 from emma_tune.outputs.report.content import content_of
 from emma_tune.outputs.report.sections import data
-from emma_tune.results.evidence.confirm import confirmation_folder, confirmation_study
+from emma_tune.results.confirmation import confirmation_folder, confirmation_study
 from emma_tune.results.intervals import wilson
 from emma_tune.storage.artifact import Artifact
 from emma_tune.study import Study
 from tests.outputs.pictures.desk import verdict
 from tests.outputs.report.conftest import Desk
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 ATTACKERS = {"soft": {}, "inverse": {}}
 

@@ -12,7 +12,7 @@ from emma_tune.cli import app
 from emma_tune.outputs.report.markup import embedded, strong
 from emma_tune.outputs.report.page import write_report
 from emma_tune.results.ledger import LedgerWriter
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
 

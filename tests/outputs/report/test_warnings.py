@@ -7,7 +7,7 @@ import pytest
 from emma_tune.outputs.report.facts import facts_of
 from emma_tune.outputs.report.warnings import warnings_of
 from tests.outputs.report.conftest import SIX
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 FINE = {"seeds": SIX, "limits": {"accuracy_drop": 0.02}}
 

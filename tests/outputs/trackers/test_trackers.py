@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from emma_tune.cli import app
 from emma_tune.storage.artifact import Artifact
 from tests.conftest import artifact_bytes
-from tests.results.evidence.conftest import written  # noqa: F401
-from tests.results.evidence.desk import part
+from tests.results.conftest import written  # noqa: F401
+from tests.results.desk import part
 
 LOSSES = [2.0, 1.0, 0.5]
 

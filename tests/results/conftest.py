@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from emma_tune.study.file import load_study
-from tests.results.evidence.desk import IMAGES, Written
+from tests.results.desk import IMAGES, Written
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from emma_tune.results.evidence.compare import by_defense, by_study, compare
+from emma_tune.results.comparison import by_defense, by_study, compare
 from emma_tune.study.file import StudyError
-from tests.results.evidence.desk import part
+from tests.results.desk import part
 
 SIX = [1, 2, 3, 4, 5, 6]
 T_OF_SIX = 2.570582  # 0.975 quantile, 5 degrees of freedom

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from emma_tune.plan import run_seed
-from emma_tune.results.evidence.fronts import hypervolumes, spread
-from tests.results.evidence.desk import part
+from emma_tune.results.comparison import hypervolumes, spread
+from tests.results.desk import part
 
 BOTH = {"soft": {}, "inverse": {}}
 

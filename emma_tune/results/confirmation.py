@@ -1,4 +1,4 @@
-"""Confirmation: the points that a search chose, once more with fresh seeds, since chance helped to choose them.
+"""Confirmation: the chosen points repeated with fresh seeds, since chance helped to choose them.
 
 A confirmation is a study of its own, in the folder `confirmation` of the one it confirms: the same victims and the
 same points, with fresh seeds for all that follows the victim, and nothing proposed. It is resumed like any other.
@@ -11,23 +11,23 @@ from statistics import fmean
 from typing import Any
 
 from emma_tune.plan import Planner, Point, run_seed
-from emma_tune.results import StudyView
-from emma_tune.results.figures import Figures
+from emma_tune.results.figures import Figures, flat
 from emma_tune.results.front import as_losses, dominators
 from emma_tune.results.intervals import interval
+from emma_tune.results.reader import StudyReader
 from emma_tune.storage import Place
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
-from emma_tune.study.measures import ATTACKERS, MEASURES, measure
+from emma_tune.study.measures import MEASURES, measure
 
 
 def confirmation_folder(folder: Place) -> Place:
-    """Where the confirmation of a study lies."""
+    """Return the folder of the confirmation of a study."""
     return folder / "confirmation"
 
 
 def confirmation_study(study: Study, repeats: int) -> Study:
-    """The study with so many fresh seeds, which the search has not seen either, and nothing to search."""
+    """Copy a study with this many fresh seeds, which the search has not seen, and nothing to search."""
     first = max(study.repeats) + 1
     return study.model_copy(
         update={
@@ -38,7 +38,7 @@ def confirmation_study(study: Study, repeats: int) -> Study:
     )
 
 
-def points_to_confirm(view: StudyView, numbers: Collection[int] | None) -> list[Point]:
+def points_to_confirm(view: StudyReader, numbers: Collection[int] | None) -> list[Point]:
     """List points of a study by their numbers; those of the fronts of the searched defenses if None.
 
     Raises:
@@ -58,8 +58,8 @@ def points_to_confirm(view: StudyView, numbers: Collection[int] | None) -> list[
     return [view.ledger.points[number] for number in numbers]
 
 
-def confirmed(view: StudyView, again: StudyView) -> dict[str, Any]:
-    """What the searched figures of points are worth.
+def confirmed(view: StudyReader, again: StudyReader) -> dict[str, Any]:
+    """Compare the figures of points in the search with those under fresh seeds.
 
     Args:
         view: the study.
@@ -113,14 +113,14 @@ def confirmed(view: StudyView, again: StudyView) -> dict[str, Any]:
 
 
 def _of_point(
-    view: StudyView, again: StudyView, point: Point, searched: Collection[int], members: Collection[int]
+    view: StudyReader, again: StudyReader, point: Point, searched: Collection[int], members: Collection[int]
 ) -> dict[str, Any]:
     before, after = view.figures(view.ledger.points[point.number]), again.figures(point)
     if before is None or after is None:
         return {}
     by_repeat = [_of_repeat(again, after, repeat) for repeat in again.study.repeats]
-    known, measures = _flat(before["test"]), {}
-    for name in by_repeat[0]:
+    known, measures = flat(before["test"]), {}
+    for name in (*MEASURES, *(name for name in by_repeat[0] if name not in MEASURES)):
         of = measure(name)
         over_repeats = interval([figures[name] for figures in by_repeat]).within(*sorted((of.best, of.worst)))
         measures[name] = {"searched": known.get(name), **over_repeats.as_dict()}
@@ -129,18 +129,13 @@ def _of_point(
     return {"measures": measures, "on_front": on_front, "still_on_front": still, **left}
 
 
-def _of_repeat(again: StudyView, figures: Figures, repeat: int) -> dict[str, float]:
-    """Test figures of one repeat: the mean over the study's seeds."""
-    runs = [_flat(figures["runs"][str(run_seed(seed, repeat))]["test"]) for seed in again.study.seeds]
+def _of_repeat(again: StudyReader, figures: Figures, repeat: int) -> dict[str, float]:
+    """Average the test figures of one repeat over the study's seeds."""
+    runs = [flat(figures["runs"][str(run_seed(seed, repeat))]["test"]) for seed in again.study.seeds]
     return {name: fmean(run[name] for run in runs) for name in runs[0]}
 
 
-def _flat(figures: dict[str, Any]) -> dict[str, float]:
-    thieves = {f"{ATTACKERS}{name}": accuracy for name, accuracy in figures["attackers"].items()}
-    return {name: figures[name] for name in MEASURES} | thieves
-
-
-def _why(again: StudyView, point: Point, figures: Figures) -> str:
+def _why(again: StudyReader, point: Point, figures: Figures) -> str:
     """Say why a point is not on the front of the confirmed ones of its defense."""
     if not again.within_limits(point):
         return "beyond the limits"

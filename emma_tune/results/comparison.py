@@ -1,19 +1,82 @@
-"""Studies or defences side by side: what each front is worth, and paired differences over seeds."""
+"""Fronts over seeds, and studies or defenses side by side with paired differences over seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-from emma_tune.results import StudyView
-from emma_tune.results.evidence.fronts import spread
-from emma_tune.results.intervals import ENOUGH, interval
+from emma_tune.results.figures import PartFigures
+from emma_tune.results.front import attainment, hypervolume
+from emma_tune.results.intervals import MIN_PAIRS, interval
+from emma_tune.results.reader import StudyReader
 from emma_tune.study import SEARCHED
 from emma_tune.study.file import StudyError
 
-NOTHING = "none"
-"""Not to defend is open to everybody: its points belong to every defence."""
+UNDEFENDED = "none"
+"""The undefended victim: its points belong to the front of every defense."""
+
+
+def hypervolumes(
+    study: StudyReader, *, attacker: str | None = None, defenses: Collection[str] | None = None
+) -> dict[int, float]:
+    """Compute the hypervolume of each seed's own front: chosen by validation figures, measured by test figures.
+
+    Args:
+        study: the study.
+        attacker: as `StudyReader.members` takes it.
+        defenses: as `StudyReader.members` takes it.
+
+    Returns:
+        By the seed of the victim; with repeats the mean over them.
+    """
+    return _hypervolumes(study, attacker, _run_fronts(study, attacker, defenses))
+
+
+def spread(
+    study: StudyReader, *, attacker: str | None = None, defenses: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Describe how a front varies over seeds.
+
+    Args:
+        study: the study.
+        attacker: as `StudyReader.members` takes it.
+        defenses: as `StudyReader.members` takes it.
+
+    Returns:
+        `hypervolume_by_seed`; of these `mean`, `deviation`, `low`, `high` (95 %) and `count`; `surfaces`: the
+        corners of the attainment surfaces over all runs, as `front.attainment` has them (of two or three
+        objectives).
+    """
+    fronts = _run_fronts(study, attacker, defenses)
+    by_seed = _hypervolumes(study, attacker, fronts)
+    objectives = study.study.against(attacker).objectives
+    return {
+        "hypervolume_by_seed": by_seed,
+        **interval(list(by_seed.values())).as_dict(),
+        "surfaces": attainment(list(fronts.values()), objectives) if len(objectives) in (2, 3) else {},
+    }
+
+
+def _run_fronts(
+    study: StudyReader, attacker: str | None, defenses: Collection[str] | None
+) -> dict[int, list[PartFigures]]:
+    """Select the front of each run alone by its validation figures; return the test figures of its members."""
+    return {
+        run: [of["test"] for _, of in study.members(run=run, attacker=attacker, defenses=defenses)]
+        for run in study.planner.runs
+    }
+
+
+def _hypervolumes(
+    study: StudyReader, attacker: str | None, fronts: Mapping[int, Sequence[PartFigures]]
+) -> dict[int, float]:
+    objectives = study.study.against(attacker).objectives
+    of_seed: dict[int, list[float]] = {}
+    for run, front in fronts.items():
+        of_seed.setdefault(study.planner.runs[run], []).append(hypervolume(front, objectives))
+    return {seed: fmean(volumes) for seed, volumes in of_seed.items()}
 
 
 @dataclass(frozen=True)
@@ -21,51 +84,51 @@ class Group:
     """One side of a comparison.
 
     Attributes:
-        name: of the study, of the defence, or of both.
+        name: of the study, of the defense, or of both.
         view: the study.
-        defenses: its defences; all if None.
+        defenses: its defenses; all if None.
     """
 
     name: str
-    view: StudyView
+    view: StudyReader
     defenses: frozenset[str] | None
 
     @property
     def own(self) -> Collection[str] | None:
-        """Its defences, without what belongs to everybody."""
-        return None if self.defenses is None else self.defenses - {NOTHING} or self.defenses
+        """Its defenses, without the undefended victim that every side contains."""
+        return None if self.defenses is None else self.defenses - {UNDEFENDED} or self.defenses
 
 
-def by_study(views: Sequence[StudyView]) -> list[Group]:
-    """A side for each study, with all its defences."""
+def by_study(views: Sequence[StudyReader]) -> list[Group]:
+    """Make a group of each study, with all its defenses."""
     names = _distinct([view.study.name for view in views], [str(view.folder.root) for view in views])
     return [Group(name, view, None) for name, view in zip(names, views, strict=True)]
 
 
-def by_defense(views: Sequence[StudyView]) -> list[Group]:
-    """A side for each defence of each study."""
+def by_defense(views: Sequence[StudyReader]) -> list[Group]:
+    """Make a group of each defense of each study."""
     groups = []
     for study in by_study(views):
         for defense in dict.fromkeys(point.defense for point in study.view.ledger.points.values()):
             name = defense if len(views) == 1 else f"{study.name}: {defense}"
-            groups.append(Group(name, study.view, frozenset({defense, NOTHING})))
+            groups.append(Group(name, study.view, frozenset({defense, UNDEFENDED})))
     return groups
 
 
 def compare(
     groups: Sequence[Group], *, reference: str | None = None, attacker: str | None = None
 ) -> dict[str, Any]:
-    """Puts groups side by side.
+    """Compare groups.
 
     Args:
-        groups: two at least, of studies with the same objectives. Those in which the attacker has nothing to
-            attack are left out: that he gets nothing there is not a front that is worth nothing.
-        reference: the name of the group that the others are held against; emma, or else the first, if None.
-        attacker: as `StudyView.members` takes it.
+        groups: two at least, of studies with the same objectives. Those to which the attacker does not apply are
+            left out: without its clones they have no front to compare.
+        reference: the name of the group to compare the others with; emma, or else the first, if None.
+        attacker: as `StudyReader.members` takes it.
 
     Returns:
-        `objectives`, `reference`, `attacker`, `enough` (seeds from which on a difference is spoken of), `groups`:
-        each with `name`, `points` (asked, finished, infeasible, dominated, failed), what `fronts.spread` says, and
+        `objectives`, `reference`, `attacker`, `enough` (seeds needed to judge a difference), `groups`: each with
+        `name`, `points` (asked, finished, infeasible, dominated, failed), what `spread` says, and
         `difference` to the reference over the seeds of victims that both have (`mean`, `deviation`, `low`, `high`,
         `count`, `verdict`; None for the reference, and means of no pairs); `remarks`, a line each.
 
@@ -93,7 +156,7 @@ def compare(
         "objectives": dict(groups[0].view.study.against(attacker).objectives),
         "reference": first.name,
         "attacker": attacker,
-        "enough": ENOUGH,
+        "enough": MIN_PAIRS,
         "groups": [
             {
                 "name": group.name,
@@ -118,7 +181,7 @@ def _check_two(groups: Sequence[Group], what: str) -> None:
 
 
 def _attacked(group: Group, attacker: str) -> bool:
-    """Whether a thief can attack some defence of a group; what belongs to everybody does not count."""
+    """Tell whether an attacker applies to some defense of a group; the undefended victim does not count."""
     defenses = {point.defense for point in group.view.ledger.points.values()}
     own = defenses if group.own is None else defenses & set(group.own)
     return any(attacker in group.view.planner.attackers_of(defense) for defense in own)
@@ -129,7 +192,7 @@ def _distinct(names: Sequence[str], otherwise: Sequence[str]) -> Sequence[str]:
 
 
 def _reference(groups: Sequence[Group], name: str | None) -> Group:
-    """The group that the others are held against."""
+    """Find the group to compare the others with."""
     if name is None:
         return next((group for group in groups if group.own and SEARCHED in group.own), groups[0])
     named = [group for group in groups if group.name == name]
@@ -138,8 +201,8 @@ def _reference(groups: Sequence[Group], name: str | None) -> Group:
     return named[0]
 
 
-def _shared_seeds(view: StudyView, other: StudyView) -> list[int]:
-    """Seeds under which both have the same victim: only those can be paired."""
+def _shared_seeds(view: StudyReader, other: StudyReader) -> list[int]:
+    """List the seeds under which both have the same victim: only those can be paired."""
     theirs = {seed: other.planner.foundation(seed)[0].key for seed in other.study.seeds}
     return [seed for seed in view.study.seeds if view.planner.foundation(seed)[0].key == theirs.get(seed)]
 
@@ -151,7 +214,7 @@ def _difference(own: Mapping[int, float], base: Mapping[int, float], seeds: Iter
         return {**unknown, "count": 0, "verdict": "no victim in common"}
     over_seeds = interval(differences)
     verdict = "no difference to be seen"
-    if over_seeds.count < ENOUGH:
+    if over_seeds.count < MIN_PAIRS:
         verdict = "too few seeds to speak"
     elif over_seeds.low is not None and over_seeds.low > 0:
         verdict = "better"
@@ -161,7 +224,7 @@ def _difference(own: Mapping[int, float], base: Mapping[int, float], seeds: Iter
 
 
 def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
-    """What makes the comparison unfair."""
+    """List what makes the comparison unfair."""
     remarks = []
     counts = {group.name: group.view.counts(group.own) for group in groups}
     budgets = {name: of["asked"] for name, of in counts.items()}
@@ -169,8 +232,8 @@ def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
         listed = ", ".join(f"{name} {count}" for name, count in budgets.items())
         remarks.append(f"unequal tuning budgets, in points: {listed}")
     studies = [group.view.study for group in groups]
-    thieves = [study.attackers if attacker is None else study.attackers[attacker] for study in studies]
-    if any(other != thieves[0] for other in thieves):
+    attacks = [study.attackers if attacker is None else study.attackers[attacker] for study in studies]
+    if any(other != attacks[0] for other in attacks):
         what = "attackers: their worst cases are" if attacker is None else f"settings of {attacker}: this is"
         remarks.append(f"the studies have other {what} not the same thing")
     if len({group.view.planner.images["queries"] for group in groups}) > 1:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from emma_tune.results.evidence.best import best_point, excess
-from tests.results.evidence.desk import part
+from emma_tune.results.best import best_point, excess
+from tests.results.desk import part
 
 
 def alike(figures):

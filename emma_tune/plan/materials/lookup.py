@@ -1,4 +1,4 @@
-"""Without a run: what can be known though nothing is decoded, fetched or written."""
+"""Look up a study's images and weights without decoding, fetching or writing anything."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ from emma_tune.data.cache import Source
 from emma_tune.data.images import Shape
 from emma_tune.data.mirror import image_cache
 from emma_tune.models import IMAGENET
-from emma_tune.plan.materials.images import place_named, pool_source, victim_source
-from emma_tune.plan.materials.networks import begins, check_networks, forward_flops, read_first, weights_place
+from emma_tune.plan.materials.images import errors_at, pool_source, victim_source
+from emma_tune.plan.materials.networks import (
+    check_networks,
+    forward_flops,
+    initial_weights,
+    read_initial_weights,
+    weights_path,
+)
 from emma_tune.storage.store import Store, weights_fingerprint
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
-UNKNOWN = "unknown"
-"""Stands for a fingerprint, so that plans can be made; no key of it is in any store."""
+UNKNOWN_FINGERPRINT = "unknown"
+"""Placeholder for a fingerprint, so that plans can be made; no store has a key made from it."""
 
-SUPPOSED = 50_000
-"""Images in a pool of which nothing is known."""
+ASSUMED_IMAGES = 50_000
+"""Assumed size of a pool of unknown size."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """What can be known without decoding, fetching or writing anything.
+class KnownMaterials:
+    """What is known without decoding, fetching or writing anything.
 
     Attributes:
-        images: as in `Materials`; `UNKNOWN` where the images have not been decoded here.
-        weights: as in `Materials`; `UNKNOWN` where they are not here.
-        counts: images in the parts train, validation, test and queries; as published where they are not here.
+        images: as in `Materials`; `UNKNOWN_FINGERPRINT` where they have not been decoded here.
+        weights: as in `Materials`; `UNKNOWN_FINGERPRINT` where they are missing here.
+        counts: images in the parts train, validation, test and queries; as published where they are missing here.
         shape: of the images.
         classes: K.
         remarks: on what is missing, a line each.
@@ -44,24 +50,24 @@ class Known:
     remarks: tuple[str, ...]
 
     def forward_flops(self, model: str) -> float:
-        """Floating-point operations of a forward pass of one image."""
+        """Return the floating-point operations of a forward pass of one image."""
         return forward_flops(model, self.shape, self.classes)
 
 
-def known(study: Study, store: Store) -> Known:
-    """What can be known of a study's materials before a run; reads only.
+def look_up(study: Study, store: Store) -> KnownMaterials:
+    """Look up a study's materials before a run; reads only.
 
     Raises:
-        StudyError: if images of one's own are not there, or a network does not take the images.
+        StudyError: if the user's own images or weights are missing, or a network does not accept the images.
     """
     arrays = image_cache(store.root)
     remarks: list[str] = []
     counts: dict[str, int] = {}
-    images = {"victim": UNKNOWN, "queries": UNKNOWN}
+    images = {"victim": UNKNOWN_FINGERPRINT, "queries": UNKNOWN_FINGERPRINT}
 
     def look(role: str, name: str, make: Callable[[], Source]) -> Source | None:
         try:
-            with place_named(f"{role}.dataset"):
+            with errors_at(f"{role}.dataset"):
                 source = make()
                 counts.update({part: len(images) for part, images in source.parts.items()})
         except StudyError as error:
@@ -83,23 +89,23 @@ def known(study: Study, store: Store) -> Known:
         shape = source.shape or train.shape  # type: ignore[union-attr]  # without a shape they are arrays
         classes = int(train.labels.max()) + 1  # type: ignore[union-attr]
     else:
-        counts |= {**described.counts, "train": min(described.counts["train"], victim.limit or SUPPOSED)}
+        counts |= {**described.counts, "train": min(described.counts["train"], victim.limit or ASSUMED_IMAGES)}
         shape, classes = Shape.square(victim.image_size or described.side or 0), described.classes or 0
     name = study.queries.dataset
     if look("queries", name, lambda: pool_source(study, shape)) is None:
         of = dataset(name).counts
         pool = of.get("queries") or of.get("train")
         if pool is None:
-            remarks.append(f"{name}: taken as {SUPPOSED} images")
-        counts["queries"] = min(pool or SUPPOSED, study.queries.limit or SUPPOSED)
+            remarks.append(f"{name}: assumed to have {ASSUMED_IMAGES} images")
+        counts["queries"] = min(pool or ASSUMED_IMAGES, study.queries.limit or ASSUMED_IMAGES)
     weights = {}
-    for name, (place, part) in begins(study).items():
-        if weights_place(part).exists():
-            weights[name] = weights_fingerprint(read_first(place, part, shape))
+    for name, (place, part) in initial_weights(study).items():
+        if weights_path(part).exists():
+            weights[name] = weights_fingerprint(read_initial_weights(place, part, shape))
         elif part.weights == IMAGENET:
-            weights[name] = UNKNOWN
+            weights[name] = UNKNOWN_FINGERPRINT
             remarks.append(f"{place}.weights: the ImageNet weights of {part.model} will be fetched")
         else:
             raise StudyError(f"{place}.weights: expected weights at {part.weights}, found no file")
     check_networks(study, shape)
-    return Known(images, weights, counts, shape, classes, tuple(remarks))
+    return KnownMaterials(images, weights, counts, shape, classes, tuple(remarks))

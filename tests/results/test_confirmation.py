@@ -7,14 +7,14 @@ import math
 import pytest
 
 from emma_tune.plan import Planner, run_seed
-from emma_tune.results.evidence.confirm import (
+from emma_tune.results.confirmation import (
     confirmation_folder,
     confirmation_study,
     confirmed,
     points_to_confirm,
 )
 from emma_tune.study.file import StudyError
-from tests.results.evidence.desk import IMAGES, Written, part
+from tests.results.desk import IMAGES, Written, part
 
 T_OF_THREE = 4.302653  # 0.975 quantile, 2 degrees of freedom
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emma_tune.results.evidence.measures import measures
+from emma_tune.results.tables import measures
 from emma_tune.storage.store import CorruptArtifactError
 
 COLUMNS = ["point", "defense", "run", "seed", "attacker", "knows", "part", "measure", "value"]

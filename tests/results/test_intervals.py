@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emma_tune.results.intervals import ENOUGH, Interval, interval, overlap, wilson
+from emma_tune.results.intervals import MIN_PAIRS, Interval, interval, overlap, wilson
 
 SLEEP = (1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4)
 """Student, The probable error of a mean, Biometrika 6 (1908): hours of sleep gained by the second drug over the
@@ -80,7 +80,7 @@ def test_enough_is_where_the_exact_test_of_signs_first_reaches_five_percent():
         falls = list(itertools.product((-1, 1), repeat=pairs))
         return sum(abs(sum(fall)) == pairs for fall in falls) / len(falls)
 
-    assert next(pairs for pairs in range(1, 10) if least_p(pairs) <= 0.05) == ENOUGH
+    assert next(pairs for pairs in range(1, 10) if least_p(pairs) <= 0.05) == MIN_PAIRS
 
 
 # --- a share of images ------------------------------------------------------------------------------------

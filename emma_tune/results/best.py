@@ -1,13 +1,13 @@
-"""The point to deploy: the best defense among those that cost no more than they may."""
+"""The point to deploy: the best defense within given bounds on its costs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emma_tune.results import StudyView
-from emma_tune.results.figures import Figures
+from emma_tune.results.figures import Figures, PartFigures
 from emma_tune.results.intervals import overlap, wilson
+from emma_tune.results.view import StudyView
 from emma_tune.study import Study
 from emma_tune.study.measures import measure, value_of
 
@@ -25,16 +25,14 @@ def best_point(view: StudyView, bounds: Mapping[str, float]) -> dict[str, Any]:
     Returns:
         `budget` and `attack`: the measures that decide. `point`: as `StudyView.described`, with `broken` (bounds
         that its test figures do not keep); None if no point keeps them. `alike`: numbers of the other points that
-        keep them and whose clone is not told apart from its clone with so many test images. `nearest`: without a
+        keep them and whose clone's interval of test accuracy overlaps with its clone's. `nearest`: without a
         point, the one whose largest excess, as a share of the measure's whole range, is smallest; with its
         `excess` by measure. `candidates`: how many finished points keep the bounds, `finished`: how many there
         are. `stopped`: numbers of points that were stopped as dominated and might yet keep the bounds and be
         better than `point`. `counts` as `StudyView.counts`.
     """
     study = view.study
-    finished = {
-        number: figures for number, point in view.ledger.points.items() if (figures := view.figures(point))
-    }
+    finished = {number: figures for number, (_, figures) in view.finished.items()}
     keeping = {number: of for number, of in finished.items() if not excess(of["validation"], bounds)}
     order = sorted(keeping, key=lambda number: (*_rank(study, keeping[number]["validation"]), number))
     chosen = order[0] if order else None
@@ -71,9 +69,8 @@ def best_within(view: StudyView, budgets: Sequence[float]) -> dict[str, Any]:
     """
     study = view.study
     by_defense: dict[str, dict[int, Figures]] = {}
-    for number, point in view.ledger.points.items():
-        figures = view.figures(point)
-        if figures and study.limits.kept_by(figures["validation"]):
+    for number, (point, figures) in view.finished.items():
+        if study.limits.kept_by(figures["validation"]):
             by_defense.setdefault(point.defense, {})[number] = figures
 
     def best(of: Mapping[int, Figures], at: float) -> dict[str, Any] | None:
@@ -85,8 +82,8 @@ def best_within(view: StudyView, budgets: Sequence[float]) -> dict[str, Any]:
     return {"study": study.name, "budget": study.budget, "attack": study.attack, "rows": rows}
 
 
-def excess(figures: Mapping[str, Any], bounds: Mapping[str, float]) -> dict[str, float]:
-    """By how much figures are worse than bounds, by measure; what is kept is left out."""
+def excess(figures: PartFigures, bounds: Mapping[str, float]) -> dict[str, float]:
+    """Compute by how much figures exceed bounds, by measure; bounds that are kept are left out."""
     beyond = {name: measure(name).beyond(value_of(figures, name), bound) for name, bound in bounds.items()}
     return {name: value for name, value in beyond.items() if value > 0}
 
@@ -104,7 +101,7 @@ def _described(view: StudyView, number: int, figures: Figures, bounds: Mapping[s
     )
 
 
-def _rank(study: Study, figures: Mapping[str, Any]) -> tuple[float, float]:
+def _rank(study: Study, figures: PartFigures) -> tuple[float, float]:
     """Sort key: what attackers get, then the budget."""
     signs = ((name, 1 if measure(name).direction == "min" else -1) for name in (study.attack, study.budget))
     attack, budget = (sign * value_of(figures, name) for name, sign in signs)
@@ -112,7 +109,7 @@ def _rank(study: Study, figures: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _alike(view: StudyView, chosen: Figures, others: Mapping[int, Figures]) -> list[int]:
-    """Points whose clone's interval of test accuracy overlaps with that of the chosen one."""
+    """List points whose clone's interval of test accuracy overlaps with that of the chosen one."""
     count = view.shapes.get("test", (0, 0))[0]
     if not count:
         return []
@@ -122,7 +119,7 @@ def _alike(view: StudyView, chosen: Figures, others: Mapping[int, Figures]) -> l
 
 
 def _stopped(view: StudyView, chosen: Figures | None, bounds: Mapping[str, float]) -> list[int]:
-    """Points whose clones were not trained to their end: what dominates them need not keep these bounds."""
+    """List stopped points that may be better: the point that dominates them need not keep these bounds."""
     return [
         number
         for number, outcome in sorted(view.outcomes.items())

@@ -1,0 +1,265 @@
+"""Read a study's folder: its points, how they ended, and what their tasks left in the store. Never writes.
+
+The same files are read whether the study is running, finished or interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from emma_tune.plan import Planner, Point, Task
+from emma_tune.results.dominance import current_outcomes, front_of, targets
+from emma_tune.results.figures import Figures, against, point_figures, with_front_figures
+from emma_tune.results.folder import StudyFolder
+from emma_tune.results.ledger import Ledger, Outcome, read_ledger
+from emma_tune.storage import IMPATIENT, Patience, Place
+from emma_tune.storage.artifact import Artifact, Metrics
+from emma_tune.storage.store import CorruptArtifactError, Record, Store
+from emma_tune.study import Study
+from emma_tune.study.file import StudyError
+from emma_tune.study.measures import value_of
+
+if TYPE_CHECKING:
+    from emma_tune.data.images import ImageSet
+
+MeasuredPoint = tuple[Point, Figures]
+"""A finished point with its figures."""
+
+
+class StudyReader:
+    """A study on disk; what `StudyView` adds tables and descriptions to.
+
+    Args:
+        folder: of the study.
+        patience: how long a storage call that fails for the moment is retried.
+
+    Raises:
+        StudyError: if it is not the folder of a study.
+    """
+
+    def __init__(self, folder: Place, patience: Patience = IMPATIENT) -> None:
+        self.folder = StudyFolder(folder, patience)
+        started = self.folder.read()
+        self.study: Study = started.study
+        self.given = started.given
+        self.store = Store(started.store, patience=patience)
+        self.planner = Planner(started.study, started.images, started.weights)
+        self.ledger: Ledger = read_ledger(self.folder.ledger, patience)
+        self.problems: list[str] = list(self.ledger.problems)
+        self._figures: dict[int, Figures | None] = {}
+
+    # --- points -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def outcomes(self) -> dict[int, Outcome]:
+        """How points ended under the study as it is now; without unfinished ones."""
+        return current_outcomes(self.study, self.ledger, self.planner.digest)
+
+    @cached_property
+    def verdicts(self) -> dict[int, Outcome]:
+        """How the attack of the attackers of the fronts (`when: front`) ended, under the study as it is now."""
+        digest = self.planner.verdict_digest
+        return {n: verdict for n, verdict in self.ledger.verdicts.items() if verdict.plan == digest}
+
+    def figures(self, point: Point) -> Figures | None:
+        """Return a point's measures under the study as it is now; None if it is unfinished, dominated or failed.
+
+        Each point is read once, so that all readers of a running study get the same figures.
+        """
+        if point.number not in self._figures:
+            self._figures[point.number] = self._read_figures(point)
+        return self._figures[point.number]
+
+    def _read_figures(self, point: Point) -> Figures | None:
+        outcome, verdict = self.outcomes.get(point.number), self.verdicts.get(point.number)
+        figures = outcome.figures if outcome else point_figures(self.planner.point(point), self._metrics)
+        if figures and verdict and verdict.figures:
+            return with_front_figures(figures, verdict.figures)
+        return figures
+
+    @property
+    def finished(self) -> dict[int, MeasuredPoint]:
+        """The finished points, by number."""
+        points = self.ledger.points.items()
+        return {number: (point, figures) for number, point in points if (figures := self.figures(point))}
+
+    def state(self, point: Point) -> str:
+        """Return finished, dominated, failed or unfinished."""
+        outcome = self.outcomes.get(point.number)
+        if outcome is None:
+            return "finished" if self.figures(point) else "unfinished"
+        return "finished" if outcome.figures else "failed" if outcome.reason else "dominated"
+
+    def within_limits(self, point: Point) -> bool:
+        """Tell whether a point is known to keep the limits, by what is known of its validation figures."""
+        outcome = self.outcomes.get(point.number)
+        known = self.figures(point) or (outcome.bounds if outcome else None)
+        return bool(known and self.study.limits.kept_by(known["validation"]))
+
+    def counts(self, defenses: Collection[str] | None = None) -> dict[str, int]:
+        """Count the points asked, finished, of those infeasible (beyond the limits), dominated and failed.
+
+        Args:
+            defenses: only points of these count; all if None.
+        """
+        points = [point for point in self.ledger.points.values() if defenses is None or point.defense in defenses]
+        states = [self.state(point) for point in points]
+        finished = [point for point, state in zip(points, states, strict=True) if state == "finished"]
+        return {
+            "asked": len(points),
+            "finished": len(finished),
+            "infeasible": sum(not self.within_limits(point) for point in finished),
+            "dominated": states.count("dominated"),
+            "failed": states.count("failed"),
+        }
+
+    # --- fronts -------------------------------------------------------------------------------------------
+
+    def members(
+        self, *, run: int | None = None, attacker: str | None = None, defenses: Collection[str] | None = None
+    ) -> list[MeasuredPoint]:
+        """List the points that keep the limits and that no other of them dominates, by validation figures.
+
+        Args:
+            run: the seed of a run (`Planner.runs`): its figures alone; the mean over runs if None.
+            attacker: to defend against; points that it does not attack are left out. The worst one if None.
+            defenses: only points of these; all if None.
+
+        Returns:
+            Each with its figures, in order of the budget in the test part.
+        """
+        found: dict[int, MeasuredPoint] = {}
+        for number, (point, of) in self.finished.items():
+            figures = against(of if run is None else of["runs"][str(run)], attacker)
+            if figures and (defenses is None or point.defense in defenses):
+                found[number] = point, figures
+        validated = {number: figures["validation"] for number, (_, figures) in found.items()}
+        kept = front_of(self.study.against(attacker), validated)
+        return sorted((found[number] for number in kept), key=self._by_budget)
+
+    def references(self, attacker: str | None = None) -> list[MeasuredPoint]:
+        """List the finished points of defenses that are not searched, in order of the budget in the test part."""
+        found = [
+            (point, figures)
+            for point, of in self.finished.values()
+            if point.defense not in self.study.sought and (figures := against(of, attacker))
+        ]
+        return sorted(found, key=self._by_budget)
+
+    def _by_budget(self, measured: MeasuredPoint) -> tuple[float, int]:
+        point, figures = measured
+        return value_of(figures["test"], self.study.budget), point.number
+
+    def targets(self) -> list[Point]:
+        """List the points that the attackers of the fronts (`when: front`) attack, as the fronts are now."""
+        if all(attacker.counts for attacker in self.study.attackers.values()):
+            return []  # no record is opened for it
+        known = [(point, figures["validation"]) for point, figures in self.finished.values()]
+        found = targets(self.study, known, () if self.given else self.study.sought)
+        return [point for point in found if self.planner.verdict(point).evaluations]
+
+    # --- tasks --------------------------------------------------------------------------------------------
+
+    def record(self, task: Task) -> Record | None:
+        """Return the record of a task; None while it is not finished. A damaged one is added to the problems."""
+        try:
+            return self.store.record(task.stage, task.key)
+        except CorruptArtifactError as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
+            return None
+
+    def _metrics(self, task: Task) -> Metrics | None:
+        record = self.record(task)
+        return record.metrics if record else None
+
+    def run_of(self, seed: int | None) -> int:
+        """Return the first run (`Planner.runs`) of a victim's seed; of the study's first seed if None.
+
+        Raises:
+            StudyError: if the study has no such seed.
+        """
+        for run, victim in self.planner.runs.items():
+            if seed in (None, victim):
+                return run
+        raise StudyError(f"{self.folder.root}: expected a seed of the study, {self.study.seeds}, found {seed}")
+
+    def tasks_of(self, number: int, *, seed: int | None = None, attacker: str | None = None) -> dict[str, Task]:
+        """Return the tasks of a point by stage, in the order of the pipeline.
+
+        Args:
+            number: of the point.
+            seed: of the victim, as `run_of` takes it.
+            attacker: whose the stages attacker and evaluation are; the first that applies to the point if None.
+
+        Returns:
+            The last leg of a surrogate stands for all; the stages of an attacker are missing if none applies.
+
+        Raises:
+            StudyError: if there is no such point, seed or attacker.
+        """
+        where, point = self.folder.root, self.ledger.points.get(number)
+        if point is None:
+            raise StudyError(f"{where}: expected a point of the study, found no point {number}")
+        run, plan = self.run_of(seed), self.planner.whole(point)
+        tasks = {task.stage: task for task in reversed(list(plan.upstream(plan.responses[run])))}
+        names = [name for of, name in plan.attackers if of == run]
+        if attacker not in (None, *names):
+            raise StudyError(f"{where}: expected an attacker of point {number}, {names}, found {attacker}")
+        for name in [attacker] if attacker else names[:1]:
+            tasks |= {"attacker": plan.attackers[run, name], "evaluation": plan.evaluations[run, name]}
+        return tasks
+
+    def artifact(
+        self, point: int, stage: str, *, seed: int | None = None, attacker: str | None = None
+    ) -> Artifact:
+        """Load what a stage left for a point: tensors, metrics, history.
+
+        Args:
+            point: its number.
+            stage: one that the point has.
+            seed: as `tasks_of` takes it.
+            attacker: as `tasks_of` takes it.
+
+        Raises:
+            StudyError: if there is no such point, seed, stage or attacker, or nothing finished.
+        """
+        tasks = self.tasks_of(point, seed=seed, attacker=attacker)
+        where = self.folder.root
+        if stage not in tasks:
+            raise StudyError(f"{where}: expected a stage of point {point}, {', '.join(tasks)}, found {stage}")
+        try:
+            return self.store.fetch(stage, tasks[stage].key)
+        except (FileNotFoundError, CorruptArtifactError) as error:
+            raise StudyError(
+                f"{where}: expected a finished {stage} of point {point}, found none; run the study"
+            ) from error
+
+    def images(self, role: str) -> Mapping[str, ImageSet]:
+        """Load the decoded images of the `victim` or the `queries`, by part.
+
+        Raises:
+            StudyError: if they are not in the store.
+        """
+        from emma_tune.data.mirror import image_cache
+        from emma_tune.data.source import DataError
+
+        try:
+            return image_cache(self.store.root).load(self.planner.images[role])
+        except (FileNotFoundError, DataError) as error:
+            raise StudyError(
+                f"{self.store.root}: expected the study's decoded images, found none; run the study again"
+            ) from error
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Images and classes (N, K) of each part of the answers; empty while no victim has answered."""
+        for seed in self.study.seeds:
+            _, posteriors = self.planner.foundation(seed)
+            with suppress(OSError, CorruptArtifactError, LookupError):
+                found = self.store.shapes("posteriors", posteriors.key)  # no tensor is loaded
+                return {part: (shape[0], shape[1]) for part, shape in found.items()}
+        return {}
