@@ -1,10 +1,10 @@
-"""Thieves: what each one makes of the answers it gets. One file each, one entry each in this table."""
+"""Attacks: what an attacker makes of the answers it gets. One file each, one row each in this table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:  # the table is read where nothing is computed
@@ -13,13 +13,13 @@ if TYPE_CHECKING:  # the table is read where nothing is computed
 
 @dataclass(frozen=True)
 class Attack:
-    """A kind of thief.
+    """A kind of attack.
 
     Attributes:
-        where: `module:function`, what it got (`Loot`) → what its clone is trained on (`Lesson`).
+        where: `module:function`, what the attacker got (`Loot`) → what its clone is trained on (`Lesson`).
         knows: what it is assumed to know or to have.
-        needs_matrix: there is nothing to attack unless the defence is a matrix.
-        asks_views: asks augmented views of each query, and hears the mean of their answers.
+        needs_matrix: there is nothing to attack unless the defense is a matrix.
+        asks_views: asks augmented views of each query, and uses the mean of their answers.
     """
 
     where: str
@@ -42,11 +42,10 @@ ATTACKS: dict[str, Attack] = {
 
 
 def learn(kind: str, loot: Loot) -> Lesson:
-    """What the clone of a thief is trained on.
+    """Return what the clone of an attacker is trained on.
 
     Args:
         kind: one of `ATTACKS`.
-        loot: what the thief got.
+        loot: what the attacker got.
     """
-    module, _, function = ATTACKS[kind].where.partition(":")
-    return cast("Callable[[Loot], Lesson]", getattr(import_module(module), function))(loot)
+    return cast("Callable[[Loot], Lesson]", resolve_name(ATTACKS[kind].where))(loot)

@@ -39,7 +39,7 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
 def _slots(study: Study) -> int:
     """How many tasks this machine runs at once, as the run will find it."""
     from emma_tune.plan.slots import slots_of
-    from emma_tune.study import OWN_TRIAL_STAGES
+    from emma_tune.stages import OWN_TRIAL_STAGES
 
     gpus = _gpus()
     shares = [(study.share(stage).cpu, study.share(stage).gpu if gpus else 0.0) for stage in OWN_TRIAL_STAGES]

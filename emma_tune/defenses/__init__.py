@@ -1,11 +1,12 @@
-"""Defences: what is released instead of the clean posteriors p. One file each, one entry each in this table."""
+"""Defenses: what is released instead of the clean posteriors p. One file each, one row each in this table."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:  # the table is read where nothing is computed
     from torch import Tensor
@@ -13,99 +14,170 @@ if TYPE_CHECKING:  # the table is read where nothing is computed
 
 @dataclass(frozen=True)
 class Parameter:
-    """The budget of a defence: how much it may distort.
+    """A parameter of a defense; of a baseline its budget: how much it may distort.
 
     Attributes:
-        name: as it stands in a study. `epsilon` is a promise: no answer is further than that from p, in L1.
+        name: as in a study. `epsilon` is a promise: no answer is further than that from p, in L1.
         low: smallest value.
         high: largest value; None if there is none.
-        grid: evaluated where a study names the defence only.
+        grid: evaluated where a study names only the baseline.
         identity: the value at which p' = p; None if there is none.
         whole: whether only whole numbers make sense.
+        above: whether a value must be above `low`.
+        epochs: whether it counts the epochs that the surrogate is trained before the matrix.
+        about: describes it in the schema of a study.
     """
 
     name: str
     low: float
     high: float | None
-    grid: tuple[float, ...]
+    grid: tuple[float, ...] = ()
     identity: float | None = None
     whole: bool = False
+    above: bool = False
+    epochs: bool = False
+    about: str = ""
+
+    @property
+    def range(self) -> str:
+        """The allowed values, for people."""
+        high = math.inf if self.high is None else self.high
+        return f"> {self.low:g}" if self.above else f"in [{self.low:g}, {high:g}]"
+
+    def allows(self, low: float, high: float) -> bool:
+        """Whether all values from `low` to `high` are allowed."""
+        begins = self.low < low if self.above else self.low <= low
+        return begins and low <= high and (self.high is None or high <= self.high)
+
+
+class Objective(NamedTuple):
+    """What a learned matrix T minimizes: `weight · align(p, T) + (1 − weight) · mislead(f_θ'(x), p)`.
+
+    The clone f_θ' has been trained on `release(p, T)`.
+
+    Attributes:
+        release: of clean posteriors, (B, K), and T, (K, K): released answers, (B, K).
+        weight: in [0, 1].
+        align: of clean posteriors, (B, K), and T, (K, K): a scalar.
+        mislead: of a clone's logits, (B, K), and clean posteriors, (B, K): a scalar.
+    """
+
+    release: Callable[[Tensor, Tensor], Tensor]
+    weight: float
+    align: Callable[[Tensor, Tensor], Tensor]
+    mislead: Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """A defence beside the searched matrix.
+class Defense:
+    """A defense.
 
     Attributes:
-        where: `module:function`. Of a linear defence (K, params, generator) → T, (K, K); of any other
-            (posteriors (N, K), params) → responses (N, K), with `seeds` and `guidance` where it takes them.
-        parameter: its budget; None if there is nothing to choose.
+        where: `module:function`. Of a learned defense (posteriors (N, K), T) → responses (N, K). Of a linear one
+            that is not learned (K, params, generator) → T, (K, K). Of any other (posteriors (N, K), params) →
+            responses (N, K), with `seeds` and `guidance` where it takes them.
+        parameters: of a learned defense all that is searched; of a baseline its budget, if there is one to choose.
         settings: its other parameters, with their usual values.
         linear: p' = pT for some T.
         randomized: takes `seeds`, one a query, (N,) int64.
         guided: takes `guidance`, (N, K): what the guidance stage found out about each query by the network of
             this stage, `surrogate` or `misinformer`; None if it takes none.
+        objective: of a learned defense `module:function`: parameters → `Objective`; None if nothing is learned.
     """
 
     where: str
-    parameter: Parameter | None = None
+    parameters: tuple[Parameter, ...] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
     linear: bool = False
     randomized: bool = False
     guided: str | None = None
+    objective: str | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether a matrix is optimized for it, by parameters that are searched."""
+        return self.objective is not None
 
     @property
     def function(self) -> Callable[..., Tensor]:
-        """What lives at `where`."""
-        module, _, name = self.where.partition(":")
-        return cast("Callable[..., Tensor]", getattr(import_module(module), name))
+        """The function at `where`."""
+        return cast("Callable[..., Tensor]", resolve_name(self.where))
+
+    @property
+    def budget(self) -> Parameter | None:
+        """The parameter of a baseline that says how much it may distort, if it has one."""
+        return self.parameters[0] if self.parameters and not self.learned else None
+
+    def objective_of(self, params: Mapping[str, float]) -> Objective:
+        """Return what the matrix of a learned defense minimizes under these parameters."""
+        assert self.objective is not None, "only a learned defense has an objective"
+        return cast(Objective, resolve_name(self.objective)(params))
 
 
-def _epsilon(*grid: float) -> Parameter:
-    return Parameter("epsilon", low=0, high=2, grid=grid, identity=0)
+def _epsilon(*grid: float) -> tuple[Parameter]:
+    return (Parameter("epsilon", low=0, high=2, grid=grid, identity=0),)
 
 
-def _share(*grid: float) -> Parameter:
-    return Parameter("a", low=0, high=1, grid=grid, identity=0)
+def _share(*grid: float) -> tuple[Parameter]:
+    return (Parameter("a", low=0, high=1, grid=grid, identity=0),)
 
 
 _HERE = "emma_tune.defenses"
 
-BASELINES: dict[str, Baseline] = {
-    "none": Baseline(f"{_HERE}.none:release"),
-    "argmax": Baseline(f"{_HERE}.argmax:release"),
-    "top_k": Baseline(f"{_HERE}.top_k:release", Parameter("k", low=1, high=None, grid=(2, 3, 5), whole=True)),
-    "rounding": Baseline(
-        f"{_HERE}.rounding:release", Parameter("decimals", low=0, high=6, grid=(0, 1, 2), whole=True)
+DEFENSES: dict[str, Defense] = {
+    "emma": Defense(
+        f"{_HERE}.emma:release",
+        (
+            Parameter("lambda", low=0, high=1, about="weight λ of staying useful, in [0, 1]"),
+            Parameter("lr_gamma", low=0, high=None, above=True, about="step size of the matrix, > 0"),
+            Parameter(
+                "st_epoch",
+                low=0,
+                high=None,
+                epochs=True,
+                about="epochs the surrogate is trained before the matrix, ≥ 0",
+            ),
+        ),
+        linear=True,
+        objective=f"{_HERE}.emma:objective",
     ),
-    "gaussian": Baseline(
+    "none": Defense(f"{_HERE}.none:release"),
+    "argmax": Defense(f"{_HERE}.argmax:release"),
+    "top_k": Defense(f"{_HERE}.top_k:release", (Parameter("k", low=1, high=None, grid=(2, 3, 5), whole=True),)),
+    "rounding": Defense(
+        f"{_HERE}.rounding:release", (Parameter("decimals", low=0, high=6, grid=(0, 1, 2), whole=True),)
+    ),
+    "gaussian": Defense(
         f"{_HERE}.gaussian:release",
-        Parameter("sigma", low=0, high=None, grid=(0.05, 0.2, 0.5), identity=0),
+        (Parameter("sigma", low=0, high=None, grid=(0.05, 0.2, 0.5), identity=0),),
         randomized=True,
     ),
-    "random_mix": Baseline(f"{_HERE}.random_mix:release", _epsilon(0.25, 0.5, 1), randomized=True),
-    "reverse_sigmoid": Baseline(
+    "random_mix": Defense(f"{_HERE}.random_mix:release", _epsilon(0.25, 0.5, 1), randomized=True),
+    "reverse_sigmoid": Defense(
         f"{_HERE}.reverse_sigmoid:release",
-        Parameter("beta", low=0, high=2, grid=(0.1, 0.4, 0.8), identity=0),
+        (Parameter("beta", low=0, high=2, grid=(0.1, 0.4, 0.8), identity=0),),
         settings={"gamma": 0.2},
     ),
-    "adaptive_misinformation": Baseline(
+    "adaptive_misinformation": Defense(
         f"{_HERE}.adaptive_misinformation:release",
-        Parameter("tau", low=0, high=1, grid=(0.5, 0.9, 0.99), identity=0),
+        (Parameter("tau", low=0, high=1, grid=(0.5, 0.9, 0.99), identity=0),),
         settings={"nu": 1000},
         guided="misinformer",
     ),
-    "mad": Baseline(f"{_HERE}.mad:release", _epsilon(0.25, 0.5, 1), guided="surrogate"),
-    "grad2": Baseline(f"{_HERE}.grad2:release", _epsilon(0.25, 0.5, 1), guided="surrogate"),
-    "modelguard_w": Baseline(f"{_HERE}.modelguard_w:release", _epsilon(0.25, 0.5, 1)),
-    "uniform": Baseline(f"{_HERE}.uniform:matrix", _share(0.25, 0.5, 0.75), linear=True),
-    "permutation": Baseline(f"{_HERE}.permutation:matrix", _share(0.15, 0.3, 0.45), linear=True),
-    "random_matrix": Baseline(f"{_HERE}.random_matrix:matrix", _share(0.25, 0.5, 0.75), linear=True),
+    "mad": Defense(f"{_HERE}.mad:release", _epsilon(0.25, 0.5, 1), guided="surrogate"),
+    "grad2": Defense(f"{_HERE}.grad2:release", _epsilon(0.25, 0.5, 1), guided="surrogate"),
+    "modelguard_w": Defense(f"{_HERE}.modelguard_w:release", _epsilon(0.25, 0.5, 1)),
+    "uniform": Defense(f"{_HERE}.uniform:matrix", _share(0.25, 0.5, 0.75), linear=True),
+    "permutation": Defense(f"{_HERE}.permutation:matrix", _share(0.15, 0.3, 0.45), linear=True),
+    "random_matrix": Defense(f"{_HERE}.random_matrix:matrix", _share(0.25, 0.5, 0.75), linear=True),
 }
-"""By name. `uniform`, `permutation` and `random_matrix` are controls: matrices that nobody has learned."""
+"""By name: the learned defenses, whose parameters are searched, and the baselines."""
 
-CONTROLS = ("uniform", "permutation", "random_matrix")
-"""What a learned matrix must beat for learning to be the cause."""
+LEARNED = {name: defense for name, defense in DEFENSES.items() if defense.learned}
+BASELINES = {name: defense for name, defense in DEFENSES.items() if not defense.learned}
+
+CONTROLS = tuple(name for name, defense in BASELINES.items() if defense.linear)
+"""Matrices that are drawn, not learned: what a learned one must beat for learning to be the cause."""
 
 
 def release(
@@ -116,29 +188,29 @@ def release(
     seeds: Tensor | None = None,
     guidance: Tensor | None = None,
 ) -> Tensor:
-    """Answers under a baseline defence that is not linear.
+    """Answer under a baseline that is not linear.
 
     Args:
         kind: one of `BASELINES`.
         params: budget and settings, by name.
         posteriors: p, (N, K).
-        seeds: of each query, (N,) int64, for a randomized defence.
+        seeds: of each query, (N,) int64, for a randomized defense.
         guidance: (N, K), for a guided one.
 
     Returns:
         p', (N, K) distributions.
     """
-    baseline = BASELINES[kind]
+    defense = BASELINES[kind]
     extra: dict[str, Tensor | None] = {}
-    if baseline.randomized:
+    if defense.randomized:
         extra["seeds"] = seeds
-    if baseline.guided:
+    if defense.guided:
         extra["guidance"] = guidance
-    return baseline.function(posteriors, **params, **extra)
+    return defense.function(posteriors, **params, **extra)
 
 
 def control_matrix(kind: str, params: Mapping[str, float], classes: int, *, seed: int) -> Tensor:
-    """T of a linear baseline.
+    """Draw the matrix T of a linear defense.
 
     Args:
         kind: one of `BASELINES` that is linear.

@@ -1,9 +1,8 @@
 """Study + point → tasks with keys. Pure: no Ray, no files, no torch."""
 
-from emma_tune.plan.placeholders import OF_A_POINT, placeholders
+from emma_tune.plan.placeholders import placeholders
 from emma_tune.plan.planner import Planner, weights_name
 from emma_tune.plan.task import (
-    BEFORE_POINTS,
     GROUNDWORK,
     Params,
     Point,
@@ -15,9 +14,7 @@ from emma_tune.plan.task import (
 )
 
 __all__ = [
-    "BEFORE_POINTS",
     "GROUNDWORK",
-    "OF_A_POINT",
     "Params",
     "Planner",
     "Point",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from emma_tune.defenses import DEFENSES
 from emma_tune.plan.task import Params, Point
-from emma_tune.study import SEARCHED, Study
-
-OF_A_POINT = ("matrix", "responses", "attacker", "evaluation")
-"""Stages that run again for other values of the searched parameters; points share the others."""
+from emma_tune.study import Study
 
 
 def placeholders(study: Study, defense: str) -> list[Point]:
@@ -15,9 +13,7 @@ def placeholders(study: Study, defense: str) -> list[Point]:
     Their other parameters are ones that no proposal has.
     """
     sought = study.sought[defense]
-    if defense != SEARCHED:
-        return [Point(-2, defense, {**dict.fromkeys(sought.space, -1), **sought.settings})]
-    values: list[Params] = [
-        {"lambda": 0, "lr_gamma": 1, "st_epoch": epoch} for epoch in study.search.space.st_epoch.choices
-    ]
-    return [Point(-2, defense, params) for params in values]
+    unlike_any: Params = {**dict.fromkeys(sought.space, -1), **sought.settings}
+    if not DEFENSES[defense].learned:
+        return [Point(-2, defense, unlike_any)]
+    return [Point(-2, defense, {**unlike_any, "st_epoch": epoch}) for epoch in study.search.space.st_epochs]

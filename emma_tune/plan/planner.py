@@ -7,11 +7,11 @@ from functools import cache
 from typing import Any
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.defenses import BASELINES
+from emma_tune.defenses import DEFENSES
 from emma_tune.models import NONE
-from emma_tune.plan.task import GROUNDWORK, Params, Point, PointPlan, Task, key_of, run_seed
-from emma_tune.stages import STAGES
-from emma_tune.stages.settings import (
+from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
+from emma_tune.stages import (
+    STAGES,
     AttackerSettings,
     EvaluationSettings,
     GuidanceSettings,
@@ -19,11 +19,13 @@ from emma_tune.stages.settings import (
     MisinformerSettings,
     PosteriorsSettings,
     ResponsesSettings,
+    StageSettings,
     SurrogateSettings,
     VictimSettings,
     Views,
 )
-from emma_tune.study import SEARCHED, Attacker, Frozen, Study, Training
+from emma_tune.study import Attacker, Study
+from emma_tune.training.settings import Training
 
 
 class Planner:
@@ -87,7 +89,7 @@ class Planner:
 
     def attackers_of(self, defense: str) -> dict[str, Attacker]:
         """The attackers that apply to a defense; those that need a matrix only if it has one."""
-        linear = defense == SEARCHED or BASELINES[defense].linear
+        linear = DEFENSES[defense].linear
         return {
             name: attacker
             for name, attacker in self.study.attackers.items()
@@ -147,7 +149,7 @@ class Planner:
     @property
     def _latest(self) -> int:
         """The latest st_epoch of the space: the surrogate that baselines are guided by."""
-        return max(self.study.search.space.st_epoch.choices)
+        return max(self.study.search.space.st_epochs)
 
     def _cut(self, tasks: dict[str, Task]) -> dict[str, Task]:
         """The tasks of the stages that are planned."""
@@ -176,10 +178,11 @@ class Planner:
 
     def _defense(self, point: Point, run: int) -> list[Task]:
         """What a defence learns before it is asked anything."""
-        if point.defense == SEARCHED:
+        defense = DEFENSES[point.defense]
+        if defense.learned:
             legs = self._legs(run, int(point.params["st_epoch"]))
-            return [*legs, self._matrix(point.params, run, legs[-1])]
-        match BASELINES[point.defense].guided:
+            return [*legs, self._matrix(point, run, legs[-1])]
+        match defense.guided:
             case "surrogate":
                 return self._legs(run, self._latest)
             case "misinformer":
@@ -191,17 +194,17 @@ class Planner:
         """From the clean answers to queries, or to views of them, to what is released."""
         posteriors = self._posteriors(self.runs[run], views)
         chain, inputs = [posteriors], {"posteriors": posteriors.key}
-        if point.defense == SEARCHED:
-            settings = ResponsesSettings(defense=SEARCHED, views=views)
+        defense = DEFENSES[point.defense]
+        if defense.learned:
+            settings = ResponsesSettings(defense=point.defense, views=views)
             return [*chain, self._task("responses", settings, {**inputs, "matrix": before[-1].key})]
-        baseline = BASELINES[point.defense]
-        if baseline.guided:
+        if defense.guided:
             own = before[-1]
             network = self.study.surrogate if own.stage == "surrogate" else self.study.victim
             asks = GuidanceSettings(defense=point.defense, model=network.model, views=views)
             chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))
             inputs["guidance"] = chain[-1].key
-        draws = baseline.randomized or baseline.linear
+        draws = defense.randomized or defense.linear
         settings = ResponsesSettings(
             defense=point.defense,
             params={name: float(value) for name, value in point.params.items() if name != "fresh"},
@@ -214,7 +217,7 @@ class Planner:
     def _plan_legs(self, run: int, until: int) -> list[Task]:
         """The surrogate of `until` epochs, as legs that end at every smaller st_epoch of the space."""
         posteriors = self._posteriors(self.runs[run], None)
-        ends = sorted({e for e in self.study.search.space.st_epoch.choices if e < until} | {until})
+        ends = sorted({e for e in self.study.search.space.st_epochs if e < until} | {until})
         legs: list[Task] = []
         for end in ends:
             settings = SurrogateSettings(training=self._training(self.study.surrogate), until=end, seed=run)
@@ -222,29 +225,37 @@ class Planner:
             legs.append(self._task("surrogate", settings, {"posteriors": posteriors.key}, before))
         return legs
 
-    def _matrix(self, params: Params, run: int, surrogate: Task) -> Task:
-        defense = self.study.defense
-        surrogate_training = self._training(self.study.surrogate)
+    def _matrix(self, point: Point, run: int, surrogate: Task) -> Task:
+        how, training = self.study.defense, self._training(self.study.surrogate)
+        own = {
+            "lambda",
+            "lr_gamma",
+            "st_epoch",
+        }  # fields of the settings; other parameters of a defense go as `params`
         settings = MatrixSettings(
-            training=surrogate_training.model_copy(
+            defense=point.defense,
+            training=training.model_copy(
                 update={
-                    "epochs": defense.epochs,
-                    "batch_size": defense.batch_size or surrogate_training.batch_size,
-                    "precision": defense.precision or surrogate_training.precision,
+                    "epochs": how.epochs,
+                    "batch_size": how.batch_size or training.batch_size,
+                    "precision": how.precision or training.precision,
                     "compile": False,  # the compiler knows no tangents
                 }
             ),
-            lambda_=params["lambda"],
-            lr_gamma=params["lr_gamma"],
-            st_epoch=int(params["st_epoch"]),
-            keep=defense.keep,
-            min_change=defense.min_change,
-            patience=defense.patience,
+            lambda_=point.params.get("lambda"),
+            lr_gamma=point.params["lr_gamma"],
+            st_epoch=int(point.params["st_epoch"]),
+            params={name: float(value) for name, value in point.params.items() if name not in own},
+            keep=how.keep,
+            min_change=how.min_change,
+            patience=how.patience,
             seed=run,
         )
         return self._task("matrix", settings, {**surrogate.inputs, "surrogate": surrogate.key})
 
-    def _task(self, stage: str, config: Frozen, inputs: Mapping[str, str], continues: str | None = None) -> Task:
+    def _task(
+        self, stage: str, config: StageSettings, inputs: Mapping[str, str], continues: str | None = None
+    ) -> Task:
         images = {name: self.images[name] for name in STAGES[stage].images}
         return Task(stage, config, inputs, images, continues)
 

@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from emma_tune.stages import STAGES
-from emma_tune.study import Frozen
+from emma_tune.stages import STAGES, StageSettings
 
 Params = dict[str, float | int | bool]
-"""λ under `lambda`, `lr_gamma`, `st_epoch`; of a baseline its budget and its settings."""
+"""By name: of a learned defense what is searched (λ under `lambda`), of a baseline its budget and settings."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,8 @@ class Point:
 
     Attributes:
         number: from 0, in the order of the ledger.
-        defense: `emma`, or the name of a baseline.
-        params: of the defence.
+        defense: its name in `DEFENSES`.
+        params: of the defense.
     """
 
     number: int
@@ -36,9 +35,6 @@ class Point:
 
 GROUNDWORK = Point(-1, "none")
 """Stands for what comes before any point."""
-
-BEFORE_POINTS = ("victim", "surrogate")
-"""Stages that need no point to be planned."""
 
 
 def named(number: int) -> str:
@@ -71,7 +67,7 @@ class Task:
     """
 
     stage: str
-    config: Frozen
+    config: StageSettings
     inputs: Mapping[str, str]
     images: Mapping[str, str]
     continues: str | None = None

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from emma_tune.defenses import LEARNED
 from emma_tune.results.figures import PartFigures
 from emma_tune.results.front import attainment, hypervolume
 from emma_tune.results.intervals import MIN_PAIRS, interval
 from emma_tune.results.reader import StudyReader
-from emma_tune.study import SEARCHED
 from emma_tune.study.file import StudyError
 
 UNDEFENDED = "none"
@@ -194,7 +194,7 @@ def _distinct(names: Sequence[str], otherwise: Sequence[str]) -> Sequence[str]:
 def _reference(groups: Sequence[Group], name: str | None) -> Group:
     """Find the group to compare the others with."""
     if name is None:
-        return next((group for group in groups if group.own and SEARCHED in group.own), groups[0])
+        return next((group for group in groups if group.own and LEARNED.keys() & group.own), groups[0])
     named = [group for group in groups if group.name == name]
     if not named:
         raise StudyError(f"expected one of {', '.join(group.name for group in groups)}, found {name}")

@@ -23,11 +23,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple, cast
 
-from emma_tune.defenses import BASELINES
+from emma_tune.defenses import DEFENSES
 from emma_tune.plan import Params, Point
 from emma_tune.results.figures import Figures, PartFigures
 from emma_tune.storage import IMPATIENT, Patience, Place, storage_at
-from emma_tune.study import SEARCHED
 
 
 class Done(NamedTuple):
@@ -141,7 +140,7 @@ class Ledger:
             case "ended":
                 self.ended.append(Ended(**{of.name: event[of.name] for of in fields(Ended)}))
             case "asked":
-                if event["defense"] != SEARCHED and event["defense"] not in BASELINES:
+                if event["defense"] not in DEFENSES:
                     raise ValueError(f"unknown defense {event['defense']!r}")
                 point = Point(int(event["point"]), event["defense"], dict(event["params"]))
                 memory = dict(event["sampler"])

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emma_tune.plan import GROUNDWORK, OF_A_POINT, Planner, Point, PointPlan, Task
+from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.results.dominance import Rivals, targets
 from emma_tune.results.figures import Figures, best_possible, expected, front_figures, point_figures
 from emma_tune.results.ledger import Done, Ledger, Outcome
 from emma_tune.search.curves import Curves
 from emma_tune.search.fronts import Fronts
 from emma_tune.search.proposals import Proposer
-from emma_tune.stages.settings import AttackerSettings
+from emma_tune.stages import STAGES
 from emma_tune.storage.artifact import Metrics
 from emma_tune.storage.store import Record
 from emma_tune.study.measures import measure
@@ -73,7 +73,6 @@ class _Hope(NamedTuple):
     losses: NDArray[np.float64]
 
 
-MEASURING = ("responses", "evaluation")
 """Stages whose metrics are measures of a point."""
 
 
@@ -238,10 +237,9 @@ class Conclusions:
         left_out = 0
         for task in plan.attackers.values():
             if self.done_of(task) is None:
-                assert isinstance(task.config, AttackerSettings)
                 if task.key in heard:
                     curves[task.key] = heard[task.key].epochs
-                left_out += task.config.training.epochs - len(curves.get(task.key, ()))
+                left_out += round(task.config.epochs()[0]) - len(curves.get(task.key, ()))
         outcome = Outcome(
             self._digest,
             bounds=bounds,
@@ -333,12 +331,12 @@ class Conclusions:
             done = Done(task.stage, made["run"], made["seconds"], len(record.history))
             best = [row.get("best.validation.accuracy") for row in record.history]
             curve = tuple(value for value in best if value is not None)
-            self._known[task.key] = _Known(done, record.metrics if task.stage in MEASURING else {}, curve)
+            self._known[task.key] = _Known(done, record.metrics if STAGES[task.stage].measures else {}, curve)
         return self._known[task.key]
 
     def _forget(self, plan: PointPlan) -> None:
         """Nobody but a concluded point asks for its own tasks; what points share is kept."""
         self._hopes.pop(plan.point.number, None)
         for key, task in plan.tasks.items():
-            if task.stage in OF_A_POINT:  # few points share them
+            if not STAGES[task.stage].shared:  # few points share them
                 self._known.pop(key, None)

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from emma_tune.plan import BEFORE_POINTS, Planner, Point, PointPlan, Task, named
+from emma_tune.plan import Planner, Point, PointPlan, Task, named
 from emma_tune.results.ledger import Ledger
 from emma_tune.search.agenda import Agenda
 from emma_tune.search.conclusions import Conclusions, Heard, Writer
 from emma_tune.search.proposals import Proposer
 from emma_tune.search.remaining import Outlook, Paces, effort_of
 from emma_tune.search.shares import Shares
+from emma_tune.stages import STAGES
 from emma_tune.storage import Place
 from emma_tune.storage.store import CorruptArtifactError, Record
 
@@ -254,7 +255,7 @@ class StudyDriver:
 
     def _take_up_ledger(self) -> None:
         """Points of earlier runs are planned again: what the store has is done, the rest is to be done."""
-        if self._planner.until in BEFORE_POINTS:
+        if self._before_points:
             self.agenda.add(self._planner.groundwork())
             self._settle()
             return
@@ -283,6 +284,11 @@ class StudyDriver:
                 f"that the sampler {sampler} learns nothing between them; search.points says how many"
             )
 
+    @property
+    def _before_points(self) -> bool:
+        """Whether the run ends with a stage that needs no point."""
+        return self.until is not None and STAGES[self.until].before_points
+
     def _open(self, point: Point, memory: Mapping[str, Any]) -> None:
         self._writer.asked(point, memory)  # before anything is done for it: a kill loses no point
         self._ledger.points[point.number] = point
@@ -294,7 +300,7 @@ class StudyDriver:
 
     def _points_left(self) -> bool:
         """Whether to propose another point some time; not on a foundation that has failed."""
-        if self._planner.until in BEFORE_POINTS:
+        if self._before_points:
             return False
         sound = not any(self.agenda.has_failed(task) for task in self._foundations())
         return sound and any(self._left.values())

@@ -8,26 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from emma_tune.plan import OF_A_POINT, Planner, Point, Task, placeholders
+from emma_tune.plan import Planner, Point, Task, placeholders
 from emma_tune.plan.materials import KnownMaterials, look_up
 from emma_tune.results.dominance import current_outcomes, targets
 from emma_tune.results.ledger import Ledger
-from emma_tune.stages import STAGES
-from emma_tune.stages.settings import (
-    AttackerSettings,
-    GuidanceSettings,
-    MatrixSettings,
-    MisinformerSettings,
-    PosteriorsSettings,
-    SurrogateSettings,
-    VictimSettings,
-)
+from emma_tune.stages import STAGES, Sizes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study import Study
-
-TRAINING, MATRIX_STEP, TANGENT = 3.0, 10.0, 3.0
-"""Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward;
-forward with a tangent."""
 
 
 @dataclass
@@ -110,7 +97,7 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
         for task in planner.point(point).tasks.values():
             if task.key not in counted:
                 _count(stages[task.stage], task, _is_done(store, task), cost)
-            if task.stage not in OF_A_POINT:
+            if STAGES[task.stage].shared:
                 counted.add(task.key)
     open_points = unproposed or len(outcomes) < len(ledger.points)
     waiting = ", ".join(name for name, attacker in study.attackers.items() if not attacker.counts)
@@ -157,37 +144,12 @@ class _Cost:
     """
 
     def __init__(self, materials: KnownMaterials, tasks: Mapping[str, Task]) -> None:
-        self._counts = materials.counts
-        self._forward = materials.forward_flops
-        self._classes = materials.classes
+        self._sizes = Sizes(**materials.counts, classes=materials.classes)
+        self._flops = materials.forward_flops
         self._tasks = tasks
 
     def of(self, task: Task) -> tuple[float, float]:
-        """Epochs, and operations."""
-        train, queries = self._counts["train"], self._counts["queries"]
-        answered = self._counts["validation"] + self._counts["test"]
-        match task.config:
-            case VictimSettings(training=training) | MisinformerSettings(training=training):
-                return training.epochs, self._passes(training.model, TRAINING * training.epochs * train + answered)
-            case PosteriorsSettings(model=model, views=views):
-                return 0, self._passes(model, views.count * queries if views else queries + answered)
-            case GuidanceSettings(defense=defense, model=model, views=views):
-                passes = {"mad": 1 + 2 * self._classes, "grad2": TANGENT}.get(defense, 1)
-                return 0, self._passes(model, passes * (views.count * queries if views else queries + answered))
-            case SurrogateSettings(training=training, until=until):
-                epochs = until - self._until(task.continues)
-                return epochs, self._passes(training.model, TRAINING * epochs * queries)
-            case MatrixSettings(training=training, st_epoch=st_epoch):
-                epochs = max(0, training.epochs - st_epoch)
-                return epochs, self._passes(training.model, MATRIX_STEP * epochs * queries)
-            case AttackerSettings(training=training, queries=limit):
-                passes = training.epochs * (TRAINING * min(queries, limit or queries) + answered)
-                return training.epochs, self._passes(training.model, passes)
-        return 0, 0.0
-
-    def _passes(self, model: str, images: float) -> float:
-        return images * self._forward(model)
-
-    def _until(self, key: str | None) -> int:
-        before = self._tasks[key].config if key else None
-        return before.until if isinstance(before, SurrogateSettings) else 0
+        """Return the epochs and the floating-point operations of a task."""
+        epochs, _ = task.config.epochs(self._tasks[task.continues].config if task.continues else None)
+        model, images = task.config.passes(self._sizes, epochs)
+        return epochs, images * self._flops(model) if images else 0.0

@@ -17,7 +17,7 @@ from optuna.trial import TrialState, create_trial
 from emma_tune.plan import Params, Point
 from emma_tune.search.journal import Journal
 from emma_tune.storage import IMPATIENT, Patience
-from emma_tune.study import SEARCHED, Dimension, EpochChoice, Study
+from emma_tune.study import Dimension, EpochChoice, Study
 from emma_tune.study.measures import value_of
 from emma_tune.training.seeds import derive_seed
 
@@ -60,7 +60,7 @@ class Proposer:
         }
         self._optuna = optuna.create_study(
             storage=storage,
-            study_name=study.name if defense == SEARCHED else f"{study.name}: {defense}",
+            study_name=study.name if defense == study.defense.kind else f"{study.name}: {defense}",
             directions=["minimize" if d == "min" else "maximize" for d in study.objectives.values()],
         )
         self._optuna.set_metric_names(list(study.objectives))

@@ -11,16 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from emma_tune.plan import OF_A_POINT, Planner, Point, Task, placeholders
-from emma_tune.stages import STAGES
-from emma_tune.stages.settings import (
-    AttackerSettings,
-    MatrixSettings,
-    MisinformerSettings,
-    SurrogateSettings,
-    VictimSettings,
+from emma_tune.plan import Planner, Point, Task, placeholders
+from emma_tune.stages import (
+    STAGES,
 )
-from emma_tune.study import Training
+from emma_tune.training.settings import Training
 
 ON_THE_POOL = {"matrix": 10.0, "attacker": 3.0, "surrogate": 3.0}
 """Stages that train a network on the query pool, with the forward passes that a step of each costs: one that has
@@ -74,30 +69,8 @@ def effort_of(task: Task, before: Task | None) -> Effort:
     names = ("kind", "queries", "model", "defense")
     views = getattr(config, "views", None)
     details = (*(getattr(config, name, None) for name in names), views and views.count)
-    epochs, of_all = epochs_of(task, before)
+    epochs, of_all = task.config.epochs(before.config if before else None)
     return Effort(Kind(task.stage, getattr(config, "training", None), details), epochs if of_all else 1.0)
-
-
-def epochs_of(task: Task, before: Task | None) -> tuple[float, float]:
-    """The epochs that a task adds, and those of the whole training; (0, 0) where a stage has none.
-
-    Args:
-        task: the task.
-        before: of a leg of a surrogate the one before it.
-    """
-    match task.config:
-        case (
-            VictimSettings(training=training)
-            | MisinformerSettings(training=training)
-            | AttackerSettings(training=training)
-        ):
-            return training.epochs, training.epochs
-        case SurrogateSettings(training=training, until=until):
-            reached = before.config.until if before and isinstance(before.config, SurrogateSettings) else 0
-            return until - reached, training.epochs
-        case MatrixSettings(training=training, st_epoch=st_epoch):
-            return training.epochs - st_epoch, training.epochs
-    return 0, 0
 
 
 class _Timed(NamedTuple):
@@ -389,7 +362,7 @@ class Outlook:
                 tasks = self._planner.point(point).tasks
                 for key, task in tasks.items():
                     effort = effort_of(task, tasks[task.continues] if task.continues else None)
-                    if task.stage in OF_A_POINT:
+                    if not STAGES[task.stage].shared:
                         _add(own, effort.kind, effort.amount / len(points), 1 / len(points))
                         self._workload.size[effort.kind] = max(self._workload.size[effort.kind], effort.amount)
                     else:

@@ -1,18 +1,204 @@
-"""The pipeline at a glance: nine stages, what each one reads, and whether it deserves a trial of its own."""
+"""The pipeline at a glance: what each stage is configured by, what it reads, and everything else known of it.
+
+A stage is a plain generator of its configuration and its inputs. It knows no store, no study and no Ray.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
-from emma_tune.stages import settings
+from pydantic import Field
+
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
-from emma_tune.study import Frozen
+from emma_tune.training.fields import Frozen
+from emma_tune.training.settings import Training
 
 if TYPE_CHECKING:  # planning and reading a study need no torch
     from emma_tune.stages.runtime import Runtime
+
+TRAINING, MATRIX_STEP, TANGENT = 3, 10, 3
+"""Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward;
+forward with a tangent."""
+
+
+class Sizes(NamedTuple):
+    """How many images there are, and classes K."""
+
+    train: int
+    validation: int
+    test: int
+    queries: int
+    classes: int
+
+    @property
+    def measured(self) -> int:
+        """Images that every network is measured on."""
+        return self.validation + self.test
+
+
+class StageSettings(Frozen):
+    """The configuration of a stage, as it stands in the recipe."""
+
+    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+        """Return the epochs of training that a task adds, and those of its whole training; (0, 0) without any.
+
+        Args:
+            before: the configuration of the task that it continues, if it continues one.
+        """
+        return 0, 0
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Return the network and how many images pass forward through it, or as much work; ("", 0) without any.
+
+        Args:
+            sizes: of the study.
+            epochs: of training.
+        """
+        return "", 0
+
+
+class ClassifierSettings(StageSettings):
+    """Train a network on the labeled images."""
+
+    training: Training
+    seed: int
+
+    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+        """Count all epochs of the training."""
+        return self.training.epochs, self.training.epochs
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Count steps on the labeled images, and the measuring."""
+        return self.training.model, TRAINING * epochs * sizes.train + sizes.measured
+
+
+class VictimSettings(ClassifierSettings):
+    """Train the victim."""
+
+
+class MisinformerSettings(ClassifierSettings):
+    """Train a network to be wrong."""
+
+
+class Views(Frozen):
+    """Augmented views of each query."""
+
+    count: int = Field(description="views M of each query")
+    augmentation: str
+    smallest_crop: float
+    seed: int
+
+
+def _asked(sizes: Sizes, views: Views | None) -> int:
+    """Count the images that are asked about: views of the pool, or the pool and the images to measure on."""
+    return views.count * sizes.queries if views else sizes.queries + sizes.measured
+
+
+class PosteriorsSettings(StageSettings):
+    """Answer as the undefended victim does."""
+
+    model: str = Field(description="the victim's network")
+    views: Views | None = Field(None, description="augmented views of the pool; every image once if None")
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Count an answer to each image."""
+        return self.model, _asked(sizes, self.views)
+
+
+class SurrogateSettings(StageSettings):
+    """Distill the victim on the query pool, up to one epoch of the series."""
+
+    training: Training
+    until: int = Field(description="epochs trained, of training.epochs in the schedule; 0: as initialized")
+    seed: int
+
+    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+        """Count the epochs since the leg before."""
+        return self.until - (before.until if isinstance(before, SurrogateSettings) else 0), self.training.epochs
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Count steps on the pool."""
+        return self.training.model, TRAINING * epochs * sizes.queries
+
+
+class MatrixSettings(StageSettings):
+    """Optimize T against the surrogate of st_epoch."""
+
+    defense: str = Field("emma", exclude_if=lambda value: value == "emma", description="the learned defense")
+    training: Training = Field(description="the surrogate's, with the epochs of the defense")
+    lambda_: float | None = Field(
+        None, alias="lambda", exclude_if=lambda value: value is None, description="λ of EMMA, in [0, 1]"
+    )
+    lr_gamma: float = Field(description="step size of T, > 0")
+    st_epoch: int = Field(description="first epoch")
+    params: dict[str, float] = Field(
+        default_factory=dict, exclude_if=lambda value: not value, description="other parameters of the defense"
+    )
+    keep: Literal["lowest_trace", "last"]
+    min_change: float | None = Field(description="least mean|ΔT| of an epoch; by the classes when None")
+    patience: int = Field(description="epochs without a new lowest trace")
+    seed: int
+
+    @property
+    def objective_params(self) -> dict[str, float]:
+        """The parameters of the defense's objective."""
+        return {**self.params, **({} if self.lambda_ is None else {"lambda": self.lambda_})}
+
+    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+        """Count the epochs after st_epoch."""
+        return max(0, self.training.epochs - self.st_epoch), self.training.epochs
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Count bilevel steps on the pool."""
+        return self.training.model, MATRIX_STEP * epochs * sizes.queries
+
+
+class GuidanceSettings(StageSettings):
+    """Find what a guided defense answers each query by."""
+
+    defense: str
+    model: str = Field(description="the surrogate's or the misinformer's network")
+    views: Views | None = None
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Count a Jacobian (MAD), a tangent (GRAD²), or an answer to each image."""
+        steps = {"mad": 1 + 2 * sizes.classes, "grad2": TANGENT}.get(self.defense, 1)
+        return self.model, steps * _asked(sizes, self.views)
+
+
+class ResponsesSettings(StageSettings):
+    """Release answers under a defense: a learned one by its matrix, a baseline by its parameters."""
+
+    defense: str
+    params: dict[str, float] = Field(default_factory=dict, description="of a baseline: its budget and settings")
+    fresh: bool = Field(False, description="whether noise is drawn each time the same image is asked")
+    seed: int | None = Field(None, description="of what a baseline draws; None where nothing is drawn")
+    views: Views | None = None
+
+
+class AttackerSettings(StageSettings):
+    """Train a clone on the answers."""
+
+    kind: str
+    queries: int | None = Field(None, description="how many of the pool; all if None")
+    training: Training
+    seed: int
+
+    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+        """Count all epochs of the clone."""
+        return self.training.epochs, self.training.epochs
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Count steps on the attacker's queries, and the measuring after each epoch."""
+        queries = min(sizes.queries, self.queries or sizes.queries)
+        return self.training.model, epochs * (TRAINING * queries + sizes.measured)
+
+
+class EvaluationSettings(StageSettings):
+    """Take every measure of a clone."""
 
 
 @dataclass(frozen=True)
@@ -22,32 +208,43 @@ class Stage:
     Attributes:
         function: `module:name` of the algorithm, imported when first run.
         settings: type of its configuration.
+        color: in charts.
         inputs: the stages whose artifacts it reads.
         images: which images it reads: `victim` (labeled), `queries` (the pool).
         version: part of every recipe; raised when the stage's results change for the same configuration.
-        own_trial: False for what is cheap enough to run in the trial of the task that makes it ready.
+        own_trial: False if it is cheap enough to run in the trial of the task that makes it ready.
+        before_points: whether it can be planned before any point is proposed.
+        shared: whether points with other values of the searched parameters share its artifacts.
+        measures: whether its metrics are figures of a point.
+        last: whether a run may end with it (`--until`).
+        resources: the stage whose resources it takes where a study gives it none of its own.
     """
 
     function: str
-    settings: type[Frozen]
-    inputs: tuple[str, ...]
-    images: tuple[str, ...]
-    version: int
-    own_trial: bool
+    settings: type[StageSettings]
+    color: str
+    inputs: tuple[str, ...] = ()
+    images: tuple[str, ...] = ("victim", "queries")
+    version: int = 1
+    own_trial: bool = True
+    before_points: bool = False
+    shared: bool = False
+    measures: bool = False
+    last: bool = False
+    resources: str | None = None
 
     def start(
         self, config: Frozen, *, inputs: Mapping[str, Artifact], runtime: Runtime, state: State | None = None
     ) -> StageRun:
-        """Begins the stage, or goes on from `state`.
+        """Begin the stage, or continue from `state`.
 
         Args:
             config: of type `settings`.
             inputs: artifacts by the name of their stage.
             runtime: device and images.
-            state: where an interrupted run of the same task was.
+            state: of an interrupted run of the same task.
         """
-        module, _, name = self.function.partition(":")
-        function = cast("Callable[..., StageRun | Artifact]", getattr(import_module(module), name))
+        function = cast("Callable[..., StageRun | Artifact]", resolve_name(self.function))
         if self.own_trial:
             return cast(StageRun, function(config, **inputs, runtime=runtime, state=state))
         return _at_once(lambda: cast(Artifact, function(config, **inputs, runtime=runtime)))
@@ -58,78 +255,96 @@ def _at_once(run: Callable[[], Artifact]) -> Generator[Progress, None, Artifact]
     return run()
 
 
+_HERE = "emma_tune.stages"
+
 STAGES: dict[str, Stage] = {
     "victim": Stage(
-        function="emma_tune.stages.victim:train_victim",
-        settings=settings.VictimSettings,
-        inputs=(),
+        f"{_HERE}.victim:train_victim",
+        VictimSettings,
+        "#333333",
         images=("victim",),
-        version=1,
-        own_trial=True,
+        before_points=True,
+        shared=True,
+        last=True,
     ),
     "posteriors": Stage(
-        function="emma_tune.stages.posteriors:answer_cleanly",
-        settings=settings.PosteriorsSettings,
+        f"{_HERE}.posteriors:answer_cleanly",
+        PosteriorsSettings,
+        "#7F7F7F",
         inputs=("victim",),
-        images=("victim", "queries"),
         version=2,
         own_trial=False,
+        before_points=True,
+        shared=True,
+        resources="attacker",
     ),
     "surrogate": Stage(
-        function="emma_tune.stages.surrogate:train_surrogate",
-        settings=settings.SurrogateSettings,
+        f"{_HERE}.surrogate:train_surrogate",
+        SurrogateSettings,
+        "#56B4E9",
         inputs=("posteriors",),
         images=("queries",),
-        version=1,
-        own_trial=True,
+        before_points=True,
+        shared=True,
+        last=True,
     ),
     "misinformer": Stage(
-        function="emma_tune.stages.misinformer:train_misinformer",
-        settings=settings.MisinformerSettings,
-        inputs=(),
+        f"{_HERE}.misinformer:train_misinformer",
+        MisinformerSettings,
+        "#E69F00",
         images=("victim",),
-        version=1,
-        own_trial=True,
+        shared=True,
+        resources="victim",
     ),
     "guidance": Stage(  # the network of the surrogate or of the misinformer
-        function="emma_tune.stages.guidance:find_guidance",
-        settings=settings.GuidanceSettings,
+        f"{_HERE}.guidance:find_guidance",
+        GuidanceSettings,
+        "#D55E00",
         inputs=("posteriors", "surrogate", "misinformer"),
-        images=("victim", "queries"),
-        version=1,
-        own_trial=True,
+        shared=True,
+        resources="surrogate",
     ),
     "matrix": Stage(
-        function="emma_tune.stages.matrix:optimize_matrix",
-        settings=settings.MatrixSettings,
+        f"{_HERE}.matrix:optimize_matrix",
+        MatrixSettings,
+        "#0072B2",
         inputs=("posteriors", "surrogate"),
         images=("queries",),
         version=2,
-        own_trial=True,
+        last=True,
     ),
-    "responses": Stage(  # the matrix under emma, guidance under guided baselines
-        function="emma_tune.stages.responses:release_responses",
-        settings=settings.ResponsesSettings,
+    "responses": Stage(  # the matrix under a learned defense, guidance under a guided one
+        f"{_HERE}.responses:release_responses",
+        ResponsesSettings,
+        "#CC79A7",
         inputs=("posteriors", "guidance", "matrix"),
-        images=("victim", "queries"),
         version=3,
         own_trial=False,
+        measures=True,
+        last=True,
+        resources="attacker",
     ),
     "attacker": Stage(
-        function="emma_tune.stages.attacker:train_attacker",
-        settings=settings.AttackerSettings,
+        f"{_HERE}.attacker:train_attacker",
+        AttackerSettings,
+        "#009E73",
         inputs=("responses",),
-        images=("victim", "queries"),
         version=3,
-        own_trial=True,
+        last=True,
     ),
     "evaluation": Stage(
-        function="emma_tune.stages.evaluation:evaluate",
-        settings=settings.EvaluationSettings,
+        f"{_HERE}.evaluation:evaluate",
+        EvaluationSettings,
+        "#F0E442",
         inputs=("posteriors", "responses", "attacker"),
         images=("victim",),
         version=2,
         own_trial=False,
+        measures=True,
+        resources="attacker",
     ),
 }
-"""In the order of the pipeline; adding a stage's version to a recipe is the plan's work."""
+"""In the order of the pipeline."""
+
+OWN_TRIAL_STAGES = tuple(name for name, stage in STAGES.items() if stage.own_trial)
+"""Stages whose tasks are trials, with resources of their own."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emma_tune.defenses.transition_matrix import perturb, project_rows
+from emma_tune.defenses import DEFENSES
+from emma_tune.defenses.emma import project_rows
+from emma_tune.stages import MatrixSettings
 from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import MatrixSettings
 from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.forward_pass import ForwardPass
@@ -35,6 +36,7 @@ def optimize_matrix(
     """
     if config.st_epoch >= config.training.epochs:
         raise ValueError(f"expected st_epoch < defense.epochs = {config.training.epochs}, found {config.st_epoch}")
+    objective = DEFENSES[config.defense].objective_of(config.objective_params)
     images, clean = runtime.query_images(), posteriors.tensors["queries"].to(runtime.device)
     K = clean.shape[1]
     classifier = new_classifier(config.training.model, images, classes=K, seed=config.seed, role="surrogate")
@@ -56,9 +58,9 @@ def optimize_matrix(
         for indices, batch in learner.batches(images, epoch):
             p = clean[indices]
             forward = ForwardPass(classifier, batch, precision=config.training.precision)
-            gradient, outer_loss = hypergradient(forward, p, T, lr=lr, weight=config.lambda_)
+            gradient, outer_loss = hypergradient(forward, p, T, lr=lr, objective=objective)
             T = project_rows(T - config.lr_gamma * gradient)
-            learner.descend(forward.logits, perturb(p, T))
+            learner.descend(forward.logits, objective.release(p, T))
             outer += len(indices) * outer_loss
         if not T.isfinite().all():
             raise FloatingPointError(f"matrix: expected finite entries of T after epoch {epoch + 1}, found NaN")

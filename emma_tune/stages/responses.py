@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from emma_tune.data.views import Asked
-from emma_tune.defenses import BASELINES, control_matrix, release
-from emma_tune.defenses.transition_matrix import perturb
+from emma_tune.defenses import DEFENSES, control_matrix, emma, release
+from emma_tune.stages import ResponsesSettings
 from emma_tune.stages import metrics as measure
 from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import ResponsesSettings
 from emma_tune.storage.artifact import Artifact, Metrics
 
 MEASURED = ("queries", "validation", "test")
@@ -40,6 +39,8 @@ def release_responses(
     Raises:
         FloatingPointError: if a measure is not finite.
     """
+    defense = DEFENSES[config.defense]
+    by_matrix = defense.function if defense.learned else emma.release
     T = _matrix(config, matrix, classes=posteriors.tensors["queries"].shape[1])
     asked = runtime.asked(config.views)
     released: dict[str, Tensor] = {}
@@ -49,7 +50,7 @@ def release_responses(
         guide = guidance.tensors[part] if guidance else None
         started = time.perf_counter()
         if T is not None:
-            released[part] = perturb(p, T)
+            released[part] = by_matrix(p, T)
         else:
             released[part] = release(config.defense, config.params, p, seeds=seeds, guidance=guide)
         seconds += time.perf_counter() - started
@@ -88,9 +89,9 @@ def _matrix(config: ResponsesSettings, matrix: Artifact | None, *, classes: int)
     """T of a defence that is one."""
     if matrix is not None:
         return matrix.tensors["matrix"]
-    if not BASELINES[config.defense].linear:
+    if not DEFENSES[config.defense].linear:
         return None
-    assert config.seed is not None, "the plan hands whoever draws a seed"
+    assert config.seed is not None, "the plan gives a seed to what draws"
     return control_matrix(config.defense, config.params, classes, seed=config.seed)
 
 
@@ -99,7 +100,7 @@ def _seeds(config: ResponsesSettings, part: str, asked: Asked) -> Tensor | None:
 
     With `fresh`, of the place in the order of asking as well.
     """
-    if config.defense not in BASELINES or not BASELINES[config.defense].randomized:
+    if not DEFENSES[config.defense].randomized:
         return None
     images = (image for batch in asked.plain(512) for image in batch.cpu().numpy())
     seeds = []

@@ -15,9 +15,9 @@ from emma_tune.data.views import Asked
 from emma_tune.data.views import Views as ViewsAsked
 from emma_tune.models import NONE
 from emma_tune.models.pretrained import Weights
-from emma_tune.stages.settings import Views
-from emma_tune.study import Training
+from emma_tune.stages import Views
 from emma_tune.training.seeds import generator
+from emma_tune.training.settings import Training
 
 LABELED = 5
 """Images a class that a thief is supposed to have labels of; among those that the victim was trained on."""

@@ -9,12 +9,13 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import BASELINES
-from emma_tune.study.fields import BaselineName, Count, Frozen
+from emma_tune.study.fields import BaselineName
 from emma_tune.study.search import Dimension
+from emma_tune.training.fields import Count, Frozen
 
 NAMES = sorted(
     {name for known in BASELINES.values() for name in known.settings}
-    | {known.parameter.name for known in BASELINES.values() if known.parameter}
+    | {parameter.name for known in BASELINES.values() for parameter in known.parameters}
 )
 """Parameters of some baseline."""
 
@@ -45,7 +46,7 @@ class Baseline(Frozen):
     @model_validator(mode="after")
     def _known_parameters(self) -> Self:
         known = BASELINES[self.kind]
-        names = [*([known.parameter.name] if known.parameter else ()), *known.settings]
+        names = [*(parameter.name for parameter in known.parameters), *known.settings]
         for name, dimension in self.given.items():
             if name not in names:
                 raise ValueError(f"expected {' or '.join(names) or 'no parameter'} of {self.kind}, found {name!r}")
@@ -61,17 +62,14 @@ class Baseline(Frozen):
         return self
 
     def _check_range(self, name: str, dimension: Dimension) -> None:
-        parameter = BASELINES[self.kind].parameter
+        parameter = BASELINES[self.kind].budget
         low, high = dimension.bounds
         if parameter is None or name != parameter.name:
             if low <= 0:
                 raise ValueError(f"expected {name} > 0, found {low:g}")
             return
-        most = float("inf") if parameter.high is None else parameter.high
-        if not parameter.low <= low <= high <= most:
-            raise ValueError(
-                f"expected {name} of {self.kind} in [{parameter.low:g}, {most:g}], found {low:g} … {high:g}"
-            )
+        if not parameter.allows(low, high):
+            raise ValueError(f"expected {name} of {self.kind} {parameter.range}, found {low:g} … {high:g}")
         whole = all(value == int(value) for value in dimension.grid()) and dimension.grid()
         if parameter.whole and not whole:
             raise ValueError(f"expected whole numbers for {name} of {self.kind}")
@@ -84,7 +82,7 @@ class Baseline(Frozen):
     @property
     def space(self) -> dict[str, Dimension]:
         """The budget by its name, with its own grid where the study names none; empty where there is none."""
-        parameter = BASELINES[self.kind].parameter
+        parameter = BASELINES[self.kind].budget
         if parameter is None:
             return {}
         return {parameter.name: self.given.get(parameter.name) or Dimension(choices=parameter.grid)}

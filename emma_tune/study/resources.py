@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from emma_tune.study.fields import AUTO, NOT_BOOLEAN, OWN_TRIAL_STAGES, Frozen, OrAuto
+from emma_tune.stages import OWN_TRIAL_STAGES
+from emma_tune.study.fields import AUTO, OrAuto
+from emma_tune.training.fields import NOT_BOOLEAN, Frozen
 
 GpuShare = Annotated[float | Literal["auto"], OrAuto(Annotated[float, Field(ge=0), NOT_BOOLEAN])]
 

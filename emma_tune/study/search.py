@@ -6,10 +6,12 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 from pydantic_core import CoreSchema
 
-from emma_tune.study.fields import Count, Frozen, Rate, Real, misplaced
+from emma_tune.defenses import LEARNED, Parameter
+from emma_tune.study.fields import misplaced
+from emma_tune.training.fields import Count, Frozen, Rate, Real
 
 
 class Dimension(Frozen):
@@ -100,6 +102,11 @@ class EpochChoice(Frozen):
             raise ValueError("expected a whole number or {choices: […]}")
         return {"choices": (given,)}
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Smallest and largest value that can be proposed."""
+        return min(self.choices), max(self.choices)
+
     def grid(self) -> tuple[int, ...]:
         """Every value."""
         return self.choices
@@ -109,28 +116,47 @@ class EpochChoice(Frozen):
         return {"anyOf": [handler.resolve_ref_schema(handler(schema)), {"type": "integer", "minimum": 0}]}
 
 
-class Space(Frozen):
+class _Space(Frozen):
     """What is searched. A value instead of a range fixes a hyperparameter."""
 
-    lambda_: Dimension = Field(alias="lambda", description="weight λ of staying useful, in [0, 1]")
-    lr_gamma: Dimension = Field(description="step size of the matrix, > 0")
-    st_epoch: EpochChoice = Field(description="epochs the surrogate is trained before the matrix, ≥ 0")
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
+        for name, dimension in self.dimensions.items():
+            low, high = dimension.bounds
+            parameter = PARAMETERS[name]
+            if not parameter.allows(low, high):
+                shown = f"{low:g}" if low == high else f"{low:g} … {high:g}"
+                raise misplaced(f"search.space.{name}", f"expected values {parameter.range}, found {shown}")
+        return self
 
-    @field_validator("lambda_")
-    @classmethod
-    def _weight(cls, dimension: Dimension) -> Dimension:
-        low, high = dimension.bounds
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"expected values in [0, 1], found {low:g} … {high:g}")
-        return dimension
+    @property
+    def dimensions(self) -> dict[str, Dimension | EpochChoice]:
+        """The hyperparameters that are given, by name."""
+        given = {name: getattr(self, name) for name in PARAMETERS}
+        return {name: dimension for name, dimension in given.items() if dimension is not None}
 
-    @field_validator("lr_gamma")
-    @classmethod
-    def _step_size(cls, dimension: Dimension) -> Dimension:
-        low, _ = dimension.bounds
-        if low <= 0:
-            raise ValueError(f"expected values > 0, found {low:g}")
-        return dimension
+    @property
+    def st_epochs(self) -> tuple[int, ...]:
+        """The epochs after which the matrix may begin."""
+        return tuple(
+            epoch for of in self.dimensions.values() if isinstance(of, EpochChoice) for epoch in of.choices
+        )
+
+
+PARAMETERS = {parameter.name: parameter for learned in LEARNED.values() for parameter in learned.parameters}
+"""What can be searched of learned defenses, by name."""
+
+
+def _field(parameter: Parameter) -> tuple[Any, Any]:
+    """Return type and default of a field of a space; what not every learned defense has may be left out."""
+    of: Any = EpochChoice if parameter.epochs else Dimension
+    if all(parameter in learned.parameters for learned in LEARNED.values()):
+        return of, Field(description=parameter.about)
+    return of | None, Field(None, exclude_if=lambda value: value is None, description=parameter.about)
+
+
+_FIELDS: dict[str, Any] = {name: _field(parameter) for name, parameter in PARAMETERS.items()}
+Space = create_model("Space", __base__=_Space, __doc__=_Space.__doc__, **_FIELDS)
 
 
 class Sought(NamedTuple):
@@ -198,12 +224,12 @@ class Search(Frozen):
     @model_validator(mode="after")
     def _grid_is_finite(self) -> Self:
         if self.sampler == "grid":
-            for name, dimension in (("lambda", self.space.lambda_), ("lr_gamma", self.space.lr_gamma)):
+            for name, dimension in self.space.dimensions.items():
                 check_finite(dimension, f"search.space.{name}")
         return self
 
 
-def check_finite(dimension: Dimension, place: str) -> None:
+def check_finite(dimension: Dimension | EpochChoice, place: str) -> None:
     """Raises unless the grid sampler can go through all values."""
     if not dimension.grid():
         raise misplaced(

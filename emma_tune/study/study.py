@@ -9,22 +9,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS
+from emma_tune.defenses import DEFENSES
+from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import has_secret, printable
 from emma_tune.study.baselines import Baseline
-from emma_tune.study.fields import (
-    AUTO,
-    NAME,
-    NOT_BOOLEAN,
-    SEARCHED,
-    Frozen,
-    StageName,
-    misplaced,
-)
+from emma_tune.study.fields import AUTO, NAME, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
-from emma_tune.study.parts import Attacker, Defense, Queries, Training, Victim
+from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
 from emma_tune.study.resources import Share, or_auto, spelled_out
 from emma_tune.study.search import Dimension, EpochChoice, Search, Sought, check_finite
+from emma_tune.training.fields import NOT_BOOLEAN, Frozen
+from emma_tune.training.settings import Training
 
 
 def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +66,7 @@ class Study(Frozen):
     victim: Victim
     queries: Queries
     surrogate: Training = Field(description="the defender's stand-in for the attacker; left-out fields: victim's")
-    defense: Defense
+    defense: Optimization
     attackers: dict[str, Attacker] = Field(
         min_length=1, description="attackers by name; kind: the name when left out; other fields: victim's"
     )
@@ -239,8 +235,16 @@ class Study(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _space_of_the_defense(self) -> Self:
+        wanted = {parameter.name for parameter in DEFENSES[self.defense.kind].parameters}
+        for name in sorted(wanted ^ set(self.search.space.dimensions)):
+            expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
+            raise misplaced(f"search.space.{name}", f"expected {expected} of {self.defense.kind}, found {found}")
+        return self
+
+    @model_validator(mode="after")
     def _epochs_fit(self) -> Self:
-        latest = max(self.search.space.st_epoch.choices)
+        latest = max(self.search.space.st_epochs)
         if latest > self.surrogate.epochs:
             raise misplaced(
                 "search.space.st_epoch",
@@ -288,14 +292,8 @@ class Study(Frozen):
 
     @property
     def sought(self) -> dict[str, Sought]:
-        """What is searched, by defence; all with as many points unless one says otherwise."""
-        of = self.search.space
-        space: dict[str, Dimension | EpochChoice] = {
-            "lambda": of.lambda_,
-            "lr_gamma": of.lr_gamma,
-            "st_epoch": of.st_epoch,
-        }
-        found = {SEARCHED: self._sought(None, space, {})}
+        """What is searched, by defense; all with the same number of points unless one says otherwise."""
+        found = {self.defense.kind: self._sought(None, self.search.space.dimensions, {})}
         for baseline in self.baselines:
             if baseline.searched:
                 found[baseline.kind] = self._sought(baseline.points, baseline.space, baseline.settings)
@@ -311,14 +309,13 @@ class Study(Frozen):
 
     @property
     def proposals(self) -> int:
-        """Searched points there will be, of all defences."""
+        """Number of points that are searched, of all defenses."""
         return sum(sought.proposals for sought in self.sought.values())
 
     def share(self, stage: str) -> Share:
-        """What a task of this stage takes; where the study says nothing as its like does, or else one CPU."""
+        """Return what a task of this stage takes; one CPU where the study says nothing."""
         return self.resources.get(self.shares_with(stage)) or Share(cpu=1, gpu=0, timeout_seconds=None)
 
     def shares_with(self, stage: str) -> str:
-        """The stage whose resources count for this one: its own, or those of its like if only these are given."""
-        like = {"misinformer": "victim", "guidance": "surrogate"}.get(stage, stage)
-        return stage if stage in self.resources else like
+        """Return the stage whose resources count for this one: itself, or the one named by its row in `STAGES`."""
+        return stage if stage in self.resources else STAGES[stage].resources or stage

@@ -21,8 +21,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from emma_tune.study import Precision
 from emma_tune.training.precision import ask
+from emma_tune.training.settings import Precision
 
 LINEAR = frozenset({torch.conv1d, torch.conv2d, torch.conv3d, F.linear})
 """Functions (x, weight, bias, …) that are linear in x and in (weight, bias), and worth more than their memory."""

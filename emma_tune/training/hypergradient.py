@@ -16,36 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emma_tune.defenses.transition_matrix import perturb
+from emma_tune.defenses import Objective
 from emma_tune.training.forward_pass import ForwardPass
 
 
-def align_loss(posteriors: Tensor, T: Tensor) -> Tensor:
-    """Stay useful: `L_align = −mean_i log (p_i T)_ŷi`, with `ŷ = argmax p`.
-
-    Args:
-        posteriors: p, (B, K).
-        T: (K, K).
-    """
-    top = posteriors.argmax(dim=1, keepdim=True)
-    return -(posteriors @ T).gather(1, top).log().mean()
-
-
-def mislead_loss(logits: Tensor, posteriors: Tensor) -> Tensor:
-    """Mislead: `L_mis = −mean_i log(1.000001 − softmax(f(x_i))_ŷi)`, with `ŷ = argmax p`.
-
-    Args:
-        logits: f(x), (B, K).
-        posteriors: p, (B, K).
-    """
-    top = posteriors.argmax(dim=1, keepdim=True)
-    return -(1.000001 - F.softmax(logits, dim=1).gather(1, top)).log().mean()
-
-
 def hypergradient(
-    forward: ForwardPass, posteriors: Tensor, T: Tensor, *, lr: float, weight: float
+    forward: ForwardPass, posteriors: Tensor, T: Tensor, *, lr: float, objective: Objective
 ) -> tuple[Tensor, Tensor]:
-    """`∇_T L_out`, with `L_out = λ L_align(T) + (1−λ) L_mis(θ'(T))`.
+    """Differentiate the outer loss in T: `∇_T L_out`, with `L_out = λ L_align(T) + (1−λ) L_mis(θ'(T))`.
 
     Takes one backward through the given pass, one forward and backward at θ', and one tangent pass.
 
@@ -54,24 +32,24 @@ def hypergradient(
         posteriors: clean posteriors p of the un-augmented batch, (B, K).
         T: (K, K) row-stochastic.
         lr: η, the surrogate's current learning rate.
-        weight: λ in [0, 1].
+        objective: of the defense: release, λ, L_align, L_mis.
 
     Returns:
         The gradient (K, K), and the value of L_out.
     """
     T = T.detach().requires_grad_()
-    targets = perturb(posteriors, T)
-    v, mislead = _virtual_step(forward, posteriors, targets.detach(), lr)
+    targets = objective.release(posteriors, T)
+    v, mislead = _virtual_step(forward, posteriors, targets.detach(), lr, objective)
     Jv = forward.tangent(v)
 
-    align = align_loss(posteriors, T)
+    weight, align = objective.weight, objective.align(posteriors, T)
     through_targets = (lr / len(Jv)) * (targets * Jv).sum()  # its gradient in T is that of L_mis
     (gradient,) = torch.autograd.grad(weight * align + (1 - weight) * through_targets, T)
     return gradient, (weight * align + (1 - weight) * mislead).detach()
 
 
 def _virtual_step(
-    forward: ForwardPass, posteriors: Tensor, targets: Tensor, lr: float
+    forward: ForwardPass, posteriors: Tensor, targets: Tensor, lr: float, objective: Objective
 ) -> tuple[dict[str, Tensor], Tensor]:
     """`v = ∇_θ' L_mis(θ')` by the names of the weights, and `L_mis(θ')`, at `θ' = θ − η ∇_θ L_in`."""
     theta = {name: w for name, w in forward.network.named_parameters() if w.requires_grad}
@@ -83,6 +61,6 @@ def _virtual_step(
         for (name, w), step in zip(theta.items(), inner, strict=True)
     }
     del inner
-    mislead = mislead_loss(forward.elsewhere(virtual), posteriors)
+    mislead = objective.mislead(forward.elsewhere(virtual), posteriors)
     v = torch.autograd.grad(mislead, list(virtual.values()))
     return dict(zip(virtual, v, strict=True)), mislead.detach()

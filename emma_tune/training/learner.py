@@ -13,11 +13,11 @@ from emma_tune.attacks.lesson import Loss
 from emma_tune.data.augmentation import augment
 from emma_tune.data.batches import Images
 from emma_tune.models import load_state
-from emma_tune.study import Training
 from emma_tune.training.classifier import Classifier
 from emma_tune.training.precision import ask
 from emma_tune.training.schedule import cosine_lr
 from emma_tune.training.seeds import derive_seed, generator
+from emma_tune.training.settings import Training
 
 
 class Learner:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from emma_tune.study import Precision
+from emma_tune.training.settings import Precision
 
 
 def ask(network: Callable[[Tensor], Tensor], images: Tensor, precision: Precision) -> Tensor:

@@ -25,9 +25,10 @@ from emma_tune.results.ledger import Ended, Ledger, LedgerWriter, read_ledger
 from emma_tune.search.driver import StudyDriver
 from emma_tune.search.proposals import new_proposers
 from emma_tune.search.remaining import SEVERAL
+from emma_tune.stages import OWN_TRIAL_STAGES
 from emma_tune.storage import Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
-from emma_tune.study import OWN_TRIAL_STAGES, Study
+from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.connection import start_or_join
 from emma_tune.tuning.cluster.lookout import SAFE, head_watched

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from emma_tune.data.augmentation import augment
 from emma_tune.data.images import ImageSet
-from emma_tune.defenses.transition_matrix import project_rows
+from emma_tune.defenses.emma import project_rows
 from emma_tune.models import build_model
+from emma_tune.stages import MatrixSettings
 from emma_tune.stages.matrix import optimize_matrix
 from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import MatrixSettings
 from emma_tune.storage.artifact import Artifact
-from emma_tune.study import Precision, Training
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
 from emma_tune.training.learner import Learner
+from emma_tune.training.settings import Precision, Training
 from tests.benchmarks.measure import Row, alternating, peak_memory
 from tests.pictures import as_images
 from tests.textbook import textbook_hypergradient, textbook_step

@@ -66,7 +66,7 @@ class Recorded:
         self._table = table
         space = study.search.space
         self._scales: dict[str, Callable[[float], float]] = {
-            "lambda": _scale(*space.lambda_.bounds, log=space.lambda_.log),
+            "lambda": _scale(*space.dimensions["lambda"].bounds, log=space.dimensions["lambda"].log),
             "lr_gamma": _scale(*space.lr_gamma.bounds, log=space.lr_gamma.log),
             "st_epoch": _scale(min(space.st_epoch.choices), max(space.st_epoch.choices), log=False),
         }

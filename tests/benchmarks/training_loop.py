@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from emma_tune.study import Precision, Training
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.learner import Learner
+from emma_tune.training.settings import Precision, Training
 from tests.benchmarks.measure import Row, alternating
 from tests.pictures import as_images
 

@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as torchvision
 
 from emma_tune.data.augmentation import augment, random_boxes, resized_crop
 from emma_tune.data.randaugment import rand_augment
-from emma_tune.study import AUGMENTATIONS
+from emma_tune.training.settings import AUGMENTATIONS
 from tests.pictures import photograph
 
 RANDOM = [kind for kind in AUGMENTATIONS if kind != "none"]

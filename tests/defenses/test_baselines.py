@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune import defenses
-from emma_tune.defenses import BASELINES, CONTROLS, control_matrix, release
-from emma_tune.defenses.transition_matrix import perturb
+from emma_tune.defenses import BASELINES, CONTROLS, control_matrix, emma, release
 
 Params = Mapping[str, float]
 
@@ -28,7 +27,7 @@ KINDS = ("likely", "unsure", "sure", "one_hot", "uniform", "ties", "zeros")
 
 
 def grid(name: str) -> list[Params]:
-    budget, rest = BASELINES[name].parameter, BASELINES[name].settings
+    budget, rest = BASELINES[name].budget, BASELINES[name].settings
     return [{budget.name: value, **rest} for value in budget.grid] if budget else [dict(rest)]
 
 
@@ -41,9 +40,9 @@ RANDOMIZED = [case for case in EVERY if BASELINES[str(case.values[0])].randomize
 PROMISED = [case for case in EVERY if "epsilon" in case.values[1]]  # type: ignore[operator]
 LINEAR = [name for name in BASELINES if BASELINES[name].linear]
 IDENTITIES = [
-    pytest.param(name, {known.parameter.name: known.parameter.identity, **known.settings}, id=name)
+    pytest.param(name, {known.budget.name: known.budget.identity, **known.settings}, id=name)
     for name, known in BASELINES.items()
-    if known.parameter and known.parameter.identity is not None
+    if known.budget and known.budget.identity is not None
 ]
 
 
@@ -91,7 +90,7 @@ def answer(
 ) -> Tensor:
     """p' as the responses stage has it."""
     if BASELINES[name].linear:
-        return perturb(p, control_matrix(name, params, p.shape[1], seed=7).to(p.dtype))
+        return emma.release(p, control_matrix(name, params, p.shape[1], seed=7).to(p.dtype))
     return release(name, params, p, seeds=seeds, guidance=guidance)
 
 
@@ -244,7 +243,7 @@ def test_drawing_leaves_the_chance_of_others_alone(name: str, params: Params) ->
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_table_says_what_a_defense_takes(name: str) -> None:
     known = BASELINES[name]
-    takes = {*known.settings, *([known.parameter.name] if known.parameter else ())}
+    takes = {*known.settings, *([known.budget.name] if known.budget else ())}
     takes |= {"classes", "generator"} if known.linear else {"posteriors"}
     takes |= {word for word, wanted in {"seeds": known.randomized, "guidance": known.guided}.items() if wanted}
     assert set(inspect.signature(known.function).parameters) == takes
@@ -260,7 +259,7 @@ def test_no_file_hides_a_function_of_its_name() -> None:
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_grid_lies_within_the_budget(name: str) -> None:
-    known = BASELINES[name].parameter
+    known = BASELINES[name].budget
     if known is None:
         return
     assert list(known.grid) == sorted(set(known.grid))

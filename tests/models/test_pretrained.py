@@ -19,9 +19,9 @@ from emma_tune.models.pretrained import load_body, read_weights
 from emma_tune.models.torchvision import imagenet_file
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.store import Store
-from emma_tune.study import Training
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.learner import Learner
+from emma_tune.training.settings import Training
 from tests.pictures import as_images
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -43,7 +43,7 @@ def point_of(defense: str, **changes: float | bool) -> Point:
     if defense == "emma":
         return Point(0, defense, {**EMMA, **changes})
     known = BASELINES[defense]
-    budget = {known.parameter.name: known.parameter.grid[0]} if known.parameter else {}
+    budget = {known.budget.name: known.budget.grid[0]} if known.budget else {}
     return Point(0, defense, {**budget, **known.settings, **changes})
 
 

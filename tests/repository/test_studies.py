@@ -47,7 +47,7 @@ def test_the_grids_are_the_references_fourteen_hundred_matrices():
     assert grids.keys() == set(SCENARIOS)
     assert sum(grid.proposals for grid in grids.values()) == 1400
     assert all(grid.proposals == grid.search.points for grid in grids.values())
-    lambdas = grids["cifar10_kl"].search.space.lambda_.grid()
+    lambdas = grids["cifar10_kl"].search.space.dimensions["lambda"].grid()
     assert (lambdas[0], lambdas[1], lambdas[-1]) == (0.0005, 0.001, 0.03)
     assert {grid.search.space.lr_gamma.value for name, grid in grids.items() if "cifar10_" in name} == {0.3}
     assert {grid.defense.batch_size for name, grid in grids.items() if "cub" in name} == {16}
@@ -75,11 +75,11 @@ def test_a_scenario_has_the_references_hyperparameters(name):
 
 def the_searched_ranges_hold_the_grid(study: Study, grid: Study) -> bool:
     mine, theirs = study.search.space, grid.search.space
-    low, high = mine.lambda_.bounds
+    low, high = mine.dimensions["lambda"].bounds
     assert mine.lr_gamma.low is not None
     assert mine.lr_gamma.high is not None
     return (
-        all(low <= value <= high for value in theirs.lambda_.grid())
+        all(low <= value <= high for value in theirs.dimensions["lambda"].grid())
         and mine.lr_gamma.low < theirs.lr_gamma.bounds[0] < mine.lr_gamma.high
         and mine.st_epoch == theirs.st_epoch
     )

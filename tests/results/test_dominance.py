@@ -18,7 +18,7 @@ from emma_tune.plan import Planner, Point, PointPlan
 from emma_tune.results.dominance import Rivals, targets
 from emma_tune.results.figures import best_possible, point_figures
 from emma_tune.results.front import dominators
-from emma_tune.study import SEARCHED, Study
+from emma_tune.study import Study
 from emma_tune.study.measures import MEASURES
 from tests.conftest import TINY, merged
 
@@ -177,7 +177,7 @@ def test_attackers_of_the_fronts_attack_references_and_the_members_of_each_searc
 def plans_of(seeds: tuple[int, ...], thieves: tuple[str, ...]) -> tuple[PointPlan, ...]:
     """Two baselines and up to five searched points."""
     planner = Planner(study_of(seeds=seeds, thieves=thieves), {"victim": "v", "queries": "q"})
-    searched = [Point(n, SEARCHED, {"lambda": n / 100, "lr_gamma": 0.3, "st_epoch": 0}) for n in range(2, 7)]
+    searched = [Point(n, "emma", {"lambda": n / 100, "lr_gamma": 0.3, "st_epoch": 0}) for n in range(2, 7)]
     return tuple(map(planner.point, [Point(0, "none"), Point(1, "argmax"), *searched]))
 
 
@@ -251,9 +251,9 @@ def simulate(world: World, study: Study, chance: random.Random) -> tuple[dict[in
             finished[number] = world.end(plan)
             rivals.add(plan.point, finished[number])
         for other in list(to_do):  # whoever is beaten now is left, whatever still runs for it
-            if world.plans[other].point.defense == SEARCHED:
+            if world.plans[other].point.defense == "emma":
                 bounds = best_possible(world.plans[other], lambda task: known.get(task.key), reached)
-                by = rivals.beaten_by(SEARCHED, bounds["validation"])
+                by = rivals.beaten_by("emma", bounds["validation"])
                 if by is not None:
                     left[other] = by
                     del to_do[other]
@@ -264,7 +264,7 @@ def check(world: World, study: Study, chance: random.Random) -> dict[int, int]:
     objectives, limit = tuple(study.objectives), study.limits.accuracy_drop
     every = {plan.point.number: world.end(plan) for plan in world.plans}
     finished, left = simulate(world, study, chance)
-    own = {n: figures for n, figures in every.items() if world.plans[n].point.defense == SEARCHED}
+    own = {n: figures for n, figures in every.items() if world.plans[n].point.defense == "emma"}
     kept = {n: figures for n, figures in finished.items() if n in own}
     if study.search.stop == "own":  # the front of the defense by itself is the same, too
         assert front(kept, objectives, limit) == front(own, objectives, limit)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.search.agenda import DEPTH, Agenda, Settled
 from emma_tune.stages import STAGES
-from emma_tune.study import Frozen
+from emma_tune.training.fields import Frozen
 
 
 class PlainAgenda:

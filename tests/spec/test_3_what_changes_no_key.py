@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emma_tune.plan import Planner, Point
-from emma_tune.study import OWN_TRIAL_STAGES
+from emma_tune.stages import OWN_TRIAL_STAGES
 from emma_tune.study.file import load_study
 
 IMAGES = {"victim": "v", "queries": "q"}

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from emma_tune.data.augmentation import augment
 from emma_tune.data.images import ImageSet
-from emma_tune.stages import STAGES
+from emma_tune.stages import STAGES, Views
 from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import Views
 from emma_tune.storage.artifact import Artifact, StageRun
-from emma_tune.study import Frozen, Training
 from emma_tune.training.classifier import Classifier, new_classifier
+from emma_tune.training.fields import Frozen
 from emma_tune.training.learner import Learner, restore_classifier
 from emma_tune.training.seeds import generator
+from emma_tune.training.settings import Training
 
 K = 3
 TRAINING = Training(model="resnet8", epochs=3, batch_size=8, augmentation="none")

@@ -19,18 +19,18 @@ from torch import Tensor
 
 from emma_tune.data.images import ImageSet
 from emma_tune.defenses import BASELINES, release
-from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import (
+from emma_tune.stages import (
     GuidanceSettings,
     MisinformerSettings,
     PosteriorsSettings,
     ResponsesSettings,
     Views,
 )
+from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, run_through
 from emma_tune.storage.store import Store
-from emma_tune.study import Frozen
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
+from emma_tune.training.fields import Frozen
 from emma_tune.training.learner import Learner, restore_classifier
 from tests.stages.small import (
     EVERY_PART,
@@ -276,7 +276,7 @@ def parameters(kind: str) -> dict[str, float]:
     """A budget of its grid, and its settings."""
     baseline = BASELINES[kind]
     place = 0 if kind == "top_k" else 1  # three of three classes would be all
-    budget = {baseline.parameter.name: float(baseline.parameter.grid[place])} if baseline.parameter else {}
+    budget = {baseline.budget.name: float(baseline.budget.grid[place])} if baseline.budget else {}
     return {**budget, **baseline.settings}
 
 

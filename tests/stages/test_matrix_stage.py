@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.func import functional_call
 
 from emma_tune.data.images import ImageSet
+from emma_tune.stages import MatrixSettings, SurrogateSettings
 from emma_tune.stages.matrix import optimize_matrix, settled
 from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import MatrixSettings, SurrogateSettings
 from emma_tune.stages.surrogate import train_surrogate
 from emma_tune.storage.artifact import Artifact, State, run_through
-from emma_tune.study import Training
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.learner import Learner
+from emma_tune.training.settings import Training
 
 N, K, SEED = 25, 4, 1
 

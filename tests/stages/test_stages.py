@@ -13,9 +13,8 @@ from torch import Tensor
 
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
-from emma_tune.stages import STAGES
-from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import (
+from emma_tune.stages import (
+    STAGES,
     AttackerSettings,
     EvaluationSettings,
     GuidanceSettings,
@@ -26,11 +25,13 @@ from emma_tune.stages.settings import (
     SurrogateSettings,
     VictimSettings,
 )
+from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
 from emma_tune.storage.store import Store
-from emma_tune.study import Frozen, Training
 from emma_tune.training.classifier import new_classifier, posteriors_of
+from emma_tune.training.fields import Frozen
 from emma_tune.training.learner import Learner
+from emma_tune.training.settings import Training
 
 K, EPOCHS = 3, 4
 PARTS = ("validation", "test")

@@ -16,8 +16,8 @@ from torch import Tensor
 from emma_tune.attacks import ATTACKS, learn
 from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.data.batches import Images
+from emma_tune.stages import AttackerSettings, ResponsesSettings
 from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import AttackerSettings, ResponsesSettings
 from emma_tune.storage.artifact import Artifact, run_through
 from emma_tune.storage.store import Store
 from emma_tune.training.classifier import new_classifier, posteriors_of

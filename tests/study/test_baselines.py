@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from emma_tune.defenses import BASELINES
-from emma_tune.study import SEARCHED, Dimension, Study
+from emma_tune.study import Dimension, Study
 from emma_tune.study.file import StudyError, load_study
 from tests.conftest import TINY, merged
 
@@ -76,7 +76,7 @@ def test_numbers_and_lists_are_points_that_need_no_proposal(tmp_path, entry, poi
     study = load_study(written(tmp_path, "argmax", entry))
     kind = entry if isinstance(entry, str) else entry["kind"]
     assert study.fixed == (("argmax", {}), *((kind, params) for params in points))
-    assert study.sought.keys() == {SEARCHED}
+    assert study.sought.keys() == {"emma"}
     assert study.proposals == POINTS
 
 
@@ -85,7 +85,7 @@ def test_a_range_is_searched_beside_the_matrix(tmp_path, entry, proposals, scale
     study = load_study(written(tmp_path, "none", entry))
     (name,) = (key for key, value in entry.items() if isinstance(value, dict))
     found = study.sought[entry["kind"]]
-    assert list(study.sought) == [SEARCHED, entry["kind"]]
+    assert list(study.sought) == ["emma", entry["kind"]]
     assert (found.proposals, found.settings) == (proposals, settings)
     low, high = entry[name]["low"], entry[name]["high"]
     assert found.space == {name: Dimension(low=low, high=high, **scale)}
@@ -96,9 +96,9 @@ def test_a_range_is_searched_beside_the_matrix(tmp_path, entry, proposals, scale
 def test_every_defence_can_be_named_alone_and_then_has_its_own_grid(tmp_path):
     study = load_study(written(tmp_path, *BASELINES))
     expected = [
-        (name, ({known.parameter.name: value} if known.parameter else {}) | dict(known.settings))
+        (name, ({known.budget.name: value} if known.budget else {}) | dict(known.settings))
         for name, known in BASELINES.items()
-        for value in (known.parameter.grid if known.parameter else (None,))
+        for value in (known.budget.grid if known.budget else (None,))
     ]
     assert list(study.fixed) == expected
     assert len(expected) == 2 + 12 * 3
@@ -109,7 +109,7 @@ def test_a_grid_has_no_more_points_than_values(tmp_path, points, proposals):
     own = {"points": points} if points else {}
     entry = {"kind": "mad", "epsilon": {"low": 0.1, "high": 1, "step": 0.3}, **own}
     study = load_study(written(tmp_path, entry, **GRID))
-    assert {name: sought.proposals for name, sought in study.sought.items()} == {SEARCHED: 1, "mad": proposals}
+    assert {name: sought.proposals for name, sought in study.sought.items()} == {"emma": 1, "mad": proposals}
     assert study.proposals == 1 + proposals
 
 
@@ -322,5 +322,5 @@ def test_the_schema_refuses_what_makes_no_sense_anywhere(name):
 def test_the_schema_knows_every_defence(name):
     known = BASELINES[name]
     assert of_the_schema([name])
-    numbers = dict.fromkeys([*([known.parameter.name] if known.parameter else []), *known.settings], 1)
+    numbers = dict.fromkeys([*([known.budget.name] if known.budget else []), *known.settings], 1)
     assert of_the_schema([{"kind": name, **numbers}])

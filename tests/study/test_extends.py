@@ -46,8 +46,8 @@ def test_attackers_objectives_and_dimensions_are_taken_as_a_whole(tmp_path, base
     study = load_study(extending(tmp_path, text))
     assert list(study.attackers) == ["hard"]
     assert list(study.objectives) == ["l1"]
-    assert study.search.space.lambda_.choices == (0.1,)
-    assert study.search.space.lambda_.low is None
+    assert study.search.space.dimensions["lambda"].choices == (0.1,)
+    assert study.search.space.dimensions["lambda"].low is None
     assert study.search.space.lr_gamma.value == 0.3, "the other dimensions stay"
 
 

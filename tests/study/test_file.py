@@ -49,7 +49,11 @@ def test_the_digits_study_says_what_is_written_in_it():
     assert (study.queries.dataset, study.queries.limit) == ("mnist5k", 4000)
     assert (study.search.points, study.search.sampler) == (12, "gp")
     space = study.search.space
-    assert (space.lambda_.low, space.lambda_.high, space.lambda_.log) == (1e-4, 0.5, True)
+    assert (space.dimensions["lambda"].low, space.dimensions["lambda"].high, space.dimensions["lambda"].log) == (
+        1e-4,
+        0.5,
+        True,
+    )
     assert space.st_epoch.choices == (0, 4, 8)
     assert study.objectives == {"l1": "min", "attacker_accuracy": "min"}
     assert (study.seeds, study.fixed) == ((3407,), (("none", {}), ("argmax", {})))
@@ -105,12 +109,12 @@ def test_a_surrogate_left_out_is_the_victims_double(tmp_path):
 @pytest.mark.parametrize("value", [0.25, "1e-1", 1])
 def test_a_value_instead_of_a_range_fixes_a_hyperparameter(tmp_path, value):
     study = load_study(changed(tmp_path, {"search.space.lambda": value}))
-    assert study.search.space.lambda_.grid() == (float(value),)
+    assert study.search.space.dimensions["lambda"].grid() == (float(value),)
 
 
 def test_steps_are_the_values_a_person_would_write(tmp_path):
     study = load_study(changed(tmp_path, {"search.space.lambda": {"low": 0.1, "high": 0.5, "step": 0.1}}))
-    assert study.search.space.lambda_.grid() == (0.1, 0.2, 0.3, 0.4, 0.5)
+    assert study.search.space.dimensions["lambda"].grid() == (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def test_a_relative_store_means_relative_to_the_file_wherever_one_stands(tmp_path, monkeypatch):
@@ -160,8 +164,8 @@ def test_the_schema_knows_auto():
         ("surrogate.batch_size=16", "surrogate.batch_size", 16),
         ("attackers.soft.epochs=2", "attackers.soft.epochs", 2),
         ("attackers.late={kind: soft, epochs: 4}", "attackers.late.epochs", 4),
-        ("search.space.lambda={low: 0.1, high: 0.2}", "search.space.lambda_.high", 0.2),
-        ("search.space.lambda.high=0.25", "search.space.lambda_.high", 0.25),
+        ("search.space.lambda={low: 0.1, high: 0.2}", "search.space.lambda.high", 0.2),
+        ("search.space.lambda.high=0.25", "search.space.lambda.high", 0.25),
         ("search.space.st_epoch=3", "search.space.st_epoch.choices", (3,)),
         ("seeds=[1, 2]", "seeds", (1, 2)),
         ("limits.accuracy_drop=null", "limits.accuracy_drop", None),
@@ -390,7 +394,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "one of adaptive_misinformation, argmax",
         "'top'",
     ),
-    "unknown defence": ({"defense.kind": "noise"}, "defense.kind", "'emma'", "'noise'"),
+    "unknown defense": ({"defense.kind": "noise"}, "defense.kind", "one of emma", "'noise'"),
     "unknown objective": (
         {"objectives": {"l1": "min", "speed": "max"}},
         "objectives.speed",

@@ -20,9 +20,8 @@ from torch.func import functional_call
 
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
-from emma_tune.stages import STAGES
-from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import (
+from emma_tune.stages import (
+    STAGES,
     AttackerSettings,
     EvaluationSettings,
     MatrixSettings,
@@ -31,10 +30,13 @@ from emma_tune.stages.settings import (
     SurrogateSettings,
     VictimSettings,
 )
+from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, State
-from emma_tune.study import Defense, Frozen, Training
+from emma_tune.study import Defense
 from emma_tune.training.classifier import new_classifier
+from emma_tune.training.fields import Frozen
 from emma_tune.training.seeds import generator
+from emma_tune.training.settings import Training
 
 K, SEED, ST_EPOCH = 4, 3407, 2
 PARTS = ("validation", "test")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from emma_tune.data.batches import Images
-from emma_tune.study import Training
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
+from emma_tune.training.settings import Training
 from tests.pictures import as_images
 
 K = 3

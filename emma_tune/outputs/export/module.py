@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emma_tune.defenses import release
-from emma_tune.defenses.transition_matrix import perturb
+from emma_tune.defenses import emma, release
 from emma_tune.outputs.export.subject import Subject
 from emma_tune.storage.artifact import Artifact
 from emma_tune.training.classifier import Classifier, new_classifier
@@ -59,7 +58,7 @@ class DefendedModel(nn.Module):
     def released(self, posteriors: Tensor, guidance: Tensor | None) -> Tensor:
         """p' of p, (B, K)."""
         if self.matrix is not None:
-            return perturb(posteriors, self.matrix)
+            return emma.release(posteriors, self.matrix)
         return release(self.defense, self.params, posteriors, guidance=guidance)
 
 

@@ -11,13 +11,12 @@ from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
 from emma_tune.data.source import DataError
-from emma_tune.defenses import BASELINES
+from emma_tune.defenses import DEFENSES
 from emma_tune.plan import Point, Task
 from emma_tune.results import StudyView
+from emma_tune.stages import ResponsesSettings
 from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import ResponsesSettings
 from emma_tune.storage.artifact import Artifact
-from emma_tune.study import SEARCHED
 from emma_tune.study.file import StudyError
 
 OWN = ("victim", "posteriors", "responses")
@@ -130,9 +129,7 @@ def refusal(defense: str) -> str | None:
 
     What can is a function of p alone, or of p and of another network's answer to the same image.
     """
-    if defense == SEARCHED:
-        return None
-    baseline = BASELINES[defense]
+    baseline = DEFENSES[defense]
     if baseline.randomized:
         return f"{defense}, whose noise is drawn from a hash of each query's pixels"
     if baseline.guided == "surrogate":

@@ -29,7 +29,6 @@ from emma_tune.outputs.pictures.picture import Picture, nothing
 from emma_tune.outputs.report.rows import cheap_first
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
-from emma_tune.study import SEARCHED
 from emma_tune.study.file import StudyError
 from emma_tune.study.measures import MEASURES, value_of
 
@@ -85,9 +84,11 @@ def draw(view: StudyView) -> Picture:
 
 def chosen(view: StudyView) -> list[tuple[Point, Costs]]:
     """Choose the points to draw, in the order of their budgets on test images."""
-    points: list[tuple[Point, Costs]] = [(point, of["test"]) for point, of in view.members(defenses={SEARCHED})]
+    points: list[tuple[Point, Costs]] = [
+        (point, of["test"]) for point, of in view.members(defenses={view.study.defense.kind})
+    ]
     if len(points) < FEW:
-        own = [point for point in view.ledger.points.values() if point.defense == SEARCHED]
+        own = [point for point in view.ledger.points.values() if point.defense == view.study.defense.kind]
         points = [(point, costs) for point in own if (costs := _costs(view, point))]
     study = view.study
     return style.evenly(sorted(points, key=lambda of: cheap_first(study, value_of(of[1], study.budget))))

@@ -34,7 +34,7 @@ from emma_tune.outputs.report.rows import rows_of
 from emma_tune.results import StudyView
 from emma_tune.results.figures import Figures
 from emma_tune.results.front import as_losses, hypervolume, nondominated
-from emma_tune.study import SEARCHED, Dimension, EpochChoice
+from emma_tune.study import Dimension, EpochChoice
 from emma_tune.study.measures import measure
 
 ALL = "all"
@@ -227,15 +227,15 @@ def _too_few(rows: pd.DataFrame) -> str:
 def slices_table(view: StudyView) -> pd.DataFrame:
     """List EMMA's finished and stopped points, with bounds of the clones of the latter."""
     study = view.study
-    columns = ["point", "state", *study.sought[SEARCHED].space, "within_limits", "on_own_front"]
+    columns = ["point", "state", *study.sought[study.defense.kind].space, "within_limits", "on_own_front"]
     columns += [study.budget, study.attack, AT_LEAST]
     points = view.points().reindex(columns=["defense", *columns])
     points[AT_LEAST] = [row.bound(study.attack) for row in rows_of(view)]
-    return points[(points.defense == SEARCHED) & points.state.isin(["finished", "dominated"])][columns]
+    return points[(points.defense == study.defense.kind) & points.state.isin(["finished", "dominated"])][columns]
 
 
 def _draw_slices(view: StudyView, slices: pd.DataFrame, part: SubFigure) -> None:
-    space = view.study.sought[SEARCHED].space
+    space = view.study.sought[view.study.defense.kind].space
     varied = {name: dimension for name, dimension in space.items() if slices[name].nunique() > 1}
     space = varied or space
     grid = part.subplots(2, len(space), sharex="col", sharey="row", squeeze=False)
@@ -255,7 +255,7 @@ def _draw_slices(view: StudyView, slices: pd.DataFrame, part: SubFigure) -> None
 
 
 def _draw_slice(slices: pd.DataFrame, axes: Axes, name: str, of: str) -> None:
-    size, mark = measure(of).scale, palette.DEFENSES[SEARCHED]
+    size, mark = measure(of).scale, palette.DEFENSES["emma"]
     for kept in (True, False):
         rows = slices[(slices.state == "finished") & (slices.within_limits == kept)]
         axes.plot(rows[name], size * rows[of], **_mark(mark, hollow=not kept))
@@ -288,7 +288,7 @@ def _logarithmic(dimension: Dimension) -> bool:
 
 
 def _key(slices: pd.DataFrame) -> list[Any]:
-    mark = palette.DEFENSES[SEARCHED]
+    mark = palette.DEFENSES["emma"]
     finished = slices[slices.state == "finished"]
     entries = [
         ("within the limits", finished.within_limits.any(), _mark(mark, hollow=False)),

@@ -10,7 +10,6 @@ from emma_tune.outputs.report.facts import NOTHING, Facts, worst_attacker
 from emma_tune.outputs.report.rows import cheap_first
 from emma_tune.outputs.words import in_points, is_or_are, listed, numbered, parameters, percent, plural
 from emma_tune.results.intervals import MIN_PAIRS
-from emma_tune.study import SEARCHED
 from emma_tune.study.measures import ATTACKERS, value_of
 
 MANY = 8
@@ -39,7 +38,7 @@ def question(facts: Facts) -> list[str]:
         f"and trains a clone on the answers; {attackers} so here. The defender can release less precise answers, "
         "which makes clones worse and the answers less useful.",
         f"How far does a defense lower the {attack.label}, and at what cost ({budget.axis()}){within}? The study "
-        f"searches {SEARCHED}, which releases p′ = pT with one learned matrix T{beside}.",
+        f"searches {study.defense.kind}, which releases p′ = pT with one learned matrix T{beside}.",
     ]
 
 
@@ -191,7 +190,8 @@ def _searched(facts: Facts) -> str:
     best = facts.searched
     if best is None or facts.learned:
         return ""
-    return f"With the best point of {SEARCHED} within the limits, {named(best)}, {_reaches(facts, best)}."
+    searched = facts.study.defense.kind
+    return f"With the best point of {searched} within the limits, {named(best)}, {_reaches(facts, best)}."
 
 
 def _reaches(facts: Facts, point: Mapping[str, Any]) -> str:

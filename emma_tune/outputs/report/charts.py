@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from emma_tune.defenses import LEARNED
 from emma_tune.outputs.palette import ATTACKS, DEFENSES, STAGES, ramp
 from emma_tune.outputs.report.details import Curve, Matrix
 from emma_tune.outputs.report.rows import Row, cheap_first
-from emma_tune.study import SEARCHED, Study
+from emma_tune.study import Study
 from emma_tune.study.measures import measure
 
 Figure = dict[str, Any]
@@ -311,7 +312,7 @@ def spectrum(matrices: Sequence[Matrix], budget: str) -> Figure:
 
 def _looks(matrices: Sequence[Matrix]) -> list[tuple[str, str]]:
     """Choose a color and a dash for each matrix: learned ones along the ramp, controls in their own color."""
-    learned = [matrix.point.number for matrix in matrices if matrix.point.defense == SEARCHED]
+    learned = [matrix.point.number for matrix in matrices if matrix.point.defense in LEARNED]
     colors = dict(zip(learned, ramp(len(learned)), strict=True))
     return [
         (colors.get(matrix.point.number, DEFENSES[matrix.point.defense].color), DASHES[place % len(DASHES)])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from emma_tune.defenses import BASELINES
+from emma_tune.defenses import CONTROLS, LEARNED
 from emma_tune.outputs.report import charts
 from emma_tune.outputs.report.answer import answer, knowledge, question
 from emma_tune.outputs.report.details import Details, details_of
@@ -25,7 +25,6 @@ from emma_tune.results.folder import StudyFolder
 from emma_tune.results.front import hypervolume
 from emma_tune.stages import STAGES
 from emma_tune.storage import is_local
-from emma_tune.study import SEARCHED
 from emma_tune.study.file import StudyError
 from emma_tune.study.measures import measure
 
@@ -173,15 +172,9 @@ def _with_matrix(cost: str, rows: Sequence[Row], front: Front) -> list[Row]:
     First those on a front, then EMMA's other finished ones; of each control one more, the nearest in budget to the
     first of these; then EMMA's stopped ones.
     """
-    learned = [row for row in rows if row.point.defense == SEARCHED and row.test and row.state != "beyond"]
+    learned = [row for row in rows if row.point.defense in LEARNED and row.test and row.state != "beyond"]
     finished = [row for row in learned if row.state != "dominated"]
-    controls = [
-        row
-        for row in rows
-        if row.state in ("front", "finished")
-        and row.point.defense in BASELINES
-        and BASELINES[row.point.defense].linear
-    ]
+    controls = [row for row in rows if row.state in ("front", "finished") and row.point.defense in CONTROLS]
     on_front = [row for row in (*finished, *controls) if row.point.number in front.numbers]
     others = [row for row in finished if row not in on_front]
     budget = (*on_front, *others)[0].test[cost] if on_front or others else 0.0

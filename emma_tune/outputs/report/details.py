@@ -8,11 +8,11 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from emma_tune.defenses import DEFENSES
 from emma_tune.outputs.report.rows import Row, cheap_first
 from emma_tune.plan import Point, Task
 from emma_tune.results import StudyView
 from emma_tune.storage.store import Record
-from emma_tune.study import SEARCHED
 from emma_tune.study.file import StudyError
 
 if TYPE_CHECKING:
@@ -147,12 +147,12 @@ def _matrix(view: StudyView, row: Row, details: Details) -> Matrix | None:
     plan = view.planner.point(point)
     run = next(iter(view.planner.runs))
     traces = []
-    if point.defense == SEARCHED:
+    if DEFENSES[point.defense].learned:
         task = next(task for task in plan.upstream(plan.responses[run]) if task.stage == "matrix")
         record = _read(view, task, details)
         traces = [epoch["trace"] for epoch in record.history] if record else []
     try:
-        stage = "matrix" if point.defense == SEARCHED else "responses"
+        stage = "matrix" if DEFENSES[point.defense].learned else "responses"
         entries = view.artifact(point.number, stage).tensors["matrix"].double().numpy()
     except (StudyError, KeyError) as error:
         view.problems.append(f"the matrix of point {point.number} is not shown: {error}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emma_tune.defenses import CONTROLS
+from emma_tune.defenses import CONTROLS, DEFENSES
 from emma_tune.outputs.report.rows import cheap_first, flat, fronts_of
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
@@ -14,7 +14,7 @@ from emma_tune.results.best import best_point
 from emma_tune.results.figures import Figures
 from emma_tune.results.intervals import overlap
 from emma_tune.results.status import status_of
-from emma_tune.study import SEARCHED, Study
+from emma_tune.study import Study
 from emma_tune.study.measures import measure, value_of
 
 NOTHING = "none"
@@ -85,7 +85,7 @@ class Facts:
     @property
     def learned(self) -> bool:
         """Whether the chosen point is a learned matrix."""
-        return self.chosen is not None and self.chosen["defense"] == SEARCHED
+        return self.chosen is not None and DEFENSES[self.chosen["defense"]].learned
 
     def clone(self, point: Described) -> float:
         """What attackers get from a point, by test figures and the study's own measure of that."""
@@ -110,7 +110,7 @@ def facts_of(view: StudyView) -> Facts:
         images={part: shape[0] for part, shape in view.shapes.items()},
         undefended=_least(view, lambda point, _: point.defense == NOTHING),
         best=best,
-        searched=_least(view, lambda point, of: point.defense == SEARCHED and kept_by(of["validation"])),
+        searched=_least(view, lambda point, of: DEFENSES[point.defense].learned and kept_by(of["validation"])),
         control=_control(view, best["point"]),
         front=[view.ledger.points[number] for number in sorted(on_fronts)],
         fronts=view.front()["fronts"],

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from emma_tune.defenses import BASELINES
+from emma_tune.defenses import DEFENSES
 from emma_tune.outputs.report.facts import NOTHING, ONE_POINT, Facts
 from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural
 from emma_tune.plan import Point
@@ -109,9 +109,9 @@ def _ends(
     low, high = _bounds(dimension)
     if low == high:
         return
-    parameter = None if defense not in BASELINES else BASELINES[defense].parameter
-    least, most = (parameter.low, parameter.high) if parameter else (0.0, 1.0 if name == "lambda" else None)
-    if name == "st_epoch":
+    parameter = next(of for of in DEFENSES[defense].parameters if of.name == name)
+    least, most = parameter.low, parameter.high
+    if parameter.epochs:
         most = study.defense.epochs - 1
     if low > least:
         yield "lower", low
@@ -140,7 +140,7 @@ def _at(value: float | None, end: float, dimension: Dimension | EpochChoice) -> 
 def _budgets(asked: list[Point]) -> Iterator[Caution]:
     """Say whether defenses had unequal numbers of points; one without parameters does not count."""
     counts = Counter(point.defense for point in asked)
-    tuned = {name: of for name, of in counts.items() if name not in BASELINES or BASELINES[name].parameter}
+    tuned = {name: of for name, of in counts.items() if DEFENSES[name].parameters}
     if len(set(tuned.values())) > 1:
         shown = ", ".join(f"{name} {of}" for name, of in sorted(tuned.items(), key=lambda item: -item[1]))
         yield Caution(

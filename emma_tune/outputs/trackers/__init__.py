@@ -13,7 +13,7 @@ from typing import Protocol
 from emma_tune.plan import Point, Task
 from emma_tune.results import StudyView
 from emma_tune.results.tables import TaskPlace, placed_tasks
-from emma_tune.stages.settings import SurrogateSettings
+from emma_tune.stages import SurrogateSettings
 from emma_tune.storage.store import Record
 
 

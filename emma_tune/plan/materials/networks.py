@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from emma_tune.data.images import Shape
 from emma_tune.models import IMAGENET, NONE, PREFIX, is_torchvisions
 from emma_tune.plan import weights_name
-from emma_tune.study import Study, Training
+from emma_tune.study import Study
 from emma_tune.study.file import StudyError
+from emma_tune.training.settings import Training
 
 if TYPE_CHECKING:
     from torch import Tensor

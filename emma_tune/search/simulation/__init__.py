@@ -13,8 +13,8 @@ from emma_tune.search.simulation.fractions import best_fractions
 from emma_tune.search.simulation.proposing import ask_seconds
 from emma_tune.search.simulation.replay import Replay, Simulation
 from emma_tune.search.simulation.times import CHEAP, Times, measured
-from emma_tune.stages import STAGES
-from emma_tune.study import AUTO, OWN_TRIAL_STAGES, Study
+from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
+from emma_tune.study import AUTO, Study
 
 __all__ = ["START_SECONDS", "Times", "measured", "simulate"]
 

@@ -9,7 +9,8 @@ from emma_tune.plan import Task
 from emma_tune.search.simulation.cluster import Cluster, gpu_share
 from emma_tune.search.simulation.replay import Simulation
 from emma_tune.search.simulation.times import Times
-from emma_tune.study import OWN_TRIAL_STAGES, Share, Study
+from emma_tune.stages import OWN_TRIAL_STAGES
+from emma_tune.study import Share, Study
 from emma_tune.study.file import StudyError
 
 SHARES = (1.0, 0.5, 0.25, 0.125)

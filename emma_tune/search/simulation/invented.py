@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 
 from emma_tune.plan import Task, key_of
-from emma_tune.stages.settings import MatrixSettings, ResponsesSettings
+from emma_tune.stages import MatrixSettings, ResponsesSettings
 from emma_tune.storage.artifact import Metrics
 from emma_tune.study import Dimension, Study
 
@@ -28,8 +28,8 @@ class Invented:
     """
 
     def __init__(self, study: Study) -> None:
-        self._lambda = study.search.space.lambda_
-        self._lr_gamma = study.search.space.lr_gamma
+        ranges = ((n, of) for n, of in study.search.space.dimensions.items() if isinstance(of, Dimension))
+        (self._weight, self._weights), (self._rate, self._rates), *_ = ranges
         self._of_matrix: dict[str, tuple[float, float]] = {}
         self._of_responses: dict[str, tuple[float, float]] = {}
 
@@ -60,8 +60,9 @@ class Invented:
         return MOST * bought, UNDEFENDED - OTHERS * BEST_GAIN * bought
 
     def _trade(self, config: MatrixSettings) -> tuple[float, float]:
-        bought = 1 - _place(self._lambda, config.lambda_)
-        skill = 1 - abs(_place(self._lr_gamma, config.lr_gamma) - 0.5)
+        values = {**config.objective_params, "lr_gamma": config.lr_gamma}
+        bought = 1 - _place(self._weights, values[self._weight])
+        skill = 1 - abs(_place(self._rates, values[self._rate]) - 0.5)
         return MOST * bought, UNDEFENDED - BEST_GAIN * bought * skill
 
 

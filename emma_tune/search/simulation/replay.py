@@ -21,10 +21,10 @@ from emma_tune.search.simulation.cluster import UNIT, Cluster, Placed, Share, gp
 from emma_tune.search.simulation.invented import Invented
 from emma_tune.search.simulation.proposing import TimedProposer
 from emma_tune.search.simulation.times import Times
-from emma_tune.stages import STAGES
+from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.storage import Place
 from emma_tune.storage.store import Record
-from emma_tune.study import OWN_TRIAL_STAGES, Study
+from emma_tune.study import Study
 
 FOUNDATION = "victims, or what else all points stand on, are not finished"
 CHAIN = "open points wait for their own earlier stages, and no more points may be open at once"

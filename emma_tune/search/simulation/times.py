@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from emma_tune.plan import Task
 from emma_tune.results import StudyView
-from emma_tune.search.remaining import epochs_of
 from emma_tune.stages import STAGES
 from emma_tune.study.file import StudyError
 
@@ -38,7 +37,7 @@ class Times:
         Raises:
             StudyError: if nothing is known of its stage.
         """
-        epochs, of_all = epochs_of(task, before)
+        epochs, of_all = task.config.epochs(before.config if before else None)
         if task.stage in self.whole:
             return self.whole[task.stage] * (epochs / of_all if of_all else 1.0)
         if task.stage in self.paces:
@@ -65,7 +64,7 @@ def measured(view: StudyView) -> dict[str, float]:
     for task in tasks.values():
         record = view.record(task)
         if record:
-            epochs, of_all = epochs_of(task, tasks[task.continues] if task.continues else None)
+            epochs, of_all = task.config.epochs(tasks[task.continues].config if task.continues else None)
             seconds[task.stage] += record.provenance.get("seconds", 0.0)
             amount[task.stage] += epochs if of_all else 1
     paces = {stage: seconds[stage] / amount[stage] for stage in STAGES if amount[stage]}

@@ -13,8 +13,8 @@ from ray.tune.experiment import Trial
 
 from emma_tune.plan.slots import slots_of
 from emma_tune.search.driver import StudyDriver
-from emma_tune.stages import STAGES
-from emma_tune.study import AUTO, OWN_TRIAL_STAGES, Share, Study
+from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
+from emma_tune.study import AUTO, Share, Study
 from emma_tune.study.file import StudyError
 
 LOOK_EVERY = 5.0
@@ -87,7 +87,7 @@ def _nodes() -> list[dict[str, float]]:
 
 
 def _wanted(study: Study) -> dict[str, Share]:
-    return {stage: study.share(stage if stage in OWN_TRIAL_STAGES else "attacker") for stage in STAGES}
+    return {stage: study.share(stage) for stage in STAGES}
 
 
 class Nodes(Callback):

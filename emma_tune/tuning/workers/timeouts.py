@@ -15,7 +15,7 @@ from emma_tune.plan import Task
 from emma_tune.search.driver import StudyDriver
 from emma_tune.stages import STAGES
 from emma_tune.storage.store import Store
-from emma_tune.study import OWN_TRIAL_STAGES, Study
+from emma_tune.study import Study
 
 
 class Limit(NamedTuple):
@@ -128,7 +128,7 @@ def limits_of(study: Study) -> dict[str, Limit]:
     """How long the trials of each stage may take for each of their tasks, where the study says so."""
     limits = {}
     for stage in STAGES:
-        named = study.shares_with(stage if stage in OWN_TRIAL_STAGES else "attacker")
+        named = study.shares_with(stage)
         seconds = study.share(named).timeout_seconds
         if seconds is not None:
             limits[stage] = Limit(seconds, f"resources.{named}.timeout_seconds")

@@ -13,19 +13,18 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from emma_tune.defenses import BASELINES, modelguard_w
+from emma_tune.defenses import BASELINES, DEFENSES, modelguard_w
 from emma_tune.models import build_model
 from emma_tune.outputs.export import export_point, refusal
 from emma_tune.outputs.export.formats import load_onnx, load_program, write_programs
 from emma_tune.outputs.export.module import DefendedModel, defended_model
 from emma_tune.outputs.export.subject import choose
 from emma_tune.results import StudyView
-from emma_tune.study import SEARCHED
 from emma_tune.training.classifier import Classifier
 from tests.outputs.export.laboratory import Laboratory
 
 PARAMS = {
-    SEARCHED: {"lambda": 0.1, "lr_gamma": 1.0, "st_epoch": 0},
+    "emma": {"lambda": 0.1, "lr_gamma": 1.0, "st_epoch": 0},
     "top_k": {"k": 3},
     "rounding": {"decimals": 1},
     "reverse_sigmoid": {"beta": 0.4, "gamma": 0.2},
@@ -35,7 +34,7 @@ PARAMS = {
     "permutation": {"a": 0.3},
     "random_matrix": {"a": 0.3},
 }
-EXPORTABLE = [name for name in (SEARCHED, *BASELINES) if refusal(name) is None]
+EXPORTABLE = [name for name in DEFENSES if refusal(name) is None]
 WRITTEN = [name for name in EXPORTABLE if name not in ("permutation", "random_matrix")]
 """Of the controls one: they differ in the numbers of T alone."""
 
@@ -117,7 +116,7 @@ def test_what_lies_beside_the_programs(defense, digits, exports):
     root, numbers = exports
     view = StudyView(digits.folder)
     expected = {"MODEL_CARD.md", "model.onnx", "model.pt2", "settings.json", "victim.safetensors"}
-    linear = defense == SEARCHED or BASELINES[defense].linear
+    linear = DEFENSES[defense].linear
     if linear or defense == "adaptive_misinformation":
         expected.add("defense.safetensors")
     assert {file.name for file in (root / defense).iterdir()} == expected

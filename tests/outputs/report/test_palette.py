@@ -3,14 +3,13 @@
 import pytest
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.defenses import BASELINES
+from emma_tune.defenses import DEFENSES
 from emma_tune.outputs import palette
 from emma_tune.stages import STAGES
-from emma_tune.study import SEARCHED
 
 
 def test_every_defense_attacker_and_stage_has_one():
-    assert palette.DEFENSES.keys() == {SEARCHED, *BASELINES}
+    assert palette.DEFENSES.keys() == set(DEFENSES)
     assert palette.ATTACKS.keys() == ATTACKS.keys()
     assert list(palette.STAGES) == list(STAGES)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from emma_tune.defenses.transition_matrix import LEAST, perturb, project_rows
+from emma_tune.defenses.emma import LEAST, project_rows, release
 
 UNTIMED = settings(deadline=None)
 
@@ -90,7 +90,7 @@ def test_the_given_matrix_is_not_written_to():
 def test_answers_are_positive_distributions(data):
     T = project_rows(data.draw(matrices()))
     p = data.draw(distributions(len(T)))
-    answers = perturb(p, T)
+    answers = release(p, T)
     assert answers.shape == p.shape
     assert_distributions(answers, 1e-12)
 
@@ -101,7 +101,7 @@ def test_answers_are_the_plain_sum_over_classes(data):
     T = project_rows(data.draw(matrices()))
     p = data.draw(distributions(len(T)))
     classes = range(len(T))
-    for sample, answer in zip(p.tolist(), perturb(p, T).tolist(), strict=True):
+    for sample, answer in zip(p.tolist(), release(p, T).tolist(), strict=True):
         mixed = [max(sum(sample[i] * T[i, j].item() for i in classes), 1e-12) for j in classes]
         assert answer == pytest.approx([entry / sum(mixed) for entry in mixed], rel=1e-9, abs=1e-15)
 
@@ -110,7 +110,7 @@ def test_answers_are_the_plain_sum_over_classes(data):
 @given(distributions(5))
 def test_the_identity_releases_the_clamped_posteriors(p):
     clamped = p.clamp(1e-12, 1)
-    released = perturb(p, torch.eye(5, dtype=torch.float64))
+    released = release(p, torch.eye(5, dtype=torch.float64))
     assert torch.allclose(released, clamped / clamped.sum(dim=1, keepdim=True), atol=1e-15, rtol=0)
     assert torch.allclose(released, p, atol=1e-11, rtol=0)
 
@@ -119,16 +119,16 @@ def test_the_identity_releases_the_clamped_posteriors(p):
 @given(distributions(4), st.permutations(range(4)))
 def test_a_permutation_permutes_the_classes(p, order):
     T = torch.eye(4, dtype=torch.float64)[:, order]
-    assert torch.allclose(perturb(p, T), p[:, order], atol=1e-11, rtol=0)
+    assert torch.allclose(release(p, T), p[:, order], atol=1e-11, rtol=0)
 
 
 @UNTIMED
 @given(distributions(4))
 def test_a_uniform_matrix_says_nothing(p):
-    assert torch.allclose(perturb(p, torch.full((4, 4), 0.25, dtype=torch.float64)), torch.full_like(p, 0.25))
+    assert torch.allclose(release(p, torch.full((4, 4), 0.25, dtype=torch.float64)), torch.full_like(p, 0.25))
 
 
 def test_a_gradient_reaches_every_entry_of_the_matrix():
     T = project_rows(torch.rand(3, 3, dtype=torch.float64)).requires_grad_()
     p = torch.tensor([[0.2, 0.3, 0.5]], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda matrix: perturb(p, matrix), (T,))
+    assert torch.autograd.gradcheck(lambda matrix: release(p, matrix), (T,))

@@ -1,0 +1,47 @@
+"""How a network is trained: the settings that victim, surrogate, attackers and the matrix have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from emma_tune.models import IMAGENET, MODELS, is_torchvisions
+from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen, OneOf, Rate
+
+AUGMENTATIONS = ("none", "shift", "shift_flip", "crop_flip", "randaugment")
+Precision = Literal["fp32", "bf16"]
+ModelName = Annotated[str, OneOf("network", tuple(sorted(MODELS)))]
+AugmentationName = Annotated[str, OneOf("augmentation", tuple(sorted(AUGMENTATIONS)))]
+
+
+class Training(Frozen):
+    """How a network is trained: SGD with momentum, cosine schedule, one epoch over the whole set a time."""
+
+    model: ModelName = Field(description="network")
+    epochs: Count = Field(description="epochs E, ≥ 1")
+    lr: Rate = Field(0.1, description="learning rate of the first epoch, > 0; falls by a cosine to lr·1e-3")
+    momentum: Annotated[float, Field(ge=0, lt=1), NOT_BOOLEAN] = Field(0.9, description="SGD momentum, in [0, 1)")
+    weight_decay: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(5e-4, description="L2 penalty, ≥ 0")
+    batch_size: BatchSize = Field(128, description="images a batch, ≥ 2")
+    augmentation: AugmentationName = Field("shift", description="augmentation of the training images")
+    smallest_crop: Annotated[float, Field(gt=0, le=1), NOT_BOOLEAN] = Field(
+        0.08, description="of crop_flip and randaugment: least share of an image's area that is kept, in (0, 1]"
+    )
+    weights: Annotated[str, Field(min_length=1)] = Field(
+        "none", description="to begin with: none, imagenet (torchvision's networks), or a file; the head is new"
+    )
+    precision: Precision = Field(
+        "fp32", description="of training: fp32, or bf16 for convolutions and matrix products; answers are fp32"
+    )
+    compile: bool = Field(
+        False, description="train through torch.compile, which needs a C++ compiler; the matrix never does"
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _of_that_network(cls, weights: str, info: ValidationInfo) -> str:
+        model = info.data.get("model")
+        if weights == IMAGENET and model and not is_torchvisions(model):
+            raise ValueError(f"expected none or a file, since torchvision has no {model} of this form")
+        return weights
