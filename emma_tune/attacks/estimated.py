@@ -17,7 +17,7 @@ from emma_tune.attacks.lesson import Lesson, Loot
 def learn(loot: Loot) -> Lesson:
     """Targets `undo(p', T̂)`, (N, K).
 
-    Where the defence is a matrix, `matrix_error` is the mean over rows of `‖T̂_k − T_k‖₁`, in [0, 2].
+    Where the defense is a matrix, `matrix_error` is the mean over rows of `‖T̂_k − T_k‖₁`, in [0, 2].
     """
     estimate = estimate_matrix(loot.answers, loot.labeled_answers, loot.labels)
     metrics = {}

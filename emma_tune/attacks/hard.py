@@ -1,4 +1,4 @@
-"""The hard-label thief: keeps only the top class of each answer, which a defence must not change too often."""
+"""The hard-label thief: keeps only the top class of each answer, which a defense must not change too often."""
 
 from __future__ import annotations
 

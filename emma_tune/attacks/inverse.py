@@ -15,7 +15,7 @@ def learn(loot: Loot) -> Lesson:
 
 
 def undo(answers: Tensor, T: Tensor) -> Tensor:
-    """`p'T⁻¹`, negative entries cut off, renormalised; by the pseudo-inverse where T has no inverse.
+    """`p'T⁻¹`, negative entries cut off, renormalized; by the pseudo-inverse where T has no inverse.
 
     Args:
         answers: p', (N, K).

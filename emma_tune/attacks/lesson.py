@@ -20,7 +20,7 @@ class Loot:
         answers: p' of its queries, (N, K).
         labeled_answers: p' of a few labeled images of its own, (M, K); none (M = 0) where it did not ask.
         labels: of those, (M,) int64.
-        matrix: T, (K, K), of a defence that is one; only those who know it may look.
+        matrix: T, (K, K), of a defense that is one; only those who know it may look.
     """
 
     answers: Tensor

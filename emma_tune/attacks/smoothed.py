@@ -1,6 +1,6 @@
 """The thief who asks more often: several augmented views of each query, of whose answers it keeps the mean.
 
-Noise that is drawn for each query averages out; a defence that depends on the query alone is blurred.
+Noise that is drawn for each query averages out; a defense that depends on the query alone is blurred.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The soft-label thief: distils the answers as they come."""
+"""The soft-label thief: distills the answers as they come."""
 
 from __future__ import annotations
 

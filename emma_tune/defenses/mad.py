@@ -1,4 +1,4 @@
-"""MAD, maximising angular deviation (Orekondy et al. 2020): bend the gradient that the thief will follow.
+"""MAD, maximizing angular deviation (Orekondy et al. 2020): bend the gradient that the thief will follow.
 
 With G the Jacobian of a surrogate's log-probabilities in its weights (K × weights) a thief who learns from an
 answer y follows Gᵀy. Of these gradients only the angles are needed.

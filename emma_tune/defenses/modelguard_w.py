@@ -1,6 +1,6 @@
 """ModelGuard-W (Tang et al. 2024): as much wrong information as the budget allows, the top label kept.
 
-For each answer the linear programme
+For each answer the linear program
 
     minimise Σ_i q_i log p_i   with q on the simplex, ‖q − p‖₁ ≤ ε, q_t ≥ q_i for t = argmax p.
 
@@ -20,7 +20,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 def release(posteriors: Tensor, *, epsilon: float) -> Tensor:
-    """The solution of the linear programme, (N, K).
+    """The solution of the linear program, (N, K).
 
     Args:
         posteriors: p, (N, K).

@@ -1,4 +1,4 @@
-"""No defence: the clean posteriors are released. The reference every defence is measured against."""
+"""No defense: the clean posteriors are released. The reference every defense is measured against."""
 
 from __future__ import annotations
 

@@ -8,5 +8,5 @@ from emma_tune.defenses.simplex import normalized
 
 
 def release(posteriors: Tensor, *, decimals: float) -> Tensor:
-    """p rounded to so many decimals, renormalised, (N, K); the top class alone where nothing is left."""
+    """p rounded to so many decimals, renormalized, (N, K); the top class alone where nothing is left."""
     return normalized(posteriors.round(decimals=int(decimals)), posteriors)

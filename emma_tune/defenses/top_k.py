@@ -9,7 +9,7 @@ from emma_tune.defenses.simplex import normalized
 
 
 def release(posteriors: Tensor, *, k: float) -> Tensor:
-    """p with all but its k largest entries set to zero, renormalised, (N, K); the first of equal classes stay."""
+    """p with all but its k largest entries set to zero, renormalized, (N, K); the first of equal classes stay."""
     ranked = posteriors.argsort(dim=1, descending=True, stable=True)[:, : int(k)]
     kept = torch.zeros_like(posteriors).scatter(1, ranked, 1)
     return posteriors if k >= posteriors.shape[1] else normalized(posteriors * kept, posteriors)

@@ -1,4 +1,4 @@
-"""Control: the same blur for every class. Whatever it does for a defence, nothing was learned."""
+"""Control: the same blur for every class. Whatever it does for a defense, nothing was learned."""
 
 from __future__ import annotations
 

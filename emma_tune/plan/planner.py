@@ -177,7 +177,7 @@ class Planner:
         )
 
     def _defense(self, point: Point, run: int) -> list[Task]:
-        """What a defence learns before it is asked anything."""
+        """What a defense learns before it is asked anything."""
         defense = DEFENSES[point.defense]
         if defense.learned:
             legs = self._legs(run, int(point.params["st_epoch"]))

@@ -119,7 +119,7 @@ class PointPlan:
     Attributes:
         point: the point.
         tasks: in the order of the pipeline, by key.
-        responses: the task that measures what the defence costs, by run.
+        responses: the task that measures what the defense costs, by run.
         attackers: the task that trains a clone, by (run, attacker); without those who know a matrix where there
             is none.
         evaluations: the task that measures it, by (run, attacker).

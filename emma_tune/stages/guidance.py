@@ -1,4 +1,4 @@
-"""Guidance: what a guided defence finds out about each query before it answers, whatever its budget is."""
+"""Guidance: what a guided defense finds out about each query before it answers, whatever its budget is."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def find_guidance(
     runtime: Runtime,
     state: State | None = None,
 ) -> StageRun:
-    """Asks the defence's own network about every image that the victim is asked.
+    """Asks the defense's own network about every image that the victim is asked.
 
     Returns:
         tensors: by part, (N, K) each, what `guidance_of` says; timings: `answer`, seconds for one.
     """
     own = surrogate or misinformer
-    assert own is not None, "the plan hands a guided defence its network"
+    assert own is not None, "the plan hands a guided defense its network"
     asked = runtime.asked(config.views)
     K = posteriors.tensors["queries"].shape[1]
     classifier = new_classifier(config.model, runtime.query_images(), classes=K, seed=0, role="surrogate")
@@ -63,7 +63,7 @@ def find_guidance(
 
 
 def guidance_of(defense: str, classifier: Classifier, images: Tensor, posteriors: Tensor) -> Tensor:
-    """What a defence finds out about a batch.
+    """What a defense finds out about a batch.
 
     Args:
         defense: a guided one.

@@ -1,4 +1,4 @@
-"""Matrix: bilevel optimisation of the noise transition matrix T against the surrogate (EMMA, CVPR 2024)."""
+"""Matrix: bilevel optimization of the noise transition matrix T against the surrogate (EMMA, CVPR 2024)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def optimize_matrix(
         tensors: `matrix` (K, K), row-stochastic; metrics: its trace and the epochs it took.
 
     Raises:
-        ValueError: if no epoch is left after `st_epoch`: T would be the identity, which is no defence.
+        ValueError: if no epoch is left after `st_epoch`: T would be the identity, which is no defense.
     """
     if config.st_epoch >= config.training.epochs:
         raise ValueError(f"expected st_epoch < defense.epochs = {config.training.epochs}, found {config.st_epoch}")

@@ -1,4 +1,4 @@
-"""Posteriors: what the victim would answer without a defence, to the pool and to its own images."""
+"""Posteriors: what the victim would answer without a defense, to the pool and to its own images."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def release_responses(
     """p' = pT under emma or a linear baseline, or what another baseline makes of p.
 
     Returns:
-        tensors: `queries`, `labeled`, `validation`, `test`, each (N, K) distributions; of a defence that is a
+        tensors: `queries`, `labeled`, `validation`, `test`, each (N, K) distributions; of a defense that is a
         matrix `matrix`, (K, K), and its `singular_values`, (K,), largest first. Metrics: for the parts validation
         and test `PART.` + `l1`, `flip_rate`, `victim_accuracy`, `undefended_accuracy`, `accuracy_drop`, `ece`,
         `nll`; for the pool `queries.l1` and `queries.flip_rate`; of a matrix `matrix.` + `trace`, `rank`,
@@ -86,7 +86,7 @@ def release_responses(
 
 
 def _matrix(config: ResponsesSettings, matrix: Artifact | None, *, classes: int) -> Tensor | None:
-    """T of a defence that is one."""
+    """T of a defense that is one."""
     if matrix is not None:
         return matrix.tensors["matrix"]
     if not DEFENSES[config.defense].linear:

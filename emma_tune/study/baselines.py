@@ -1,4 +1,4 @@
-"""The defences beside the searched matrix: which ones, and with how much of their budgets."""
+"""The defenses beside the searched matrix: which ones, and with how much of their budgets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = sorted(
 
 
 class Baseline(Frozen):
-    """A defence beside the searched one: its name alone, or with values for its parameters.
+    """A defense beside the searched one: its name alone, or with values for its parameters.
 
     Its budget may be a number, a list of numbers (a point for each) or a range (searched like λ); its own grid
     when left out. Other parameters are numbers.
@@ -30,7 +30,7 @@ class Baseline(Frozen):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Dimension] = Field(init=False)
 
-    kind: BaselineName = Field(description="which defence")
+    kind: BaselineName = Field(description="which defense")
     fresh: bool = Field(
         False, description="of a randomized one: draw anew each time the same image is asked, not once for each"
     )
@@ -56,7 +56,7 @@ class Baseline(Frozen):
                 raise ValueError(f"expected each value of {name} once")
             self._check_range(name, dimension)
         if self.fresh and not known.randomized:
-            raise ValueError(f"expected fresh of a randomized defence, found {self.kind}, which draws nothing")
+            raise ValueError(f"expected fresh of a randomized defense, found {self.kind}, which draws nothing")
         if self.points and not self.searched:
             raise ValueError("expected points beside a range, {low, high}, of the budget")
         return self
@@ -101,7 +101,7 @@ class Baseline(Frozen):
 
     @property
     def grid(self) -> tuple[dict[str, float | bool], ...]:
-        """The parameters of each point; of a defence that is searched none."""
+        """The parameters of each point; of a defense that is searched none."""
         if self.searched:
             return ()
         values = itertools.product(*(budget.grid() for budget in self.space.values()))

@@ -160,7 +160,7 @@ Space = create_model("Space", __base__=_Space, __doc__=_Space.__doc__, **_FIELDS
 
 
 class Sought(NamedTuple):
-    """What is searched of one defence.
+    """What is searched of one defense.
 
     Attributes:
         points: how many are wanted.

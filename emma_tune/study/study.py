@@ -184,7 +184,7 @@ class Study(Frozen):
     def _each_defense_once(cls, baselines: tuple[Baseline, ...]) -> tuple[Baseline, ...]:
         kinds = [baseline.kind for baseline in baselines]
         if len(set(kinds)) < len(kinds):
-            raise ValueError(f"expected each defence once, found {', '.join(kinds)}")
+            raise ValueError(f"expected each defense once, found {', '.join(kinds)}")
         return baselines
 
     @field_validator("attackers")

@@ -1,4 +1,4 @@
-"""What every baseline defence promises, at every budget of its own grid."""
+"""What every baseline defense promises, at every budget of its own grid."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def posteriors(K: int, dtype: torch.dtype, kinds: tuple[str, ...] = KINDS, each:
 
 
 def guidance_for(name: str, p: Tensor) -> Tensor | None:
-    """Of the kind that the guidance stage finds for this defence; the first row points where p does."""
+    """Of the kind that the guidance stage finds for this defense; the first row points where p does."""
     drawn = torch.randn(p.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(p)
     drawn[0] = p[0] * 5
     kinds = {

@@ -1,4 +1,4 @@
-"""What each defence and each thief needs, what points share of it, and what a repeat does anew."""
+"""What each defense and each thief needs, what points share of it, and what a repeat does anew."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def planner(study_file):
 
 
 def point_of(defense: str, **changes: float | bool) -> Point:
-    """A point at the first value of a defence's own grid."""
+    """A point at the first value of a defense's own grid."""
     if defense == "emma":
         return Point(0, defense, {**EMMA, **changes})
     known = BASELINES[defense]
@@ -60,7 +60,7 @@ def only(plan: PointPlan, stage: str) -> Task:
 
 
 @pytest.mark.parametrize("defense", DEFENSES)
-def test_a_defence_has_these_tasks_and_no_other(planner, defense):
+def test_a_defense_has_these_tasks_and_no_other(planner, defense):
     plan = planner().point(point_of(defense))
     assert Counter(task.stage for task in plan.tasks.values()) == BOTTOM | OWN.get(defense, {})
     before = set()
@@ -73,7 +73,7 @@ def test_a_defence_has_these_tasks_and_no_other(planner, defense):
 
 
 @pytest.mark.parametrize("defense", DEFENSES)
-def test_a_task_reads_what_its_defence_goes_by(planner, defense):
+def test_a_task_reads_what_its_defense_goes_by(planner, defense):
     plan = planner().point(point_of(defense))
     key = {stage: max(of_stage(plan, stage), default=None) for stage in STAGES}
     last = [task.key for task in plan.tasks.values() if task.stage == "surrogate"][-1:]
@@ -102,7 +102,7 @@ def test_who_knows_a_matrix_is_sent_only_where_there_is_one(planner, defense):
     assert len(of_stage(plan, "attacker")) == len(sent)
 
 
-def test_a_defence_is_told_its_parameters_as_numbers_and_whether_noise_is_fresh(planner):
+def test_a_defense_is_told_its_parameters_as_numbers_and_whether_noise_is_fresh(planner):
     made = planner()
     config = only(made.point(point_of("gaussian", sigma=1, fresh=True)), "responses").config
     assert (config.defense, config.params, config.fresh, config.seed) == ("gaussian", {"sigma": 1.0}, True, SEED)
@@ -139,14 +139,14 @@ def one_stage(plan: PointPlan) -> dict[str, int]:
     return Counter(task.stage for task in plan.tasks.values())
 
 
-def test_the_sharpness_of_a_guided_defence_is_no_matter_of_its_guidance(planner):
+def test_the_sharpness_of_a_guided_defense_is_no_matter_of_its_guidance(planner):
     made = planner()
     one, other = (made.point(point_of("adaptive_misinformation", nu=nu)) for nu in (10, 1000))
     assert of_stage(one, "guidance") == of_stage(other, "guidance")
     assert of_stage(one, "responses") != of_stage(other, "responses")
 
 
-def test_defences_share_the_surrogate_of_the_latest_st_epoch_and_not_what_it_says(planner):
+def test_defenses_share_the_surrogate_of_the_latest_st_epoch_and_not_what_it_says(planner):
     made = planner()
     mad, grad2, emma = (made.point(point_of(defense)) for defense in ("mad", "grad2", "emma"))
     assert of_stage(mad, "surrogate") == of_stage(grad2, "surrogate") == of_stage(emma, "surrogate")

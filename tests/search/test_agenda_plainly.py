@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.search.agenda import DEPTH, Agenda, Settled
-from emma_tune.stages import STAGES
-from emma_tune.training.fields import Frozen
+from emma_tune.stages import STAGES, StageSettings
 
 
 class PlainAgenda:
@@ -147,7 +146,7 @@ class PlainAgenda:
         return None
 
 
-class Named(Frozen):
+class Named(StageSettings):
     """A configuration that says nothing but which task it is."""
 
     name: str

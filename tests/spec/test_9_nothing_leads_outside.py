@@ -94,7 +94,7 @@ READING = (
 )
 
 
-def test_a_point_of_a_ledger_has_a_defence_that_there_is(written, tmp_path, monkeypatch):  # noqa: F811
+def test_a_point_of_a_ledger_has_a_defense_that_there_is(written, tmp_path, monkeypatch):  # noqa: F811
     desk = written(seeds=[7])
     desk.finished("none", (part(0.0, 0.75), part(0.0, 0.5)))
     ledger = StudyFolder(desk.root).ledger

@@ -1,4 +1,4 @@
-"""From the victim to what is released: to images, to views of them, by every defence beside the matrix."""
+"""From the victim to what is released: to images, to views of them, by every defense beside the matrix."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ N = 18
 MEASURED = ("queries", "validation", "test")
 PLAIN_VIEWS = VIEWS.model_copy(update={"augmentation": "none"})
 OWN = {"mad": "surrogate", "grad2": "surrogate", "adaptive_misinformation": "misinformer"}
-"""Guided defences, and the stage whose network guides them."""
+"""Guided defenses, and the stage whose network guides them."""
 RANDOMIZED = [kind for kind, baseline in BASELINES.items() if baseline.randomized]
 LINEAR = [kind for kind, baseline in BASELINES.items() if baseline.linear]
 

@@ -314,7 +314,7 @@ def test_every_measure_recomputed(pipeline: Pipeline) -> None:
             expected[f"{part}.agreement_undefended.{epoch}"] = share(guesses, top(p[part]))
     costs, gains = pipeline.artifacts["responses"].metrics, pipeline.artifacts["evaluation"].metrics
     of_clone = {name for name in expected if "clone" in name or "agreement" in name}
-    assert gains.keys() == of_clone  # what a defence costs is known before a thief has begun
+    assert gains.keys() == of_clone  # what a defense costs is known before a thief has begun
     T = pipeline.artifacts["matrix"].tensors["matrix"].double().numpy()
     lengths = np.sqrt(np.linalg.eigvalsh(T @ T.T))
     expected |= {
@@ -326,7 +326,7 @@ def test_every_measure_recomputed(pipeline: Pipeline) -> None:
     assert costs.keys() == expected.keys() - of_clone
     metrics = costs | gains
     assert metrics == pytest.approx(expected, abs=1e-9)
-    assert metrics["queries.l1"] > 0.1, "the defence must have changed something"
+    assert metrics["queries.l1"] > 0.1, "the defense must have changed something"
     for part in PARTS:
         clone_accuracy = metrics[f"{part}.clone_accuracy.best"]
         assert clone_accuracy == pipeline.artifacts["attacker"].metrics[f"best.{part}.accuracy"]

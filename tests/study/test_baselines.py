@@ -1,4 +1,4 @@
-"""The defences beside the searched matrix: how a study names them, and which points that makes."""
+"""The defenses beside the searched matrix: how a study names them, and which points that makes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_range_is_searched_beside_the_matrix(tmp_path, entry, proposals, scale
     assert study.proposals == POINTS + proposals
 
 
-def test_every_defence_can_be_named_alone_and_then_has_its_own_grid(tmp_path):
+def test_every_defense_can_be_named_alone_and_then_has_its_own_grid(tmp_path):
     study = load_study(written(tmp_path, *BASELINES))
     expected = [
         (name, ({known.budget.name: value} if known.budget else {}) | dict(known.settings))
@@ -133,9 +133,9 @@ def test_guided_stages_take_what_their_like_takes_where_the_study_says_nothing(t
 # --- what is wrong ----------------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[Any, str, str]] = {
-    "unknown": ("mat", "baselines.1.kind", "expected a known baseline defence, one of adaptive_misinformation, "),
-    "unknown kind": ({"kind": "mat"}, "baselines.1.kind", "expected a known baseline defence, one of "),
-    "the searched one": ("emma", "baselines.1.kind", "expected a known baseline defence, one of "),
+    "unknown": ("mat", "baselines.1.kind", "expected a known baseline defense, one of adaptive_misinformation, "),
+    "unknown kind": ({"kind": "mat"}, "baselines.1.kind", "expected a known baseline defense, one of "),
+    "the searched one": ("emma", "baselines.1.kind", "expected a known baseline defense, one of "),
     "no kind": ({"epsilon": 1}, "baselines.1.kind", "expected a value, found none"),
     "a number": (5, "baselines.1", "expected a mapping, found 5"),
     "nothing": (None, "baselines.1", "expected a mapping, found None"),
@@ -232,7 +232,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "noise where there is none": (
         {"kind": "mad", "fresh": True},
         "baselines.1",
-        "expected fresh of a randomized defence, found mad, which draws nothing",
+        "expected fresh of a randomized defense, found mad, which draws nothing",
     ),
     "points of what is not searched": (
         {"kind": "mad", "epsilon": [0.5, 1], "points": 2},
@@ -244,7 +244,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "baselines.1.points",
         "expected greater than or equal to 1, found 0",
     ),
-    "twice": ("none", "baselines", "expected each defence once, found none, none"),
+    "twice": ("none", "baselines", "expected each defense once, found none, none"),
 }
 
 
@@ -319,7 +319,7 @@ def test_the_schema_refuses_what_makes_no_sense_anywhere(name):
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_the_schema_knows_every_defence(name):
+def test_the_schema_knows_every_defense(name):
     known = BASELINES[name]
     assert of_the_schema([name])
     numbers = dict.fromkeys([*([known.budget.name] if known.budget else []), *known.settings], 1)

@@ -32,7 +32,7 @@ from emma_tune.stages import (
 )
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, State
-from emma_tune.study import Defense
+from emma_tune.study import Optimization
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.fields import Frozen
 from emma_tune.training.seeds import generator
@@ -50,7 +50,7 @@ MATRIX = SURROGATE.model_copy(update={"epochs": 12})  # the surrogate's, with th
 ATTACKER = Training(
     model="resnet8", epochs=9, lr=0.02, batch_size=9, augmentation="none", momentum=0.3, weight_decay=1e-2
 )
-DEFENSE = Defense(epochs=MATRIX.epochs)  # its defaults: which matrix is released, and both stopping tests
+DEFENSE = Optimization(epochs=MATRIX.epochs)  # its defaults: which matrix is released, and both stopping tests
 RTOL, ATOL = 1e-11, 1e-12
 """Measured: weights differ by 1e-13 after ten epochs of the matrix and by 1e-14 elsewhere, T by 3e-14, answers by
 2e-15. That is a hundredth of what is allowed; another processor may round in another order."""
