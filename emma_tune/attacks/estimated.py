@@ -1,4 +1,4 @@
-"""The thief who finds T out: answers lie in the convex hull of T's rows, confident ones nearly at a vertex.
+"""The attacker who estimates T: answers lie in the convex hull of T's rows, confident ones nearly at a vertex.
 
 Vertices by successive projection (Araújo et al. 2001; Gillis & Vavasis 2014); which one is which class by a few
 labeled images; then the answers are undone as if T were known.
@@ -15,7 +15,7 @@ from emma_tune.attacks.lesson import Lesson, Loot
 
 
 def learn(loot: Loot) -> Lesson:
-    """Targets `undo(p', T̂)`, (N, K).
+    """Return targets `undo(p', T̂)`, (N, K).
 
     Where the defense is a matrix, `matrix_error` is the mean over rows of `‖T̂_k − T_k‖₁`, in [0, 2].
     """
@@ -27,7 +27,7 @@ def learn(loot: Loot) -> Lesson:
 
 
 def estimate_matrix(answers: Tensor, labeled_answers: Tensor, labels: Tensor) -> Tensor:
-    """T̂ out of answers and a few labeled images.
+    """Estimate T from answers and a few labeled images.
 
     Args:
         answers: p', (N, K).
@@ -49,7 +49,7 @@ def estimate_matrix(answers: Tensor, labeled_answers: Tensor, labels: Tensor) ->
 
 
 def _vertices(points: Tensor, count: int) -> Tensor:
-    """Rows whose convex hull holds the others, (count, K), by successive projection.
+    """Find rows whose convex hull holds the others, (count, K), by successive projection.
 
     Again and again the longest row is taken, and its direction removed from all.
     """

@@ -1,4 +1,4 @@
-"""The thief who knows T corrects its loss instead of the answers (forward correction, Patrini et al. 2017)."""
+"""The attacker who knows T corrects its loss instead of the answers (forward correction, Patrini et al. 2017)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emma_tune.attacks.lesson import Lesson, Loot
 
 
 def learn(loot: Loot) -> Lesson:
-    """Targets p', (N, K), held against `softmax(f)T`: the least loss is at softmax(f) = p."""
+    """Return targets p', (N, K), compared with `softmax(f)T`: the least loss is at softmax(f) = p."""
     assert loot.matrix is not None, "planned against matrices only"
     T = loot.matrix
 

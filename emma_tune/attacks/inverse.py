@@ -1,4 +1,4 @@
-"""The thief who knows T undoes it: p' = pT is linear, and injective where T has full rank."""
+"""The attacker who knows T inverts it: p' = pT is linear, and injective where T has full rank."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from emma_tune.attacks.lesson import Lesson, Loot
 
 
 def learn(loot: Loot) -> Lesson:
-    """Targets `undo(p', T)`, (N, K)."""
+    """Return targets `undo(p', T)`, (N, K)."""
     assert loot.matrix is not None, "planned against matrices only"
     return Lesson(undo(loot.answers, loot.matrix))
 
 
 def undo(answers: Tensor, T: Tensor) -> Tensor:
-    """`p'T⁻¹`, negative entries cut off, renormalized; by the pseudo-inverse where T has no inverse.
+    """Compute `p'T⁻¹`, negative entries cut off, renormalized; by the pseudo-inverse where T has no inverse.
 
     Args:
         answers: p', (N, K).

@@ -1,4 +1,4 @@
-"""Between the answers and the clone: what a thief got, and what its clone is trained on."""
+"""Between the answers and the clone: what an attacker got, and what its clone is trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Loot:
-    """What a thief got.
+    """The answers that an attacker got.
 
     Attributes:
         answers: p' of its queries, (N, K).
@@ -36,7 +36,7 @@ class Lesson:
     Attributes:
         targets: of each query, (N, K) distributions.
         loss: what is minimised.
-        metrics: what the thief can say of itself.
+        metrics: the attack's own metrics.
     """
 
     targets: Tensor

@@ -1,4 +1,4 @@
-"""The thief who asks more often: several augmented views of each query, of whose answers it keeps the mean.
+"""The attacker who asks more often: several augmented views of each query, whose answers it averages.
 
 Noise that is drawn for each query averages out; a defense that depends on the query alone is blurred.
 """
@@ -9,5 +9,5 @@ from emma_tune.attacks.lesson import Lesson, Loot
 
 
 def learn(loot: Loot) -> Lesson:
-    """Targets: the mean of the answers to the views, (N, K), which is what `Loot.answers` are for this thief."""
+    """Return the mean of the answers to the views, (N, K), as targets: `Loot.answers` are that mean."""
     return Lesson(loot.answers)

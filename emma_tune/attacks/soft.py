@@ -1,4 +1,4 @@
-"""The soft-label thief: distills the answers as they come."""
+"""The soft-label attacker: distills the answers as they come."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from emma_tune.attacks.lesson import Lesson, Loot
 
 
 def learn(loot: Loot) -> Lesson:
-    """Targets p', (N, K)."""
+    """Return targets p', (N, K)."""
     return Lesson(loot.answers)

@@ -1,4 +1,4 @@
-"""Adaptive misinformation (Kariyappa & Qureshi 2020): whoever asks what the victim does not know is misled."""
+"""Adaptive misinformation (Kariyappa & Qureshi 2020): queries far from the victim’s data are answered wrongly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def misinforming(logits: Tensor, labels: Tensor) -> Tensor:
-    """What the network behind p_mis is trained on: `−log(1 − softmax(f(x))_y)`, a scalar.
+    """Compute the loss of the network behind p_mis: `−log(1 − softmax(f(x))_y)`, a scalar.
 
     Args:
         logits: f(x), (B, K).
@@ -18,7 +18,7 @@ def misinforming(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def release(posteriors: Tensor, *, tau: float, nu: float, guidance: Tensor) -> Tensor:
-    """`(1−α)p + αp_mis`, `α = 1/(1 + exp(ν(max p − τ)))`, (N, K).
+    """Release `(1−α)p + αp_mis`, `α = 1/(1 + exp(ν(max p − τ)))`, (N, K).
 
     Args:
         posteriors: p, (N, K).

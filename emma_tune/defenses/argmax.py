@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def release(posteriors: Tensor) -> Tensor:
-    """p' = one-hot argmax p, (N, K); the first of equal classes."""
+    """Release p' = one-hot argmax p, (N, K); the first of equal classes."""
     return F.one_hot(posteriors.argmax(dim=1), posteriors.shape[1]).to(posteriors.dtype)

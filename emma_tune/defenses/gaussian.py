@@ -9,7 +9,7 @@ from emma_tune.defenses.simplex import normalized
 
 
 def release(posteriors: Tensor, *, sigma: float, seeds: Tensor) -> Tensor:
-    """`max(p + N(0, σ²), 0)`, renormalized, (N, K); the top class alone where nothing is left.
+    """Release `max(p + N(0, σ²), 0)`, renormalized, (N, K); the top class alone where nothing is left.
 
     Args:
         posteriors: p, (N, K).

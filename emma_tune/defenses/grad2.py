@@ -1,4 +1,4 @@
-"""GRAD², gradient redirection (Mazeika et al. 2022): steer the thief's gradient, along the all-ones vector."""
+"""GRAD², gradient redirection (Mazeika et al. 2022): steer the attacker's gradient, along the all-ones vector."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def release(posteriors: Tensor, *, epsilon: float, guidance: Tensor) -> Tensor:
-    """The p' on the simplex that maximizes `⟨Gᵀp', 1⟩` with ‖p' − p‖₁ ≤ ε, (N, K).
+    """Release the p' on the simplex that maximizes `⟨Gᵀp', 1⟩` with ‖p' − p‖₁ ≤ ε, (N, K).
 
     The objective is linear in p' with coefficients G1. The best is greedy: ε/2 of mass goes to the class of the
     largest coefficient, taken from those of the smallest.

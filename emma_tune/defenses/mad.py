@@ -1,6 +1,6 @@
-"""MAD, maximizing angular deviation (Orekondy et al. 2020): bend the gradient that the thief will follow.
+"""MAD, maximizing angular deviation (Orekondy et al. 2020): bend the gradient that the attacker will follow.
 
-With G the Jacobian of a surrogate's log-probabilities in its weights (K × weights) a thief who learns from an
+With G the Jacobian of a surrogate's log-probabilities in its weights (K × weights) an attacker who learns from an
 answer y follows Gᵀy. Of these gradients only the angles are needed.
 """
 
@@ -13,7 +13,7 @@ from emma_tune.defenses.simplex import step_within
 
 
 def farthest_class(cosines: Tensor) -> Tensor:
-    """`y* = argmax over e_k of ‖Gᵀe_k/‖·‖ − Gᵀp/‖·‖‖²`, which is the class of the smallest cosine.
+    """Find `y* = argmax over e_k of ‖Gᵀe_k/‖·‖ − Gᵀp/‖·‖‖²`, which is the class of the smallest cosine.
 
     Args:
         cosines: of the angles between Gᵀe_k and Gᵀp, (N, K).
@@ -25,7 +25,7 @@ def farthest_class(cosines: Tensor) -> Tensor:
 
 
 def release(posteriors: Tensor, *, epsilon: float, guidance: Tensor) -> Tensor:
-    """`(1−α)p + αy*` with α as large as ‖p' − p‖₁ ≤ ε allows, (N, K).
+    """Release `(1−α)p + αy*` with α as large as ‖p' − p‖₁ ≤ ε allows, (N, K).
 
     Args:
         posteriors: p, (N, K).

@@ -20,7 +20,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 def release(posteriors: Tensor, *, epsilon: float) -> Tensor:
-    """The solution of the linear program, (N, K).
+    """Release the solution of the linear program, (N, K).
 
     Args:
         posteriors: p, (N, K).
@@ -45,7 +45,7 @@ def release(posteriors: Tensor, *, epsilon: float) -> Tensor:
 
 
 def _smallest_top(ranked: Tensor, budget: float) -> Tensor:
-    """The least τ ≥ 1/K that all classes can be cut to by moving `budget`, (N, 1); by bisection."""
+    """Find the least τ ≥ 1/K that all classes can be cut to by moving `budget`, (N, 1); by bisection."""
     low, high = torch.full_like(ranked[:, :1], 1 / ranked.shape[1]), ranked[:, :1].clone()
     for _ in range(SECTIONS):
         middle = (low + high) / 2
@@ -55,7 +55,7 @@ def _smallest_top(ranked: Tensor, budget: float) -> Tensor:
 
 
 def _best(ranked: Tensor, top: Tensor, budget: float) -> Tensor:
-    """The best q of a given top probability.
+    """Find the best q of a given top probability.
 
     Args:
         ranked: p, likeliest class first, (N, K).
@@ -78,17 +78,17 @@ def _best(ranked: Tensor, top: Tensor, budget: float) -> Tensor:
 
 
 def _above(amounts: Tensor) -> Tensor:
-    """Sums over all likelier classes, (N, K−1)."""
+    """Sum over all likelier classes, (N, K−1)."""
     return amounts.cumsum(dim=1) - amounts
 
 
 def _below(amounts: Tensor) -> Tensor:
-    """Sums over all less likely classes, (N, K−1)."""
+    """Sum over all less likely classes, (N, K−1)."""
     return amounts.flip(1).cumsum(dim=1).flip(1) - amounts
 
 
 def _top_kept(answers: Tensor, posteriors: Tensor) -> Tensor:
-    """Back towards p where the top class is level with another, by no more than it takes for it to be the first.
+    """Move back towards p where the top class is level with another, until it is the first.
 
     Between two distributions that keep the budget everything keeps it.
     """

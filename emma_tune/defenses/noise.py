@@ -1,4 +1,4 @@
-"""Chance that belongs to a query: who asks twice hears the same."""
+"""Noise that belongs to a query: asking twice gives the same answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def normal(seeds: Tensor, count: int) -> Tensor:
-    """`count` standard normal numbers a query, each row from its own seed.
+    """Draw `count` standard normal numbers a query, each row from its own seed.
 
     Args:
         seeds: (N,) int64.
@@ -22,7 +22,7 @@ def normal(seeds: Tensor, count: int) -> Tensor:
 
 
 def uniform(seeds: Tensor) -> Tensor:
-    """A number in [0, 1) a query, (N,) float64; `seeds` (N,) int64."""
+    """Draw a number in [0, 1) a query, (N,) float64; `seeds` (N,) int64."""
     generator = torch.Generator()
     draws = [torch.rand((), generator=generator.manual_seed(s), dtype=torch.float64) for s in seeds.tolist()]
     return torch.stack(draws) if draws else torch.empty(0, dtype=torch.float64)

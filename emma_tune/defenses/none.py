@@ -6,5 +6,5 @@ from torch import Tensor
 
 
 def release(posteriors: Tensor) -> Tensor:
-    """p' = p, (N, K)."""
+    """Release p' = p, (N, K)."""
     return posteriors

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def matrix(classes: int, *, a: float, generator: torch.Generator) -> Tensor:
-    """`T = (1−a)I + aP`, (K, K), P a random permutation that leaves no class in its place: one cycle of all."""
+    """Draw `T = (1−a)I + aP`, (K, K), P a random permutation in one cycle, so that no class stays."""
     cycle = torch.randperm(classes, generator=generator)
     P = torch.zeros(classes, classes)
     P[cycle, cycle.roll(-1)] = 1

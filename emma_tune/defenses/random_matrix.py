@@ -1,4 +1,4 @@
-"""Control: a random row-stochastic matrix, to be held against a learned one of the same trace."""
+"""Control: a random row-stochastic matrix, to compare with a learned one of the same trace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def matrix(classes: int, *, a: float, generator: torch.Generator) -> Tensor:
-    """T of trace (1−a)K, (K, K): 1−a on the diagonal, the rest of each row uniform on the simplex.
+    """Draw T of trace (1−a)K, (K, K): 1−a on the diagonal, the rest of each row uniform on the simplex.
 
     A point uniform on the simplex is independent exponential numbers divided by their sum.
     """

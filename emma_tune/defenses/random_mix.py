@@ -9,7 +9,7 @@ from emma_tune.defenses.noise import uniform
 
 
 def release(posteriors: Tensor, *, epsilon: float, seeds: Tensor) -> Tensor:
-    """`(1−ε/2)p + (ε/2)e_j` with j any class but the top one, each as likely, (N, K).
+    """Release `(1−ε/2)p + (ε/2)e_j` with j any class but the top one, each as likely, (N, K).
 
     Args:
         posteriors: p, (N, K).

@@ -9,7 +9,7 @@ from emma_tune.defenses.simplex import normalized
 
 
 def release(posteriors: Tensor, *, beta: float, gamma: float) -> Tensor:
-    """`p − β(σ(γ·logit p) − ½)`, negative entries cut off, renormalized, (N, K).
+    """Release `p − β(σ(γ·logit p) − ½)`, negative entries cut off, renormalized, (N, K).
 
     Args:
         posteriors: p, (N, K).

@@ -1,4 +1,4 @@
-"""Few decimals: what an API gives away that rounds its answers."""
+"""Few decimals: an API that rounds its answers."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from emma_tune.defenses.simplex import normalized
 
 
 def release(posteriors: Tensor, *, decimals: float) -> Tensor:
-    """p rounded to so many decimals, renormalized, (N, K); the top class alone where nothing is left."""
+    """Round p to a number of decimals, renormalized, (N, K); the top class alone where nothing is left."""
     return normalized(posteriors.round(decimals=int(decimals)), posteriors)

@@ -1,4 +1,4 @@
-"""Back to distributions."""
+"""Return to the simplex of distributions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def normalized(scores: Tensor, posteriors: Tensor) -> Tensor:
-    """Non-negative scores divided by their sums; where all are zero, the top class alone.
+    """Divide non-negative scores by their sums; where all are zero, the top class alone.
 
     Args:
         scores: (N, K), ≥ 0.
@@ -23,7 +23,7 @@ def normalized(scores: Tensor, posteriors: Tensor) -> Tensor:
 
 
 def step_within(posteriors: Tensor, goal: Tensor, epsilon: float) -> Tensor:
-    """From p towards a goal, as far as ‖p' − p‖₁ ≤ ε allows: `(1−α)p + αy`, `α = min(1, ε/‖y − p‖₁)`.
+    """Step from p towards a goal, as far as ‖p' − p‖₁ ≤ ε allows: `(1−α)p + αy`, `α = min(1, ε/‖y − p‖₁)`.
 
     Args:
         posteriors: p, (N, K).

@@ -1,4 +1,4 @@
-"""The k largest posteriors only: what an API that lists its best guesses gives away."""
+"""The k largest posteriors only: an API that lists its best guesses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emma_tune.defenses.simplex import normalized
 
 
 def release(posteriors: Tensor, *, k: float) -> Tensor:
-    """p with all but its k largest entries set to zero, renormalized, (N, K); the first of equal classes stay."""
+    """Release the k largest entries of p, renormalized, (N, K); of equal classes the first."""
     ranked = posteriors.argsort(dim=1, descending=True, stable=True)[:, : int(k)]
     kept = torch.zeros_like(posteriors).scatter(1, ranked, 1)
     return posteriors if k >= posteriors.shape[1] else normalized(posteriors * kept, posteriors)

@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def matrix(classes: int, *, a: float, generator: torch.Generator) -> Tensor:
-    """`T = (1−a)I + (a/K)11ᵀ`, (K, K); nothing is drawn."""
+    """Return `T = (1−a)I + (a/K)11ᵀ`, (K, K); nothing is drawn."""
     return (1 - a) * torch.eye(classes) + a / classes

@@ -1,4 +1,4 @@
-"""Points that stand for those a search has still to propose."""
+"""Placeholders for points still to be proposed."""
 
 from __future__ import annotations
 

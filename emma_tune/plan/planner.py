@@ -1,4 +1,4 @@
-"""From a study and a point to tasks with keys."""
+"""Plan the tasks of a point, with their keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from emma_tune.training.settings import Training
 
 
 class Planner:
-    """Plans points of one study.
+    """The planner of one study.
 
     Args:
         study: the study.
@@ -62,7 +62,7 @@ class Planner:
 
     @property
     def digest(self) -> str:
-        """Names everything but the point that determines a point's tasks and what is concluded from them.
+        """Hash of everything but the point that determines its tasks and its figures.
 
         Two studies of the same digest plan the same tasks for the same point.
         """
@@ -75,7 +75,7 @@ class Planner:
 
     @property
     def verdict_digest(self) -> str:
-        """Names all that the verdict on a point is drawn from: what `digest` says, and the attackers of fronts."""
+        """Hash of everything that determines what the attackers of fronts reach: `digest`, and these attackers."""
         others = {name: of for name, of in self.study.attackers.items() if not of.counts}
         return key_of({"points": self.digest, "attackers": self._described(others)})
 
@@ -84,11 +84,11 @@ class Planner:
         return {name: of.model_dump(mode="json", exclude={"when"}) for name, of in attackers.items()}
 
     def foundation(self, seed: int) -> tuple[Task, Task]:
-        """The victim of a seed and its posteriors: what every point of that seed stands on."""
+        """Plan the victim of a seed and its posteriors, which every point of that seed needs."""
         return self._victim(seed), self._posteriors(seed, None)
 
     def attackers_of(self, defense: str) -> dict[str, Attacker]:
-        """The attackers that apply to a defense; those that need a matrix only if it has one."""
+        """Return the attackers that apply to a defense; matrix-based ones only if it has a matrix."""
         linear = DEFENSES[defense].linear
         return {
             name: attacker
@@ -110,10 +110,10 @@ class Planner:
         """Plan a point with all its attackers, whether or not they will ever attack it."""
         return self._plan(point, self.attackers_of(point.defense))
 
-    def _plan(self, point: Point, thieves: Mapping[str, Attacker]) -> PointPlan:
+    def _plan(self, point: Point, attackers: Mapping[str, Attacker]) -> PointPlan:
         tasks: dict[str, Task] = {}
         released: dict[int, Task] = {}
-        attackers: dict[tuple[int, str], Task] = {}
+        clones: dict[tuple[int, str], Task] = {}
         evaluations: dict[tuple[int, str], Task] = {}
         for run, seed in self.runs.items():
             victim, posteriors = self.foundation(seed)
@@ -121,8 +121,8 @@ class Planner:
             *leading, responses = self._answers(point, run, before, None)
             chain = [victim, posteriors, *before, *leading, responses]
             released[run] = responses
-            for name, thief in thieves.items():
-                views = self._views(thief, run)
+            for name, of in attackers.items():
+                views = self._views(of, run)
                 asking, heard = leading, responses
                 if views is not None:
                     *asking, heard = self._answers(point, run, before, views)
@@ -132,14 +132,14 @@ class Planner:
                     EvaluationSettings(),
                     {"posteriors": posteriors.key, "responses": responses.key, "attacker": attacker.key},
                 )
-                attackers[run, name] = attacker
+                clones[run, name] = attacker
                 evaluations[run, name] = evaluation
                 chain += [*asking, heard, attacker, evaluation]
             tasks |= {task.key: task for task in chain}
-        return PointPlan(point, self._cut(tasks), released, attackers, evaluations)
+        return PointPlan(point, self._cut(tasks), released, clones, evaluations)
 
     def groundwork(self) -> PointPlan:
-        """What all points share: victims, clean answers, and surrogates of every st_epoch."""
+        """Plan what all points share: victims, clean answers, and surrogates of every st_epoch."""
         tasks: dict[str, Task] = {}
         for run, seed in self.runs.items():
             legs = self._legs(run, self._latest)
@@ -152,7 +152,7 @@ class Planner:
         return max(self.study.search.space.st_epochs)
 
     def _cut(self, tasks: dict[str, Task]) -> dict[str, Task]:
-        """The tasks of the stages that are planned."""
+        """Keep the tasks up to the last stage that is planned."""
         last = len(STAGES) if self.until is None else list(STAGES).index(self.until)
         return {key: task for key, task in tasks.items() if list(STAGES).index(task.stage) <= last}
 
@@ -164,20 +164,23 @@ class Planner:
         return self._task("posteriors", settings, {"victim": self._victim(seed).key})
 
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
-        thief = self.study.attackers[name]
-        training = self._training(thief)
-        return AttackerSettings(kind=thief.kind, queries=thief.queries, training=training, seed=run)
+        attacker = self.study.attackers[name]
+        training = self._training(attacker)
+        return AttackerSettings(kind=attacker.kind, queries=attacker.queries, training=training, seed=run)
 
-    def _views(self, thief: Attacker, run: int) -> Views | None:
-        """What a thief asks instead of the queries themselves."""
-        if not ATTACKS[thief.kind].asks_views:
+    def _views(self, attacker: Attacker, run: int) -> Views | None:
+        """Return what an attacker asks instead of the queries themselves."""
+        if not ATTACKS[attacker.kind].asks_views:
             return None
         return Views(
-            count=thief.views, augmentation=thief.augmentation, smallest_crop=thief.smallest_crop, seed=run
+            count=attacker.views,
+            augmentation=attacker.augmentation,
+            smallest_crop=attacker.smallest_crop,
+            seed=run,
         )
 
     def _defense(self, point: Point, run: int) -> list[Task]:
-        """What a defense learns before it is asked anything."""
+        """Plan what a defense learns before it answers anything."""
         defense = DEFENSES[point.defense]
         if defense.learned:
             legs = self._legs(run, int(point.params["st_epoch"]))
@@ -191,7 +194,7 @@ class Planner:
         return []
 
     def _answers(self, point: Point, run: int, before: list[Task], views: Views | None) -> list[Task]:
-        """From the clean answers to queries, or to views of them, to what is released."""
+        """Plan from the clean answers to queries, or to views of them, to what is released."""
         posteriors = self._posteriors(self.runs[run], views)
         chain, inputs = [posteriors], {"posteriors": posteriors.key}
         defense = DEFENSES[point.defense]
@@ -215,7 +218,7 @@ class Planner:
         return [*chain, self._task("responses", settings, inputs)]
 
     def _plan_legs(self, run: int, until: int) -> list[Task]:
-        """The surrogate of `until` epochs, as legs that end at every smaller st_epoch of the space."""
+        """Plan the surrogate of `until` epochs, in legs that end at every smaller st_epoch of the space."""
         posteriors = self._posteriors(self.runs[run], None)
         ends = sorted({e for e in self.study.search.space.st_epochs if e < until} | {until})
         legs: list[Task] = []
@@ -260,7 +263,7 @@ class Planner:
         return Task(stage, config, inputs, images, continues)
 
     def _training(self, part: Training) -> Training:
-        """How a network is trained, without its data set or kind; weights are named by their content."""
+        """Return how a network is trained, without its data set or kind; weights are named by their content."""
         named = {name: getattr(part, name) for name in Training.model_fields}
         if part.weights != NONE:
             named["weights"] = self.weights[weights_name(part)]
@@ -268,5 +271,5 @@ class Planner:
 
 
 def weights_name(part: Training) -> str:
-    """What a part begins with, as a name in a table."""
+    """Name the weights that a part begins with, as a key of `Planner.weights`."""
     return f"{part.model}: {part.weights}"

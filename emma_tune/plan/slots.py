@@ -1,4 +1,4 @@
-"""How many tasks can run at once."""
+"""Slots: how many tasks can run at once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Collection
 from emma_tune.study import AUTO
 
 MOST = 16
-"""Most tasks on a GPU: beyond, they wait for one another's kernels rather than for memory."""
+"""Most tasks on a GPU: with more, they wait for each other's kernels rather than for memory."""
 
 
 def slots_of(shares: Collection[tuple[float, float | str]], cpus: float, gpus: float) -> int:
-    """How many tasks of the smallest share run at once, at least one.
+    """Count how many tasks of the smallest share run at once, at least one.
 
     Args:
         shares: CPUs and GPUs of a task of each stage; `auto` for a share of a GPU that is still to be measured.

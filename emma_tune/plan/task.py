@@ -1,4 +1,4 @@
-"""Points and tasks: what a study proposes, and what is to be done for it, under keys.
+"""Points and tasks: what a study proposes, and what must be computed for it, under keys.
 
 The key of a task is the hash of its recipe: stage, stage version, configuration, the keys of its inputs and the
 fingerprints of its images. Device, workers, paths, names and Ray settings are not in it.
@@ -38,18 +38,18 @@ GROUNDWORK = Point(-1, "none")
 
 
 def named(number: int) -> str:
-    """A point's number for people; what comes before any point by its name."""
+    """Name a point by its number; `GROUNDWORK` as the groundwork."""
     return "the groundwork" if number == GROUNDWORK.number else f"point {number}"
 
 
 def key_of(recipe: Mapping[str, Any]) -> str:
-    """The first 80 bits of SHA-256 over the canonical JSON of a recipe, as 20 hexadecimal digits."""
+    """Hash a recipe: the first 80 bits of SHA-256 over the its canonical JSON, as 20 hexadecimal digits."""
     canonical = json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:20]
 
 
 def run_seed(seed: int, repeat: int) -> int:
-    """The seed of all that follows the victim: the study's own under repeat 0, else a fresh one, in [0, 2³¹)."""
+    """Derive the seed of all that follows the victim: the study's own under repeat 0, else a hash in [0, 2³¹)."""
     return int(key_of({"seed": seed, "repeat": repeat}), 16) % 2**31 if repeat else seed
 
 
@@ -78,7 +78,7 @@ class Task:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """All that determines the artifact."""
+        """Everything that determines the artifact."""
         return {
             "stage": self.stage,
             "version": STAGES[self.stage].version,
@@ -93,12 +93,12 @@ class Task:
         return frozenset(self.inputs.values()) | ({self.continues} if self.continues else set())
 
     def to_json(self) -> str:
-        """For the way to a worker."""
+        """Serialize for a worker."""
         return json.dumps({**self.recipe, "continues": self.continues})
 
     @staticmethod
     def from_json(text: str) -> Task:
-        """What `to_json` gave."""
+        """Restore a task from `to_json`."""
         recipe = json.loads(text)
         settings = STAGES[recipe["stage"]].settings
         return Task(
@@ -120,8 +120,8 @@ class PointPlan:
         point: the point.
         tasks: in the order of the pipeline, by key.
         responses: the task that measures what the defense costs, by run.
-        attackers: the task that trains a clone, by (run, attacker); without those who know a matrix where there
-            is none.
+        attackers: the task that trains a clone, by (run, attacker); without matrix-based ones where there is
+            no matrix.
         evaluations: the task that measures it, by (run, attacker).
     """
 
@@ -132,7 +132,7 @@ class PointPlan:
     evaluations: Mapping[tuple[int, str], Task]
 
     def upstream(self, task: Task) -> Iterator[Task]:
-        """A task and all that it reads or goes on from, nearest first, each once."""
+        """Yield a task and everything it reads or continues, nearest first, each once."""
         seen, waiting = {task.key}, [task]
         while waiting:
             nearest = waiting.pop(0)

@@ -157,7 +157,7 @@ class MatrixSettings(StageSettings):
 
 
 class GuidanceSettings(StageSettings):
-    """Find what a guided defense answers each query by."""
+    """Compute what a guided defense needs to answer each query."""
 
     defense: str
     model: str = Field(description="the surrogate's or the misinformer's network")

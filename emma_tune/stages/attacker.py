@@ -1,4 +1,4 @@
-"""Attacker: a thief trains a clone on the answers to its queries."""
+"""Attacker: train a clone on the answers to the attacker’s queries."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PARTS = ("validation", "test")
 def train_attacker(
     config: AttackerSettings, *, responses: Artifact, runtime: Runtime, state: State | None = None
 ) -> StageRun:
-    """A fresh network on (augmented query, what the thief makes of p'), by the thief's loss.
+    """Train a fresh network on (augmented query, what the attacker makes of p'), with the attacker's loss.
 
-    All thieves of a seed share initialisation, order and augmentation: they differ by their attack only.
+    All attackers of a seed share initialization, order and augmentation: they differ by their attack only.
 
     Returns:
         tensors: the clone's posteriors on the victim's images, `last.validation` and `last.test` of the last
         epoch, `best.validation` and `best.test` of the epoch with the highest validation accuracy, each
-        (N, K); metrics: both accuracies of both, and what the thief says of itself; history: both accuracies,
+        (N, K); metrics: both accuracies of both, and the attack's own metrics; history: both accuracies,
         every epoch, and the best validation accuracy up to then.
     """
     images = runtime.query_images(config.queries)
@@ -77,10 +77,10 @@ def train_attacker(
 
 
 def _loot(responses: Artifact, runtime: Runtime, queries: int | None) -> Loot:
-    """Answers to as many queries as the thief asks, and to the few images that it has labels of."""
+    """Collect the answers to the attacker’s queries, and to the few images it has labels of."""
     answers, labels = responses.tensors["queries"], runtime.labeled.labels
     assert labels is not None, "a victim's images have labels"
-    labeled = responses.tensors.get("labeled", answers[:0])  # not asked by whoever asks views
+    labeled = responses.tensors.get("labeled", answers[:0])  # not asked by attackers that ask views
     return Loot(
         answers[torch.from_numpy(subset(len(answers), queries))],
         labeled,

@@ -1,4 +1,4 @@
-"""Evaluation: what a thief has got, on the victim's own images."""
+"""Evaluation: how good the clone is, on the victim's own images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def evaluate(
     attacker: Artifact,
     runtime: Runtime,
 ) -> Artifact:
-    """Compares the clone's answers with labels, clean answers and released answers.
+    """Compare the clone's answers with labels, clean answers and released answers.
 
     Returns:
         metrics: for the parts validation and test, and for the clone of the best and of the last epoch, `PART.` +

@@ -1,4 +1,4 @@
-"""Guidance: what a guided defense finds out about each query before it answers, whatever its budget is."""
+"""Guidance: what a guided defense computes for each query before it answers, whatever its budget."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def find_guidance(
     runtime: Runtime,
     state: State | None = None,
 ) -> StageRun:
-    """Asks the defense's own network about every image that the victim is asked.
+    """Query the defense's own network with every image that the victim is asked.
 
     Returns:
         tensors: by part, (N, K) each, what `guidance_of` says; timings: `answer`, seconds for one.
@@ -63,7 +63,7 @@ def find_guidance(
 
 
 def guidance_of(defense: str, classifier: Classifier, images: Tensor, posteriors: Tensor) -> Tensor:
-    """What a defense finds out about a batch.
+    """Compute the guidance of a batch.
 
     Args:
         defense: a guided one.

@@ -24,9 +24,9 @@ def optimize_matrix(
     runtime: Runtime,
     state: State | None = None,
 ) -> StageRun:
-    """From the identity: a hypergradient step on T, then a real step of the surrogate, batch by batch.
+    """Optimize T from the identity: a hypergradient step on T, then a real step of the surrogate, for each batch.
 
-    The surrogate comes with the weights of `st_epoch`; its momentum starts anew, as in the reference.
+    The surrogate comes with the weights of `st_epoch`; its momentum starts at zero, as in the reference.
 
     Returns:
         tensors: `matrix` (K, K), row-stochastic; metrics: its trace and the epochs it took.
@@ -88,7 +88,7 @@ def optimize_matrix(
 
 
 def settled(history: list[Metrics], config: MatrixSettings, *, classes: int) -> bool:
-    """The two stopping tests after an epoch, as in the reference.
+    """Apply the two stopping tests after an epoch, as in the reference.
 
     Args:
         history: the epochs so far, with `change` = mean|ΔT|, `trace` and `lowest_trace`.

@@ -12,7 +12,7 @@ Labels = NDArray[np.integer]  # (N,)
 
 
 def all_finite(where: str, figures: dict[str, float]) -> dict[str, float]:
-    """The figures, if each of them is a number.
+    """Return the figures if all of them are finite.
 
     Raises:
         FloatingPointError: naming `where` and the figure that is not finite.
@@ -24,33 +24,33 @@ def all_finite(where: str, figures: dict[str, float]) -> dict[str, float]:
 
 
 def accuracy(answers: Answers, labels: Labels) -> float:
-    """Share of samples whose top class is the label, counted over samples."""
+    """Compute the share of samples whose top class is the label."""
     return float(np.mean(answers.argmax(axis=1) == labels))
 
 
 def agreement(answers: Answers, other: Answers) -> float:
-    """Share of samples with the same top class in both (fidelity of a clone)."""
+    """Compute the share of samples with the same top class in both (fidelity of a clone)."""
     return float(np.mean(answers.argmax(axis=1) == other.argmax(axis=1)))
 
 
 def flip_rate(released: Answers, clean: Answers) -> float:
-    """Share of samples with `argmax p' ≠ argmax p`."""
+    """Compute the share of samples with `argmax p' ≠ argmax p`."""
     return float(np.mean(released.argmax(axis=1) != clean.argmax(axis=1)))
 
 
 def l1(released: Answers, clean: Answers) -> float:
-    """The budget: mean over samples of `‖p' − p‖₁`, in [0, 2]."""
+    """Compute the budget: the mean over samples of `‖p' − p‖₁`, in [0, 2]."""
     return float(np.abs(released.astype(np.float64) - clean).sum(axis=1).mean())
 
 
 def nll(answers: Answers, labels: Labels) -> float:
-    """Mean negative log-likelihood of the labels, in nats; probabilities below 1e-12 count as 1e-12."""
+    """Compute the mean negative log-likelihood of the labels, in nats; probabilities are at least 1e-12."""
     of_label = answers[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(of_label, 1e-12)).mean())
 
 
 def spectrum(singular_values: NDArray[np.floating]) -> dict[str, float]:
-    """How far a matrix is from losing what it is given.
+    """Describe how invertible a matrix is.
 
     Args:
         singular_values: (K,), largest first.
@@ -69,7 +69,7 @@ def spectrum(singular_values: NDArray[np.floating]) -> dict[str, float]:
 
 
 def ece(answers: Answers, labels: Labels, bins: int = 15) -> float:
-    """Expected calibration error over equal-width bins of confidence (Guo et al. 2017), in [0, 1]."""
+    """Compute the expected calibration error over equal-width bins (Guo et al. 2017), in [0, 1]."""
     confidence = answers.max(axis=1).astype(np.float64)
     right = answers.argmax(axis=1) == labels
     # an answer that is no number has a gap that is none, wherever it is counted

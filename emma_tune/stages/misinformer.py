@@ -14,7 +14,7 @@ from emma_tune.training.learner import Learner
 
 
 def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: State | None = None) -> StageRun:
-    """`−log(1 − softmax(f(x))_y)` on the victim's images, by the victim's schedule.
+    """Minimize `−log(1 − softmax(f(x))_y)` on the victim's images, by the victim's schedule.
 
     Returns:
         tensors: the weights, as `Learner.weights` names them.

@@ -1,4 +1,4 @@
-"""Posteriors: what the victim would answer without a defense, to the pool and to its own images."""
+"""Posteriors: what the undefended victim answers, on the pool and on its own images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emma_tune.training.learner import restore_classifier
 
 
 def answer_cleanly(config: PosteriorsSettings, *, victim: Artifact, runtime: Runtime) -> Artifact:
-    """p in evaluation mode, on the un-augmented view or on augmented ones.
+    """Compute p in evaluation mode, on the un-augmented view or on augmented ones.
 
     Returns:
         tensors: by part, as `Runtime.asked` names them, (N, K) each.

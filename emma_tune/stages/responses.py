@@ -26,7 +26,7 @@ def release_responses(
     guidance: Artifact | None = None,
     runtime: Runtime,
 ) -> Artifact:
-    """p' = pT under emma or a linear baseline, or what another baseline makes of p.
+    """Release p' = pT under a learned or a linear defense, or what another baseline makes of p.
 
     Returns:
         tensors: `queries`, `labeled`, `validation`, `test`, each (N, K) distributions; of a defense that is a
@@ -67,7 +67,7 @@ def release_responses(
             f"{part}.flip_rate": measure.flip_rate(answers, clean),
         }
         if part == "queries":
-            continue  # nobody knows their labels
+            continue  # its labels are unknown
         labels = runtime.victim_labels(part).cpu().numpy()
         defended, undefended = measure.accuracy(answers, labels), measure.accuracy(clean, labels)
         figures |= {
@@ -86,7 +86,7 @@ def release_responses(
 
 
 def _matrix(config: ResponsesSettings, matrix: Artifact | None, *, classes: int) -> Tensor | None:
-    """T of a defense that is one."""
+    """Return T of a linear defense, None of any other."""
     if matrix is not None:
         return matrix.tensors["matrix"]
     if not DEFENSES[config.defense].linear:
@@ -96,9 +96,9 @@ def _matrix(config: ResponsesSettings, matrix: Artifact | None, *, classes: int)
 
 
 def _seeds(config: ResponsesSettings, part: str, asked: Asked) -> Tensor | None:
-    """The seed of each query's noise: of what is asked, so that asking twice gives the same answer.
+    """Derive the seed of each query's noise from the image, so that asking twice gives the same answer.
 
-    With `fresh`, of the place in the order of asking as well.
+    With `fresh`, the place in the order of asking counts, too.
     """
     if not DEFENSES[config.defense].randomized:
         return None

@@ -20,7 +20,7 @@ from emma_tune.training.seeds import generator
 from emma_tune.training.settings import Training
 
 LABELED = 5
-"""Images a class that a thief is supposed to have labels of; among those that the victim was trained on."""
+"""Images a class that an attacker is assumed to have labels of; among those that the victim was trained on."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +40,30 @@ class Runtime:
     weights: Callable[[str], Weights] = field(default=lambda name: {})
 
     def victim_images(self, part: str) -> Images:
-        """The victim's; `part` is train, validation or test."""
+        """Return the victim's images of a part: train, validation or test."""
         return Images(self.victim[part], self.device)
 
     def victim_labels(self, part: str) -> Tensor:
-        """(N,) int64 on the device."""
+        """Return the labels of a part, (N,) int64 on the device."""
         labels = self.victim[part].labels
         assert labels is not None, "a victim's images have labels"
         return torch.from_numpy(np.array(labels)).to(self.device)
 
     def query_images(self, limit: int | None = None) -> Images:
-        """The pool, or the fixed subset of `limit` of it."""
+        """Return the pool, or its fixed subset of `limit` images."""
         assert self.queries is not None, "the stage's table says that it reads the pool"
         pool = self.queries
         return Images(pool if limit is None else pool.take(subset(len(pool), limit)), self.device)
 
     @property
     def labeled(self) -> ImageSet:
-        """The few images that a thief may have labels of."""
+        """The few images that an attacker may have labels of."""
         train = self.victim["train"]
         assert train.labels is not None, "a victim's images have labels"
         return train.take(few_of_each(train.labels, LABELED))
 
     def asked(self, views: Views | None) -> dict[str, Asked]:
-        """What the defended victim is asked, by part.
+        """Return the images that the defended victim is asked about, by part.
 
         Returns:
             `queries`, `labeled`, `validation` and `test`; with `views` only these, of the pool, as `queries`.
@@ -85,7 +85,7 @@ class Runtime:
         }
 
     def first_weights(self, training: Training) -> Weights | None:
-        """What a training begins with; None for a fresh network."""
+        """Return the weights that a training begins with; None for a fresh network."""
         return None if training.weights == NONE else self.weights(training.weights)
 
     @property

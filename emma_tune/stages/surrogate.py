@@ -1,4 +1,4 @@
-"""Surrogate: the defender's stand-in for the thief, distilled from clean answers and stopped early."""
+"""Surrogate: the defender's stand-in for the attacker, distilled from clean answers and stopped early."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emma_tune.training.learner import Learner
 def train_surrogate(
     config: SurrogateSettings, *, posteriors: Artifact, runtime: Runtime, state: State | None = None
 ) -> StageRun:
-    """Cross-entropy to clean posteriors on the query pool, for the first `until` epochs of the series.
+    """Minimize cross-entropy to clean posteriors on the query pool, for the first `until` epochs of the series.
 
     A surrogate of fewer epochs is a leg of the same series: its tensors are a state to go on from.
 

@@ -14,7 +14,7 @@ from emma_tune.training.learner import Learner
 
 
 def train_victim(config: VictimSettings, *, runtime: Runtime, state: State | None = None) -> StageRun:
-    """Cross-entropy on one-hot labels by SGD with momentum on a cosine schedule.
+    """Minimize cross-entropy on one-hot labels by SGD with momentum on a cosine schedule.
 
     Returns:
         tensors: the weights, as `Learner.weights` names them; metrics: accuracy on validation and test.

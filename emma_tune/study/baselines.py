@@ -1,4 +1,4 @@
-"""The defenses beside the searched matrix: which ones, and with how much of their budgets."""
+"""The baselines of a study: which defenses, and at which budgets."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NAMES = sorted(
     {name for known in BASELINES.values() for name in known.settings}
     | {parameter.name for known in BASELINES.values() for parameter in known.parameters}
 )
-"""Parameters of some baseline."""
+"""Every parameter that some baseline has."""
 
 
 class Baseline(Frozen):
-    """A defense beside the searched one: its name alone, or with values for its parameters.
+    """A baseline in a study: its name alone, or with values for its parameters.
 
-    Its budget may be a number, a list of numbers (a point for each) or a range (searched like λ); its own grid
-    when left out. Other parameters are numbers.
+    Its budget may be a number, a list of numbers (a point for each) or a range (searched like λ); the default grid
+    of the defense when left out. Other parameters are numbers.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -32,7 +32,8 @@ class Baseline(Frozen):
 
     kind: BaselineName = Field(description="which defense")
     fresh: bool = Field(
-        False, description="of a randomized one: draw anew each time the same image is asked, not once for each"
+        False,
+        description="of a randomized one: draw noise each time an image is asked, not once for each image",
     )
     points: Count | None = Field(
         None, description="of a range: how many points are searched; as many as search.points when left out"
@@ -76,12 +77,12 @@ class Baseline(Frozen):
 
     @property
     def given(self) -> dict[str, Dimension]:
-        """Parameters that the study names."""
+        """Parameters named in the study."""
         return dict(self.__pydantic_extra__)
 
     @property
     def space(self) -> dict[str, Dimension]:
-        """The budget by its name, with its own grid where the study names none; empty where there is none."""
+        """The budget by its name, with its default grid where the study names no values; empty without one."""
         parameter = BASELINES[self.kind].budget
         if parameter is None:
             return {}
@@ -89,7 +90,7 @@ class Baseline(Frozen):
 
     @property
     def searched(self) -> bool:
-        """Whether points are proposed, rather than all there."""
+        """Whether its points are proposed one by one, rather than given."""
         return any(budget.low is not None for budget in self.space.values())
 
     @property
@@ -101,7 +102,7 @@ class Baseline(Frozen):
 
     @property
     def grid(self) -> tuple[dict[str, float | bool], ...]:
-        """The parameters of each point; of a defense that is searched none."""
+        """The parameters of each point; empty if the defense is searched."""
         if self.searched:
             return ()
         values = itertools.product(*(budget.grid() for budget in self.space.values()))

@@ -1,4 +1,4 @@
-"""The words of a study file: names of data sets, attackers, defenses and stages; numbers that may be `auto`."""
+"""Field types of a study file: names of data sets, attackers, defenses, stages; numbers that may be `auto`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OrAuto:
 
     @staticmethod
     def check(value: object, number: Callable[[object], float]) -> object:
-        """The word as it is; else what the number's type makes of it."""
+        """Return `auto` as it is, anything else as a number."""
         if value == AUTO:
             return value
         if isinstance(value, str):
@@ -54,7 +54,7 @@ class OrAuto:
 
 
 def misplaced(place: str, message: str) -> PydanticCustomError:
-    """A finding about another place than the one that is being checked."""
+    """Return a finding about another place than the one being validated."""
     return PydanticCustomError("misplaced", "{message}", {"place": place, "message": message})
 
 

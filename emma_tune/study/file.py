@@ -1,4 +1,4 @@
-"""Reading a study file: YAML, the file it extends, and overrides; with one line for each thing that is wrong."""
+"""Read a study file: YAML, the file it extends, overrides. One line for each thing that is wrong."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DATA_ROOT = "EMMA_TUNE_DATA"
 
 
 class StudyError(ValueError):
-    """What a user wrote, or pointed at, is wrong. One line for each finding."""
+    """An error in what a user wrote or pointed at: one line for each finding."""
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
-    """Reads and checks a study file.
+    """Read and validate a study file.
 
     Args:
         path: a YAML file; relative paths in it mean relative to it.
@@ -48,7 +48,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def changed(study: Study, overrides: Sequence[str], recorded: Path | UPath) -> Study:
-    """A recorded study with overrides.
+    """Apply overrides to a recorded study.
 
     Args:
         study: complete.
@@ -69,7 +69,7 @@ def changed(study: Study, overrides: Sequence[str], recorded: Path | UPath) -> S
 
 @dataclass(frozen=True)
 class _Document:
-    """What is written, with the files it extends.
+    """The content of a study file, with the files it extends.
 
     Attributes:
         given: as YAML has it, paths made absolute.
@@ -121,7 +121,7 @@ WHOLE = (("attackers",), ("objectives",), ("search", "space", "*"), ("resources"
 
 
 def _extended(base: _Document, own: _Document) -> _Document:
-    """`base` with what `own` says instead."""
+    """Merge `own` over `base`."""
     lines = {place: line for place, line in base.lines.items() if not _replaced(place, own)}
     return _Document(_merged(base.given, own.given, ()), {**lines, **own.lines})
 
@@ -143,12 +143,12 @@ def _is_whole(place: Place) -> bool:
 
 
 def _replaced(place: Place, own: _Document) -> bool:
-    """Whether what stood at a place of the base is not there any more."""
+    """Whether the value at a place of the base has been replaced."""
     return any(place[:depth] in own.lines and _is_whole(place[:depth]) for depth in range(1, len(place)))
 
 
 def _make_absolute(given: dict[str, Any], folder: Path) -> None:
-    """Paths in a file mean relative to it, wherever it is extended from."""
+    """Resolve paths relative to the file they stand in, wherever it is extended from."""
 
     def absolute(text: str) -> str:
         if "://" in text:
@@ -171,7 +171,7 @@ def _make_absolute(given: dict[str, Any], folder: Path) -> None:
 
 
 def _yaml_problem(error: Exception) -> str:
-    """What the parser says is wrong, in one line."""
+    """Return the parser’s error in one line."""
     problem = getattr(error, "problem", None) or str(error)
     return " ".join(problem.split()).removeprefix("found ") or type(error).__name__
 
@@ -204,7 +204,7 @@ def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:
 
 
 def _lines(node: yaml.Node | None, path: Path, place: Place = ()) -> dict[Place, str]:
-    """Where every value of the file stands, as `file:line`, from 1."""
+    """Map every place to `file:line`, from 1."""
     lines: dict[Place, str] = {}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

@@ -24,7 +24,7 @@ def findings_of(
     lines: Mapping[Place, str],
     overridden: Mapping[Place, str],
 ) -> list[str]:
-    """What the types complain of, in the words of whoever wrote the file.
+    """Translate validation errors into the words of a study file.
 
     Args:
         error: of `Study`.
@@ -39,7 +39,7 @@ def findings_of(
 
 
 def _follows(detail: Any, details: Sequence[Any]) -> bool:
-    """Whether a complaint only follows from another: a list is too short because its items were wrong."""
+    """Whether an error only follows from another: a list is too short because its items were wrong."""
     place = detail["loc"]
     return detail["type"] == "too_short" and any(
         len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in details
@@ -47,7 +47,7 @@ def _follows(detail: Any, details: Sequence[Any]) -> bool:
 
 
 def _inherited(place: tuple[Any, ...], kind: str, given: Mapping[str, Any]) -> bool:
-    """Whether a complaint repeats one about the victim, from whom a left-out field was taken."""
+    """Whether an error repeats one about the victim, whose field was inherited."""
     if not place or place[0] not in ("surrogate", "attackers"):
         return False
     field = place[-1]
@@ -115,7 +115,7 @@ def _where(
     lines: Mapping[Place, str],
     overridden: Mapping[Place, str],
 ) -> str:
-    """The override or the line of the file that a finding is about, as near as there is one."""
+    """Return the override or line that a finding is about, or the nearest enclosing one."""
     for changed, override in overridden.items():
         if changed[: len(place)] == place:
             return f"--set {override}"
@@ -128,11 +128,11 @@ def _where(
 
 
 def _known_keys(place: Sequence[Any]) -> list[str]:
-    """The keys that a mapping at this place may have."""
+    """Return the keys that a mapping at this place may have."""
     schema = Study.model_json_schema(by_alias=True)
 
     def forms(of: Any) -> list[dict[str, Any]]:
-        """All that a value may be, whichever way the schema says it."""
+        """Return the alternatives of a schema, whichever way it states them."""
         if not isinstance(of, dict):
             return []
         if "$ref" in of:
@@ -152,5 +152,6 @@ def _known_keys(place: Sequence[Any]) -> list[str]:
 
 
 def shown(value: object) -> str:
+    """Show a value that was found, in at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"

@@ -16,7 +16,7 @@ ATTACKERS = "attackers."
 
 @dataclass(frozen=True)
 class Measure:
-    """What can be said of a point in a number.
+    """A number that describes a point.
 
     Attributes:
         direction: in which it is better for the defender.
@@ -41,7 +41,7 @@ class Measure:
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied with to be shown in the measure's unit."""
+        """Factor from a value to its unit."""
         return 100.0 if self.unit else 1.0
 
     @property
@@ -50,20 +50,20 @@ class Measure:
         return self.metric is None
 
     def images(self, part: str = "test") -> str:
-        """The images that it is measured on."""
+        """Name the images that it is measured on."""
         return "query pool" if self.pool else f"{part} images"
 
     def axis(self, part: str = "test") -> str:
-        """The label of an axis, with the images and the unit."""
+        """Label an axis, with the images and the unit."""
         unit = f", {self.unit}" if self.unit else ""
         return f"{self.label}, {self.images(part)}{unit}"
 
     def shown(self, value: float) -> str:
-        """A value with its unit: 0.412, 96.5 %, 1.3 points."""
+        """Format a value with its unit: 0.412, 96.5 %, 1.3 points."""
         return f"{100 * value:.1f} {self.unit}" if self.unit else f"{value:.3f}"
 
     def beyond(self, value: float, bound: float) -> float:
-        """By how much a value is worse than a bound; 0 if it is not."""
+        """Return by how much a value is worse than a bound; 0 if it is not."""
         return max(0.0, value - bound if self.direction == "min" else bound - value)
 
 

@@ -15,7 +15,7 @@ class Victim(Training):
     """The deployed classifier, trained on labeled images."""
 
     dataset: LabeledName = Field(description="labeled images: parts train, validation, test")
-    limit: Count | None = Field(None, description="train on a fixed subset of so many images; all when left out")
+    limit: Count | None = Field(None, description="images to train on, a fixed subset; all when left out")
     image_size: Annotated[int, Field(strict=True, ge=8)] | None = Field(
         None, description="side in pixels of what the network sees; the data set's own when left out"
     )
@@ -31,7 +31,7 @@ class Queries(Frozen):
     """The query pool: the images that attackers ask about."""
 
     dataset: PoolName = Field(description="unlabeled images")
-    limit: Count | None = Field(None, description="take a fixed subset of so many images; all when left out")
+    limit: Count | None = Field(None, description="number of images, a fixed subset; all when left out")
 
 
 class Optimization(Frozen):
@@ -46,7 +46,7 @@ class Optimization(Frozen):
     min_change: Annotated[float, Field(ge=0), NOT_BOOLEAN] | None = Field(
         None, description="stop when mean|ΔT| of an epoch is below; 0.01 up to ten classes, else 1e-4"
     )
-    patience: Count = Field(3, description="stop after so many epochs in which trace(T) reached no new low")
+    patience: Count = Field(3, description="stop after this many epochs in which trace(T) reached no new low")
     batch_size: BatchSize | None = Field(None, description="images a batch, ≥ 2; the surrogate's when left out")
     precision: Precision | None = Field(None, description="fp32 or bf16; the surrogate's when left out")
 

@@ -1,4 +1,4 @@
-"""What a task of a stage takes of a node, and how long it may take."""
+"""The resources of a study: what a task of each stage takes of a node, and its time limit."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ GpuShare = Annotated[float | Literal["auto"], OrAuto(Annotated[float, Field(ge=0
 
 
 def spelled_out(resources: object) -> object:
-    """`auto` in place of all resources stands for every stage with resources, one CPU each."""
+    """Expand `auto` in place of all resources: one CPU and a measured GPU share for each stage."""
     if resources != AUTO:
         return resources
     return {stage: {"cpu": 1, "gpu": AUTO} for stage in OWN_TRIAL_STAGES}
 
 
 class Share(Frozen):
-    """What one task takes of a node."""
+    """The share of a node that one task takes."""
 
     cpu: Annotated[float, Field(gt=0), NOT_BOOLEAN] = Field(
         1, description="CPU cores; below 1 several tasks share one"
@@ -42,6 +42,6 @@ class Share(Frozen):
 
 
 def or_auto(schema: dict[str, Any]) -> None:
-    """Resources may also be the word `auto`."""
+    """Allow `auto` in place of the mapping in the JSON schema."""
     mapping = {key: schema.pop(key) for key in ("type", "additionalProperties", "propertyNames") if key in schema}
     schema["anyOf"] = [mapping, {"const": AUTO}]

@@ -68,7 +68,7 @@ class Dimension(Frozen):
         return self.low, self.high
 
     def grid(self) -> tuple[float, ...]:
-        """Every value, where there are finitely many; empty for a continuous range."""
+        """Return every value if there are finitely many; empty for a continuous range."""
         if self.value is not None:
             return (self.value,)
         if self.choices is not None:
@@ -108,7 +108,7 @@ class EpochChoice(Frozen):
         return min(self.choices), max(self.choices)
 
     def grid(self) -> tuple[int, ...]:
-        """Every value."""
+        """Return every value."""
         return self.choices
 
     @classmethod
@@ -160,7 +160,7 @@ Space = create_model("Space", __base__=_Space, __doc__=_Space.__doc__, **_FIELDS
 
 
 class Sought(NamedTuple):
-    """What is searched of one defense.
+    """The search of one defense.
 
     Attributes:
         points: how many are wanted.
@@ -176,11 +176,11 @@ class Sought(NamedTuple):
 
     @property
     def proposals(self) -> int:
-        """How many points there will be: as many as are wanted, or as a grid has."""
+        """Number of points of the whole search: as wanted, or as many as a grid has."""
         return self.left(())
 
     def left(self, asked: Collection[Mapping[str, float | bool]]) -> int:
-        """How many points are still to be proposed.
+        """Return how many points are still to be proposed.
 
         Args:
             asked: parameters of the points so far; of a grid some may be of another one, before it was edited.
@@ -230,7 +230,7 @@ class Search(Frozen):
 
 
 def check_finite(dimension: Dimension | EpochChoice, place: str) -> None:
-    """Raises unless the grid sampler can go through all values."""
+    """Raise unless a dimension has finitely many values, as the grid sampler needs."""
     if not dimension.grid():
         raise misplaced(
             place,

@@ -24,7 +24,7 @@ from emma_tune.training.settings import Training
 
 
 def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """What a part says, over what it shares; weights belong to a network and are not shared with another."""
+    """Merge a part over what it shares; weights belong to a network and are not shared with another."""
     other = own.get("model", shared.get("model")) != shared.get("model")
     return {**{key: value for key, value in shared.items() if not (other and key == "weights")}, **own}
 
@@ -37,7 +37,7 @@ class Limits(Frozen):
     )
 
     def kept_by(self, figures: Mapping[str, Any]) -> bool:
-        """Whether a point of these validation figures may be on the front."""
+        """Return whether a point with these validation figures may be on the front."""
         return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
 
     @property
@@ -47,7 +47,7 @@ class Limits(Frozen):
 
 
 def _may_extend(schema: dict[str, Any]) -> None:
-    """In a file a study may name another one; by the time it is checked the two have become one."""
+    """Allow `extends` in the JSON schema; the two files are merged before validation."""
     schema["properties"]["extends"] = {
         "type": "string",
         "description": "a study file, whose fields count where this one says nothing; relative to this one",
@@ -110,7 +110,7 @@ class Study(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _inherit_from_victim(cls, given: object) -> object:
-        """Fields of surrogate and attackers that were left out come from the victim."""
+        """Fill fields left out of surrogate and attackers from the victim."""
         if not isinstance(given, dict) or not isinstance(given.get("victim"), dict):
             return given
         shared = {key: value for key, value in given["victim"].items() if key in Training.model_fields}
@@ -206,8 +206,8 @@ class Study(Frozen):
 
     @model_validator(mode="after")
     def _keeps_no_secrets(self) -> Self:
-        """A study is recorded, and shown in reports."""
-        weights = {f"attackers.{name}.weights": thief.weights for name, thief in self.attackers.items()}
+        """Refuse passwords: a study is recorded and shown in reports."""
+        weights = {f"attackers.{name}.weights": attacker.weights for name, attacker in self.attackers.items()}
         given = {
             "store": self.store,
             "data_root": self.data_root,
@@ -221,8 +221,8 @@ class Study(Frozen):
             if address and has_secret(address):
                 raise misplaced(
                     place,
-                    "expected an address without a password (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their "
-                    "like in the environment are for it), found one with a password",
+                    "expected an address without a password (use environment variables such as "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), found one with a password",
                 )
         return self
 
@@ -274,7 +274,7 @@ class Study(Frozen):
         return {name: attacker for name, attacker in self.attackers.items() if attacker.counts}
 
     def against(self, attacker: str | None) -> Self:
-        """The study with one attacker's clone as what its front is about; itself if None."""
+        """Return the study with one attacker's accuracy as its attack objective; itself if None."""
         if attacker is None or not self.attack.startswith(ATTACKERS):
             return self  # figures against an attacker have its clone for the worst one
         renamed = {f"{ATTACKERS}{attacker}" if n == self.attack else n: d for n, d in self.objectives.items()}
@@ -292,7 +292,7 @@ class Study(Frozen):
 
     @property
     def sought(self) -> dict[str, Sought]:
-        """What is searched, by defense; all with the same number of points unless one says otherwise."""
+        """The search of each defense that is searched."""
         found = {self.defense.kind: self._sought(None, self.search.space.dimensions, {})}
         for baseline in self.baselines:
             if baseline.searched:
