@@ -162,10 +162,9 @@ def measures(folder: Folder) -> None:
 
     with user_errors():
         from emma_tune.results import StudyView
-        from emma_tune.results.tables import measures as measured
 
         view = StudyView(folder)
-        table = measured(view)
+        table = view.measures()
     typer.echo(table.to_csv(index=False), nl=False)
     printing.show_problems(view.problems)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
 from emma_tune.defenses import LEARNED
-from emma_tune.results.figures import PartFigures
 from emma_tune.results.front import attainment, hypervolume
 from emma_tune.results.intervals import MIN_PAIRS, interval
 from emma_tune.results.reader import StudyReader
@@ -18,26 +17,10 @@ UNDEFENDED = "none"
 """The undefended victim: its points belong to the front of every defense."""
 
 
-def hypervolumes(
-    study: StudyReader, *, attacker: str | None = None, defenses: Collection[str] | None = None
-) -> dict[int, float]:
-    """Compute the hypervolume of each seed's own front: chosen by validation figures, measured by test figures.
-
-    Args:
-        study: the study.
-        attacker: as `StudyReader.members` takes it.
-        defenses: as `StudyReader.members` takes it.
-
-    Returns:
-        By the seed of the victim; with repeats the mean over them.
-    """
-    return _hypervolumes(study, attacker, _run_fronts(study, attacker, defenses))
-
-
 def spread(
     study: StudyReader, *, attacker: str | None = None, defenses: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Describe how a front varies over seeds.
+    """Describe how a front varies over seeds: chosen by validation figures, measured by test figures.
 
     Args:
         study: the study.
@@ -45,38 +28,22 @@ def spread(
         defenses: as `StudyReader.members` takes it.
 
     Returns:
-        `hypervolume_by_seed`; of these `mean`, `deviation`, `low`, `high` (95 %) and `count`; `surfaces`: the
-        corners of the attainment surfaces over all runs, as `front.attainment` has them (of two or three
-        objectives).
+        `hypervolume_by_seed`, of each victim's own front, with repeats the mean over them; of these `mean`,
+        `deviation`, `low`, `high` (95 %) and `count`; `surfaces`: the corners of the attainment surfaces over all
+        runs, as `front.attainment` has them (of two or three objectives).
     """
-    fronts = _run_fronts(study, attacker, defenses)
-    by_seed = _hypervolumes(study, attacker, fronts)
     objectives = study.study.against(attacker).objectives
+    fronts, volumes = [], dict[int, list[float]]()
+    for run, seed in study.planner.runs.items():
+        members = study.members(run=run, attacker=attacker, defenses=defenses)
+        fronts.append([figures["test"] for _, figures in members])
+        volumes.setdefault(seed, []).append(hypervolume(fronts[-1], objectives))
+    by_seed = {seed: fmean(of_runs) for seed, of_runs in volumes.items()}
     return {
         "hypervolume_by_seed": by_seed,
-        **interval(list(by_seed.values())).as_dict(),
-        "surfaces": attainment(list(fronts.values()), objectives) if len(objectives) in (2, 3) else {},
+        **asdict(interval(list(by_seed.values()))),
+        "surfaces": attainment(fronts, objectives) if len(objectives) in (2, 3) else {},
     }
-
-
-def _run_fronts(
-    study: StudyReader, attacker: str | None, defenses: Collection[str] | None
-) -> dict[int, list[PartFigures]]:
-    """Select the front of each run alone by its validation figures; return the test figures of its members."""
-    return {
-        run: [of["test"] for _, of in study.members(run=run, attacker=attacker, defenses=defenses)]
-        for run in study.planner.runs
-    }
-
-
-def _hypervolumes(
-    study: StudyReader, attacker: str | None, fronts: Mapping[int, Sequence[PartFigures]]
-) -> dict[int, float]:
-    objectives = study.study.against(attacker).objectives
-    of_seed: dict[int, list[float]] = {}
-    for run, front in fronts.items():
-        of_seed.setdefault(study.planner.runs[run], []).append(hypervolume(front, objectives))
-    return {seed: fmean(volumes) for seed, volumes in of_seed.items()}
 
 
 @dataclass(frozen=True)
@@ -220,7 +187,7 @@ def _difference(own: Mapping[int, float], base: Mapping[int, float], seeds: Iter
         verdict = "better"
     elif over_seeds.high is not None and over_seeds.high < 0:
         verdict = "worse"
-    return {**over_seeds.as_dict(), "verdict": verdict}
+    return {**asdict(over_seeds), "verdict": verdict}
 
 
 def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:

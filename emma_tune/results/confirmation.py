@@ -7,6 +7,7 @@ same points, with fresh seeds for all that follows the victim, and nothing propo
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
@@ -49,13 +50,11 @@ def points_to_confirm(view: StudyReader, numbers: Collection[int] | None) -> lis
         if not fronts:
             raise StudyError(f"{view.folder.root}: expected points on a front to confirm, found none")
         return fronts
-    for number in numbers:
-        if number not in view.ledger.points:
-            raise StudyError(f"{view.folder.root}: expected a point of the study, found no point {number}")
-        if view.figures(view.ledger.points[number]) is None:
-            state = view.state(view.ledger.points[number])
-            raise StudyError(f"{view.folder.root}: expected a finished point, found point {number} {state}")
-    return [view.ledger.points[number] for number in numbers]
+    points = [view.point(number) for number in numbers]
+    for point in points:
+        if (state := view.state(point)) != "finished":
+            raise StudyError(f"{view.folder.root}: expected a finished point, found point {point.number} {state}")
+    return points
 
 
 def confirmed(view: StudyReader, again: StudyReader) -> dict[str, Any]:
@@ -76,27 +75,14 @@ def confirmed(view: StudyReader, again: StudyReader) -> dict[str, Any]:
     Raises:
         StudyError: if the images of the two are not the same, or the study has been edited since.
     """
-    if view.planner.images != again.planner.images:
-        raise StudyError(
-            f"{again.folder.root}: expected the images that {view.folder.root} was run with, found others; run "
-            "the study again first"
-        )
-    repeats = again.study.repeats
-    now = confirmation_study(view.study, len(repeats))
-    planned = Planner(now, view.planner.images, view.planner.weights).verdict_digest
-    judged = (now.limits, now.objectives)
-    if planned != again.planner.verdict_digest or judged != (again.study.limits, again.study.objectives):
-        raise StudyError(
-            f"{again.folder.root}: expected a confirmation of the study as it is now, found one of an earlier "
-            "form of it; confirm again"
-        )
+    _check_confirms(view, again)
     points = list(again.ledger.points.values())
     defenses = {point.defense for point in points}
     searched = {point.number for name in defenses for point, _ in view.members(defenses={name})}
     members = {point.number for name in defenses for point, _ in again.members(defenses={name})}
     return {
         "study": view.study.name,
-        "repeats": len(repeats),
+        "repeats": len(again.study.repeats),
         "objectives": dict(view.study.objectives),
         "counts": again.counts(),
         "points": [
@@ -112,6 +98,22 @@ def confirmed(view: StudyReader, again: StudyReader) -> dict[str, Any]:
     }
 
 
+def _check_confirms(view: StudyReader, again: StudyReader) -> None:
+    if view.planner.images != again.planner.images:
+        raise StudyError(
+            f"{again.folder.root}: expected the images that {view.folder.root} was run with, found others; run "
+            "the study again first"
+        )
+    now = confirmation_study(view.study, len(again.study.repeats))
+    planned = Planner(now, view.planner.images, view.planner.weights).verdict_digest
+    judged = (now.limits, now.objectives)
+    if planned != again.planner.verdict_digest or judged != (again.study.limits, again.study.objectives):
+        raise StudyError(
+            f"{again.folder.root}: expected a confirmation of the study as it is now, found one of an earlier "
+            "form of it; confirm again"
+        )
+
+
 def _of_point(
     view: StudyReader, again: StudyReader, point: Point, searched: Collection[int], members: Collection[int]
 ) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def _of_point(
     for name in (*MEASURES, *(name for name in by_repeat[0] if name not in MEASURES)):
         of = measure(name)
         over_repeats = interval([figures[name] for figures in by_repeat]).within(*sorted((of.best, of.worst)))
-        measures[name] = {"searched": known.get(name), **over_repeats.as_dict()}
+        measures[name] = {"searched": known.get(name), **asdict(over_repeats)}
     on_front, still = point.number in searched, point.number in members
     left = {"why": _why(again, point, after)} if on_front and not still else {}
     return {"measures": measures, "on_front": on_front, "still_on_front": still, **left}

@@ -5,10 +5,9 @@ The same files are read whether the study is running, finished or interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from emma_tune.plan import Planner, Point, Task
 from emma_tune.results.dominance import current_outcomes, front_of, targets
@@ -16,14 +15,11 @@ from emma_tune.results.figures import Figures, against, point_figures, with_fron
 from emma_tune.results.folder import StudyFolder
 from emma_tune.results.ledger import Ledger, Outcome, read_ledger
 from emma_tune.storage import IMPATIENT, Patience, Place
-from emma_tune.storage.artifact import Artifact, Metrics
+from emma_tune.storage.artifact import Metrics
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 from emma_tune.study.measures import value_of
-
-if TYPE_CHECKING:
-    from emma_tune.data.images import ImageSet
 
 MeasuredPoint = tuple[Point, Figures]
 """A finished point with its figures."""
@@ -52,6 +48,16 @@ class StudyReader:
         self._figures: dict[int, Figures | None] = {}
 
     # --- points -------------------------------------------------------------------------------------------
+
+    def point(self, number: int) -> Point:
+        """Return the point with a number.
+
+        Raises:
+            StudyError: if there is none.
+        """
+        if number not in self.ledger.points:
+            raise StudyError(f"{self.folder.root}: expected a point of the study, found no point {number}")
+        return self.ledger.points[number]
 
     @cached_property
     def outcomes(self) -> dict[int, Outcome]:
@@ -153,8 +159,9 @@ class StudyReader:
         point, figures = measured
         return value_of(figures["test"], self.study.budget), point.number
 
+    @cached_property
     def targets(self) -> list[Point]:
-        """List the points that the attackers of the fronts (`when: front`) attack, as the fronts are now."""
+        """The points that the attackers of the fronts (`when: front`) attack, as the fronts are now."""
         if all(attacker.counts for attacker in self.study.attackers.values()):
             return []  # no record is opened for it
         known = [(point, figures["validation"]) for point, figures in self.finished.values()]
@@ -162,6 +169,23 @@ class StudyReader:
         return [point for point in found if self.planner.verdict(point).evaluations]
 
     # --- tasks --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def open_tasks(self) -> dict[str, Task]:
+        """The tasks that the study has still to do or to do again, by key; finished ones may be among them.
+
+        The groundwork, the tasks of points neither finished nor dominated, and of attacks on the fronts.
+        """
+        tasks = dict(self.planner.groundwork().tasks)
+        for outcomes, points, plan in (
+            (self.outcomes, self.ledger.points.values(), self.planner.point),
+            (self.verdicts, self.targets, self.planner.verdict),
+        ):
+            for point in points:
+                outcome = outcomes.get(point.number)
+                if outcome is None or outcome.reason:
+                    tasks |= plan(point).tasks
+        return tasks
 
     def record(self, task: Task) -> Record | None:
         """Return the record of a task; None while it is not finished. A damaged one is added to the problems."""
@@ -175,84 +199,6 @@ class StudyReader:
     def _metrics(self, task: Task) -> Metrics | None:
         record = self.record(task)
         return record.metrics if record else None
-
-    def run_of(self, seed: int | None) -> int:
-        """Return the first run (`Planner.runs`) of a victim's seed; of the study's first seed if None.
-
-        Raises:
-            StudyError: if the study has no such seed.
-        """
-        for run, victim in self.planner.runs.items():
-            if seed in (None, victim):
-                return run
-        raise StudyError(f"{self.folder.root}: expected a seed of the study, {self.study.seeds}, found {seed}")
-
-    def tasks_of(self, number: int, *, seed: int | None = None, attacker: str | None = None) -> dict[str, Task]:
-        """Return the tasks of a point by stage, in the order of the pipeline.
-
-        Args:
-            number: of the point.
-            seed: of the victim, as `run_of` takes it.
-            attacker: whose the stages attacker and evaluation are; the first that applies to the point if None.
-
-        Returns:
-            The last leg of a surrogate stands for all; the stages of an attacker are missing if none applies.
-
-        Raises:
-            StudyError: if there is no such point, seed or attacker.
-        """
-        where, point = self.folder.root, self.ledger.points.get(number)
-        if point is None:
-            raise StudyError(f"{where}: expected a point of the study, found no point {number}")
-        run, plan = self.run_of(seed), self.planner.whole(point)
-        tasks = {task.stage: task for task in reversed(list(plan.upstream(plan.responses[run])))}
-        names = [name for of, name in plan.attackers if of == run]
-        if attacker not in (None, *names):
-            raise StudyError(f"{where}: expected an attacker of point {number}, {names}, found {attacker}")
-        for name in [attacker] if attacker else names[:1]:
-            tasks |= {"attacker": plan.attackers[run, name], "evaluation": plan.evaluations[run, name]}
-        return tasks
-
-    def artifact(
-        self, point: int, stage: str, *, seed: int | None = None, attacker: str | None = None
-    ) -> Artifact:
-        """Load what a stage left for a point: tensors, metrics, history.
-
-        Args:
-            point: its number.
-            stage: one that the point has.
-            seed: as `tasks_of` takes it.
-            attacker: as `tasks_of` takes it.
-
-        Raises:
-            StudyError: if there is no such point, seed, stage or attacker, or nothing finished.
-        """
-        tasks = self.tasks_of(point, seed=seed, attacker=attacker)
-        where = self.folder.root
-        if stage not in tasks:
-            raise StudyError(f"{where}: expected a stage of point {point}, {', '.join(tasks)}, found {stage}")
-        try:
-            return self.store.fetch(stage, tasks[stage].key)
-        except (FileNotFoundError, CorruptArtifactError) as error:
-            raise StudyError(
-                f"{where}: expected a finished {stage} of point {point}, found none; run the study"
-            ) from error
-
-    def images(self, role: str) -> Mapping[str, ImageSet]:
-        """Load the decoded images of the `victim` or the `queries`, by part.
-
-        Raises:
-            StudyError: if they are not in the store.
-        """
-        from emma_tune.data.mirror import image_cache
-        from emma_tune.data.source import DataError
-
-        try:
-            return image_cache(self.store.root).load(self.planner.images[role])
-        except (FileNotFoundError, DataError) as error:
-            raise StudyError(
-                f"{self.store.root}: expected the study's decoded images, found none; run the study again"
-            ) from error
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:

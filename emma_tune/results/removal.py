@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from emma_tune.plan import Task
 from emma_tune.results.discovery import study_folders
@@ -37,35 +37,6 @@ class Garbage:
     studies: list[Place]
 
 
-@dataclass
-class _Needs:
-    """What the studies of a store need.
-
-    Attributes:
-        studies: their folders.
-        used: keys of every task that is planned for a point of a ledger, or for all points.
-        unfinished: tasks of the points that are still open, by key.
-    """
-
-    studies: list[Place] = field(default_factory=list)
-    used: set[str] = field(default_factory=set)
-    unfinished: dict[str, Task] = field(default_factory=dict)
-
-    def add(self, study: StudyReader) -> None:
-        """Add what a study needs."""
-        groundwork = study.planner.groundwork().tasks
-        self.studies.append(study.folder.root)
-        self.used |= groundwork.keys()
-        self.unfinished |= groundwork
-        for point in study.ledger.points.values():
-            self.used |= study.planner.whole(point).tasks.keys()
-            outcome = study.outcomes.get(point.number)
-            if outcome is None or outcome.reason:
-                self.unfinished |= study.planner.point(point).tasks
-        for point in study.targets():
-            self.unfinished |= study.planner.verdict(point).tasks
-
-
 def collect(store: Store, folder: Place, *, dry_run: bool = False) -> Garbage:
     """Remove artifacts that no study below a folder uses, and states that none of their open points needs.
 
@@ -84,17 +55,17 @@ def collect(store: Store, folder: Place, *, dry_run: bool = False) -> Garbage:
         OSError: if a folder cannot be read.
     """
     with ExitStack() as held:
-        needs = _Needs()
+        studies: list[StudyReader] = []
         for study in _users(store, folder):
             if not dry_run:
                 held.enter_context(study.drive(wait=0))
-            needs.add(_read_whole(study))
-        if not needs.studies:
+            studies.append(_read_whole(study))
+        if not studies:
             raise StudyError(
                 f"{store.root}: expected a store of studies below {folder}, found none that uses it; name the "
                 "folder of its studies, or remove the whole store yourself if it has none"
             )
-        garbage = _garbage(store, needs)
+        garbage = _garbage(store, studies)
         if not dry_run:
             for stage, key in garbage.artifacts:
                 store.discard(stage, key)
@@ -141,12 +112,17 @@ def _read_whole(study: StudyFolder) -> StudyReader:
     return reader
 
 
-def _garbage(store: Store, needs: _Needs) -> Garbage:
-    artifacts = [(stage, key) for stage in STAGES for key in store.keys(stage) if key not in needs.used]
-    tasks = needs.unfinished
+def _garbage(store: Store, studies: Sequence[StudyReader]) -> Garbage:
+    used: set[str] = set()
+    tasks: dict[str, Task] = {}
+    for study in studies:
+        tasks |= study.open_tasks
+        used |= study.planner.groundwork().tasks.keys()
+        used.update(key for point in study.ledger.points.values() for key in study.planner.whole(point).tasks)
+    artifacts = [(stage, key) for stage in STAGES for key in store.keys(stage) if key not in used]
     states = [key for key in store.keys(PARTIAL) if key not in tasks or store.has(tasks[key].stage, key)]
     size = sum(store.size(*place) for place in [*artifacts, *((PARTIAL, key) for key in states)])
-    return Garbage(artifacts, states, size, needs.studies)
+    return Garbage(artifacts, states, size, [study.folder.root for study in studies])
 
 
 def _is_same(store: Store, other: Store) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from emma_tune.plan import Point, Task
 from emma_tune.results.ledger import Done, Ledger, Outcome
 from emma_tune.results.reader import StudyReader
 from emma_tune.stages import STAGES
@@ -28,22 +27,21 @@ def status_of(study: StudyReader) -> dict[str, Any]:
         `remaining`, None where that is not known, the `tasks` that run, with their epochs, and all of it in a
         `line`), `failures` (point, reason), `problems`.
     """
-    driver, targets = study.folder.driver(), study.targets()
+    driver = study.folder.driver()
     states = [study.state(point) for point in study.ledger.points.values()]
     unfinished = states.count("unfinished")
     sought = {} if study.given else study.study.sought
     proposed = not any(of.left(study.ledger.params_of(defense)) for defense, of in sought.items())
     searched = unfinished == 0 and len(states) > 0 and proposed
-    complete = searched and all(point.number in study.verdicts for point in targets)
-    open_tasks = _open_tasks(study, targets)
-    done = _done_tasks(study, open_tasks)
+    complete = searched and all(point.number in study.verdicts for point in study.targets)
+    done = _done_tasks(study)
     progress = study.folder.progress()
     return {
         "study": study.study.name,
         "state": "running" if driver else "finished" if complete else "interrupted",
         "driver": driver,
         "points": {**study.counts(), "running": unfinished if driver else 0},
-        "tasks": _tasks_by_stage(study, done, open_tasks, {entry["key"] for entry in progress.get("tasks", ())}),
+        "tasks": _tasks_by_stage(study, done, {entry["key"] for entry in progress.get("tasks", ())}),
         "seconds": {
             stage: round(sum(task.seconds for task in done.values() if task.stage == stage), 3) for stage in STAGES
         },
@@ -59,26 +57,12 @@ def status_of(study: StudyReader) -> dict[str, Any]:
     }
 
 
-def _open_tasks(study: StudyReader, targets: Iterable[Point]) -> dict[str, Task]:
-    """Collect the groundwork, the tasks of points neither finished nor dominated, and of attacks on targets."""
-    tasks = dict(study.planner.groundwork().tasks)
-    for point in study.ledger.points.values():
-        outcome = study.outcomes.get(point.number)
-        if outcome is None or outcome.reason:
-            tasks |= study.planner.point(point).tasks
-    for point in targets:
-        verdict = study.verdicts.get(point.number)
-        if verdict is None or verdict.reason:
-            tasks |= study.planner.verdict(point).tasks
-    return tasks
-
-
-def _done_tasks(study: StudyReader, open_tasks: Mapping[str, Task]) -> dict[str, Done]:
+def _done_tasks(study: StudyReader) -> dict[str, Done]:
     """Collect the finished tasks of all points, from the ledger where a point has ended, else from the store."""
     done: dict[str, Done] = {}
     for outcome in (*study.outcomes.values(), *study.verdicts.values()):
         done |= outcome.tasks
-    for key, task in open_tasks.items():
+    for key, task in study.open_tasks.items():
         record = study.record(task) if key not in done else None
         if record:
             run, seconds = record.provenance.get("run", ""), record.provenance.get("seconds", 0.0)
@@ -86,16 +70,14 @@ def _done_tasks(study: StudyReader, open_tasks: Mapping[str, Task]) -> dict[str,
     return done
 
 
-def _tasks_by_stage(
-    study: StudyReader, done: Mapping[str, Done], open_tasks: Mapping[str, Task], running: set[str]
-) -> dict[str, dict[str, int]]:
+def _tasks_by_stage(study: StudyReader, done: Mapping[str, Done], running: set[str]) -> dict[str, dict[str, int]]:
     run = study.ledger.runs[-1] if study.ledger.runs else None
     table = {stage: {"done": 0, "reused": 0, "running": 0, "failed": 0} for stage in STAGES}
     for task in done.values():
         table[task.stage]["done"] += 1
         table[task.stage]["reused"] += task.run != run
     failed = {outcome.task for outcome in (*study.outcomes.values(), *study.verdicts.values())}
-    for key, open_task in open_tasks.items():
+    for key, open_task in study.open_tasks.items():
         if key not in done and key in running | failed:
             table[open_task.stage]["running" if key in running else "failed"] += 1
     return table

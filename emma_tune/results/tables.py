@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -105,10 +106,8 @@ def tasks(study: StudyReader) -> pd.DataFrame:
     """
     import pandas as pd
 
-    uses: dict[str, int] = {}
-    for point in study.ledger.points.values():
-        for key in study.planner.whole(point).tasks:
-            uses[key] = uses.get(key, 0) + 1
+    points = study.ledger.points.values()
+    uses = Counter(key for point in points for key in study.planner.whole(point).tasks)
     rows = []
     for place, task in placed_tasks(study):
         record = study.record(task)

@@ -1,4 +1,4 @@
-"""A study on disk, as tables and as plain data to print."""
+"""A study on disk: tables, artifacts, and descriptions as plain data."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.plan import Point
+from emma_tune.plan import Point, Task
 from emma_tune.results import tables
 from emma_tune.results.figures import Figures
 from emma_tune.results.front import hypervolume
 from emma_tune.results.intervals import wilson
 from emma_tune.results.reader import MeasuredPoint, StudyReader
+from emma_tune.storage.artifact import Artifact
+from emma_tune.storage.store import CorruptArtifactError
+from emma_tune.study.file import StudyError
 from emma_tune.study.measures import MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from emma_tune.data.images import ImageSet
+
 
 class StudyView(StudyReader):
-    """A study on disk, as tables and as plain data to print."""
+    """A study on disk: tables, artifacts, and descriptions as plain data."""
+
+    # --- tables -------------------------------------------------------------------------------------------
 
     def points(self) -> pd.DataFrame:
         """Return one row a point, as `tables.points` says."""
@@ -36,6 +43,86 @@ class StudyView(StudyReader):
     def measures(self) -> pd.DataFrame:
         """Return one row a measured value, as `tables.measures` says."""
         return tables.measures(self)
+
+    # --- tasks --------------------------------------------------------------------------------------------
+
+    def run_of(self, seed: int | None) -> int:
+        """Return the first run (`Planner.runs`) of a victim's seed; of the study's first seed if None.
+
+        Raises:
+            StudyError: if the study has no such seed.
+        """
+        for run, victim in self.planner.runs.items():
+            if seed in (None, victim):
+                return run
+        raise StudyError(f"{self.folder.root}: expected a seed of the study, {self.study.seeds}, found {seed}")
+
+    def tasks_of(self, number: int, *, seed: int | None = None, attacker: str | None = None) -> dict[str, Task]:
+        """Return the tasks of a point by stage, in the order of the pipeline.
+
+        Args:
+            number: of the point.
+            seed: of the victim, as `run_of` takes it.
+            attacker: whose the stages attacker and evaluation are; the first that applies to the point if None.
+
+        Returns:
+            Of several legs of a surrogate the last.
+
+        Raises:
+            StudyError: if there is no such point, seed or attacker.
+        """
+        where, plan, run = self.folder.root, self.planner.whole(self.point(number)), self.run_of(seed)
+        chain = {task.key for task in plan.upstream(plan.responses[run])}
+        tasks = {task.stage: task for key, task in plan.tasks.items() if key in chain}  # the last leg stays
+        names = [name for of, name in plan.attackers if of == run]
+        if attacker not in (None, *names):
+            raise StudyError(f"{where}: expected an attacker of point {number}, {names}, found {attacker}")
+        place = run, attacker or names[0]
+        tasks |= {"attacker": plan.attackers[place], "evaluation": plan.evaluations[place]}
+        return tasks
+
+    def artifact(
+        self, point: int, stage: str, *, seed: int | None = None, attacker: str | None = None
+    ) -> Artifact:
+        """Load what a stage left for a point: tensors, metrics, history.
+
+        Args:
+            point: its number.
+            stage: one that the point has.
+            seed: as `tasks_of` takes it.
+            attacker: as `tasks_of` takes it.
+
+        Raises:
+            StudyError: if there is no such point, seed, stage or attacker, or nothing finished.
+        """
+        tasks = self.tasks_of(point, seed=seed, attacker=attacker)
+        where = self.folder.root
+        if stage not in tasks:
+            raise StudyError(f"{where}: expected a stage of point {point}, {', '.join(tasks)}, found {stage}")
+        try:
+            return self.store.fetch(stage, tasks[stage].key)
+        except (FileNotFoundError, CorruptArtifactError) as error:
+            raise StudyError(
+                f"{where}: expected a finished {stage} of point {point}, found none; run the study"
+            ) from error
+
+    def images(self, role: str) -> Mapping[str, ImageSet]:
+        """Load the decoded images of the `victim` or the `queries`, by part.
+
+        Raises:
+            StudyError: if they are not in the store.
+        """
+        from emma_tune.data.mirror import image_cache
+        from emma_tune.data.source import DataError
+
+        try:
+            return image_cache(self.store.root).load(self.planner.images[role])
+        except (FileNotFoundError, DataError) as error:
+            raise StudyError(
+                f"{self.store.root}: expected the study's decoded images, found none; run the study again"
+            ) from error
+
+    # --- fronts -------------------------------------------------------------------------------------------
 
     def attackers(self) -> dict[str, dict[str, Any]]:
         """Describe the attackers: `kind`, what each `knows`, `when`, `model`, `queries` (None: the whole pool)."""

@@ -169,7 +169,7 @@ def test_no_study_can_start_while_gc_removes(filled):
     class Watched(Store):
         def discard(self, folder, key):
             with (
-                pytest.raises(StudyError, match=f"held by process {os.getpid()}"),
+                pytest.raises(StudyError, match=f"already running: process {os.getpid()}"),
                 StudyFolder(filled.root).drive(wait=0),
             ):
                 pass

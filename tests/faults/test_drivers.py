@@ -37,7 +37,7 @@ def race(emma, file, folder, *, seconds: float) -> None:
     (loser,) = (driver for driver in pair if driver.poll() is not None)
     (winner,) = (driver for driver in pair if driver is not loser)
     assert loser.returncode == 2, log.read_text()
-    assert f"found it held by process {winner.pid} on " in log.read_text()
+    assert f"already running: process {winner.pid} on " in log.read_text()
     wait_for(lambda: winner.poll() is not None or ran(folder), what="the winner's ledger")
     try:
         assert winner.wait(timeout=seconds)

@@ -39,7 +39,7 @@ def test_killed_and_resumed_by_another_machine_it_loses_nothing(emma, study_file
     assert emma.json("status", folder)["state"] == "running"
     second = emma("resume", folder)
     assert second.returncode == 2, second.stdout + second.stderr
-    assert f"found it held by process {driver.pid} on " in second.stderr
+    assert f"already running: process {driver.pid} on " in second.stderr
     kill_tree(driver.pid)
     driver.wait()
     before = records(store)

@@ -14,6 +14,7 @@ from emma_tune.results.confirmation import (
     points_to_confirm,
 )
 from emma_tune.study.file import StudyError
+from emma_tune.study.measures import MEASURES
 from tests.results.desk import IMAGES, Written, part
 
 T_OF_THREE = 4.302653  # 0.975 quantile, 2 degrees of freedom
@@ -294,3 +295,13 @@ def test_a_confirmation_from_before_an_edit_is_refused(desk, written, edit):
         confirmed(edited.view, again.view)
     more = written(name="more", seeds=[1, 2], search={"points": 50}, **as_it_was)
     assert confirmed(more.view, again.view)["points"] == []
+
+
+def test_a_new_measure_is_confirmed_like_the_others(desk, monkeypatch):
+    monkeypatch.setitem(MEASURES, "entropy", MEASURES["l1"])
+    again = confirmation(desk)
+    for place, number in ((desk, 6), (again, 6)):
+        known = part(1.2, {"soft": 0.4, "hard": 0.3}) | {"entropy": 0.25}
+        place.finished("emma", (known, known), number=number)
+    (point,) = confirmed(desk.view, again.view)["points"]
+    assert point["measures"]["entropy"]["searched"] == point["measures"]["entropy"]["mean"] == 0.25

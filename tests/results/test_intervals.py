@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -70,8 +71,8 @@ def test_it_moves_and_stretches_with_the_values_whatever_their_order(values, sca
 
 
 def test_by_name_it_is_what_it_has():
-    assert interval([1.0, 3.0]).as_dict().keys() == {"mean", "deviation", "low", "high", "count"}
-    assert interval([1.0]).as_dict() == {"mean": 1.0, "deviation": None, "low": None, "high": None, "count": 1}
+    assert asdict(interval([1.0, 3.0])).keys() == {"mean", "deviation", "low", "high", "count"}
+    assert asdict(interval([1.0])) == {"mean": 1.0, "deviation": None, "low": None, "high": None, "count": 1}
 
 
 def test_enough_is_where_the_exact_test_of_signs_first_reaches_five_percent():

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 
 from emma_tune.plan import run_seed
-from emma_tune.results.comparison import hypervolumes, spread
+from emma_tune.results.comparison import spread
 from tests.results.desk import part
 
 BOTH = {"soft": {}, "inverse": {}}
+
+
+def hypervolumes(view, **of):
+    return spread(view, **of)["hypervolume_by_seed"]
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ import torch
 import emma_tune
 from emma_tune.storage.artifact import Artifact
 from emma_tune.study.file import StudyError
-from tests.results.conftest import written  # noqa: F401
 
 EPOCHS = [{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}]
 
 
 @pytest.fixture
-def desk(written):  # noqa: F811
+def desk(written):
     """One seed, two thieves: no defence, and two matrices behind surrogates of one and two legs."""
     desk = written(seeds=[7], attackers={"soft": {}, "smoothed": {}})
     desk.asked("none")
@@ -101,3 +100,26 @@ def test_an_artifact_is_found_by_point_stage_and_thief(desk):
 def test_what_is_not_there_is_named(desk, asked, named, expected):
     with pytest.raises(StudyError, match=expected):
         emma_tune.load_study(desk.root).artifact(*asked, **named)
+
+
+def test_the_tasks_of_a_point_are_in_the_order_of_the_pipeline_with_those_of_one_attacker(desk):
+    view = desk.view
+    plan = view.planner.whole(view.point(1))
+    stages = ["victim", "posteriors", "surrogate", "matrix", "responses", "attacker", "evaluation"]
+    tasks = view.tasks_of(1, attacker="smoothed")
+    assert list(tasks) == stages
+    assert tasks["attacker"] == plan.attackers[7, "smoothed"]
+    assert tasks["evaluation"] == plan.evaluations[7, "smoothed"]
+    assert tasks["responses"] == plan.responses[7]  # not those to its views
+    assert tasks["surrogate"].config.until == 1
+    assert view.tasks_of(1)["attacker"] == plan.attackers[7, "soft"]
+
+
+def test_of_several_repeats_the_first_stands_for_a_seed(written):
+    view = written(seeds=[7, 8], repeats=[0, 1]).view
+    assert [view.run_of(seed) for seed in (None, 7, 8)] == [7, 7, 8]
+
+
+def test_images_that_are_not_in_the_store_are_missed(desk):
+    with pytest.raises(StudyError, match=r"store: expected the study's decoded images, found none"):
+        desk.view.images("queries")

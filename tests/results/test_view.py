@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from emma_tune.plan import Planner, Point
@@ -11,7 +13,9 @@ from emma_tune.results.front import hypervolume
 from emma_tune.results.ledger import Done, Ended, LedgerWriter, Outcome
 from emma_tune.results.status import status_of
 from emma_tune.storage.artifact import Artifact
+from emma_tune.storage.store import Store
 from emma_tune.study.file import StudyError, load_study
+from emma_tune.study.measures import MEASURES
 
 IMAGES = {"victim": "v", "queries": "q"}
 
@@ -208,6 +212,36 @@ def test_the_last_run_that_ended_by_itself_is_told(with_dominated):
     assert status_of(StudyView(with_dominated))["last_run"] == {
         "startup": 6.0, "span": 80.0, "slots": 2, "utilization": 0.75,
     }  # fmt: skip
+
+
+# --- each record and each measure once ------------------------------------------------------------------
+
+
+def test_an_unfinished_point_is_read_once_for_all_tables_and_fronts(folder, monkeypatch):
+    writer = LedgerWriter(folder / "ledger.jsonl")
+    writer.asked(Point(5, "emma", {"lambda": 0.3, "lr_gamma": 0.3, "st_epoch": 1}), {})
+    writer.close()
+    view = StudyView(folder)
+    read = []
+    monkeypatch.setattr(Store, "record", lambda store, stage, key: read.append(key))
+    for look in (view.points, view.front, view.references, view.counts, lambda: view.targets):
+        look()
+    assert len(read) == len(set(read)) > 0
+
+
+def test_a_new_measure_is_in_every_table_and_description(folder, monkeypatch):
+    monkeypatch.setitem(MEASURES, "entropy", replace(MEASURES["l1"], metric="{part}.entropy"))
+    writer = LedgerWriter(folder / "ledger.jsonl")
+    view = StudyView(folder)
+    for number, (_, figures) in view.finished.items():
+        more = {part: {**figures[part], "entropy": 0.25} for part in ("validation", "test")}
+        writer.concluded(number, Outcome(view.planner.digest, figures=more))
+    writer.close()
+    view = StudyView(folder)
+    table = view.points()
+    assert list(table.entropy[:4]) == list(table["validation.entropy"][:4]) == [0.25] * 4
+    for point in view.front()["points"]:
+        assert point["entropy"] == point["validation"]["entropy"] == 0.25
 
 
 # --- other studies ----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from emma_tune.outputs.report.warnings import Caution, warnings_of
 from emma_tune.outputs.words import is_or_are, listed, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
-from emma_tune.results.comparison import hypervolumes
+from emma_tune.results.comparison import spread
 from emma_tune.results.confirmation import confirmation_folder, confirmed
 from emma_tune.results.folder import StudyFolder
 from emma_tune.results.front import hypervolume
@@ -152,7 +152,8 @@ def _volumes(view: StudyView, attacker: str | None) -> str:
     """Say what the joint front is worth, with as many digits as its seeds or images support."""
     of = view.study.against(attacker).objectives
     whole = hypervolume([figures["test"] for _, figures in view.members(attacker=attacker)], of)
-    by_seed = [f"{volume:.2f}" for volume in hypervolumes(view, attacker=attacker).values()]
+    volumes = spread(view, attacker=attacker)["hypervolume_by_seed"]
+    by_seed = [f"{volume:.2f}" for volume in volumes.values()]
     alone = f"; of each seed alone {', '.join(by_seed)}" if len(by_seed) > 1 else ""
     goals = ", ".join(f"{measure(name).head} {direction}" for name, direction in of.items())
     return f"Hypervolume of the joint front ({goals}) {whole:.2f}{alone}."
