@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emma_tune.attacks import ATTACKS
+from emma_tune.defenses import LEARNED
 from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.results.figures import PARTS, flat
 from emma_tune.results.reader import StudyReader
@@ -48,7 +49,7 @@ def _row(study: StudyReader, point: Point) -> dict[str, Any]:
         "defense": point.defense,
         "state": study.state(point),
         "reason": outcome.reason if outcome else None,
-        **{name: point.params.get(name) for name in ("lambda", "lr_gamma", "st_epoch")},
+        **{of.name: point.params.get(of.name) for defense in LEARNED.values() for of in defense.parameters},
         **point.params,
         "within_limits": study.within_limits(point),
     }
