@@ -68,7 +68,9 @@ class Group:
 
 def by_study(views: Sequence[StudyReader]) -> list[Group]:
     """Make a group of each study, with all its defenses."""
-    names = _distinct([view.study.name for view in views], [str(view.folder.root) for view in views])
+    names = [view.study.name for view in views]
+    if len(set(names)) < len(names):
+        names = [str(view.folder.root) for view in views]
     return [Group(name, view, None) for name, view in zip(names, views, strict=True)]
 
 
@@ -113,8 +115,8 @@ def compare(
         if attacker is not None and attacker not in group.view.study.attackers:
             names = ", ".join(group.view.study.attackers)
             raise StudyError(f"{group.view.folder.root}: expected one of the attackers {names}, found {attacker}")
-    spared = [group.name for group in groups if attacker is not None and not _attacked(group, attacker)]
-    groups = [group for group in groups if group.name not in spared]
+    left_out = [group.name for group in groups if attacker is not None and not _attacked(group, attacker)]
+    groups = [group for group in groups if group.name not in left_out]
     _check_two(groups, f"sides that {attacker} can attack")
     first = _reference(groups, reference)
     fronts = [spread(group.view, attacker=attacker, defenses=group.defenses) for group in groups]
@@ -136,7 +138,7 @@ def compare(
             for group, front in zip(groups, fronts, strict=True)
         ],
         "remarks": [
-            *([f"left out, since {attacker} has nothing to attack there: {', '.join(spared)}"] if spared else []),
+            *([f"left out, since {attacker} does not apply: {', '.join(left_out)}"] if left_out else []),
             *_remarks(groups, attacker),
         ],
     }
@@ -152,10 +154,6 @@ def _attacked(group: Group, attacker: str) -> bool:
     defenses = {point.defense for point in group.view.ledger.points.values()}
     own = defenses if group.own is None else defenses & set(group.own)
     return any(attacker in group.view.planner.attackers_of(defense) for defense in own)
-
-
-def _distinct(names: Sequence[str], otherwise: Sequence[str]) -> Sequence[str]:
-    return names if len(set(names)) == len(names) else otherwise
 
 
 def _reference(groups: Sequence[Group], name: str | None) -> Group:
@@ -201,12 +199,14 @@ def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
     studies = [group.view.study for group in groups]
     attacks = [study.attackers if attacker is None else study.attackers[attacker] for study in studies]
     if any(other != attacks[0] for other in attacks):
-        what = "attackers: their worst cases are" if attacker is None else f"settings of {attacker}: this is"
-        remarks.append(f"the studies have other {what} not the same thing")
+        what = "attackers" if attacker is None else f"settings of {attacker}"
+        remarks.append(f"the studies have different {what}: their clones are not comparable")
     if len({group.view.planner.images["queries"] for group in groups}) > 1:
-        remarks.append("the studies have different query pools: their attackers have not asked the same")
+        remarks.append("the studies have different query pools: their attackers sent different queries")
     if any(study.limits != studies[0].limits for study in studies):
-        remarks.append("the studies have other limits: what one of them admits to its front another does not")
+        remarks.append(
+            "the studies have different limits: a point on the front of one may be beyond those of another"
+        )
     # stopped by points of its own defense, by the worst case and the mean over runs: only that front is whole
     whole = {
         group.name: group.view.study.search.stop == "own"

@@ -218,15 +218,9 @@ class LedgerWriter:
 
     def asked(self, point: Point, sampler: Mapping[str, Any]) -> None:
         """Record a proposed point, and the sampler's own record of it."""
-        self._append(
-            {
-                "event": "asked",
-                "point": point.number,
-                "defense": point.defense,
-                "params": dict(point.params),
-                "sampler": dict(sampler),
-            }
-        )
+        params, memory = dict(point.params), dict(sampler)
+        event = {"point": point.number, "defense": point.defense, "params": params, "sampler": memory}
+        self._append({"event": "asked", **event})
 
     def ended(self, ended: Ended) -> None:
         """Record the orderly end of a driver."""

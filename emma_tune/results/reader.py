@@ -172,7 +172,7 @@ class StudyReader:
 
     @cached_property
     def open_tasks(self) -> dict[str, Task]:
-        """The tasks that the study has still to do or to do again, by key; finished ones may be among them.
+        """The tasks of all that is still open, by key; finished ones are among them.
 
         The groundwork, the tasks of points neither finished nor dominated, and of attacks on the fronts.
         """

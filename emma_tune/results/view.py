@@ -18,31 +18,13 @@ from emma_tune.study.file import StudyError
 from emma_tune.study.measures import MEASURES
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from emma_tune.data.images import ImageSet
 
 
 class StudyView(StudyReader):
     """A study on disk: tables, artifacts, and descriptions as plain data."""
 
-    # --- tables -------------------------------------------------------------------------------------------
-
-    def points(self) -> pd.DataFrame:
-        """Return one row a point, as `tables.points` says."""
-        return tables.points(self)
-
-    def tasks(self) -> pd.DataFrame:
-        """Return one row a finished task, as `tables.tasks` says."""
-        return tables.tasks(self)
-
-    def curves(self) -> pd.DataFrame:
-        """Return one row an epoch, as `tables.curves` says."""
-        return tables.curves(self)
-
-    def measures(self) -> pd.DataFrame:
-        """Return one row a measured value, as `tables.measures` says."""
-        return tables.measures(self)
+    points, tasks, curves, measures = tables.points, tables.tasks, tables.curves, tables.measures
 
     # --- tasks --------------------------------------------------------------------------------------------
 

@@ -194,7 +194,7 @@ def test_a_defence_that_he_cannot_attack_is_left_out_and_not_worth_nothing(defen
     defended.finished("uniform", alike(part(0.25, {"soft": 0.9, "inverse": 0.9})), a=0.5)
     content = compare(by_defense([defended.view]), attacker="inverse")
     assert list(named(content)) == ["emma", "uniform"]
-    assert "left out, since inverse has nothing to attack there: none, argmax" in content["remarks"]
+    assert "left out, since inverse does not apply: none, argmax" in content["remarks"]
     assert content["attacker"] == "inverse"
     assert named(content)["emma"]["mean"] == pytest.approx(0.5 * 0.2 + 0.5 * 0.35)
 
@@ -228,8 +228,8 @@ def test_other_attackers_are_remarked_unless_one_is_named_who_is_the_same(writte
     one = undefended(written(name="one", seeds=[1], attackers={"soft": {}}), 0.9)
     more = undefended(written(name="more", seeds=[1], attackers={"hard": {}, "soft": {}}), 0.9)
     longer = undefended(written(name="longer", seeds=[1], attackers={"soft": {"epochs": 9}}), 0.9)
-    worst = "the studies have other attackers: their worst cases are not the same thing"
-    same = "the studies have other settings of soft: this is not the same thing"
+    worst = "the studies have different attackers: their clones are not comparable"
+    same = "the studies have different settings of soft: their clones are not comparable"
     assert compare(by_study([one.view, more.view]))["remarks"] == [worst]
     assert compare(by_study([one.view, longer.view]))["remarks"] == [worst]
     assert compare(by_study([one.view, more.view]), attacker="soft")["remarks"] == []
@@ -246,7 +246,7 @@ def test_other_limits_are_remarked(written):
     one = undefended(written(name="one", seeds=[1]), 0.9)
     other = undefended(written(name="other", seeds=[1], limits={"accuracy_drop": 0.02}), 0.9)
     (remark,) = compare(by_study([one.view, other.view]))["remarks"]
-    assert remark.startswith("the studies have other limits")
+    assert remark.startswith("the studies have different limits")
 
 
 def test_another_pool_is_remarked(written):
