@@ -1,4 +1,8 @@
-"""Attacks: what an attacker makes of the answers it gets. One file each, one row each in this table."""
+"""Attacks: what an attacker makes of the answers it gets. One file each, one row each in this table.
+
+An attack turns answers into targets and a loss; training the clone on them is `stages/attacker.py`. Attacks know
+neither images nor studies.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Defenses: what is released instead of the clean posteriors p. One file each, one row each in this table."""
+"""Defenses: what is released instead of the clean posteriors p. One file each, one row each in this table.
+
+A defense is a function of posteriors, row by row. It knows neither images, networks nor studies; what it must
+learn first is the work of a stage.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Study + point → tasks with keys. Pure: no Ray, no files, no torch."""
+"""Plan the tasks of a study's points, each under its key.
+
+The planner is pure: no Ray, no files, no torch. Only `materials/` reads files: it finds images and weights that
+a study names and fingerprints their content.
+"""
 
 from emma_tune.plan.placeholders import placeholders
 from emma_tune.plan.planner import Planner, weights_name

@@ -1,4 +1,8 @@
-"""The study file: its types, the measures of a point, how a file is read, and what is wrong with it."""
+"""The study file: its types, the measures of a point, how a file is read, and what is wrong with it.
+
+Nothing is computed here. What can be named in a study comes from the tables of the rooms below: data sets,
+networks, defenses, attacks, stages.
+"""
 
 from emma_tune.study.baselines import Baseline
 from emma_tune.study.fields import AUTO
