@@ -126,6 +126,18 @@ def _share(*grid: float) -> tuple[Parameter]:
     return (Parameter("a", low=0, high=1, grid=grid, identity=0),)
 
 
+_OPTIMIZATION = (
+    Parameter("lr_gamma", low=0, high=None, above=True, about="step size of the matrix, > 0"),
+    Parameter(
+        "st_epoch",
+        low=0,
+        high=None,
+        epochs=True,
+        about="epochs the surrogate is trained before the matrix, ≥ 0",
+    ),
+)
+"""Parameters of every learned defense: how its matrix is optimized."""
+
 _HERE = "emma_tune.defenses"
 
 DEFENSES: dict[str, Defense] = {
@@ -133,14 +145,7 @@ DEFENSES: dict[str, Defense] = {
         f"{_HERE}.emma:release",
         (
             Parameter("lambda", low=0, high=1, about="weight λ of staying useful, in [0, 1]"),
-            Parameter("lr_gamma", low=0, high=None, above=True, about="step size of the matrix, > 0"),
-            Parameter(
-                "st_epoch",
-                low=0,
-                high=None,
-                epochs=True,
-                about="epochs the surrogate is trained before the matrix, ≥ 0",
-            ),
+            *_OPTIMIZATION,
         ),
         linear=True,
         objective=f"{_HERE}.emma:objective",
