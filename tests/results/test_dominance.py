@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from emma_tune.plan import Planner, Point, PointPlan
 from emma_tune.results.dominance import Rivals, targets
 from emma_tune.results.figures import best_possible, point_figures
-from emma_tune.results.front import dominators
 from emma_tune.study import Study
 from emma_tune.study.measures import MEASURES
 from tests.conftest import TINY, merged
@@ -59,28 +57,6 @@ def of(measure: str) -> st.SearchStrategy[float]:
 
 
 FIGURES = st.fixed_dictionaries({name: of(name) for name in MEASURES})
-
-
-# --- rows -------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None)
-@given(data=st.data(), shape=st.tuples(st.integers(0, 8), st.integers(1, 3)))
-def test_dominators_are_what_brute_force_finds(data, shape):
-    values = st.one_of(st.integers(-1, 2).map(float), st.floats(-1, 2))
-    losses = data.draw(arrays.arrays(np.float64, shape, elements=values))
-    bound = data.draw(arrays.arrays(np.float64, shape[1], elements=values))
-    expected = []
-    for index, row in enumerate(losses.tolist()):
-        pairs = list(zip(row, bound.tolist(), strict=True))
-        if not any(x > y for x, y in pairs) and any(x < y for x, y in pairs):
-            expected.append(index)
-    assert dominators(losses, bound).tolist() == expected
-
-
-def test_a_row_equal_to_the_bound_does_not_dominate_and_one_tie_is_enough_otherwise():
-    losses = np.array([[1.0, 2.0], [1.0, 1.5], [0.5, 2.0], [0.5, 2.5]])
-    assert dominators(losses, np.array([1.0, 2.0])).tolist() == [1, 2]
 
 
 # --- rivals -----------------------------------------------------------------------------------------------
@@ -126,7 +102,7 @@ BAD = {"l1": 0.2, "attacker_accuracy": 0.2, "accuracy_drop": 0.3}
 
 
 @pytest.mark.parametrize(("limit", "by"), [(None, 7), (0.3, 7), (0.29, None)])
-def test_a_point_beyond_the_limit_beats_nobody(limit, by):
+def test_a_point_beyond_the_limit_beats_none(limit, by):
     rivals = Rivals(study_of(limit=limit))
     rivals.add(Point(7, "none"), GOOD)
     assert rivals.beaten_by("emma", BAD) == by
@@ -140,8 +116,7 @@ def test_only_the_points_that_a_study_names_stop_others(stop, of_emma, of_gaussi
     rivals.add(Point(7, "gaussian"), GOOD)
     assert (rivals.beaten_by("emma", BAD), rivals.beaten_by("gaussian", BAD)) == (of_emma, of_gaussian)
     rows = np.array([rivals.losses_of(BAD), rivals.losses_of(BAD), rivals.losses_of(GOOD)])
-    beaten = [of_emma is not None, of_gaussian is not None, False]
-    assert rivals.beat(["emma", "gaussian", "gaussian"], rows).tolist() == beaten
+    assert rivals.all_beaten_by(["emma", "gaussian", "gaussian"], rows) == [of_emma, of_gaussian, None]
 
 
 def test_points_are_stopped_by_points_of_their_own_defense_unless_a_study_says_otherwise():
@@ -149,7 +124,7 @@ def test_points_are_stopped_by_points_of_their_own_defense_unless_a_study_says_o
     assert Study.model_validate({**TINY, "search": search}).search.stop == "own"
 
 
-def test_without_finished_points_nobody_is_beaten():
+def test_without_finished_points_none_is_beaten():
     assert Rivals(study_of()).beaten_by("emma", {"l1": 2.0, "attacker_accuracy": 1.0}) is None
 
 

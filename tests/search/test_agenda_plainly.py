@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emma_tune.plan import Point, PointPlan, Task
-from emma_tune.search.agenda import DEPTH, Agenda, Settled
+from emma_tune.search.agenda import DEPTH, Agenda, TaskFailure
 from emma_tune.stages import STAGES, StageSettings
 
 
@@ -78,19 +78,19 @@ class PlainAgenda:
         left = {task.key for task in trial} - self._done
         return not left <= self._dropped or any(not left.isdisjoint(plan.tasks) for plan in self._open.values())
 
-    def settle(self) -> list[Settled]:
-        """Takes leave of the points that are finished or cannot be."""
-        settled = []
+    def close_plans(self) -> list[tuple[PointPlan, TaskFailure | None]]:
+        """Close the points that are finished or cannot be."""
+        closed = []
         for number, plan in list(self._open.items()):
             broken = next((key for key in plan.tasks if key in self._failed), None)
             if broken:
-                settled.append(Settled(plan, plan.tasks[broken], self._failed[broken]))
+                closed.append((plan, TaskFailure(plan.tasks[broken], self._failed[broken])))
             elif all(key in self._done for key in plan.tasks):
-                settled.append(Settled(plan))
+                closed.append((plan, None))
             else:
                 continue
             del self._open[number]
-        return settled
+        return closed
 
     def is_done(self, task: Task) -> bool:
         """Whether a task of some point is done."""
@@ -184,7 +184,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("release"), st.integers(0, 10)),
     st.tuples(st.just("drop"), st.integers(0, 7)),
     st.tuples(st.just("late"), st.integers(0, 7)),
-    st.tuples(st.just("settle"), st.just(0)),
+    st.tuples(st.just("close"), st.just(0)),
 )
 
 
@@ -224,8 +224,8 @@ class Both:
         elif event == "late" and not self.plain.is_open(plan.point):  # of a point that is open no longer
             self.plain.done(list(plan.tasks)[:3])
             self.agenda.done(list(plan.tasks)[:3])
-        elif event == "settle":
-            assert self.agenda.settle() == self.plain.settle()
+        elif event == "close":
+            assert self.agenda.close_plans() == self.plain.close_plans()
         elif trial and event in ("done", "part"):
             keys = [task.key for task in (trial if event == "done" else trial[:-1])]
             self.plain.done(keys)

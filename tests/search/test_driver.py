@@ -58,10 +58,10 @@ def test_a_point_is_left_as_soon_as_its_clone_is_as_good_as_that_of_a_cheaper_po
     driver.ended(other, {"done": False})
     assert driver.suggest("last") == OVER
     assert (
-        driver.conclusions.finished,
-        driver.conclusions.dominated,
-        driver.conclusions.failures,
-        driver.conclusions.drawn,
+        driver.outcomes.finished,
+        driver.outcomes.dominated,
+        driver.outcomes.failures,
+        driver.outcomes.ended,
     ) == (3, 1, {}, 4)
     assert desk.events("failed") == []
     assert len(desk.events("dominated")) == 1
@@ -109,9 +109,9 @@ def test_a_trial_that_ends_all_the_same_after_its_point_was_left_does_no_harm(de
     desk.finish(*running[FIRST, "soft"])  # it was faster than Tune
     desk.driver.ended(running[FIRST, "hard"][0], None)  # and this one's worker had died
     assert (
-        desk.driver.conclusions.finished,
-        desk.driver.conclusions.dominated,
-        desk.driver.conclusions.failures,
+        desk.driver.outcomes.finished,
+        desk.driver.outcomes.dominated,
+        desk.driver.outcomes.failures,
     ) == (3, 1, {})
     assert desk.driver.suggest("last") == OVER
 
@@ -133,7 +133,7 @@ def test_with_stop_none_every_point_runs_to_its_end(desk):
     for trial in running.values():
         desk.finish(*trial)
     assert desk.events("dominated") == []
-    assert desk.driver.conclusions.finished == 4
+    assert desk.driver.outcomes.finished == 4
 
 
 def test_a_place_that_a_left_point_frees_is_given_to_the_next_one(desk):
@@ -180,10 +180,10 @@ def test_a_failed_point_is_not_dominated_and_its_other_clones_train_on_for_when_
     desk.open()
     running = desk.finish_all_but(FIRST)
     desk.driver.ended(running[FIRST, "soft"][0], {"done": True, "reason": "attacker: it broke"})
-    assert desk.driver.conclusions.failures == {FIRST: "attacker: it broke"}
+    assert desk.driver.outcomes.failures == {FIRST: "attacker: it broke"}
     assert not desk.report(*running[FIRST, "hard"], epoch=9, best=1.0)
     desk.finish(*running[FIRST, "hard"])
     assert desk.events("dominated") == []
-    conclusions = desk.driver.conclusions
-    assert (conclusions.finished, conclusions.dominated, len(conclusions.failures)) == (3, 0, 1)
+    outcomes = desk.driver.outcomes
+    assert (outcomes.finished, outcomes.dominated, len(outcomes.failures)) == (3, 0, 1)
     assert desk.journal()[FIRST].state.name == "FAIL"
