@@ -1,4 +1,4 @@
-"""What early stopping costs the search: a sampler on recorded points, told of stopped points in several ways.
+"""What early stopping costs the search: a sampler on recorded points that learns of stopped points in several ways.
 
     python -m tests.benchmarks.stopping [--table FILE.csv] [--points 12] [--seeds 20]
 
@@ -103,7 +103,7 @@ def replay(recorded: Recorded, study: Study, told: str, points: int) -> Replayed
     Args:
         recorded: the points.
         study: with the seed of the sampler.
-        told: what the sampler is told of a stopped point: `estimate`, `bounds`, `nothing`; `all`: none is stopped.
+        told: what the sampler learns of a stopped point: `estimate`, `bounds`, `nothing`; `all`: none is stopped.
         points: how many are proposed.
     """
     proposer, rivals, curves_of = Proposer(study, "emma", InMemoryStorage()), Rivals(study), Curves()

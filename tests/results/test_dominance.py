@@ -1,4 +1,4 @@
-"""A point that is left could not have come to the front: the front is the same as if all had run to their end."""
+"""A stopped point could not have reached the front: the front is the same as if all had run to their end."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ OBJECTIVES = [
 
 
 def study_of(
-    objectives=("l1", "attacker_accuracy"), limit=None, stop="joint", seeds=(1,), thieves=("soft",)
+    objectives=("l1", "attacker_accuracy"), limit=None, stop="joint", seeds=(1,), attackers=("soft",)
 ) -> Study:
     changes = {
         "objectives": {name: MEASURES[name].direction for name in objectives},
         "limits": {"accuracy_drop": limit},
         "search": {"stop": stop},
         "seeds": list(seeds),
-        "attackers": {name: {"kind": "soft", "epochs": 2 + i} for i, name in enumerate(thieves)},
+        "attackers": {name: {"kind": "soft", "epochs": 2 + i} for i, name in enumerate(attackers)},
     }
     return Study.model_validate(merged(TINY, changes))
 
@@ -69,7 +69,7 @@ FIGURES = st.fixed_dictionaries({name: of(name) for name in MEASURES})
     objectives=st.sampled_from(OBJECTIVES),
     limit=st.sampled_from([None, 0.0, 0.5]),
 )
-def test_whoever_beats_a_bound_is_a_point_within_the_limits_that_dominates_it(finished, bounds, objectives, limit):
+def test_what_beats_a_bound_is_a_point_within_the_limits_that_dominates_it(finished, bounds, objectives, limit):
     rivals = Rivals(study_of(objectives, limit))
     for number, figures in enumerate(finished):
         rivals.add(Point(10 + number, "emma"), figures)
@@ -149,9 +149,9 @@ def test_attackers_of_the_fronts_attack_references_and_the_members_of_each_searc
 
 
 @cache
-def plans_of(seeds: tuple[int, ...], thieves: tuple[str, ...]) -> tuple[PointPlan, ...]:
+def plans_of(seeds: tuple[int, ...], attackers: tuple[str, ...]) -> tuple[PointPlan, ...]:
     """Two baselines and up to five searched points."""
-    planner = Planner(study_of(seeds=seeds, thieves=thieves), {"victim": "v", "queries": "q"})
+    planner = Planner(study_of(seeds=seeds, attackers=attackers), {"victim": "v", "queries": "q"})
     searched = [Point(n, "emma", {"lambda": n / 100, "lr_gamma": 0.3, "st_epoch": 0}) for n in range(2, 7)]
     return tuple(map(planner.point, [Point(0, "none"), Point(1, "argmax"), *searched]))
 
@@ -170,8 +170,8 @@ class World:
         return figures["validation"]
 
 
-def world_of(points: int, seeds: int, thieves: int, draw: Callable[[str], float], epochs: int = 3) -> World:
-    world = World(plans_of(tuple(range(seeds)), ("soft", "late")[:thieves])[:points], {}, {})
+def world_of(points: int, seeds: int, attackers: int, draw: Callable[[str], float], epochs: int = 3) -> World:
+    world = World(plans_of(tuple(range(seeds)), ("soft", "late")[:attackers])[:points], {}, {})
     for plan in world.plans:
         for task in plan.responses.values():
             costs = {name: draw(name) for name in ("l1", "victim_accuracy", "accuracy_drop", "flip_rate")}
@@ -225,7 +225,7 @@ def simulate(world: World, study: Study, chance: random.Random) -> tuple[dict[in
             del to_do[number]
             finished[number] = world.end(plan)
             rivals.add(plan.point, finished[number])
-        for other in list(to_do):  # whoever is beaten now is left, whatever still runs for it
+        for other in list(to_do):  # what is beaten now is stopped, whatever still runs for it
             if world.plans[other].point.defense == "emma":
                 bounds = best_possible(world.plans[other], lambda task: known.get(task.key), reached)
                 by = rivals.beaten_by("emma", bounds["validation"])
@@ -257,18 +257,18 @@ def check(world: World, study: Study, chance: random.Random) -> dict[int, int]:
     data=st.data(),
     points=st.integers(3, 7),
     seeds=st.integers(1, 2),
-    thieves=st.integers(1, 2),
+    attackers=st.integers(1, 2),
     objectives=st.sampled_from(OBJECTIVES),
     limit=st.sampled_from([None, 0.0, 0.5]),
     stop=st.sampled_from(["own", "joint"]),
     chance=st.randoms(use_true_random=False),
 )
 def test_the_front_is_the_same_as_if_all_points_had_run_to_their_end(
-    data, points, seeds, thieves, objectives, limit, stop, chance
+    data, points, seeds, attackers, objectives, limit, stop, chance
 ):
-    world = world_of(points, seeds, thieves, lambda name: data.draw(of(name)), epochs=2)
-    names = ("soft", "late")[:thieves]
-    study = study_of(objectives, limit, stop, seeds=tuple(range(seeds)), thieves=names)
+    world = world_of(points, seeds, attackers, lambda name: data.draw(of(name)), epochs=2)
+    names = ("soft", "late")[:attackers]
+    study = study_of(objectives, limit, stop, seeds=tuple(range(seeds)), attackers=names)
     check(world, study, chance)
 
 
@@ -276,12 +276,12 @@ def test_the_front_is_the_same_as_if_all_points_had_run_to_their_end(
 @pytest.mark.parametrize("objectives", OBJECTIVES, ids=" ".join)
 def test_it_is_the_same_in_many_random_studies_and_many_points_are_left_on_the_way(objectives, stop):
     left = 0
-    for seed, (seeds, thieves) in product(range(40), product((1, 2), repeat=2)):
-        chance = random.Random(f"{seed} {seeds} {thieves}")
+    for seed, (seeds, attackers) in product(range(40), product((1, 2), repeat=2)):
+        chance = random.Random(f"{seed} {seeds} {attackers}")
 
         def draw(name: str, chance=chance) -> float:
             return MEASURES[name].best + chance.randint(0, 8) / 8 * (MEASURES[name].worst - MEASURES[name].best)
 
         study = study_of(objectives, chance.choice([None, 0.5]), stop, seeds=tuple(range(seeds)))
-        left += len(check(world_of(7, seeds, thieves, draw), study, chance))
+        left += len(check(world_of(7, seeds, attackers, draw), study, chance))
     assert left > 120  # of 800 searched points

@@ -1,4 +1,4 @@
-"""Fronts and volumes held against brute force."""
+"""Fronts and volumes, compared with brute force."""
 
 from itertools import pairwise, product
 

@@ -30,7 +30,7 @@ STUDY: dict[str, Any] = {
     "attackers": {"soft": {"epochs": EPOCHS}, "hard": {"epochs": EPOCHS}},
     "search": {
         "stop": "joint",
-        "sampler": "grid",  # whatever Optuna is told, the points are these
+        "sampler": "grid",  # whatever Optuna learns, the points are these
         "points": 2,
         "space": {"lambda": {"choices": [0.1, 0.2]}, "lr_gamma": 0.3, "st_epoch": 1},
     },
@@ -129,7 +129,7 @@ class Desk:
         return self.driver.hear(trial, {"busy": 1.0, **position})
 
     def finish_all_but(self, *points: int) -> dict[tuple[int, str], tuple[str, list[Task]]]:
-        """Runs all there is to run, but leaves the attackers of `points` running: trials by point and thief."""
+        """Runs all there is to run, but leaves the attackers of `points` running: trials by point and attacker."""
         running = {}
         while some := list(self.trials()):
             for trial, tasks in some:

@@ -171,7 +171,7 @@ def test_a_trial_whose_wanted_part_is_done_is_not_wanted_for_the_rest(planner):
     assert not agenda.wants(trial)  # and not the responses of none
 
 
-def test_what_a_stopped_trial_had_not_done_waits_until_somebody_wants_it(planner):
+def test_what_a_stopped_trial_had_not_done_waits_until_an_open_point_needs_it(planner):
     plan = planner.point(emma_point(0, 0.1))
     agenda = Agenda(lambda task: False)
     agenda.add(plan)

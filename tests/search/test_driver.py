@@ -1,4 +1,4 @@
-"""The driver leaves points that are dominated, whatever still runs for them, and stops what nobody wants."""
+"""The driver stops points that are dominated, whatever still runs for them, and trials that no point needs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_point_is_left_when_a_rival_finishes_though_its_own_clones_say_nothing
     assert desk.driver.hear(running[FIRST, "soft"][0], {"busy": 1.0, "epoch": 0, "epochs": 0})
 
 
-def test_a_clone_that_is_evaluated_counts_though_nobody_reported_it(desk):
+def test_a_clone_that_is_evaluated_counts_though_it_was_never_reported(desk):
     desk.open()
     running = desk.finish_all_but(FIRST)
     desk.finish(*running[FIRST, "hard"])  # 0.75 in the end, no report on the way
@@ -173,7 +173,7 @@ def test_what_another_open_point_needs_is_not_stopped(desk):
     assert not desk.driver.hear(surrogate[0], heard)
     assert desk.report(*attackers[SECOND], epoch=3, best=1.0)
     assert [event["point"] for event in desk.events("dominated")] == [FIRST, SECOND]
-    assert desk.driver.hear(surrogate[0], heard)  # now nobody waits for it
+    assert desk.driver.hear(surrogate[0], heard)  # now no open point needs it
 
 
 def test_a_failed_point_is_not_dominated_and_its_other_clones_train_on_for_when_it_is_tried_again(desk):

@@ -42,7 +42,9 @@ def test_they_wait_for_the_search_and_attack_the_members_of_the_fronts(desk):
     waiting = finish_search(desk)
     assert sorted(desk.point_of(tasks[0]) for _, tasks in waiting) == [FIRST, SECOND]  # the others have no matrix
     assert driver.outcomes.finished == driver.outcomes.ended == 4
-    assert status_of(StudyView(desk.place.root))["state"] == "interrupted"  # nobody drives it, and this is to do
+    assert (
+        status_of(StudyView(desk.place.root))["state"] == "interrupted"
+    )  # it is not running, and this is left to do
     for trial in waiting:
         desk.finish(*trial)
     assert attacked(desk) == [FIRST, SECOND]

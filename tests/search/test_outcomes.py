@@ -72,7 +72,7 @@ def test_a_conclusion_holds_if_another_point_dominates_though_the_one_that_did_i
 
 
 def test_after_an_edit_of_what_is_planned_no_conclusion_holds(left):
-    left.open(attackers={"soft": {"epochs": EPOCHS}})  # without the hard one: the others are finished anew
+    left.open(attackers={"soft": {"epochs": EPOCHS}})  # without the hard one: the others are finished again
     assert [plan.point.number for plan in left.driver.agenda.open] == [FIRST]
     assert (left.driver.outcomes.finished, left.driver.outcomes.dominated) == (3, 0)
 

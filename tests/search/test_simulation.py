@@ -1,4 +1,4 @@
-"""A simulated study: makespans reckoned by hand, every second accounted for, every point concluded once."""
+"""A simulated study: makespans computed by hand, every second accounted for, every point concluded once."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def replayed(study: Study, cluster: Cluster, seconds: dict[str, float], start: f
 
 
 def check(replay: Replay) -> None:
-    """Whatever is simulated: nobody uses more than there is, and idle and busy time are all the time there was."""
+    """Whatever is simulated: no more is used than there is, and idle and busy time add up to all the time."""
     whole = replay.capacity[replay.unit] * replay.makespan
     assert math.isclose(sum(replay.idle.values()) + replay.busy[replay.unit], whole, rel_tol=1e-9, abs_tol=1e-6)
     assert min(replay.idle.values(), default=0.0) >= -1e-6

@@ -91,8 +91,8 @@ def test_the_most_that_any_of_them_took_counts_with_headroom_and_a_context(desk)
 
 
 def test_a_larger_network_is_measured_for_itself(desk):
-    thieves = {"soft": {"epochs": 2}, "large": {"kind": "soft", "epochs": 2, "model": "resnet18"}}
-    desk.open(slots=16, shares=AUTO, gpus=1, attackers=thieves)
+    attackers = {"soft": {"epochs": 2}, "large": {"kind": "soft", "epochs": 2, "model": "resnet18"}}
+    desk.open(slots=16, shares=AUTO, gpus=1, attackers=attackers)
     first = until(desk, "attacker")
     model = desk.driver.trials[next(iter(first))][0].config.training.model
     finish(desk, *first, gib=1)
@@ -103,7 +103,7 @@ def test_a_larger_network_is_measured_for_itself(desk):
     assert shares.get(False, {1.0}) == {1.0}
 
 
-def test_a_resumed_run_measures_nothing_anew(desk):
+def test_a_resumed_run_measures_nothing_again(desk):
     desk.open(slots=4, shares=AUTO, gpus=1, search={"points": 1})
     while some := taken(desk):
         for trial in some:

@@ -23,7 +23,7 @@ TASKS = {
     "attacker": 8,
     "evaluation": 8,
 }
-"""Two searched points and two baselines, two thieves, one seed."""
+"""Two searched points and two baselines, two attackers, one seed."""
 
 
 def run(desk, until: str | None) -> list[Task]:
