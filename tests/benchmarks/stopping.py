@@ -1,4 +1,4 @@
-"""What early stopping costs the search: a sampler on recorded points that learns of stopped points in several ways.
+"""What early stopping costs the search: a sampler on recorded points, with several ways to treat stopped points.
 
     python -m tests.benchmarks.stopping [--table FILE.csv] [--points 12] [--seeds 20]
 
