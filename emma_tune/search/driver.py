@@ -99,10 +99,10 @@ class StudyDriver:
         """Note whether a worker waits for the storage; the first one to wait is reported."""
         if what is None:
             self._waiting.discard(trial_id)
-            return
-        if not self._waiting:
-            self.say(f"waiting for the storage: {what}")
-        self._waiting.add(trial_id)
+        else:
+            if not self._waiting:
+                self.say(f"waiting for the storage: {what}")
+            self._waiting.add(trial_id)
 
     def ended(self, trial_id: str, result: Mapping[str, Any] | None) -> None:
         """End a trial: its tasks are done, unwanted or failed; without a result its worker died too often."""
@@ -148,7 +148,7 @@ class StudyDriver:
             return self._given_up[trial_id]
         if result is None:
             why = self._deaths.get(trial_id)
-            return f"{left.stage}: its worker died again and again" + (f"; the last time {why}" if why else "")
+            return f"{left.stage}: its worker died repeatedly" + (f"; the last time {why}" if why else "")
         if "out_of_memory" in result:
             return self.shares.out_of_memory(left, share, result["out_of_memory"])
         return str(result.get("reason", f"{left.stage}: its trial ended without its artifact"))

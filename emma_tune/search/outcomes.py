@@ -165,6 +165,8 @@ class PointOutcomes:
         ended = min(points, max(1, self._ended[defense]))
         return min(points, max(1, len(self._fronts[defense])) * (1 + math.log(points / ended)))
 
+    # --- attacks on fronts --------------------------------------------------------------------------------
+
     def finish_attack(self, plan: PointPlan) -> None:
         """Write what the attackers of the fronts reach at a point: every task of their plan is done."""
         figures = front_figures(plan, self._records.metrics)

@@ -270,7 +270,7 @@ def test_times_of_an_earlier_study_are_scaled_by_epochs(desk):
 
 
 def test_a_stage_of_which_nothing_is_known_is_named(study):
-    with pytest.raises(StudyError, match=r"^matrix: expected to know how long it takes: --seconds matrix=SECONDS"):
+    with pytest.raises(StudyError, match=r"^matrix: no duration known; give --seconds matrix=SECONDS"):
         replayed(study(1), Cluster(1, 1, 0), {"victim": 1.0, "surrogate": 1.0, "attacker": 1.0})
 
 

@@ -49,7 +49,7 @@ def show_simulation(content: dict[str, Any]) -> None:
 def _show_driver(content: dict[str, Any]) -> None:
     driver, sampler = content["driver"], content["sampler"]
     typer.echo(
-        f"driver: starts and asks take {percent(driver['share'])} of its time, "
+        f"driver: starts and proposals take {percent(driver['share'])} of its time, "
         f"reports {percent(driver['reports'])} while all slots run"
     )
     if driver["share"] + driver["reports"] > OVERLOADED:
@@ -65,8 +65,9 @@ def _show_driver(content: dict[str, Any]) -> None:
         )
     if driver["asks"] > REMARKABLE:
         typer.echo(
-            f"sampler {sampler['name']}: {_span(driver['asks'])} of asks, the last {_span(sampler['last'])}, in "
-            "which nothing starts; --set search.sampler=qmc (or tpe, up to a few thousand points) has no such cost"
+            f"sampler {sampler['name']}: proposals take {_span(driver['asks'])}, the last one "
+            f"{_span(sampler['last'])}, and nothing starts meanwhile; --set search.sampler=qmc (or tpe, up to a few "
+            "thousand points) has no such cost"
         )
 
 

@@ -41,8 +41,8 @@ class Times:
         if not STAGES[task.stage].own_trial:
             return CHEAP
         raise StudyError(
-            f"{task.stage}: expected to know how long it takes: --seconds {task.stage}=SECONDS, or --times DIR of "
-            "a study that has finished one, found neither"
+            f"{task.stage}: no duration known; give --seconds {task.stage}=SECONDS, or --times DIR of a study "
+            "that has finished one"
         )
 
 
