@@ -66,8 +66,8 @@ def _show_driver(content: dict[str, Any]) -> None:
     if driver["asks"] > REMARKABLE:
         typer.echo(
             f"sampler {sampler['name']}: proposals take {_span(driver['asks'])}, the last one "
-            f"{_span(sampler['last'])}, and nothing starts meanwhile; --set search.sampler=qmc (or tpe, up to a few "
-            "thousand points) has no such cost"
+            f"{_span(sampler['last'])}, and nothing starts meanwhile; --set search.sampler=qmc (or tpe, up to a "
+            "few thousand points) has no such cost"
         )
 
 
