@@ -35,14 +35,6 @@ def simulate(
             help="Seconds that a stage's training takes; overrides --times. Repeatable.",
         ),
     ] = None,
-    gpu_use: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--gpu-use",
-            metavar="STAGE=U",
-            help="GPU utilization of one task alone, in (0, 1], to find the best shares. Repeatable.",
-        ),
-    ] = None,
     start_seconds: Annotated[
         float | None,
         typer.Option(min=0, help="Seconds that the driver needs to start a trial. [default: as measured]"),
@@ -68,9 +60,8 @@ def simulate(
             nodes=nodes,
             cpus=cpus or CPUS_PER_GPU * max(1, gpus),
             gpus=gpus,
-            times=simulation.Times(paces, _by_stage("--seconds", seconds, math.inf)),
+            times=simulation.Times(paces, _by_stage(seconds or [])),
             start_seconds=simulation.START_SECONDS if start_seconds is None else start_seconds,
-            use=_by_stage("--gpu-use", gpu_use, 1.0),
         )
     if as_json:
         typer.echo(json.dumps(content, indent=1))
@@ -78,21 +69,20 @@ def simulate(
         printing.show_simulation(content)
 
 
-def _by_stage(option: str, given: list[str] | None, most: float) -> dict[str, float]:
-    """`attacker=900` as a number by stage."""
+def _by_stage(given: list[str]) -> dict[str, float]:
+    """Read `attacker=900` as seconds by stage."""
     from emma_tune.stages import STAGES
     from emma_tune.study.file import StudyError
 
-    numbers = {}
-    for text in given or ():
+    seconds = {}
+    for text in given:
         stage, _, number = text.partition("=")
         if stage not in STAGES:
-            raise StudyError(f"{option}: expected STAGE=NUMBER with one of {', '.join(STAGES)}, found {text}")
+            raise StudyError(f"--seconds: expected STAGE=NUMBER with one of {', '.join(STAGES)}, found {text}")
         try:
-            numbers[stage] = float(number)
+            seconds[stage] = float(number)
         except ValueError:
-            raise StudyError(f"{option}: expected STAGE=NUMBER, found {text}") from None
-        if not 0 < numbers[stage] <= most or math.isinf(numbers[stage]):
-            bound = f"a number in (0, {most:g}]" if math.isfinite(most) else "seconds, more than 0"
-            raise StudyError(f"{option}: expected {bound}, found {text}")
-    return numbers
+            raise StudyError(f"--seconds: expected STAGE=NUMBER, found {text}") from None
+        if not 0 < seconds[stage] < math.inf:
+            raise StudyError(f"--seconds: expected seconds, more than 0, found {text}")
+    return seconds

@@ -58,6 +58,7 @@ class Planner:
         self._posteriors = cache(self._plan_posteriors)
         self._legs = cache(self._plan_legs)
         self._attacking = cache(self._attacker_settings)
+        self._points: dict[tuple[Any, ...], PointPlan] = {}
         self.runs = {run_seed(seed, repeat): seed for repeat in study.repeats for seed in study.seeds}
 
     @property
@@ -97,9 +98,12 @@ class Planner:
         }
 
     def point(self, point: Point) -> PointPlan:
-        """Plan a point: everything up to the evaluations of the attackers that count."""
-        applying = self.attackers_of(point.defense)
-        return self._plan(point, {name: of for name, of in applying.items() if of.counts})
+        """Plan a point, once: everything up to the evaluations of the attackers that count."""
+        name = (point.number, point.defense, *point.params.items())
+        if name not in self._points:
+            applying = self.attackers_of(point.defense)
+            self._points[name] = self._plan(point, {name: of for name, of in applying.items() if of.counts})
+        return self._points[name]
 
     def verdict(self, point: Point) -> PointPlan:
         """Plan what the attackers of the fronts (`when: front`) do with a point; perhaps none applies."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from emma_tune.plan import Planner, Point, run_seed
 from emma_tune.results.figures import Figures, flat
-from emma_tune.results.front import as_losses, dominators
+from emma_tune.results.front import as_losses, dominating
 from emma_tune.results.intervals import interval
 from emma_tune.results.reader import StudyReader
 from emma_tune.storage import Place
@@ -145,5 +145,6 @@ def _why(again: StudyReader, point: Point, figures: Figures) -> str:
     members = again.members(defenses={point.defense})
     losses = as_losses([of["validation"] for _, of in members], objectives)
     (own,) = as_losses([figures["validation"]], objectives)
-    numbers = sorted(members[index][0].number for index in dominators(losses, own))
+    beating = zip(members, dominating(losses, own), strict=True)
+    numbers = sorted(point.number for (point, _), beats in beating if beats)
     return "beaten by " + ", ".join(f"point {number}" for number in numbers)

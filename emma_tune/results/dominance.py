@@ -12,27 +12,19 @@ whole front, or those of all defenses, so that only the joint front is kept whol
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.plan import Point
-from emma_tune.results.front import as_losses, dominators, nondominated
+from emma_tune.results.front import as_losses, dominating, nondominated
 from emma_tune.results.ledger import Ledger, Outcome
 from emma_tune.study import Study
 
 ALL = ""
 """The group of the points of all defenses, where they may stop one another."""
-
-
-@dataclass
-class _Group:
-    """Non-dominated finished points: numbers (N,), losses (N, D)."""
-
-    losses: NDArray[np.float64]
-    numbers: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 class Rivals:
@@ -49,7 +41,8 @@ class Rivals:
 
     def __init__(self, study: Study, finished: Iterable[tuple[Point, Mapping[str, Any]]] = ()) -> None:
         self._study = study
-        self._groups: dict[str, _Group] = {}
+        # by group, the finished points that no other of it dominates: numbers (N,) and losses (N, D)
+        self._groups: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         self.arrivals = 0
         for point, figures in finished:
             self.add(point, figures)
@@ -58,57 +51,39 @@ class Rivals:
         """Take up a point that has finished with these validation figures. Baselines count like any other."""
         if not self._study.limits.kept_by(figures):
             return
-        group = self._group(point.defense)
-        losses = np.concatenate([group.losses, as_losses([figures], self._study.objectives)])
-        numbers = np.append(group.numbers, point.number)
+        own, group = self.losses_of(figures)[None], self._group(point.defense)
+        numbers, losses = self._groups.get(group, (np.empty(0, dtype=np.int64), own[:0]))
+        numbers, losses = np.append(numbers, point.number), np.concatenate([losses, own])
         kept = nondominated(losses)  # a dominated point beats nothing that its own dominator does not
         self.arrivals += bool(kept[-1])
-        self._groups[self._name(point.defense)] = _Group(losses[kept], numbers[kept])
+        self._groups[group] = numbers[kept], losses[kept]
 
     def beaten_by(self, defense: str, bounds: Mapping[str, Any]) -> int | None:
-        """Name the point that beats whatever a point of these validation bounds becomes; None if it may still win.
+        """Find the point that beats whatever one of these validation bounds becomes; None if it may still win."""
+        return self.all_beaten_by([defense], self.losses_of(bounds)[None])[0]
 
-        Args:
-            defense: of the point.
-            bounds: the best validation figures that it can still reach.
-        """
-        if self._study.search.stop == "none":
-            return None
-        group = self._group(defense)
-        better = dominators(group.losses, self.losses_of(bounds))
-        return int(group.numbers[better[0]]) if len(better) else None
-
-    def beat(self, defenses: Sequence[str], bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Tell for many bounds at once whether `beaten_by` names a point.
-
-        Args:
-            defenses: N, of the points.
-            bounds: (N, D), by `losses_of`.
-
-        Returns:
-            (N,).
-        """
-        beaten = np.zeros(len(bounds), dtype=bool)
+    def all_beaten_by(self, defenses: Sequence[str], bounds: NDArray[np.float64]) -> list[int | None]:
+        """Do the same for M points at once, of M defenses and with `bounds` (M, D) by `losses_of`."""
+        beaten: list[int | None] = [None] * len(defenses)
         if self._study.search.stop == "none":
             return beaten
-        names = np.array([self._name(defense) for defense in defenses])
-        for name in set(names.tolist()) & self._groups.keys():
-            of_group, rivals = names == name, self._groups[name].losses
-            worse = rivals[None] > bounds[of_group, None]  # (n, rivals, D)
-            better = rivals[None] < bounds[of_group, None]
-            beaten[of_group] = np.any(~np.any(worse, axis=2) & np.any(better, axis=2), axis=1)
+        groups = np.array([self._group(defense) for defense in defenses])
+        for group in set(groups.tolist()) & self._groups.keys():
+            numbers, losses = self._groups[group]
+            places = np.flatnonzero(groups == group)
+            better = dominating(losses, bounds[places])
+            for place, row in zip(places, better, strict=True):
+                if row.any():
+                    beaten[place] = int(numbers[row.argmax()])
         return beaten
 
-    def losses_of(self, bounds: Mapping[str, Any]) -> NDArray[np.float64]:
-        """Turn validation bounds into values to minimize: (D,)."""
-        row: NDArray[np.float64] = as_losses([bounds], self._study.objectives)[0]
+    def losses_of(self, figures: Mapping[str, Any]) -> NDArray[np.float64]:
+        """Turn validation figures into values to minimize: (D,)."""
+        row: NDArray[np.float64] = as_losses([figures], self._study.objectives)[0]
         return row
 
-    def _name(self, defense: str) -> str:
+    def _group(self, defense: str) -> str:
         return ALL if self._study.search.stop == "joint" else defense
-
-    def _group(self, defense: str) -> _Group:
-        return self._groups.get(self._name(defense)) or _Group(np.empty((0, len(self._study.objectives))))
 
 
 def front_of(study: Study, finished: Mapping[int, Mapping[str, Any]]) -> list[int]:

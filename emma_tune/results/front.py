@@ -30,7 +30,7 @@ def as_losses(points: Sequence[Mapping[str, Any]], objectives: Mapping[str, Dire
 
 
 def nondominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which rows no other row dominates: (N,). Equal rows are all kept."""
+    """Mark the rows that no other row dominates: (N,). Equal rows are all kept."""
     if not len(losses):
         return np.zeros(0, dtype=bool)
     import moocore
@@ -38,22 +38,23 @@ def nondominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
 
 
-def dominators(losses: NDArray[np.float64], bound: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Rows that dominate every point that is nowhere below a bound.
+def dominating(losses: NDArray[np.float64], bounds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark the rows that dominate every point that is nowhere below a bound.
 
     Args:
-        losses: (N, D), values to minimise.
-        bound: (D,), below which a point that is not yet known cannot come.
+        losses: (N, D), values to minimize.
+        bounds: (..., D), below which points that are not yet known cannot come.
 
     Returns:
-        The indices of the rows that are nowhere above the bound and somewhere below it: whatever the point
-        becomes, such a row is at least as good everywhere and better somewhere.
+        (..., N): the rows that are nowhere above the bound and somewhere below it. Whatever the point becomes,
+        such a row is at least as good everywhere and better somewhere.
     """
-    return np.flatnonzero((losses <= bound).all(axis=1) & (losses < bound).any(axis=1))
+    bounds = bounds[..., None, :]
+    return np.asarray(np.all(losses <= bounds, axis=-1) & np.any(losses < bounds, axis=-1))
 
 
 def hypervolume(points: Sequence[Mapping[str, Any]], objectives: Mapping[str, Direction]) -> float:
-    """Volume of the box that the points dominate, up to the corner of worst values.
+    """Compute the volume of the box that the points dominate, up to the corner of worst values.
 
     For the budget l1 and an accuracy this lies in [0, 2].
     """
@@ -68,7 +69,7 @@ def hypervolume(points: Sequence[Mapping[str, Any]], objectives: Mapping[str, Di
 def attainment(
     fronts: Sequence[Sequence[Mapping[str, Any]]], objectives: Mapping[str, Direction]
 ) -> dict[str, list[list[float]]]:
-    """What some, half and all of several fronts reach (Fonseca et al. 2011).
+    """Compute what some, half and all of several fronts reach (Fonseca et al. 2011).
 
     Args:
         fronts: points, one front a run; an empty front reaches nothing.
@@ -76,7 +77,7 @@ def attainment(
 
     Returns:
         The corners of three surfaces, each a list of values in the order of the objectives: `best`, reached by one
-        front at least; `median`, by half of them at least; `worst`, by all. Empty where so many reach nothing.
+        front at least; `median`, by half of them at least; `worst`, by all. Empty if there is no such point.
     """
     import moocore
 

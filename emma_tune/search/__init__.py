@@ -1,1 +1,4 @@
-"""What is proposed, which task runs next, and what is concluded of a point."""
+"""What to try and what to run next: points, their tasks, early stopping, estimates, simulation.
+
+Pure: the driver answers the questions of Ray Tune through `tuning/searcher.py`, but nothing here imports Ray.
+"""

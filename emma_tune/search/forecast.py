@@ -1,6 +1,6 @@
-"""What a run would do, before anything is done: tasks by stage, what the store has of them, and what it costs.
+"""What a run would do, before it starts: tasks by stage, how many the store has, and what the others cost.
 
-Reads only, needs no Ray, and copes with images that are not there yet.
+Reads only, needs no Ray, and works without images that are not there yet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from emma_tune.study import Study
 
 @dataclass
 class StageForecast:
-    """What is planned of a stage.
+    """What a run would do of a stage.
 
     Attributes:
         tasks: how many.
@@ -52,7 +52,7 @@ class Forecast:
 
 
 def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = None) -> Forecast:
-    """Plans a study as a run would.
+    """Plan a study as a run would.
 
     Points still to be proposed count at the mean over `st_epoch`; a matrix and a dominated point may end earlier
     than is counted here. Points that an earlier run stopped, and that are still beaten, are not counted. Attackers
@@ -111,7 +111,7 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
 
 
 def _unproposed(study: Study, ledger: Ledger) -> Iterator[Point]:
-    """Placeholders for the points still to be proposed."""
+    """Yield placeholders for the points still to be proposed."""
     for defense, sought in study.sought.items():
         stand_ins = placeholders(study, defense)
         asked = ledger.params_of(defense)
@@ -136,12 +136,7 @@ def _is_done(store: Store, task: Task) -> bool:
 
 
 class _Cost:
-    """Epochs and floating-point operations of tasks.
-
-    Args:
-        materials: how many images of which shape.
-        tasks: all that are planned, by key; a leg of a surrogate costs what it adds to the one before.
-    """
+    """Epochs and floating-point operations of tasks, out of all that are planned, by key."""
 
     def __init__(self, materials: KnownMaterials, tasks: Mapping[str, Task]) -> None:
         self._sizes = Sizes(**materials.counts, classes=materials.classes)

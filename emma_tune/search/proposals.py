@@ -1,8 +1,9 @@
-"""What to try next: Optuna, asked for a point and told how it went."""
+"""What to try next: Optuna proposes points and learns from their figures."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,11 +13,11 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState, create_trial
 
 from emma_tune.plan import Params, Point
-from emma_tune.search.journal import Journal
-from emma_tune.storage import IMPATIENT, Patience
+from emma_tune.storage import IMPATIENT, Patience, storage_at
 from emma_tune.study import Dimension, EpochChoice, Study
 from emma_tune.study.measures import value_of
 from emma_tune.training.seeds import derive_seed
@@ -29,20 +30,14 @@ REPEATED = 1e-3
 """Relative difference below which two values of a parameter are the same point proposed twice."""
 
 STEP_OFF = 1e-8
-"""How far off a step Optuna takes a value to be on it, in steps."""
+"""Distance from a step, in steps, within which a value counts as on it; as Optuna has it."""
 
 
 class Proposer:
-    """Proposes points of one defence; its Optuna study lies in a journal that optuna-dashboard reads live.
+    """Proposes points of one searched defense.
 
-    The journal is written anew from the ledger at each start: the ledger is what counts. A proposal depends on
-    the points before it and the study's seed alone, not on when a run began; `nsga2` is the exception, since
-    Optuna orders the parents of a generation anew.
-
-    Args:
-        study: the study.
-        defense: one of those whose parameters it searches.
-        storage: where Optuna keeps its side.
+    A proposal depends on the points before it and the study's seed alone, not on when a run began; `nsga2` is the
+    exception, since Optuna reorders the parents of a generation.
     """
 
     def __init__(self, study: Study, defense: str, storage: BaseStorage) -> None:
@@ -51,9 +46,7 @@ class Proposer:
         self._limit = study.limits.accuracy_drop
         sought = study.sought[defense]
         self._settings = sought.settings
-        self._dimensions: dict[str, tuple[float | int, ...]] = {
-            name: dimension.grid() for name, dimension in sought.space.items()
-        }
+        self._dimensions = {name: dimension.grid() for name, dimension in sought.space.items()}
         self._fixed = {name: values[0] for name, values in self._dimensions.items() if len(values) == 1}
         self._distributions = {
             name: _distribution(dimension) for name, dimension in sought.space.items() if name not in self._fixed
@@ -67,14 +60,14 @@ class Proposer:
         self._open: dict[int, optuna.Trial] = {}
 
     def adopt(self, point: Point) -> None:
-        """Takes up a point of the ledger that is not settled."""
+        """Take up an open point of the ledger."""
         params = self._searched(point)
         if params is not None:
             self._optuna.enqueue_trial(params)
             self._open[point.number] = self._ask(point.number)
 
     def propose(self, number: int, index: int, before: Iterable[Point]) -> tuple[Params, dict[str, Any]]:
-        """The next point.
+        """Propose the next point.
 
         Args:
             number: the point's number in the ledger.
@@ -82,7 +75,7 @@ class Proposer:
             before: these points; a grid leaves them out, whatever it was when they were proposed.
 
         Returns:
-            Its parameters, and what the sampler wants to remember of it.
+            Its parameters, and what the sampler needs to remember of it.
         """
         before = list(before)
         enumerated = self._enumerated(index, before)
@@ -106,9 +99,7 @@ class Proposer:
     def conclude(
         self, point: Point, figures: Mapping[str, Any], memory: Mapping[str, Any], *, stopped: bool = False
     ) -> None:
-        """Tell Optuna of a finished or stopped point, of this run or an earlier one.
-
-        A point outside the space of today is left out.
+        """Report a finished or stopped point, of this run or an earlier one; ignore it if it is not of this space.
 
         Args:
             point: of the ledger.
@@ -137,7 +128,7 @@ class Proposer:
             )
 
     def fail(self, point: Point) -> None:
-        """A proposed point has failed."""
+        """Report that a proposed point has failed."""
         trial = self._open.pop(point.number, None)
         if trial is not None:
             self._optuna.tell(trial, state=TrialState.FAIL)
@@ -151,23 +142,20 @@ class Proposer:
         return [value_of(figures, name) for name in self._objectives]
 
     def _constraints(self, figures: Mapping[str, Any]) -> dict[str, float]:
-        """At most 0 where the limit is kept."""
+        """Return the excess over the limit: at most 0 where it is kept."""
         return {} if self._limit is None else {"accuracy_drop": figures["accuracy_drop"] - self._limit}
 
     def _searched(self, point: Point) -> dict[str, Any] | None:
-        """The searched parameters of a point; None if it is not of this space."""
+        """Pick the searched parameters of a point; None if it is not of this space."""
         others = {name: value for name, value in point.params.items() if name not in self._distributions}
         if others != {**self._fixed, **self._settings}:
             return None
         params = {name: point.params.get(name) for name in self._distributions}
-        for name, distribution in self._distributions.items():
-            value = params[name]
-            if value is None or not _contains(distribution, value):
-                return None
-        return params
+        inside = (_contains(distribution, params[name]) for name, distribution in self._distributions.items())
+        return params if all(inside) else None
 
     def _enumerated(self, index: int, before: Iterable[Point]) -> dict[str, Any] | None:
-        """The next point of a fixed sequence; None for a sampler that decides as it goes."""
+        """Return the next point of a fixed sequence; None for a sampler that decides as it goes."""
         if self._search.sampler == "grid":
             searched = {name: values for name, values in self._dimensions.items() if name in self._distributions}
             found = (self._searched(point) for point in before)
@@ -199,20 +187,42 @@ class Proposer:
                 return optuna.samplers.RandomSampler(seed=seed)
 
 
+class _Journal(BaseJournalBackend):
+    """Optuna's journal, written in whole lines and with retries.
+
+    Optuna's own file backend reads its file again at every call, and a full disk leaves half a line in it. This
+    one remembers what it wrote: it is the only writer.
+    """
+
+    def __init__(self, path: Path, patience: Patience) -> None:
+        storage = storage_at(path.parent, patience)
+        storage.remove(path.name)
+        self._log = storage.log(path.name)
+        self._entries: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return self._entries[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = [json.dumps(entry, separators=(",", ":")) + "\n" for entry in logs]
+        self._log.append("".join(lines).encode())
+        self._entries += [json.loads(line) for line in lines]
+
+
 def new_proposers(study: Study, journal: Path, patience: Patience = IMPATIENT) -> dict[str, Proposer]:
-    """One for each defence that is searched.
+    """Make one for each searched defense, with an empty journal: the ledger is what counts, and fills it again.
 
     Args:
         study: the study.
-        journal: path of the journal file; what stands there is replaced.
-        patience: how long the journal is tried again when it cannot be written for the moment.
+        journal: path of the journal file, which optuna-dashboard reads live; an old one is replaced.
+        patience: how long to retry when the journal cannot be written for the moment.
     """
-    storage = JournalStorage(Journal(journal, patience))
+    storage = JournalStorage(_Journal(journal, patience))
     return {defense: Proposer(study, defense, storage) for defense in study.sought}
 
 
 def _alike(params: Mapping[str, Any], others: Mapping[str, Any] | None) -> bool:
-    """Whether two points of one space are the same for all purposes; never where nothing is searched."""
+    """Tell whether two points of one space are practically the same; never where nothing is searched."""
     return bool(params and others) and all(
         math.isclose(value, (others or {})[name], rel_tol=REPEATED) for name, value in params.items()
     )
@@ -228,18 +238,18 @@ def _distribution(dimension: Dimension | EpochChoice) -> BaseDistribution:
     return FloatDistribution(low, high, log=dimension.log)
 
 
-def _contains(distribution: BaseDistribution, value: float | int) -> bool:
+def _contains(distribution: BaseDistribution, value: float | int | None) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution)
-    if not distribution.low <= value <= distribution.high:
+    if value is None or not distribution.low <= value <= distribution.high:
         return False
     steps = (value - distribution.low) / distribution.step if distribution.step is not None else 0
     return abs(steps - round(steps)) < STEP_OFF
 
 
 def _at_quantile(distribution: BaseDistribution, u: float) -> Any:
-    """The value below which a share u of the distribution lies, u in [0, 1)."""
+    """Return the value below which a share u of the distribution lies, u in [0, 1)."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(u * len(distribution.choices))]
     assert isinstance(distribution, FloatDistribution)

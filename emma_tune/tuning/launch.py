@@ -22,9 +22,10 @@ from emma_tune.plan import Planner, Point
 from emma_tune.plan.materials import prepare
 from emma_tune.results.folder import JOURNAL, RunLog, Started, StudyFolder
 from emma_tune.results.ledger import Ended, Ledger, LedgerWriter, read_ledger
-from emma_tune.search.driver import StudyDriver
+from emma_tune.search.driver import new_driver
+from emma_tune.search.outcomes import SearchContext
+from emma_tune.search.paces import SEVERAL
 from emma_tune.search.proposals import new_proposers
-from emma_tune.search.remaining import SEVERAL
 from emma_tune.stages import OWN_TRIAL_STAGES
 from emma_tune.storage import Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
@@ -200,18 +201,8 @@ def _tune(order: _Run) -> Ending:
         writer.run(run)
         _take_given(order.given or (), ledger, writer)
         proposers = new_proposers(planner.study, near / JOURNAL, store.patience) if order.given is None else {}
-        driver = StudyDriver(
-            planner=planner,
-            store=store,
-            ledger=ledger,
-            writer=writer,
-            proposers=proposers,
-            run=run,
-            slots=room.slots,
-            shares=room.shares,
-            say=say,
-            gpus=room.gpus,
-        )
+        context = SearchContext(planner, ledger, writer, proposers)
+        driver = new_driver(context, store, room, run=run, say=say)
         driver.recall_paces(_some_records(store))
         searcher = DriverSearcher(driver)
         nodes = Nodes(planner.study, driver, room, say)
@@ -258,7 +249,7 @@ def _tune(order: _Run) -> Ending:
                 busy=round(driver.busy, 3),
             )
         )
-        return Ending(order.interruption.requested, driver.conclusions.failures)
+        return Ending(order.interruption.requested, driver.outcomes.failures)
 
 
 def _sayer(console: Console, log: RunLog) -> Callable[[str], None]:

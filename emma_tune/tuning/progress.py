@@ -21,7 +21,7 @@ from rich.text import Text
 from emma_tune.plan.materials import DecodeCallback
 from emma_tune.results.folder import RunLog, StudyFolder
 from emma_tune.search.driver import StudyDriver
-from emma_tune.search.remaining import Use
+from emma_tune.search.paces import Utilization
 from emma_tune.stages import STAGES
 from emma_tune.study import AUTO
 from emma_tune.study.measures import measure, value_of
@@ -82,7 +82,7 @@ class Progress(Callback):
         self._started: dict[str, float] = {}
         self._busy: dict[str, float] = {}
         self._beside_epochs: deque[float] = deque(maxlen=RECENT)
-        self._use = Use()
+        self._use = Utilization()
         self._shown_at = self._line_at = self._write_at = -float("inf")
         self._logged_at = time.monotonic()
         self._live: Live | None = None
@@ -143,7 +143,7 @@ class Progress(Callback):
             return
         self._shown_at = now
         waiting = len(self._driver.trials) > len(self._positions)
-        if self._first and (waiting or self._driver.in_full_swing):
+        if self._first and (waiting or self._driver.points.in_full_swing):
             used = sum(self._part(entry["stage"]) for entry in self._running())
             self._use.add(min(1.0, used), since)
         if now >= self._write_at:
@@ -205,7 +205,7 @@ class Progress(Callback):
     def _part(self, stage: str) -> float:
         """The part of the cluster that a trial of a stage takes."""
         room = self._nodes.room
-        share = self._driver.granted.get(stage) or room.shares[stage]
+        share = self._driver.shares.granted.get(stage) or room.shares[stage]
         gpu = share["gpu"]
         return room.part(float(share["cpu"]), 1.0 if gpu == AUTO else float(gpu))
 
@@ -218,13 +218,13 @@ class Progress(Callback):
 
     def _points(self) -> str:
         counts = {
-            "dominated": self._driver.conclusions.dominated,
-            "failed": self._driver.conclusions.failed,
+            "dominated": self._driver.outcomes.dominated,
+            "failed": self._driver.outcomes.failed,
         }
         others = "".join(f", {count} {name}" for name, count in counts.items() if count)
-        if self._driver.until:
-            return f"until stage {self._driver.until}{others}"
-        return f"points {self._driver.conclusions.drawn} of {self._driver.wanted}{others}"
+        if self._driver.planner.until:
+            return f"until stage {self._driver.planner.until}{others}"
+        return f"points {self._driver.outcomes.ended} of {self._driver.points.wanted}{others}"
 
     def _line(self) -> str:
         counts = self._driver.agenda.counts()
@@ -263,14 +263,14 @@ class Progress(Callback):
 
     def _front(self) -> list[Table | Text]:
         """The front of each searched defense so far; nothing before its first point."""
-        members = self._driver.conclusions.fronts.members()
+        members = self._driver.outcomes.front()
         if not members:
             return []
-        objectives = list(self._driver.objectives)
+        objectives = list(self._driver.planner.study.objectives)
         table = _table("front so far", "point", *(measure(name).head for name in objectives))
-        for member in members[:SHOWN]:
-            figures = (measure(name).shown(value_of(member.test, name)) for name in objectives)
-            table.add_row(member.point.defense, str(member.point.number), *figures)
+        for point, figures in members[:SHOWN]:
+            shown = (measure(name).shown(value_of(figures["test"], name)) for name in objectives)
+            table.add_row(point.defense, str(point.number), *shown)
         more = [Text(f"and {len(members) - SHOWN} more")] if len(members) > SHOWN else []
         return [Text(), table, *more, Text()]
 

@@ -124,12 +124,12 @@ def _simulated(points: int, nodes: int) -> Iterator[Row]:
         1000 * worked / replay.trials,
         "ms",
         "",
-        f"{replay.trials:,} trials: planning, agenda, conclusions, proposals in memory; no store, no fsync",
+        f"{replay.trials:,} trials: planning, agenda, outcomes, proposals in memory; no store, no fsync",
     )
 
 
 def _ask(sampler: str, known: int) -> Row:
-    """How long a sampler takes for a proposal when so many points have been told."""
+    """How long a sampler takes for a proposal when it knows some number of points."""
     study = load_study(STUDY, [f"search.points={2 * known}", f"search.sampler={sampler}"])
     proposer = Proposer(study, "emma", InMemoryStorage())
     chance = random.Random(0)
@@ -148,5 +148,5 @@ def _ask(sampler: str, known: int) -> Row:
         seconds,
         "s",
         "",
-        f"`simulate` reckons with {ask_seconds(sampler, known):.2g} s",
+        f"`simulate` counts {ask_seconds(sampler, known):.2g} s",
     )

@@ -29,7 +29,7 @@ def engine(*, long: bool) -> Iterator[Row]:
         root = Path(folder)
         study, status = _run(root, "digits", settings)
         yield from _cores(status, "digits", "≥ 75") if long else _cores(status, "digits, cut to a few points", "")
-        if long:  # the same points both ways: proposals that do not depend on what is told
+        if long:  # the same points both ways: proposals that do not depend on results
             fixed = {**settings, "search.sampler": "qmc"}
             runs = {
                 stop: _run(root, f"stop_{stop}", {**fixed, "search.stop": "joint" if stop else "none"})
@@ -85,7 +85,7 @@ def _early_stop(views: dict[bool, StudyView]) -> Iterator[Row]:
 
 
 def _enlarged(study: Path, target: Path, points: int) -> Path:
-    """A copy of a study whose ledger has the events of its points again and again, up to so many points."""
+    """A copy of a study whose ledger has the events of its points again and again, up to that many points."""
     shutil.copytree(study, target)
     ledger = target / "ledger.jsonl"
     events = [json.loads(line) for line in ledger.read_text().splitlines()]
@@ -138,6 +138,4 @@ def _rebuilding(study: Path, root: Path, points: int) -> Row:
             proposer.conclude(point, known["validation"], {}, bounds=outcome.figures is None)
     seconds = time.perf_counter() - began
     assert len(view.ledger.points) == points
-    return Row(
-        f"rebuilding Optuna from {points:,} points", seconds, "s", "< 5", "ledger read, journal written anew"
-    )
+    return Row(f"rebuilding Optuna from {points:,} points", seconds, "s", "< 5", "ledger read, journal rewritten")

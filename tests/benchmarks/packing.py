@@ -1,4 +1,4 @@
-"""Thieves who share a GPU, four at a time, against thieves one after the other, as the engine runs them."""
+"""Attackers that share a GPU, four at a time, against attackers one after the other, as the engine runs them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def packing(device: torch.device, *, long: bool) -> Iterator[Row]:
 
 
 def shared_and_in_turn(model: str, batch_size: int, *, epochs: int) -> Iterator[Row]:
-    """Both ways on the same answers: two points with four thieves each, who differ by their step size alone."""
+    """Both ways on the same answers: two points with four attackers each, which differ only in their step size."""
     of_each = {"kind": "soft", "model": model, "batch_size": batch_size, "epochs": epochs}
-    thieves = {f"thief{i}": {**of_each, "lr": 0.1 / (i + 1)} for i in range(AT_ONCE)}
-    study = {"attackers": thieves, "baselines": ["none"], "search.points": 1, "search.stop": "none"}
+    attackers = {f"attacker{i}": {**of_each, "lr": 0.1 / (i + 1)} for i in range(AT_ONCE)}
+    study = {"attackers": attackers, "baselines": ["none"], "search.points": 1, "search.stop": "none"}
     with tempfile.TemporaryDirectory() as folder:
         answers = Path(folder) / "answers"
         _run(answers, study, "--until", "responses")
@@ -43,7 +43,7 @@ def shared_and_in_turn(model: str, batch_size: int, *, epochs: int) -> Iterator[
     shared, alone = spans[1 / AT_ONCE], spans[1]
     how = f"{len(peaks[1])} trainings of {model}, batch {batch_size}, {epochs} epochs of digits"
     yield Row(
-        f"thieves one after the other / {AT_ONCE} on a GPU",
+        f"attackers one after the other / {AT_ONCE} on a GPU",
         alone / shared,
         "×",
         "",
@@ -51,7 +51,7 @@ def shared_and_in_turn(model: str, batch_size: int, *, epochs: int) -> Iterator[
     )
     share = max(peaks[1 / AT_ONCE], default=0)
     yield Row(
-        f"memory of a thief, {AT_ONCE} on a GPU",
+        f"memory of an attacker, {AT_ONCE} on a GPU",
         share / GIB,
         "GiB",
         "",
@@ -76,6 +76,6 @@ def _run(place: Path, settings: dict[str, Any], *arguments: str) -> dict[str, An
 
 
 def _peaks(store: Path) -> list[int]:
-    """Bytes of a GPU that each thief reserved at most."""
+    """Bytes of a GPU that each attacker reserved at most."""
     records = [json.loads(path.read_text()) for path in store.glob("attacker/*/record.json")]
     return [record["provenance"].get("peak_memory", 0) for record in records]

@@ -1,4 +1,4 @@
-"""What early stopping costs the search: a sampler on recorded points, told of stopped points in several ways.
+"""What early stopping costs the search: a sampler on recorded points, with several ways to treat stopped points.
 
     python -m tests.benchmarks.stopping [--table FILE.csv] [--points 12] [--seeds 20]
 
@@ -23,7 +23,7 @@ from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.dominance import Rivals, front_of
 from emma_tune.results.front import hypervolume
-from emma_tune.search.curves import Curves
+from emma_tune.search.early_stopping import Curves
 from emma_tune.search.proposals import Proposer
 from emma_tune.study import Study
 from emma_tune.study.file import load_study
@@ -103,7 +103,7 @@ def replay(recorded: Recorded, study: Study, told: str, points: int) -> Replayed
     Args:
         recorded: the points.
         study: with the seed of the sampler.
-        told: what the sampler is told of a stopped point: `estimate`, `bounds`, `nothing`; `all`: none is stopped.
+        told: what the sampler learns of a stopped point: `estimate`, `bounds`, `nothing`; `all`: none is stopped.
         points: how many are proposed.
     """
     proposer, rivals, curves_of = Proposer(study, "emma", InMemoryStorage()), Rivals(study), Curves()

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from emma_tune.plan import Task
-from emma_tune.search.shares import GIB
+from emma_tune.search.trial_shares import GIB
 from emma_tune.stages import STAGES
 from emma_tune.storage.artifact import Artifact, Progress, StageRun
 from emma_tune.study.file import load_study

@@ -54,7 +54,7 @@ def test_out_of_memory_is_tried_at_a_larger_share_then_fails_its_point_with_the_
     status = emma.json("status", tmp_path / "runs" / "tiny")
     assert (status["points"]["finished"], status["points"]["failed"]) == (3, 1)
     assert [failure["reason"] for failure in status["failures"]] == [
-        f"matrix: expected to fit into its share of a GPU, found out of memory {half}; before, {small.format(9)}"
+        f"matrix: out of memory {half}; before, {small.format(9)}"
     ]
     matrices = [(entry["wrong"], entry["gpu"]) for entry in begun(tmp_path) if entry["stage"] == "matrix"]
     assert sorted(matrices) == [(False, 0.25), (False, 0.5), (True, 0.25), (True, 0.5)]

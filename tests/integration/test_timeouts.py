@@ -75,5 +75,5 @@ def test_a_task_that_eats_memory_fails_its_point_alone(faulty, emma, study_file,
         "asked": 4, "finished": 3, "infeasible": 0, "dominated": 0, "failed": 1, "running": 0,
     }  # fmt: skip
     (failure,) = status["failures"]
-    assert failure["reason"].startswith("matrix: its worker died again and again; the last time node ")
+    assert failure["reason"].startswith("matrix: its worker died repeatedly; the last time node ")
     assert "ran out of memory (" in failure["reason"]

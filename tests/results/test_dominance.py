@@ -1,4 +1,4 @@
-"""A point that is left could not have come to the front: the front is the same as if all had run to their end."""
+"""A stopped point could not have reached the front: the front is the same as if all had run to their end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from emma_tune.plan import Planner, Point, PointPlan
 from emma_tune.results.dominance import Rivals, targets
 from emma_tune.results.figures import best_possible, point_figures
-from emma_tune.results.front import dominators
 from emma_tune.study import Study
 from emma_tune.study.measures import MEASURES
 from tests.conftest import TINY, merged
@@ -32,14 +30,14 @@ OBJECTIVES = [
 
 
 def study_of(
-    objectives=("l1", "attacker_accuracy"), limit=None, stop="joint", seeds=(1,), thieves=("soft",)
+    objectives=("l1", "attacker_accuracy"), limit=None, stop="joint", seeds=(1,), attackers=("soft",)
 ) -> Study:
     changes = {
         "objectives": {name: MEASURES[name].direction for name in objectives},
         "limits": {"accuracy_drop": limit},
         "search": {"stop": stop},
         "seeds": list(seeds),
-        "attackers": {name: {"kind": "soft", "epochs": 2 + i} for i, name in enumerate(thieves)},
+        "attackers": {name: {"kind": "soft", "epochs": 2 + i} for i, name in enumerate(attackers)},
     }
     return Study.model_validate(merged(TINY, changes))
 
@@ -61,28 +59,6 @@ def of(measure: str) -> st.SearchStrategy[float]:
 FIGURES = st.fixed_dictionaries({name: of(name) for name in MEASURES})
 
 
-# --- rows -------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None)
-@given(data=st.data(), shape=st.tuples(st.integers(0, 8), st.integers(1, 3)))
-def test_dominators_are_what_brute_force_finds(data, shape):
-    values = st.one_of(st.integers(-1, 2).map(float), st.floats(-1, 2))
-    losses = data.draw(arrays.arrays(np.float64, shape, elements=values))
-    bound = data.draw(arrays.arrays(np.float64, shape[1], elements=values))
-    expected = []
-    for index, row in enumerate(losses.tolist()):
-        pairs = list(zip(row, bound.tolist(), strict=True))
-        if not any(x > y for x, y in pairs) and any(x < y for x, y in pairs):
-            expected.append(index)
-    assert dominators(losses, bound).tolist() == expected
-
-
-def test_a_row_equal_to_the_bound_does_not_dominate_and_one_tie_is_enough_otherwise():
-    losses = np.array([[1.0, 2.0], [1.0, 1.5], [0.5, 2.0], [0.5, 2.5]])
-    assert dominators(losses, np.array([1.0, 2.0])).tolist() == [1, 2]
-
-
 # --- rivals -----------------------------------------------------------------------------------------------
 
 
@@ -93,7 +69,7 @@ def test_a_row_equal_to_the_bound_does_not_dominate_and_one_tie_is_enough_otherw
     objectives=st.sampled_from(OBJECTIVES),
     limit=st.sampled_from([None, 0.0, 0.5]),
 )
-def test_whoever_beats_a_bound_is_a_point_within_the_limits_that_dominates_it(finished, bounds, objectives, limit):
+def test_what_beats_a_bound_is_a_point_within_the_limits_that_dominates_it(finished, bounds, objectives, limit):
     rivals = Rivals(study_of(objectives, limit))
     for number, figures in enumerate(finished):
         rivals.add(Point(10 + number, "emma"), figures)
@@ -126,7 +102,7 @@ BAD = {"l1": 0.2, "attacker_accuracy": 0.2, "accuracy_drop": 0.3}
 
 
 @pytest.mark.parametrize(("limit", "by"), [(None, 7), (0.3, 7), (0.29, None)])
-def test_a_point_beyond_the_limit_beats_nobody(limit, by):
+def test_a_point_beyond_the_limit_beats_none(limit, by):
     rivals = Rivals(study_of(limit=limit))
     rivals.add(Point(7, "none"), GOOD)
     assert rivals.beaten_by("emma", BAD) == by
@@ -140,8 +116,7 @@ def test_only_the_points_that_a_study_names_stop_others(stop, of_emma, of_gaussi
     rivals.add(Point(7, "gaussian"), GOOD)
     assert (rivals.beaten_by("emma", BAD), rivals.beaten_by("gaussian", BAD)) == (of_emma, of_gaussian)
     rows = np.array([rivals.losses_of(BAD), rivals.losses_of(BAD), rivals.losses_of(GOOD)])
-    beaten = [of_emma is not None, of_gaussian is not None, False]
-    assert rivals.beat(["emma", "gaussian", "gaussian"], rows).tolist() == beaten
+    assert rivals.all_beaten_by(["emma", "gaussian", "gaussian"], rows) == [of_emma, of_gaussian, None]
 
 
 def test_points_are_stopped_by_points_of_their_own_defense_unless_a_study_says_otherwise():
@@ -149,7 +124,7 @@ def test_points_are_stopped_by_points_of_their_own_defense_unless_a_study_says_o
     assert Study.model_validate({**TINY, "search": search}).search.stop == "own"
 
 
-def test_without_finished_points_nobody_is_beaten():
+def test_without_finished_points_none_is_beaten():
     assert Rivals(study_of()).beaten_by("emma", {"l1": 2.0, "attacker_accuracy": 1.0}) is None
 
 
@@ -174,9 +149,9 @@ def test_attackers_of_the_fronts_attack_references_and_the_members_of_each_searc
 
 
 @cache
-def plans_of(seeds: tuple[int, ...], thieves: tuple[str, ...]) -> tuple[PointPlan, ...]:
+def plans_of(seeds: tuple[int, ...], attackers: tuple[str, ...]) -> tuple[PointPlan, ...]:
     """Two baselines and up to five searched points."""
-    planner = Planner(study_of(seeds=seeds, thieves=thieves), {"victim": "v", "queries": "q"})
+    planner = Planner(study_of(seeds=seeds, attackers=attackers), {"victim": "v", "queries": "q"})
     searched = [Point(n, "emma", {"lambda": n / 100, "lr_gamma": 0.3, "st_epoch": 0}) for n in range(2, 7)]
     return tuple(map(planner.point, [Point(0, "none"), Point(1, "argmax"), *searched]))
 
@@ -195,8 +170,8 @@ class World:
         return figures["validation"]
 
 
-def world_of(points: int, seeds: int, thieves: int, draw: Callable[[str], float], epochs: int = 3) -> World:
-    world = World(plans_of(tuple(range(seeds)), ("soft", "late")[:thieves])[:points], {}, {})
+def world_of(points: int, seeds: int, attackers: int, draw: Callable[[str], float], epochs: int = 3) -> World:
+    world = World(plans_of(tuple(range(seeds)), ("soft", "late")[:attackers])[:points], {}, {})
     for plan in world.plans:
         for task in plan.responses.values():
             costs = {name: draw(name) for name in ("l1", "victim_accuracy", "accuracy_drop", "flip_rate")}
@@ -250,7 +225,7 @@ def simulate(world: World, study: Study, chance: random.Random) -> tuple[dict[in
             del to_do[number]
             finished[number] = world.end(plan)
             rivals.add(plan.point, finished[number])
-        for other in list(to_do):  # whoever is beaten now is left, whatever still runs for it
+        for other in list(to_do):  # what is beaten now is stopped, whatever still runs for it
             if world.plans[other].point.defense == "emma":
                 bounds = best_possible(world.plans[other], lambda task: known.get(task.key), reached)
                 by = rivals.beaten_by("emma", bounds["validation"])
@@ -282,18 +257,18 @@ def check(world: World, study: Study, chance: random.Random) -> dict[int, int]:
     data=st.data(),
     points=st.integers(3, 7),
     seeds=st.integers(1, 2),
-    thieves=st.integers(1, 2),
+    attackers=st.integers(1, 2),
     objectives=st.sampled_from(OBJECTIVES),
     limit=st.sampled_from([None, 0.0, 0.5]),
     stop=st.sampled_from(["own", "joint"]),
     chance=st.randoms(use_true_random=False),
 )
 def test_the_front_is_the_same_as_if_all_points_had_run_to_their_end(
-    data, points, seeds, thieves, objectives, limit, stop, chance
+    data, points, seeds, attackers, objectives, limit, stop, chance
 ):
-    world = world_of(points, seeds, thieves, lambda name: data.draw(of(name)), epochs=2)
-    names = ("soft", "late")[:thieves]
-    study = study_of(objectives, limit, stop, seeds=tuple(range(seeds)), thieves=names)
+    world = world_of(points, seeds, attackers, lambda name: data.draw(of(name)), epochs=2)
+    names = ("soft", "late")[:attackers]
+    study = study_of(objectives, limit, stop, seeds=tuple(range(seeds)), attackers=names)
     check(world, study, chance)
 
 
@@ -301,12 +276,12 @@ def test_the_front_is_the_same_as_if_all_points_had_run_to_their_end(
 @pytest.mark.parametrize("objectives", OBJECTIVES, ids=" ".join)
 def test_it_is_the_same_in_many_random_studies_and_many_points_are_left_on_the_way(objectives, stop):
     left = 0
-    for seed, (seeds, thieves) in product(range(40), product((1, 2), repeat=2)):
-        chance = random.Random(f"{seed} {seeds} {thieves}")
+    for seed, (seeds, attackers) in product(range(40), product((1, 2), repeat=2)):
+        chance = random.Random(f"{seed} {seeds} {attackers}")
 
         def draw(name: str, chance=chance) -> float:
             return MEASURES[name].best + chance.randint(0, 8) / 8 * (MEASURES[name].worst - MEASURES[name].best)
 
         study = study_of(objectives, chance.choice([None, 0.5]), stop, seeds=tuple(range(seeds)))
-        left += len(check(world_of(7, seeds, thieves, draw), study, chance))
+        left += len(check(world_of(7, seeds, attackers, draw), study, chance))
     assert left > 120  # of 800 searched points

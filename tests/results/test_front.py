@@ -1,4 +1,4 @@
-"""Fronts and volumes held against brute force."""
+"""Fronts and volumes, compared with brute force."""
 
 from itertools import pairwise, product
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emma_tune.results.front import as_losses, attainment, dominators, hypervolume, nondominated
+from emma_tune.results.front import as_losses, attainment, dominating, hypervolume, nondominated
 from emma_tune.study.measures import MEASURES
 
 UNTIMED = settings(deadline=None)
@@ -156,10 +156,16 @@ def test_the_volume_of_three_objectives_is_that_of_the_cells_that_some_point_rea
 
 @UNTIMED
 @given(losses(), st.data())
-def test_dominators_are_the_rows_that_beat_the_bound_itself(rows, data):
+def test_what_dominates_a_bound_is_what_brute_force_finds_for_one_bound_and_for_several(rows, data):
     bound = data.draw(arrays.arrays(np.float64, rows.shape[1], elements=st.integers(-2, 3).map(float)))
-    expected = [index for index, row in enumerate(rows.tolist()) if dominates(row, bound.tolist())]
-    assert dominators(rows, bound).tolist() == expected
+    expected = [dominates(row, bound.tolist()) for row in rows.tolist()]
+    assert dominating(rows, bound).tolist() == expected
+    assert dominating(rows, np.array([bound, bound])).tolist() == [expected, expected]
+
+
+def test_a_row_equal_to_the_bound_does_not_dominate_and_one_tie_is_enough_otherwise():
+    losses = np.array([[1.0, 2.0], [1.0, 1.5], [0.5, 2.0], [0.5, 2.5]])
+    assert dominating(losses, np.array([1.0, 2.0])).tolist() == [False, True, True, False]
 
 
 # --- what several fronts reach -----------------------------------------------------------------------------

@@ -14,8 +14,10 @@ from optuna.storages.journal import JournalFileBackend
 from emma_tune.plan import Planner, PointPlan, Task
 from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.results.ledger import LedgerWriter, read_ledger
-from emma_tune.search.driver import StudyDriver
+from emma_tune.search.driver import StudyDriver, new_driver
+from emma_tune.search.outcomes import SearchContext
 from emma_tune.search.proposals import new_proposers
+from emma_tune.search.trial_shares import Capacity
 from emma_tune.stages import STAGES
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.store import Store
@@ -28,7 +30,7 @@ STUDY: dict[str, Any] = {
     "attackers": {"soft": {"epochs": EPOCHS}, "hard": {"epochs": EPOCHS}},
     "search": {
         "stop": "joint",
-        "sampler": "grid",  # whatever Optuna is told, the points are these
+        "sampler": "grid",  # whatever Optuna learns, the points are these
         "points": 2,
         "space": {"lambda": {"choices": [0.1, 0.2]}, "lr_gamma": 0.3, "st_epoch": 1},
     },
@@ -69,18 +71,11 @@ class Desk:
         study = load_study(self._study_file(**whole))
         self.place.write(Started(study, IMAGES, self.store.root))
         self.planner = Planner(study, IMAGES, until=until)
-        self.driver = StudyDriver(
-            planner=self.planner,
-            store=self.store,
-            ledger=read_ledger(self.place.ledger),
-            writer=LedgerWriter(self.place.ledger),
-            proposers=new_proposers(study, self.place.journal),
-            run="a-run",
-            slots=slots,
-            shares=shares,
-            say=self.said.append,
-            gpus=gpus,
-        )
+        ledger, writer = read_ledger(self.place.ledger), LedgerWriter(self.place.ledger)
+        self.proposers = new_proposers(study, self.place.journal)
+        context = SearchContext(self.planner, ledger, writer, self.proposers)
+        capacity = Capacity(slots, shares, gpus)
+        self.driver = new_driver(context, self.store, capacity, run="a-run", say=self.said.append)
         return self.driver
 
     def suggest(self) -> tuple[str, list[Task]] | None:
@@ -134,7 +129,7 @@ class Desk:
         return self.driver.hear(trial, {"busy": 1.0, **position})
 
     def finish_all_but(self, *points: int) -> dict[tuple[int, str], tuple[str, list[Task]]]:
-        """Runs all there is to run, but leaves the attackers of `points` running: trials by point and thief."""
+        """Runs all there is to run, but leaves the attackers of `points` running: trials by point and attacker."""
         running = {}
         while some := list(self.trials()):
             for trial, tasks in some:

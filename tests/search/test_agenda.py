@@ -33,7 +33,7 @@ def test_every_task_runs_once_after_all_it_needs(planner, seed):
     chance = random.Random(seed)
     agenda = Agenda(lambda task: False)
     plans = [planner.point(point) for point in points()]
-    waiting, running, done, settled = list(plans), [], [], []
+    waiting, running, done, closed = list(plans), [], [], []
     while waiting or agenda.open:
         if waiting and chance.random() < 0.3:
             agenda.add(waiting.pop(0))
@@ -46,9 +46,9 @@ def test_every_task_runs_once_after_all_it_needs(planner, seed):
             trial = running.pop(chance.randrange(len(running)))
             done += [task.key for task in trial]
             agenda.done(task.key for task in trial)
-            settled += agenda.settle()
+            closed += agenda.close_plans()
     assert sorted(done) == sorted({key for plan in plans for key in plan.tasks})
-    assert [s.failed for s in settled] == [None] * 4
+    assert [failure for _, failure in closed] == [None] * 4
 
 
 def test_cheap_stages_ride_along_with_the_task_that_makes_them_ready(planner):
@@ -78,7 +78,7 @@ def test_what_the_store_has_is_not_handed_out_again(planner):
     agenda = Agenda(lambda task: True)
     agenda.add(plan)
     assert agenda.next() is None
-    assert [settled.plan for settled in agenda.settle()] == [plan]
+    assert agenda.close_plans() == [(plan, None)]
 
 
 def test_a_failed_task_fails_the_points_that_need_it_and_no_other(planner):
@@ -90,12 +90,12 @@ def test_a_failed_task_fails_the_points_that_need_it_and_no_other(planner):
     assert trial[0].key in plans[0].tasks
     assert trial[0].key not in plans[1].tasks
     agenda.failed(trial, trial[0].key, "matrix: it broke")
-    (settled,) = agenda.settle()
-    assert (settled.plan.point.number, settled.failed, settled.reason) == (0, trial[0], "matrix: it broke")
+    ((closed, failure),) = agenda.close_plans()
+    assert (closed.point.number, failure.task, failure.reason) == (0, trial[0], "matrix: it broke")
     while trial := agenda.next():
         assert all(task.key in plans[1].tasks for task in trial)  # nothing more is done for a failed point
         agenda.done(task.key for task in trial)
-    assert [settled.failed for settled in agenda.settle()] == [None]
+    assert [failure for _, failure in agenda.close_plans()] == [None]
     assert agenda.open == ()
 
 
@@ -137,7 +137,7 @@ def test_nothing_more_is_done_for_a_dropped_point_and_all_for_the_others(planner
         agenda.done(task.key for task in trial)
         done += [task.key for task in trial]
     assert sorted(done) == sorted(kept.tasks)  # shared tasks among them
-    assert [settled.plan for settled in agenda.settle()] == [kept]
+    assert [closed for closed, _ in agenda.close_plans()] == [kept]
 
 
 def test_a_trial_is_wanted_as_long_as_an_open_point_needs_what_it_has_not_done(planner):
@@ -171,7 +171,7 @@ def test_a_trial_whose_wanted_part_is_done_is_not_wanted_for_the_rest(planner):
     assert not agenda.wants(trial)  # and not the responses of none
 
 
-def test_what_a_stopped_trial_had_not_done_waits_until_somebody_wants_it(planner):
+def test_what_a_stopped_trial_had_not_done_waits_until_an_open_point_needs_it(planner):
     plan = planner.point(emma_point(0, 0.1))
     agenda = Agenda(lambda task: False)
     agenda.add(plan)
@@ -195,4 +195,4 @@ def test_a_dropped_point_is_neither_settled_nor_failed(planner):
     agenda.drop(plan.point)
     agenda.done(plan.tasks)
     agenda.failed(trial, trial[0].key, "too late")
-    assert agenda.settle() == []
+    assert agenda.close_plans() == []

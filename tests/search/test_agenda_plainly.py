@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emma_tune.plan import Point, PointPlan, Task
-from emma_tune.search.agenda import DEPTH, Agenda, Settled
+from emma_tune.search.agenda import DEPTH, Agenda, TaskFailure
 from emma_tune.stages import STAGES, StageSettings
 
 
 class PlainAgenda:
-    """What an agenda does, said plainly: every question walks all open points and all their tasks."""
+    """A plain implementation of the agenda: every question walks all open points and all their tasks."""
 
     def __init__(self, is_done: Callable[[Task], bool]) -> None:
         self._is_done = is_done
@@ -70,27 +70,27 @@ class PlainAgenda:
         self._dropped |= self._open.pop(point.number).tasks.keys()
 
     def release(self, trial: Iterable[Task]) -> None:
-        """A trial was stopped; what it had not done by then waits, if anybody wants it."""
+        """A trial was stopped; what it had not done by then waits, if an open point needs it."""
         self._running -= {task.key for task in trial}
 
     def wants(self, trial: Iterable[Task]) -> bool:
-        """Whether somebody needs what a trial has not done yet: an open point, or a failed one, once retried."""
+        """Whether a point needs what a trial has not done yet: an open one, or a failed one once retried."""
         left = {task.key for task in trial} - self._done
         return not left <= self._dropped or any(not left.isdisjoint(plan.tasks) for plan in self._open.values())
 
-    def settle(self) -> list[Settled]:
-        """Takes leave of the points that are finished or cannot be."""
-        settled = []
+    def close_plans(self) -> list[tuple[PointPlan, TaskFailure | None]]:
+        """Close the points that are finished or cannot be."""
+        closed = []
         for number, plan in list(self._open.items()):
             broken = next((key for key in plan.tasks if key in self._failed), None)
             if broken:
-                settled.append(Settled(plan, plan.tasks[broken], self._failed[broken]))
+                closed.append((plan, TaskFailure(plan.tasks[broken], self._failed[broken])))
             elif all(key in self._done for key in plan.tasks):
-                settled.append(Settled(plan))
+                closed.append((plan, None))
             else:
                 continue
             del self._open[number]
-        return settled
+        return closed
 
     def is_done(self, task: Task) -> bool:
         """Whether a task of some point is done."""
@@ -153,12 +153,12 @@ class Named(StageSettings):
 
 
 def task(stage: str, name: str, *needs: Task) -> Task:
-    """A task of a pipeline in which everything may need several of its like."""
+    """A task of a pipeline in which a task may need several others of its stage."""
     inputs = {f"{index}": need.key for index, need in enumerate(needs)}
     return Task(stage, Named(name=name), inputs, {})
 
 
-def plan_of(number: int, weight: int, leg: int, thieves: int) -> PointPlan:
+def plan_of(number: int, weight: int, leg: int, attackers: int) -> PointPlan:
     """A point that shares its victim with all, a leg of the surrogate with some, and all with its like."""
     tasks = [task("victim", "v")]
     tasks.append(task("posteriors", "p", tasks[0]))
@@ -168,9 +168,9 @@ def plan_of(number: int, weight: int, leg: int, thieves: int) -> PointPlan:
     tasks.append(task("matrix", f"m{weight}", tasks[-1]))
     tasks.append(task("responses", f"r{weight}", tasks[1], tasks[-1]))
     released = tasks[-1]
-    for thief in range(thieves):
-        tasks.append(task("attacker", f"a{thief}", released))
-        tasks.append(task("evaluation", f"e{thief}", tasks[1], released, tasks[-1]))
+    for attacker in range(attackers):
+        tasks.append(task("attacker", f"a{attacker}", released))
+        tasks.append(task("evaluation", f"e{attacker}", tasks[1], released, tasks[-1]))
     return PointPlan(Point(number, "emma"), {task.key: task for task in tasks}, {}, {}, {})
 
 
@@ -184,12 +184,12 @@ EVENTS = st.one_of(
     st.tuples(st.just("release"), st.integers(0, 10)),
     st.tuples(st.just("drop"), st.integers(0, 7)),
     st.tuples(st.just("late"), st.integers(0, 7)),
-    st.tuples(st.just("settle"), st.just(0)),
+    st.tuples(st.just("close"), st.just(0)),
 )
 
 
 class Both:
-    """The two, told the same; whatever they answer must be the same."""
+    """Both agendas, given the same events; their answers must be the same."""
 
     def __init__(self, plans: list[PointPlan], in_store: set[int]) -> None:
         self.plans = plans
@@ -224,8 +224,8 @@ class Both:
         elif event == "late" and not self.plain.is_open(plan.point):  # of a point that is open no longer
             self.plain.done(list(plan.tasks)[:3])
             self.agenda.done(list(plan.tasks)[:3])
-        elif event == "settle":
-            assert self.agenda.settle() == self.plain.settle()
+        elif event == "close":
+            assert self.agenda.close_plans() == self.plain.close_plans()
         elif trial and event in ("done", "part"):
             keys = [task.key for task in (trial if event == "done" else trial[:-1])]
             self.plain.done(keys)

@@ -1,4 +1,4 @@
-"""The driver leaves points that are dominated, whatever still runs for them, and stops what nobody wants."""
+"""The driver stops points that are dominated, whatever still runs for them, and trials that no point needs."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def test_a_point_is_left_as_soon_as_its_clone_is_as_good_as_that_of_a_cheaper_po
     driver.ended(other, {"done": False})
     assert driver.suggest("last") == OVER
     assert (
-        driver.conclusions.finished,
-        driver.conclusions.dominated,
-        driver.conclusions.failures,
-        driver.conclusions.drawn,
+        driver.outcomes.finished,
+        driver.outcomes.dominated,
+        driver.outcomes.failures,
+        driver.outcomes.ended,
     ) == (3, 1, {}, 4)
     assert desk.events("failed") == []
     assert len(desk.events("dominated")) == 1
@@ -92,7 +92,7 @@ def test_a_point_is_left_when_a_rival_finishes_though_its_own_clones_say_nothing
     assert desk.driver.hear(running[FIRST, "soft"][0], {"busy": 1.0, "epoch": 0, "epochs": 0})
 
 
-def test_a_clone_that_is_evaluated_counts_though_nobody_reported_it(desk):
+def test_a_clone_that_is_evaluated_counts_though_it_was_never_reported(desk):
     desk.open()
     running = desk.finish_all_but(FIRST)
     desk.finish(*running[FIRST, "hard"])  # 0.75 in the end, no report on the way
@@ -109,9 +109,9 @@ def test_a_trial_that_ends_all_the_same_after_its_point_was_left_does_no_harm(de
     desk.finish(*running[FIRST, "soft"])  # it was faster than Tune
     desk.driver.ended(running[FIRST, "hard"][0], None)  # and this one's worker had died
     assert (
-        desk.driver.conclusions.finished,
-        desk.driver.conclusions.dominated,
-        desk.driver.conclusions.failures,
+        desk.driver.outcomes.finished,
+        desk.driver.outcomes.dominated,
+        desk.driver.outcomes.failures,
     ) == (3, 1, {})
     assert desk.driver.suggest("last") == OVER
 
@@ -133,7 +133,7 @@ def test_with_stop_none_every_point_runs_to_its_end(desk):
     for trial in running.values():
         desk.finish(*trial)
     assert desk.events("dominated") == []
-    assert desk.driver.conclusions.finished == 4
+    assert desk.driver.outcomes.finished == 4
 
 
 def test_a_place_that_a_left_point_frees_is_given_to_the_next_one(desk):
@@ -173,17 +173,17 @@ def test_what_another_open_point_needs_is_not_stopped(desk):
     assert not desk.driver.hear(surrogate[0], heard)
     assert desk.report(*attackers[SECOND], epoch=3, best=1.0)
     assert [event["point"] for event in desk.events("dominated")] == [FIRST, SECOND]
-    assert desk.driver.hear(surrogate[0], heard)  # now nobody waits for it
+    assert desk.driver.hear(surrogate[0], heard)  # now no open point needs it
 
 
 def test_a_failed_point_is_not_dominated_and_its_other_clones_train_on_for_when_it_is_tried_again(desk):
     desk.open()
     running = desk.finish_all_but(FIRST)
     desk.driver.ended(running[FIRST, "soft"][0], {"done": True, "reason": "attacker: it broke"})
-    assert desk.driver.conclusions.failures == {FIRST: "attacker: it broke"}
+    assert desk.driver.outcomes.failures == {FIRST: "attacker: it broke"}
     assert not desk.report(*running[FIRST, "hard"], epoch=9, best=1.0)
     desk.finish(*running[FIRST, "hard"])
     assert desk.events("dominated") == []
-    conclusions = desk.driver.conclusions
-    assert (conclusions.finished, conclusions.dominated, len(conclusions.failures)) == (3, 0, 1)
+    outcomes = desk.driver.outcomes
+    assert (outcomes.finished, outcomes.dominated, len(outcomes.failures)) == (3, 0, 1)
     assert desk.journal()[FIRST].state.name == "FAIL"

@@ -41,13 +41,15 @@ def test_they_wait_for_the_search_and_attack_the_members_of_the_fronts(desk):
     driver = desk.open(**STUDY)
     waiting = finish_search(desk)
     assert sorted(desk.point_of(tasks[0]) for _, tasks in waiting) == [FIRST, SECOND]  # the others have no matrix
-    assert driver.conclusions.finished == driver.conclusions.drawn == 4
-    assert status_of(StudyView(desk.place.root))["state"] == "interrupted"  # nobody drives it, and this is to do
+    assert driver.outcomes.finished == driver.outcomes.ended == 4
+    assert (
+        status_of(StudyView(desk.place.root))["state"] == "interrupted"
+    )  # it is not running, and this is left to do
     for trial in waiting:
         desk.finish(*trial)
     assert attacked(desk) == [FIRST, SECOND]
     assert driver.suggest("last") == OVER
-    assert driver.conclusions.finished == driver.conclusions.drawn == 4
+    assert driver.outcomes.finished == driver.outcomes.ended == 4
     status = status_of(StudyView(desk.place.root))
     assert status["state"] == "finished"
     assert status["tasks"]["attacker"]["done"] == 4 + 2
@@ -123,8 +125,8 @@ def test_where_one_fails_the_point_stays_finished_and_it_is_tried_again(desk):
     assert driver.suggest("last") == OVER
     number = desk.point_of(tasks[0])
     reason = "attackers of the fronts: attacker: ValueError: no inverse"
-    assert driver.conclusions.failures == {number: reason}
-    assert driver.conclusions.failed == 0
+    assert driver.outcomes.failures == {number: reason}
+    assert driver.outcomes.failed == 0
     (event,) = desk.events("not attacked")
     assert (event["point"], event["task"]) == (number, tasks[0].key)
     view = StudyView(desk.place.root)
@@ -142,9 +144,9 @@ def test_of_points_that_were_chosen_by_hand_all_are_attacked(desk):
     for trial in finish_search(desk):
         desk.finish(*trial)
     driver = desk.open(**STUDY)
-    driver._proposers.clear()  # as in a confirmation, which proposes nothing
+    desk.proposers.clear()  # as in a confirmation, which proposes nothing
     points = {NONE, ARGMAX, FIRST, SECOND}
-    assert {point.number for point in driver.conclusions.targets()} == points
+    assert {point.number for point in driver.outcomes.targets()} == points
 
 
 def test_a_run_as_far_as_a_stage_leaves_them_for_later(desk):

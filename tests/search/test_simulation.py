@@ -1,4 +1,4 @@
-"""A simulated study: makespans reckoned by hand, every second accounted for, every point concluded once."""
+"""A simulated study: makespans computed by hand, every second accounted for, every point concluded once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from emma_tune.results import StudyView
 from emma_tune.results.figures import best_possible
-from emma_tune.search.driver import StudyDriver
+from emma_tune.search.point_search import PointSearch
 from emma_tune.search.simulation import Times, measured, simulate
-from emma_tune.search.simulation.cluster import UNIT, Cluster, Share
-from emma_tune.search.simulation.fractions import Slowed
-from emma_tune.search.simulation.replay import FOUNDATION, STARTING, TAIL, Replay, Simulation, _Notes
+from emma_tune.search.simulation.cluster import UNIT, Cluster, Demand
+from emma_tune.search.simulation.replay import FOUNDATION, STARTING, TAIL, Replay, Simulation, _MemoryLedger
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError, load_study
 
@@ -27,7 +26,7 @@ WHOLE = {"victim": 14_400.0, "surrogate": 1_800.0, "matrix": 5_400.0, "attacker"
 
 @pytest.fixture
 def study(study_file):
-    """Makes a small study: one thief, one baseline, searched at one st_epoch of one."""
+    """Makes a small study: one attacker, one baseline, searched at one st_epoch of one."""
 
     def make(points: int, **changes) -> Study:
         space = {"lambda": {"low": 0.01, "high": 0.1}, "lr_gamma": {"low": 0.1, "high": 1.0}, "st_epoch": 1}
@@ -48,7 +47,7 @@ def replayed(study: Study, cluster: Cluster, seconds: dict[str, float], start: f
 
 
 def check(replay: Replay) -> None:
-    """Whatever is simulated: nobody uses more than there is, and idle and busy time are all the time there was."""
+    """Whatever is simulated: no more is used than there is, and idle and busy time add up to all the time."""
     whole = replay.capacity[replay.unit] * replay.makespan
     assert math.isclose(sum(replay.idle.values()) + replay.busy[replay.unit], whole, rel_tol=1e-9, abs_tol=1e-6)
     assert min(replay.idle.values(), default=0.0) >= -1e-6
@@ -123,31 +122,31 @@ def test_the_tail_is_named(study):
 
 def test_a_share_lies_on_one_gpu():
     cluster = Cluster(1, 8, 2)
-    most = Share.of({"cpu": 1, "gpu": 0.6})
+    most = Demand.of(1, 0.6)
     first, second = cluster.place(most), cluster.place(most)
     assert {first.gpus, second.gpus} == {(0,), (1,)}
     assert cluster.place(most) is None  # 0.4 and 0.4 are no 0.6
-    rest = cluster.place(Share.of({"cpu": 1, "gpu": 0.4}))
+    rest = cluster.place(Demand.of(1, 0.4))
     cluster.free(first)
     cluster.free(rest)
-    third = Share.of({"cpu": 1, "gpu": 0.3})
+    third = Demand.of(1, 0.3)
     assert cluster.place(third).gpus == second.gpus  # where there is least room: a whole GPU stays free
-    assert cluster.place(Share.of({"cpu": 1, "gpu": 1})).gpus == first.gpus
+    assert cluster.place(Demand.of(1, 1)).gpus == first.gpus
 
 
 def test_ten_tenths_are_one():
     cluster = Cluster(1, 1, 1)
-    tenth = Share.of({"cpu": 0.1, "gpu": 0.1})
+    tenth = Demand.of(0.1, 0.1)
     assert [cluster.place(tenth) is not None for _ in range(11)] == [True] * 10 + [False]
 
 
 def test_a_trial_lies_on_one_node_and_whole_gpus_are_its_own():
     cluster = Cluster(2, 4, 2)
-    both = Share.of({"cpu": 1, "gpu": 2})
-    held = cluster.place(Share.of({"cpu": 1, "gpu": 0.1}))
+    both = Demand.of(1, 2)
+    held = cluster.place(Demand.of(1, 0.1))
     assert (held.node, held.gpus) == (0, (0,))
     assert cluster.place(both).node == 1
-    assert cluster.place(Share.of({"cpu": 4, "gpu": 0})) is None  # three and three are no four on one node
+    assert cluster.place(Demand.of(4, 0)) is None  # three and three are no four on one node
     cluster.free(held)
     assert cluster.place(both).gpus == (0, 1)
 
@@ -159,19 +158,19 @@ def test_whatever_comes_and_goes_nothing_is_given_twice_and_nothing_is_lost(even
     for gpu, ends in events:
         if ends and placed:
             cluster.free(placed.pop(len(placed) // 2))
-        elif found := cluster.place(Share.of({"cpu": 1, "gpu": gpu})):
+        elif found := cluster.place(Demand.of(1, gpu)):
             placed.append(found)
         else:  # then there is no room indeed
             loads = [Counter(g for p in placed if p.node == node for g in p.gpus) for node in range(3)]
             assert any(loads) or any(p.node == 0 for p in placed)
         for node in range(3):
             here = [p for p in placed if p.node == node]
-            assert sum(p.share.cpu for p in here) <= 6 * UNIT
+            assert sum(p.demand.cpu for p in here) <= 6 * UNIT
             for index in range(2):
-                assert sum(min(p.share.gpu, UNIT) for p in here if index in p.gpus) <= UNIT
+                assert sum(min(p.demand.gpu, UNIT) for p in here if index in p.gpus) <= UNIT
     for found in placed:
         cluster.free(found)
-    assert [cluster.place(Share.of({"cpu": 6, "gpu": 2})) is not None for _ in range(4)] == [True] * 3 + [False]
+    assert [cluster.place(Demand.of(6, 2)) is not None for _ in range(4)] == [True] * 3 + [False]
 
 
 # --- whatever is asked ------------------------------------------------------------------------------------
@@ -204,20 +203,20 @@ def test_the_same_again_is_the_same(study):
 
 
 def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, monkeypatch):
-    leave, checked = StudyDriver._leave_dominated, []
+    stop, checked = PointSearch._stop_dominated, []
 
-    def leave_and_check(self: StudyDriver) -> None:
-        before = self.agenda.open
-        leave(self)
-        conclusions = self.conclusions
+    def stop_and_check(self: PointSearch) -> None:
+        before, early = self.agenda.open, self.outcomes.early_stopping
+        stop(self)
         for plan in before:
-            bounds = best_possible(plan, conclusions._metrics, conclusions._reached(plan, self._heard))
-            beaten = conclusions._rivals.beaten_by(plan.point.defense, bounds["validation"]) is not None
+            reached = {key: clone.best for key, clone in early._clones.items()}
+            bounds = best_possible(plan, early._records.metrics, reached)
+            beaten = early._rivals.beaten_by(plan.point.defense, bounds["validation"]) is not None
             searched = plan.point.defense in self._proposers
             assert self.agenda.is_open(plan.point) == (not (beaten and searched))
             checked.append(beaten and searched)
 
-    monkeypatch.setattr(StudyDriver, "_leave_dominated", leave_and_check)
+    monkeypatch.setattr(PointSearch, "_stop_dominated", stop_and_check)
     search = {"points": 60, "sampler": "qmc", "stop": "joint"}
     study = load_study(SCENARIO, [f"search.{name}={value}" for name, value in search.items()])
     replay = Simulation(study, Cluster(2, 16, 2), Times(whole=WHOLE), 0.5).run()
@@ -229,9 +228,9 @@ def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, mo
 @pytest.mark.parametrize("points", [500, pytest.param(10_000, marks=pytest.mark.long)])
 def test_every_point_is_concluded_once(monkeypatch, points):
     concluded: list[int] = []
-    note = _Notes.concluded
+    note = _MemoryLedger.concluded
     monkeypatch.setattr(
-        _Notes,
+        _MemoryLedger,
         "concluded",
         lambda self, number, outcome: (concluded.append(number), note(self, number, outcome))[1],
     )
@@ -252,7 +251,7 @@ def test_every_point_is_concluded_once(monkeypatch, points):
 def test_times_of_an_earlier_study_are_scaled_by_epochs(desk):
     driver = desk.open(search={"stop": "none"})
     desk.finish_all_but()
-    assert driver.conclusions.finished == 4
+    assert driver.outcomes.finished == 4
     files = {path: path.stat().st_mtime_ns for path in desk.place.root.parent.rglob("*")}
     paces = measured(StudyView(desk.place.root))
     assert {path: path.stat().st_mtime_ns for path in desk.place.root.parent.rglob("*")} == files
@@ -271,36 +270,10 @@ def test_times_of_an_earlier_study_are_scaled_by_epochs(desk):
 
 
 def test_a_stage_of_which_nothing_is_known_is_named(study):
-    with pytest.raises(StudyError, match=r"^matrix: expected to know how long it takes: --seconds matrix=SECONDS"):
+    with pytest.raises(StudyError, match=r"^matrix: no duration known; give --seconds matrix=SECONDS"):
         replayed(study(1), Cluster(1, 1, 0), {"victim": 1.0, "surrogate": 1.0, "attacker": 1.0})
 
 
 def test_a_task_that_no_node_could_run_is_named(study):
     with pytest.raises(StudyError, match=r"resources.victim: expected at most what a node has, 1 CPUs and 2 GPUs"):
         replayed(study(1, resources={"victim": {"cpu": 2}}), Cluster(9, 1, 2), CHAIN)
-
-
-def test_a_share_below_what_a_task_uses_slows_it_and_one_above_does_not(study):
-    plan = Simulation(study(1), Cluster(1, 1, 0), Times(), 0.0)._planner.groundwork()
-    (victim,) = (task for task in plan.tasks.values() if task.stage == "victim")
-
-    def at(share: float, known_at: float = 1.0) -> float:
-        use, known = {"victim": 0.5}, {"victim": known_at}
-        return Slowed(whole={"victim": 8.0}, use=use, known_at=known, shares={"victim": share}).of(victim, None)
-
-    assert [at(1.0), at(0.5), at(0.25), at(0.125)] == [8, 8, 16, 32]
-    assert at(1.0, known_at=0.25) == 4  # it was timed at a share that slowed it
-
-
-def test_shares_are_chosen_that_fill_a_gpu(study):
-    shares = {
-        stage: {"cpu": 1, "gpu": 1} for stage in ("victim", "surrogate", "misinformer", "matrix", "attacker")
-    }
-    made = study(40, resources=shares)
-    seconds = {**NOTHING, "attacker": 100.0}
-    cluster = {"nodes": 1, "cpus": 8, "gpus": 1}
-    content = simulate(made, **cluster, times=Times(whole=seconds), start_seconds=0.0, use={"attacker": 0.25})
-    assert content["fractions"]["shares"] == {"attacker": 0.25}
-    assert content["fractions"]["gain"] == pytest.approx(11 / 41, abs=0.01)  # 41 clones, four at a time
-    with pytest.raises(StudyError, match="--gpu-use attacker: expected a stage that takes a share of a GPU"):
-        simulate(study(1), **cluster, times=Times(whole=CHAIN), use={"attacker": 0.25})

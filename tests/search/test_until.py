@@ -23,7 +23,7 @@ TASKS = {
     "attacker": 8,
     "evaluation": 8,
 }
-"""Two searched points and two baselines, two thieves, one seed."""
+"""Two searched points and two baselines, two attackers, one seed."""
 
 
 def run(desk, until: str | None) -> list[Task]:
@@ -85,5 +85,5 @@ def test_a_victim_that_fails_is_told_and_nothing_waits_for_it(desk):
     driver.ended(trial, {"done": True, "reason": "victim: ValueError: no"})
     assert driver.suggest("last") == OVER
     assert desk.said == ["the groundwork failed: victim: ValueError: no"]
-    assert list(driver.conclusions.failures.values()) == ["victim: ValueError: no"]
+    assert list(driver.outcomes.failures.values()) == ["victim: ValueError: no"]
     assert read_ledger(desk.place.ledger).outcomes == {}

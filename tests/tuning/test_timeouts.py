@@ -42,7 +42,7 @@ def test_the_task_behind_a_finished_one_is_late_and_named_twice(desk):
     clocks.on_step_end(0, [])
     assert trial.max_failures == 0
     driver.ended(trial_id, None)
-    assert driver.conclusions.failures == {FIRST: f"{LATE} twice"}
+    assert driver.outcomes.failures == {FIRST: f"{LATE} twice"}
 
 
 def test_waiting_for_the_storage_is_not_the_tasks_time(desk, monkeypatch):

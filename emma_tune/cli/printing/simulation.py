@@ -1,4 +1,4 @@
-"""How long a study would take."""
+"""How long a study would take, for a terminal."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import typer
 from emma_tune.cli.printing.table import percent, show
 
 BARS = " ▁▂▃▄▅▆▇█"
-ENOUGH = 0.8
-"""Share of a driver's time beyond which nobody should count on it."""
+OVERLOADED = 0.8
+"""Share of a driver's time beyond which it is overloaded."""
 
 REMARKABLE = 600.0
-"""Seconds that a sampler may hold up a driver in all before somebody should know."""
+"""Seconds that a sampler may hold up a driver in all before the output says so."""
 
 
 def show_simulation(content: dict[str, Any]) -> None:
-    """Makespan, use, where it waits, what the driver does, and the best shares."""
+    """Print makespan, utilization, where it waits, and what the driver does."""
     from rich.table import Table
 
     cluster, points = content["cluster"], content["points"]
@@ -42,7 +42,6 @@ def show_simulation(content: dict[str, Any]) -> None:
     for wait in content["waits"]:
         typer.echo(f"  {percent(wait['share']):>7}  {wait['hours']:,.1f} h  {wait['reason']}")
     _show_driver(content)
-    _show_fractions(content)
     for line in content["assumed"]:
         typer.echo(f"assumed: {line}")
 
@@ -50,13 +49,13 @@ def show_simulation(content: dict[str, Any]) -> None:
 def _show_driver(content: dict[str, Any]) -> None:
     driver, sampler = content["driver"], content["sampler"]
     typer.echo(
-        f"driver: starts and asks take {percent(driver['share'])} of its time, "
+        f"driver: starts and proposals take {percent(driver['share'])} of its time, "
         f"reports {percent(driver['reports'])} while all slots run"
     )
-    if driver["share"] + driver["reports"] > ENOUGH:
+    if driver["share"] + driver["reports"] > OVERLOADED:
         typer.echo(
-            "driver: that is near what one can do, and reports are not on the clock above; larger shares, so that "
-            "fewer trials run at once, or several studies would spare it"
+            "driver: that is near its limit, and reports are not on the clock above; take larger shares, so that "
+            "fewer trials run at once, or several studies"
         )
     searched = sampler["of"]
     if sampler["asked"] < searched:
@@ -66,25 +65,10 @@ def _show_driver(content: dict[str, Any]) -> None:
         )
     if driver["asks"] > REMARKABLE:
         typer.echo(
-            f"sampler {sampler['name']}: {_span(driver['asks'])} of asks, the last {_span(sampler['last'])}, in "
-            "which nothing starts; --set search.sampler=qmc (or tpe, up to a few thousand points) has no such cost"
+            f"sampler {sampler['name']}: proposals take {_span(driver['asks'])}, the last one "
+            f"{_span(sampler['last'])}, and nothing starts meanwhile; --set search.sampler=qmc (or tpe, up to a "
+            "few thousand points) has no such cost"
         )
-
-
-def _show_fractions(content: dict[str, Any]) -> None:
-    fractions = content["fractions"]
-    if fractions is None:
-        typer.echo(
-            "shares of a GPU: not compared, as it is not known how much of one a task keeps at work; "
-            "--gpu-use attacker=0.3"
-        )
-        return
-    shares = ", ".join(f"{stage} {share:g}" for stage, share in fractions["shares"].items())
-    typer.echo(
-        f"best shares of a GPU: {shares}; {percent(fractions['gain'])} of the time with the study's own. Reckoned "
-        "on a part of study and cluster, as if a GPU were divided by time without loss; whether its memory is "
-        "enough for them only a run with `resources: auto` measures"
-    )
 
 
 def _span(seconds: float) -> str:

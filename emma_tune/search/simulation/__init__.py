@@ -1,15 +1,13 @@
-"""A study on paper: how long it would take on a cluster, and where it would wait."""
+"""A study on a simulated clock: how long it would take on a cluster, and where it would wait."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from emma_tune.search.driver import REPORTS
 from emma_tune.search.simulation.cluster import Cluster
-from emma_tune.search.simulation.fractions import best_fractions
 from emma_tune.search.simulation.proposing import ask_seconds
 from emma_tune.search.simulation.replay import Replay, Simulation
 from emma_tune.search.simulation.times import CHEAP, Times, measured
@@ -19,14 +17,14 @@ from emma_tune.study import AUTO, Study
 __all__ = ["START_SECONDS", "Times", "measured", "simulate"]
 
 START_SECONDS = 0.05
-"""That a driver needs for a trial, from start to end: 12 ms of Tune's loop, as measured
-(tests/benchmarks/RESULTS.md), the rest allowed for the store, the ledger and the searcher."""
+"""What a driver needs for a trial, from start to end: 12 ms of Tune's loop, as measured
+(tests/benchmarks/RESULTS.md), the rest allowed for the store, the ledger and the search."""
 
 REPORT_SECONDS = 1.25e-3
-"""That a driver needs for a report, as measured; a trial that runs sends one each second, of many trials fewer."""
+"""What a driver needs for a report, as measured; a running trial sends one a second, fewer if there are many."""
 
 PERIODS = 20
-"""Parts of the makespan for which the use of the cluster is told."""
+"""Parts of the makespan for which the utilization of the cluster is reported."""
 
 
 def simulate(
@@ -37,19 +35,16 @@ def simulate(
     gpus: int,
     times: Times,
     start_seconds: float = START_SECONDS,
-    use: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Replays a study from nothing on a cluster that is only counted.
+    """Replay a study from nothing on a simulated cluster.
 
     Args:
         study: the study.
-        nodes: how many, all alike.
+        nodes: how many.
         cpus: of each node.
         gpus: of each node.
         times: of its tasks.
         start_seconds: that the driver needs for a trial.
-        use: share of a GPU that a task of a stage keeps at work alone, in (0, 1], by stage: of these stages shares
-            are compared.
 
     Returns:
         `study`, `cluster` (nodes, cpus, gpus, slots), `makespan` (seconds), `utilization` (of `cpu` and `gpu`:
@@ -57,10 +52,9 @@ def simulate(
         named by `wait_unit`, `share` of its time; the longest first), `stages` (tasks, seconds), `points`,
         `trials`, `driver` (`seconds` of starts and asks, their `share` of the makespan, `asks`: those for the
         sampler, `reports`: share of a driver's time that reports take while all slots run, which the clock
-        leaves out), `sampler` (`name`, `asked`: points it has proposed here of so many, `of`, the others being
-        drawn uniformly, `slowest`: seconds that an ask really took at most, `last`: seconds that the last one
-        is reckoned to take), `assumed` (what was taken for granted, a line each), `fractions` (`shares`,
-        `gain`: makespan as a part of that with the study's own; None without `use`).
+        leaves out), `sampler` (`name`, `asked`: points it has proposed here, `of`: how many there are, the others
+        being drawn uniformly, `slowest`: seconds that an ask really took at most, `last`: estimated seconds of the
+        last one), `assumed` (the assumptions made, a line each).
 
     Raises:
         StudyError: if a task finds no room on any node, or nothing is known of how long a stage takes.
@@ -69,7 +63,6 @@ def simulate(
     replay = Simulation(study, cluster, times, start_seconds).run()
     whole = replay.capacity[replay.unit] * replay.makespan
     sampler = study.search.sampler
-    fractions = best_fractions(study, cluster, times, start_seconds, use) if use else None
     return {
         "study": study.name,
         "cluster": {"nodes": nodes, "cpus": cpus, "gpus": gpus, "slots": replay.slots},
@@ -106,12 +99,11 @@ def simulate(
             "last": max((ask_seconds(sampler, s.proposals - 1) for s in study.sought.values()), default=0.0),
         },
         "assumed": _assumed(study, replay, times, start_seconds),
-        "fractions": {"shares": dict(fractions.shares), "gain": fractions.gain} if fractions else None,
     }
 
 
 def _over_time(replay: Replay, column: int) -> list[float]:
-    """How much of a resource was taken in each of `PERIODS` equal parts of the makespan, in [0, 1]."""
+    """Compute how much of a resource was taken in each of `PERIODS` equal parts of the makespan, in [0, 1]."""
     at = np.array([0.0, *(change[0] for change in replay.changes), replay.makespan])
     taken = np.array([0.0, *(change[column] for change in replay.changes)])
     used = np.concatenate([[0.0], np.cumsum(taken * np.diff(at))])
@@ -121,11 +113,11 @@ def _over_time(replay: Replay, column: int) -> list[float]:
 
 
 def _assumed(study: Study, replay: Replay, times: Times, start_seconds: float) -> list[str]:
-    """What a reader must know of the figures."""
+    """List the assumptions that a reader must know."""
     lines = [
         "nothing counts as done before, nothing fails, no node is lost",
         f"a trial costs the driver {start_seconds:g} s, and it does one thing at a time",
-        "seconds are those at the study's own shares, whatever runs beside",
+        "seconds are those at the study's own shares, whatever else runs on the node",
     ]
     if any(study.share(stage).gpu == AUTO for stage in OWN_TRIAL_STAGES):
         lines.append("gpu: auto counts as a whole GPU, as nothing has been measured")
@@ -136,7 +128,7 @@ def _assumed(study: Study, replay: Replay, times: Times, start_seconds: float) -
         lines.append(f"{', '.join(guessed)}: {CHEAP:g} s each, as nothing is known of them")
     if replay.points["dominated"]:
         lines.append(
-            f"{replay.points['dominated']} stop as dominated, by figures that are invented; none does with "
+            f"{replay.points['dominated']} points stop as dominated, by invented figures; none does with "
             "--set search.stop=none"
         )
     return lines

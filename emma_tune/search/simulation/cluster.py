@@ -1,8 +1,7 @@
-"""A cluster that is only counted: which node and which GPU a trial gets, as Ray places it."""
+"""A simulated cluster: which node and which GPU a trial gets, as Ray places it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from emma_tune.study import AUTO, Study
@@ -12,37 +11,31 @@ UNIT = 10_000
 """Ray counts resources in ten-thousandths; so do we, in whole numbers, so that ten tenths are one."""
 
 
-class Share(NamedTuple):
+class Demand(NamedTuple):
     """What a trial takes, in `UNIT`s of a CPU and of a GPU."""
 
     cpu: int
     gpu: int
 
     @staticmethod
-    def of(share: Mapping[str, float]) -> Share:
-        """From `cpu` and `gpu` as a study has them."""
-        return Share(round(share["cpu"] * UNIT), round(share["gpu"] * UNIT))
+    def of(cpu: float, gpu: float) -> Demand:
+        """Convert CPUs and GPUs as a study has them."""
+        return Demand(round(cpu * UNIT), round(gpu * UNIT))
 
 
-def gpu_share(study: Study, stage: str) -> float:
-    """The share of a GPU of a stage's trials; `auto` counts as a whole one, as long as nothing is measured."""
-    gpu = study.share(stage).gpu
-    return 1.0 if gpu == AUTO else float(gpu)
-
-
-class Placed(NamedTuple):
+class Placement(NamedTuple):
     """Where a trial runs: its node and the GPUs of that node that it has a share of."""
 
     node: int
     gpus: tuple[int, ...]
-    share: Share
+    demand: Demand
 
 
 class Cluster:
-    """Nodes that are all alike.
+    """Identical nodes.
 
-    A trial lies on one node. A share of at most one GPU lies on one GPU: of those that have room for it, on the
-    one with the least. Whole GPUs are taken where nobody else is. The first node with room is taken, so that
+    A trial runs on one node. A share of at most one GPU lies on one GPU: of those that have room for it, on the
+    one with the least. Whole GPUs are taken where nothing else runs. The first node with room is taken, so that
     others stay free for trials that need much.
 
     Args:
@@ -57,59 +50,54 @@ class Cluster:
         self.gpus = gpus
         self._cpu = [cpus * UNIT] * nodes
         self._gpu = [[UNIT] * gpus for _ in range(nodes)]
-        self._first: dict[Share, int] = {}  # the first node that may have room; none before it has
+        self._first: dict[Demand, int] = {}  # the first node that may have room; none before it has
 
-    def place(self, share: Share) -> Placed | None:
-        """Finds room for a trial and takes it; None if there is none now."""
-        for node in range(self._first.get(share, 0), self.nodes):
-            gpus = self._room(node, share)
+    def place(self, demand: Demand) -> Placement | None:
+        """Find room for a trial and take it; None if there is none now."""
+        for node in range(self._first.get(demand, 0), self.nodes):
+            gpus = self._room(node, demand)
             if gpus is not None:
-                self._first[share] = node
-                self._cpu[node] -= share.cpu
+                self._first[demand] = node
+                self._cpu[node] -= demand.cpu
                 for gpu in gpus:
-                    self._gpu[node][gpu] -= min(share.gpu, UNIT)
-                return Placed(node, gpus, share)
-        self._first[share] = self.nodes
+                    self._gpu[node][gpu] -= min(demand.gpu, UNIT)
+                return Placement(node, gpus, demand)
+        self._first[demand] = self.nodes
         return None
 
-    def free(self, placed: Placed) -> None:
-        """A trial has ended."""
-        for share, first in self._first.items():
-            self._first[share] = min(first, placed.node)
-        self._cpu[placed.node] += placed.share.cpu
+    def free(self, placed: Placement) -> None:
+        """Free what a trial had."""
+        for demand, first in self._first.items():
+            self._first[demand] = min(first, placed.node)
+        self._cpu[placed.node] += placed.demand.cpu
         for gpu in placed.gpus:
-            self._gpu[placed.node][gpu] += min(placed.share.gpu, UNIT)
+            self._gpu[placed.node][gpu] += min(placed.demand.gpu, UNIT)
 
-    def _room(self, node: int, share: Share) -> tuple[int, ...] | None:
-        """The GPUs of a node that a trial would get; None if the node has no room."""
-        if self._cpu[node] < share.cpu:
+    def _room(self, node: int, demand: Demand) -> tuple[int, ...] | None:
+        """Find the GPUs of a node that a trial would get; None if the node has no room."""
+        if self._cpu[node] < demand.cpu:
             return None
-        if not share.gpu:
+        if not demand.gpu:
             return ()
         room = self._gpu[node]
-        if share.gpu <= UNIT:
-            fitting = [gpu for gpu, left in enumerate(room) if left >= share.gpu]
+        if demand.gpu <= UNIT:
+            fitting = [gpu for gpu, left in enumerate(room) if left >= demand.gpu]
             return (min(fitting, key=room.__getitem__),) if fitting else None
         free = [gpu for gpu, left in enumerate(room) if left == UNIT]
-        count = share.gpu // UNIT
+        count = demand.gpu // UNIT
         return tuple(free[:count]) if len(free) >= count else None
 
-    def slots(self, shares: Mapping[str, Mapping[str, float]]) -> int:
-        """How many trials can run at once, as a run reckons it.
-
-        Args:
-            shares: `cpu` and `gpu` of the trials of each stage.
+    def share(self, study: Study, stage: str) -> tuple[float, float]:
+        """Return the CPUs and GPUs of a stage's trials here; `gpu: auto` counts as a whole one.
 
         Raises:
             StudyError: if no node could ever run one of them.
         """
-        for stage, share in shares.items():
-            if share["cpu"] > self.cpus or share["gpu"] > self.gpus:
-                raise StudyError(
-                    f"resources.{stage}: expected at most what a node has, {self.cpus} CPUs and {self.gpus} GPUs, "
-                    f"found cpu {share['cpu']:g}, gpu {share['gpu']:g}"
-                )
-        slots = self.nodes * self.cpus / min(share["cpu"] for share in shares.values())
-        if all(share["gpu"] for share in shares.values()):
-            slots = min(slots, self.nodes * self.gpus / min(share["gpu"] for share in shares.values()))
-        return max(1, int(slots))
+        share = study.share(stage)
+        gpu = 0.0 if not self.gpus else 1.0 if share.gpu == AUTO else float(share.gpu)
+        if share.cpu > self.cpus or gpu > self.gpus:
+            raise StudyError(
+                f"resources.{stage}: expected at most what a node has, {self.cpus} CPUs and {self.gpus} GPUs, "
+                f"found cpu {share.cpu:g}, gpu {gpu:g}"
+            )
+        return share.cpu, gpu

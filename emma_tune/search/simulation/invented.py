@@ -1,10 +1,9 @@
-"""What a study would have measured, invented: figures for Optuna and for the question who is dominated.
+"""Invented figures, so that the sampler has something to learn from and points are stopped.
 
-EMMA's λ, by its place q in [0, 1] in the range that is searched, buys accuracy for budget: l1 = 1.5 (1 − q), and
-the clone is worse in proportion, by 0.4 (1 − q) where `lr_gamma` is in the middle of its range and by half of
-that at its ends. Any other defence has an l1 by the hash of its parameters, and less for it: a clone worse by
-0.25 of what EMMA's best would be. The victim loses 0.02 l1. All thieves and both parts are alike. None of this
-is a finding.
+EMMA's λ, by its place q in [0, 1] in the searched range, buys accuracy for budget: l1 = 1.5 (1 − q), and the
+clone is worse by 0.4 (1 − q) where `lr_gamma` is in the middle of its range, by half of that at its ends. Any
+other defense has an l1 by the hash of its parameters, and a quarter of EMMA's best gain for it. The victim loses
+0.02 l1. All attackers and both parts are alike. None of this is a finding.
 """
 
 from __future__ import annotations
@@ -21,11 +20,7 @@ MOST, UNDEFENDED, BEST_GAIN, OTHERS = 1.5, 0.9, 0.4, 0.25
 
 
 class Invented:
-    """Metrics of tasks that nobody has run.
-
-    Args:
-        study: whose ranges count.
-    """
+    """Metrics of tasks that are not run; the ranges of a study's search space count."""
 
     def __init__(self, study: Study) -> None:
         ranges = ((n, of) for n, of in study.search.space.dimensions.items() if isinstance(of, Dimension))
@@ -34,7 +29,7 @@ class Invented:
         self._of_responses: dict[str, tuple[float, float]] = {}
 
     def metrics(self, task: Task) -> Metrics:
-        """Of a task whose inputs were asked for before; empty for a stage that measures nothing of a point."""
+        """Invent a task's metrics, after those of its inputs; none for a stage that measures no point."""
         if isinstance(task.config, MatrixSettings):
             self._of_matrix[task.key] = self._trade(task.config)
         elif isinstance(task.config, ResponsesSettings):
@@ -50,7 +45,7 @@ class Invented:
         return {}
 
     def _released(self, config: ResponsesSettings, inputs: Mapping[str, str]) -> tuple[float, float]:
-        """l1 and accuracy of the clone."""
+        """Return l1 and the accuracy of the clone."""
         if "matrix" in inputs:
             return self._of_matrix[inputs["matrix"]]
         if not config.params and config.defense == "none":
@@ -67,7 +62,7 @@ class Invented:
 
 
 def _place(dimension: Dimension, value: float) -> float:
-    """Where a value lies in its range, in [0, 1]."""
+    """Return where a value lies in its range, in [0, 1]."""
     low, high = dimension.bounds
     if low == high:
         return 0.5

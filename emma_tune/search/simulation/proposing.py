@@ -1,4 +1,4 @@
-"""Proposals of a simulated study: the study's sampler as far as there is time, and what its asks would cost."""
+"""Proposals of a simulated study: by its own sampler as far as there is time, and what each would cost."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from emma_tune.search.proposals import Proposer
 from emma_tune.study import Study
 
 REAL_ASKS = {"gp": 20, "tpe": 1_000, "nsga2": 2_000}
-"""So many points of a defence are proposed by the study's own sampler, which takes some 20 s; the others are drawn
-uniformly. Samplers that are not named here are asked for every point."""
+"""How many points of a defense the study's own sampler proposes, which takes some 20 s; the others are drawn
+uniformly. Samplers that are not named here propose every point."""
 
 
 def ask_seconds(sampler: str, known: int) -> float:
-    """Seconds that a driver is held up by one ask of a sampler that knows so many points.
+    """Estimate the seconds that a proposal takes of a sampler that knows some number of points.
 
     Fitted to what was measured on one core (tests/benchmarks/RESULTS.md), `gp` at 50 to 800 points, `nsga2` up to
     1,000, `tpe` up to 2,000; beyond that it is an extrapolation.
@@ -33,14 +33,9 @@ def ask_seconds(sampler: str, known: int) -> float:
 
 
 class TimedProposer(Proposer):
-    """Proposes as a study's proposer does, tells nobody, and reckons how long a driver would wait for it.
-
-    Args:
-        study: the study.
-        defense: one of those whose parameters it searches.
+    """Proposes as a study's proposer does, without a journal, and estimates how long a driver would wait for it.
 
     Attributes:
-        owed: seconds of asks since `take_owed`.
         real: how many points the study's own sampler has proposed.
         slowest: seconds that the slowest of those asks really took here.
     """
@@ -49,15 +44,13 @@ class TimedProposer(Proposer):
         super().__init__(study, defense, InMemoryStorage())
         drawn = study.model_copy(update={"search": study.search.model_copy(update={"sampler": "random"})})
         self._drawn = Proposer(drawn, defense, InMemoryStorage())
-        self._sampler_name = study.search.sampler
         self._limit_real = REAL_ASKS.get(study.search.sampler)
-        self.owed = self.slowest = 0.0
+        self._owed = self.slowest = 0.0
         self.real = 0
 
     def propose(self, number: int, index: int, before: Iterable[Point]) -> tuple[Params, dict[str, object]]:
-        """As `Proposer` does."""
-        cost = ask_seconds(self._sampler_name, index)
-        self.owed += cost
+        """Propose as `Proposer` does."""
+        self._owed += ask_seconds(self._search.sampler, index)
         if self._limit_real is not None and index >= self._limit_real:
             return self._drawn.propose(number, index, before)
         self.real += 1
@@ -69,11 +62,11 @@ class TimedProposer(Proposer):
     def conclude(
         self, point: Point, figures: Mapping[str, object], memory: Mapping[str, object], *, stopped: bool = False
     ) -> None:
-        """As `Proposer` does, as long as the study's sampler will be asked."""
+        """Report as `Proposer` does, as long as the study's own sampler will propose more."""
         if self._limit_real is None or self.real < self._limit_real:
             super().conclude(point, figures, memory, stopped=stopped)
 
     def take_owed(self) -> float:
-        """Seconds of asks since this was last called."""
-        owed, self.owed = self.owed, 0.0
+        """Return the seconds of proposals since the last call."""
+        owed, self._owed = self._owed, 0.0
         return owed

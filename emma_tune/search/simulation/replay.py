@@ -1,8 +1,8 @@
-"""One study on a simulated clock: the real planner, searcher, agenda, conclusions and sampler; nothing that runs.
+"""One study on a simulated clock: the real planner, driver and sampler; nothing that runs.
 
-The driver does one thing at a time, as Ray Tune's does: it hears of a trial that has ended, asks for a trial, or
-starts one. A start holds it up for a while, and so does a proposal; what is free meanwhile waits. Ends are heard
-at once when it is idle. A trial takes as long as its tasks together.
+The driver does one thing at a time, as Ray Tune's does: it takes in the end of a trial, asks for a trial, or
+starts one. A start holds it up for a while, and so does a proposal; what is free meanwhile waits. When it is idle,
+it takes in ends at once. A trial takes as long as its tasks together.
 """
 
 from __future__ import annotations
@@ -11,62 +11,67 @@ import heapq
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from emma_tune.models import NONE
-from emma_tune.plan import Planner, Point, PointPlan, Task, weights_name
-from emma_tune.results.ledger import Ledger, Outcome
-from emma_tune.search.driver import OVER, StudyDriver
-from emma_tune.search.simulation.cluster import UNIT, Cluster, Placed, Share, gpu_share
+from emma_tune.plan import Planner, Task, weights_name
+from emma_tune.plan.slots import slots_of
+from emma_tune.results.ledger import Ledger, LedgerWriter
+from emma_tune.search.driver import OVER, new_driver
+from emma_tune.search.outcomes import SearchContext
+from emma_tune.search.simulation.cluster import UNIT, Cluster, Demand, Placement
 from emma_tune.search.simulation.invented import Invented
 from emma_tune.search.simulation.proposing import TimedProposer
 from emma_tune.search.simulation.times import Times
+from emma_tune.search.trial_shares import Capacity
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
-from emma_tune.storage import Place
-from emma_tune.storage.store import Record
+from emma_tune.storage.store import Record, Store
 from emma_tune.study import Study
 
-FOUNDATION = "victims, or what else all points stand on, are not finished"
+FOUNDATION = "victims, or what else all points depend on, are not finished"
 CHAIN = "open points wait for their own earlier stages, and no more points may be open at once"
 NO_ROOM = "what is ready finds no node with that much CPU and GPU free"
 STARTING = "the driver starts one trial after the other"
 ASKING = "the driver waits for the sampler"
 TAIL = "the last points: nothing is left to propose"
 
-UNKNOWN = "unknown"
+UNREAD = "unread"
 """Stands for the fingerprints of images and weights, which a simulation does not look at."""
 
 
 @dataclass
 class Replay:
-    """What came of a simulated run. Times in seconds, from the driver's first move.
+    """The course of a simulated run. Times in seconds, from the driver's first move.
 
     Attributes:
-        makespan: when the last trial ended.
-        slots: how many trials can run at once, as a run reckons it.
+        slots: how many trials can run at once, as a run computes it.
+        unit: `gpu` or `cpu`: the resource whose idle time is counted.
+        capacity: of each resource.
+        makespan: when the last trial ended; before, the time now.
         trials: how many were started.
         points: how points ended: finished, dominated.
         tasks: finished tasks by stage.
         seconds: of those, by stage.
-        unit: `gpu` or `cpu`: what idle time is reckoned in.
-        capacity: of each resource.
+        taken: of each resource at the moment, in `UNIT`s.
         busy: seconds of each resource that trials had it.
-        idle: seconds of `unit` that nobody had it, by the reason; together with `busy` they are all there was.
-        changes: when so much of each resource was taken: (time, CPUs, GPUs).
+        idle: seconds of `unit` that no trial had it, by the reason; together with `busy` they are all there was.
+        changes: (time, CPUs, GPUs) whenever what is taken of them changed.
         driver: seconds that starts and asks held the driver up.
         asks: of those, for the sampler.
         sampled: points that the study's own sampler has proposed.
         slowest_ask: seconds that one of its asks really took at most.
     """
 
+    slots: int
+    unit: str
+    capacity: Mapping[str, int]
     makespan: float = 0.0
-    slots: int = 0
     trials: int = 0
     points: Counter[str] = field(default_factory=Counter)
     tasks: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    unit: str = "cpu"
-    capacity: dict[str, int] = field(default_factory=dict)
+    taken: dict[str, int] = field(default_factory=lambda: {"cpu": 0, "gpu": 0})
     busy: dict[str, float] = field(default_factory=lambda: {"cpu": 0.0, "gpu": 0.0})
     idle: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     changes: list[tuple[float, float, float]] = field(default_factory=list)
@@ -76,29 +81,31 @@ class Replay:
     slowest_ask: float = 0.0
 
     def utilization(self, resource: str) -> float:
-        """The share of a resource's time that trials had it, in [0, 1]; 0 where there is none."""
+        """Return the share of a resource's time that trials had it, in [0, 1]; 0 where there is none."""
         whole = self.capacity[resource] * self.makespan
         return self.busy[resource] / whole if whole else 0.0
 
+    def pass_time(self, to: float, reason: str) -> None:
+        """Let time pass, in which what is idle is so for a reason."""
+        span = to - self.makespan
+        if span > 0:
+            for resource, taken in self.taken.items():
+                self.busy[resource] += span * taken / UNIT
+            self.idle[reason] += span * (self.capacity[self.unit] - self.taken[self.unit] / UNIT)
+            self.makespan = to
 
-class _Planner(Planner):
-    """Remembers what it planned: a point that is left is asked for again."""
-
-    def __init__(self, study: Study, images: Mapping[str, str], weights: Mapping[str, str]) -> None:
-        super().__init__(study, images, weights)
-        self.planned: dict[int, PointPlan] = {}
-
-    def point(self, point: Point) -> PointPlan:
-        return self.planned.setdefault(point.number, super().point(point))
+    def take(self, demand: Demand, sign: int) -> None:
+        """Take what a trial needs, or give it back with sign −1."""
+        self.taken["cpu"] += sign * demand.cpu
+        self.taken["gpu"] += sign * demand.gpu
+        self.changes.append((self.makespan, self.taken["cpu"] / UNIT, self.taken["gpu"] / UNIT))
 
 
-class _Memory:
-    """A store that remembers which tasks are done, and what is invented for them."""
-
-    def to_json(self) -> str:
-        return "{}"  # for workers, of which there are none
+class _MemoryStore(Store):
+    """A store that keeps in memory which tasks are done, with invented metrics."""
 
     def __init__(self, invented: Invented) -> None:
+        super().__init__(Path())
         self._invented = invented
         self._records: dict[str, Record] = {}
 
@@ -115,31 +122,20 @@ class _Memory:
     def record(self, stage: str, key: str) -> Record | None:
         return self._records.get(key)
 
-    def set_aside(self, stage: str, key: str) -> Place | None:
-        raise AssertionError("nothing is corrupt in memory")
-
     def drop_state(self, key: str) -> None:
         """There is none."""
 
 
-class _Notes:
-    """A ledger's writer that writes nothing, and remembers which points were left."""
+class _MemoryLedger(LedgerWriter):
+    """Writes nothing; keeps the numbers of points that were stopped."""
 
     def __init__(self) -> None:
-        self.left: list[int] = []
+        self.stopped: list[int] = []
 
-    def asked(self, point: Point, sampler: Mapping[str, Any]) -> None:
-        """The searcher keeps the ledger itself."""
-
-    def concluded(self, number: int, outcome: Outcome) -> None:
-        if outcome.bounds is not None:
-            self.left.append(number)
-
-    def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
-        raise AssertionError("nothing fails in a simulation")
-
-    def attacked(self, number: int, verdict: Outcome) -> None:
-        """Nothing reads it."""
+    def _append(self, event: Mapping[str, Any]) -> None:
+        assert event["event"] != "failed", "nothing fails in a simulation"
+        if event["event"] == "dominated":
+            self.stopped.append(event["point"])
 
 
 @dataclass(eq=False)
@@ -148,20 +144,14 @@ class _Trial:
 
     name: str
     tasks: list[Task]
-    share: Share
+    demand: Demand
     seconds: list[float]
-    placed: Placed | None = None
+    placement: Placement | None = None
     stopped: bool = False
 
 
 class Simulation:
-    """Runs one study on a cluster that is only counted.
-
-    Args:
-        study: the study; nothing of it counts as done.
-        cluster: where.
-        times: of its tasks.
-        start_seconds: that the driver needs to start a trial.
+    """Runs one study on a simulated cluster; nothing of it counts as done.
 
     Raises:
         StudyError: if a task finds no room on any node, or nothing is known of how long a stage takes.
@@ -169,44 +159,35 @@ class Simulation:
 
     def __init__(self, study: Study, cluster: Cluster, times: Times, start_seconds: float) -> None:
         parts = (study.victim, study.surrogate, *study.attackers.values())
-        weights = {weights_name(part): UNKNOWN for part in parts if part.weights != NONE}
-        self._planner = _Planner(study, {"victim": UNKNOWN, "queries": UNKNOWN}, weights)
+        weights = {weights_name(part): UNREAD for part in parts if part.weights != NONE}
+        self._planner = Planner(study, {"victim": UNREAD, "queries": UNREAD}, weights)
         self._cluster, self._times, self._start_seconds = cluster, times, start_seconds
-        own = {stage: study.share(stage) for stage in OWN_TRIAL_STAGES}
-        shares = {
-            stage: {"cpu": share.cpu, "gpu": gpu_share(study, stage) if cluster.gpus else 0.0}
-            for stage, share in own.items()
-        }
-        slots = cluster.slots(shares)
-        self._shares = {stage: Share.of(share) for stage, share in shares.items()}
-        self._store, self._notes, self._ledger = _Memory(Invented(study)), _Notes(), Ledger()
+        shares = {stage: cluster.share(study, stage) for stage in STAGES}
+        capacity = {"cpu": cluster.nodes * cluster.cpus, "gpu": cluster.nodes * cluster.gpus}
+        slots = slots_of([shares[stage] for stage in OWN_TRIAL_STAGES], capacity["cpu"], capacity["gpu"])
+        self._demands = {stage: Demand.of(*share) for stage, share in shares.items()}
+        self._store, self._writer, self._ledger = _MemoryStore(Invented(study)), _MemoryLedger(), Ledger()
         self._proposers = {defense: TimedProposer(study, defense) for defense in study.sought}
-        self._driver = StudyDriver(
-            planner=self._planner,
-            store=self._store,
-            ledger=self._ledger,
-            writer=self._notes,
-            proposers=self._proposers,
+        self._driver = new_driver(
+            SearchContext(self._planner, self._ledger, self._writer, self._proposers),
+            self._store,
+            Capacity(slots, {stage: {"cpu": cpu, "gpu": gpu} for stage, (cpu, gpu) in shares.items()}, 0),
             run="simulated",
-            slots=slots,
-            shares={stage: shares.get(stage, shares["attacker"]) for stage in STAGES},
             say=lambda line: None,
         )
         self._legs: dict[str, Task] = {}
-        self._waiting: dict[Share, deque[_Trial]] = {}
+        self._waiting: dict[Demand, deque[_Trial]] = {}
         self._running: dict[str, _Trial] = {}  # by the key of the first task
         self._ends: list[tuple[float, int, _Trial]] = []
         self._ended: deque[_Trial] = deque()
-        self._now, self._over, self._asked, self._limit = 0.0, False, 0, slots + 1
-        self._taken = {"cpu": 0, "gpu": 0}
-        capacity = {"cpu": cluster.nodes * cluster.cpus, "gpu": cluster.nodes * cluster.gpus}
-        unit = "gpu" if any(share.gpu for share in self._shares.values()) else "cpu"
-        self.replay = Replay(slots=slots, unit=unit, capacity=capacity)
+        self._over, self._asked, self._limit = False, 0, slots + 1
+        unit = "gpu" if any(demand.gpu for demand in self._demands.values()) else "cpu"
+        self.replay = Replay(slots, unit, capacity)
 
     def run(self) -> Replay:
-        """To the end of the study."""
+        """Replay the study to its end."""
         while True:
-            self._hear()
+            self._take_in_ends()
             while self._ends and self._ends[0][2].stopped:
                 heapq.heappop(self._ends)
             if self._start() or self._ask():
@@ -214,10 +195,9 @@ class Simulation:
             if not self._ends:
                 break
             self._advance(self._ends[0][0], self._reason())
-        assert self._over, "expected a study whose every point is settled, found nothing left to run"
-        replay, conclusions = self.replay, self._driver.conclusions
-        replay.makespan = self._now
-        replay.points.update(finished=conclusions.finished, dominated=conclusions.dominated)
+        assert self._over, "nothing is left to run, so every point is closed"
+        replay, outcomes = self.replay, self._driver.outcomes
+        replay.points.update(finished=outcomes.finished, dominated=outcomes.dominated)
         replay.sampled = sum(proposer.real for proposer in self._proposers.values())
         replay.slowest_ask = max((proposer.slowest for proposer in self._proposers.values()), default=0.0)
         return replay
@@ -225,27 +205,27 @@ class Simulation:
     # --- the driver's moves -------------------------------------------------------------------------------
 
     def _start(self) -> bool:
-        """Starts a trial that there is room for."""
-        for share, line in self._waiting.items():
-            placed = self._cluster.place(share) if line else None
-            if placed is None:
+        """Start a trial that there is room for."""
+        for demand, line in self._waiting.items():
+            placement = self._cluster.place(demand) if line else None
+            if placement is None:
                 continue
             trial = line.popleft()
-            trial.placed = placed
-            self._busy(self._start_seconds, STARTING)
+            trial.placement = placement
+            self._hold_up(self._start_seconds, STARTING)
             self.replay.trials += 1
             self._running[trial.tasks[0].key] = trial
-            if self._driver.hear(trial.name, {}):  # its point was left while it waited
+            if self._driver.hear(trial.name, {}):  # its point was stopped while it waited
                 self._leave(trial)
                 self._driver.ended(trial.name, {"done": False})
                 return True
-            self._take(share, +1)
-            heapq.heappush(self._ends, (self._now + sum(trial.seconds), self.replay.trials, trial))
+            self.replay.take(demand, +1)
+            heapq.heappush(self._ends, (self.replay.makespan + sum(trial.seconds), self.replay.trials, trial))
             return True
         return False
 
     def _ask(self) -> bool:
-        """Asks for a trial, as many at once as a run allows."""
+        """Ask for a trial, as many at once as a run allows."""
         alive = len(self._running) + sum(map(len, self._waiting.values()))
         if self._over or alive >= self._limit:
             return False
@@ -255,17 +235,17 @@ class Simulation:
         owed = sum(proposer.take_owed() for proposer in self._proposers.values())
         if owed:
             self.replay.asks += owed
-            self._busy(owed, ASKING)
+            self._hold_up(owed, ASKING)
         if not isinstance(answer, dict):
             self._over = answer == OVER
             return bool(owed)
         tasks = self._driver.trials[name]
-        trial = _Trial(name, tasks, self._shares[tasks[0].stage], [self._seconds(task) for task in tasks])
-        self._waiting.setdefault(trial.share, deque()).append(trial)
+        trial = _Trial(name, tasks, self._demands[tasks[0].stage], [self._seconds(task) for task in tasks])
+        self._waiting.setdefault(trial.demand, deque()).append(trial)
         return True
 
-    def _hear(self) -> None:
-        """Hears of every trial that has ended."""
+    def _take_in_ends(self) -> None:
+        """Let the driver take in every trial that has ended."""
         while self._ended:
             trial = self._ended.popleft()
             self._leave(trial)
@@ -278,21 +258,21 @@ class Simulation:
             self._stop_unwanted()
 
     def _stop_unwanted(self) -> None:
-        """Of points that were left nothing runs on."""
-        left, self._notes.left = self._notes.left, []
-        for number in left:
-            for key in self._planner.planned[number].tasks:
+        """Stop the trials that run only for points that were stopped."""
+        stopped, self._writer.stopped = self._writer.stopped, []
+        for number in stopped:
+            for key in self._planner.point(self._ledger.points[number]).tasks:
                 trial = self._running.get(key)
                 if trial and trial not in self._ended and self._driver.hear(trial.name, {}):
                     trial.stopped = True
-                    self._take(trial.share, -1)
+                    self.replay.take(trial.demand, -1)
                     self._leave(trial)
                     self._driver.ended(trial.name, {"done": False})
 
     def _leave(self, trial: _Trial) -> None:
-        assert trial.placed is not None, "what ends has begun"
+        assert trial.placement is not None, "what ends has begun"
         del self._running[trial.tasks[0].key]
-        self._cluster.free(trial.placed)
+        self._cluster.free(trial.placement)
 
     def _seconds(self, task: Task) -> float:
         if task.stage == "surrogate":
@@ -301,41 +281,25 @@ class Simulation:
 
     # --- the clock ----------------------------------------------------------------------------------------
 
-    def _busy(self, seconds: float, reason: str) -> None:
-        """The driver is held up."""
+    def _hold_up(self, seconds: float, reason: str) -> None:
+        """Hold up the driver for some time."""
         self.replay.driver += seconds
-        self._advance(self._now + seconds, reason)
+        self._advance(self.replay.makespan + seconds, reason)
 
     def _advance(self, to: float, reason: str) -> None:
-        """Time passes; trials end meanwhile, which the driver hears of when it is free."""
+        """Let time pass; the driver takes in the trials that end meanwhile when it is free."""
         while self._ends and self._ends[0][0] <= to:
             at, _, trial = heapq.heappop(self._ends)
             if not trial.stopped:
-                self._pass(at, reason)
-                self._take(trial.share, -1)
+                self.replay.pass_time(at, reason)
+                self.replay.take(trial.demand, -1)
                 self._ended.append(trial)
-        self._pass(to, reason)
-
-    def _pass(self, to: float, reason: str) -> None:
-        span = to - self._now
-        if span > 0:
-            for resource, taken in self._taken.items():
-                self.replay.busy[resource] += span * taken / UNIT
-            unit = self.replay.unit
-            self.replay.idle[reason] += span * (self.replay.capacity[unit] - self._taken[unit] / UNIT)
-            self._now = to
-
-    def _take(self, share: Share, sign: int) -> None:
-        self._taken["cpu"] += sign * share.cpu
-        self._taken["gpu"] += sign * share.gpu
-        self.replay.changes.append((self._now, self._taken["cpu"] / UNIT, self._taken["gpu"] / UNIT))
+        self.replay.pass_time(to, reason)
 
     def _reason(self) -> str:
-        """Why what is free stays free until a trial ends."""
+        """Explain why what is free stays free until a trial ends."""
         if any(self._waiting.values()):
             return NO_ROOM
-        planner = self._planner
-        laid = (planner.foundation(seed) for seed in planner.study.seeds)
-        if not all(self._driver.agenda.is_done(task) for tasks in laid for task in tasks):
+        if not self._driver.points.foundations_done():
             return FOUNDATION
-        return TAIL if self._driver.wanted == len(self._ledger.points) else CHAIN
+        return CHAIN if self._driver.points.in_full_swing else TAIL

@@ -1,4 +1,4 @@
-"""How long a task takes: as an earlier study measured it, or as it is given."""
+"""How long a task takes: as an earlier study measured it, or as given."""
 
 from __future__ import annotations
 
@@ -28,11 +28,7 @@ class Times:
     whole: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, task: Task, before: Task | None) -> float:
-        """Seconds of a task.
-
-        Args:
-            task: the task.
-            before: of a leg of a surrogate the one before it.
+        """Return the seconds of a task; `before` is the previous leg of a surrogate.
 
         Raises:
             StudyError: if nothing is known of its stage.
@@ -45,13 +41,13 @@ class Times:
         if not STAGES[task.stage].own_trial:
             return CHEAP
         raise StudyError(
-            f"{task.stage}: expected to know how long it takes: --seconds {task.stage}=SECONDS, or --times DIR of "
-            "a study that has finished one, found neither"
+            f"{task.stage}: no duration known; give --seconds {task.stage}=SECONDS, or --times DIR of a study "
+            "that has finished one"
         )
 
 
 def measured(view: StudyView) -> dict[str, float]:
-    """The mean pace of the finished tasks of a study, by stage: seconds a planned epoch, or a task without epochs.
+    """Compute the mean pace of a study's finished tasks by stage: seconds per planned epoch, or per task without.
 
     Raises:
         StudyError: if nothing is finished.

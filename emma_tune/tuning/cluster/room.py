@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 
 from emma_tune.plan.slots import slots_of
 from emma_tune.search.driver import StudyDriver
+from emma_tune.search.trial_shares import Capacity
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.study import AUTO, Share, Study
 from emma_tune.study.file import StudyError
@@ -22,22 +23,16 @@ LOOK_EVERY = 5.0
 
 
 @dataclass(frozen=True)
-class Room:
-    """What there is for trials.
+class Room(Capacity):
+    """What a cluster offers to trials, as it is now.
 
     Attributes:
-        nodes: how many.
-        shares: `cpu` and `gpu` of each stage's trials; `gpu` may be `auto`.
-        slots: how many can run at once.
-        gpus: of all nodes.
         cpus: of all nodes.
+        nodes: how many.
     """
 
-    nodes: int
-    shares: Mapping[str, Mapping[str, float | str]]
-    slots: int
-    gpus: int
     cpus: float
+    nodes: int
 
     def part(self, cpu: float, gpu: float) -> float:
         """The part of the cluster that a trial takes, in (0, 1]: of what there is less of."""
@@ -59,7 +54,7 @@ def room_of(study: Study, *, had_gpus: bool = False) -> Room:
     }
     slots = slots_of([shares[stage] for stage in OWN_TRIAL_STAGES], total["CPU"], total["GPU"])
     named = {stage: {"cpu": cpu, "gpu": gpu} for stage, (cpu, gpu) in shares.items()}
-    return Room(len(nodes), named, slots, int(total["GPU"]), total["CPU"])
+    return Room(slots, named, int(total["GPU"]), total["CPU"], len(nodes))
 
 
 def check_room(study: Study, room: Room, say: Callable[[str], None]) -> None:
@@ -123,5 +118,5 @@ class Nodes(Callback):
         room = room_of(self._study, had_gpus=self._had_gpus)
         if room.nodes != self.room.nodes:
             self._say(f"nodes: {room.nodes}, before {self.room.nodes}; {room.slots} trials at once")
-        self._driver.resize(room.slots, room.gpus, room.shares)
+        self._driver.resize(room)
         self.room = room

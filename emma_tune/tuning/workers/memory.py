@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from emma_tune.search.shares import CONTEXT, in_gib
+from emma_tune.search.trial_shares import CONTEXT, in_gib
 
 ALLOCATION_FAILURES = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """What CUDA's libraries say, in a plain RuntimeError, when memory is gone."""

@@ -9,7 +9,7 @@ import torch
 
 from emma_tune.plan.slots import MOST
 from emma_tune.results.ledger import read_ledger
-from emma_tune.search.shares import CONTEXT, GIB, HEADROOM, in_gib, part
+from emma_tune.search.trial_shares import CONTEXT, GIB, HEADROOM, Capacity, in_gib, whole_part
 from emma_tune.tuning.workers.memory import CudaMeter, allowed_bytes, sizes
 from tests.search.desk import FIRST, SHARES, Desk
 
@@ -60,7 +60,7 @@ def test_gpus_that_join_late_are_taken_from_then_on(desk):
     desk.open(slots=4)
     until_then = taken(desk)
     assert {share for _, share in until_then.values()} == {0.0}
-    desk.driver.resize(4, 1, FIXED)
+    desk.driver.resize(Capacity(4, FIXED, 1))
     for trial in until_then:
         finish(desk, trial, 1.0)
     assert {share for _, share in taken(desk).values()} == {0.25}
@@ -91,8 +91,8 @@ def test_the_most_that_any_of_them_took_counts_with_headroom_and_a_context(desk)
 
 
 def test_a_larger_network_is_measured_for_itself(desk):
-    thieves = {"soft": {"epochs": 2}, "large": {"kind": "soft", "epochs": 2, "model": "resnet18"}}
-    desk.open(slots=16, shares=AUTO, gpus=1, attackers=thieves)
+    attackers = {"soft": {"epochs": 2}, "large": {"kind": "soft", "epochs": 2, "model": "resnet18"}}
+    desk.open(slots=16, shares=AUTO, gpus=1, attackers=attackers)
     first = until(desk, "attacker")
     model = desk.driver.trials[next(iter(first))][0].config.training.model
     finish(desk, *first, gib=1)
@@ -103,7 +103,7 @@ def test_a_larger_network_is_measured_for_itself(desk):
     assert shares.get(False, {1.0}) == {1.0}
 
 
-def test_a_resumed_run_measures_nothing_anew(desk):
+def test_a_resumed_run_measures_nothing_again(desk):
     desk.open(slots=4, shares=AUTO, gpus=1, search={"points": 1})
     while some := taken(desk):
         for trial in some:
@@ -133,7 +133,7 @@ def test_out_of_memory_is_tried_once_more_with_twice_the_share(desk):
     (trial,) = (trial for trial in again if desk.driver.trials[trial][0].key == key)
     assert again[trial] == 0.5
     finish(desk, trial, 20)
-    assert desk.driver.conclusions.failures == {}
+    assert desk.driver.outcomes.failures == {}
 
 
 def test_out_of_memory_twice_fails_the_point_with_both_shares_and_the_sizes(desk):
@@ -145,9 +145,8 @@ def test_out_of_memory_twice_fails_the_point_with_both_shares_and_the_sizes(desk
     starve(desk, trial)
     (again,) = (t for t in taken(desk) if desk.driver.trials[t][0].key == tasks[0].key)
     starve(desk, again)
-    assert desk.driver.conclusions.failures == {
-        number: "matrix: expected to fit into its share of a GPU, found out of memory with 0.5 of a GPU: "
-        f"{SIZES}; before, with 0.25 of a GPU: {SIZES}"
+    assert desk.driver.outcomes.failures == {
+        number: f"matrix: out of memory with 0.5 of a GPU: {SIZES}; before, with 0.25 of a GPU: {SIZES}"
     }
     assert number >= FIRST
 
@@ -156,7 +155,7 @@ def test_from_a_whole_gpu_there_is_nothing_larger(desk):
     desk.open(slots=4, shares={stage: {**share, "gpu": 1.0} for stage, share in SHARES.items()}, gpus=1)
     trial = next(iter(until(desk, "matrix")))
     starve(desk, trial)
-    (reason,) = desk.driver.conclusions.failures.values()
+    (reason,) = desk.driver.outcomes.failures.values()
     assert reason.endswith(f"out of memory with 1 of a GPU: {SIZES}")
 
 
@@ -164,7 +163,7 @@ def test_from_a_whole_gpu_there_is_nothing_larger(desk):
     ("need", "share"), [(0.001, 1 / MOST), (0.0625, 1 / 16), (0.07, 1 / 14), (0.34, 1 / 2), (0.51, 1), (3.0, 1)]
 )
 def test_a_share_is_a_whole_part_of_a_gpu(need, share):
-    assert part(need) == share
+    assert whole_part(need) == share
 
 
 def test_the_shares_of_a_gpu_fit_into_it_with_every_process_own_context():

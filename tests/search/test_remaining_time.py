@@ -6,7 +6,10 @@ import pytest
 
 from emma_tune.plan import Planner, Point
 from emma_tune.search.agenda import Agenda
-from emma_tune.search.remaining import TRUSTED, Outlook, Paces, Use, effort_of
+from emma_tune.search.paces import TRUSTED, Paces, Utilization
+from emma_tune.search.remaining_time import RemainingTime
+from emma_tune.search.workload import effort_of
+from emma_tune.storage.store import Record
 from emma_tune.study.file import load_study
 
 IMAGES = {"victim": "v", "queries": "q"}
@@ -36,7 +39,7 @@ class Run:
         self.planner = Planner(study, IMAGES)
         self.agenda = Agenda(lambda task: False)
         self.paces = Paces()
-        self.outlook = Outlook(self.planner, self.agenda.workload, self.paces)
+        self.remaining = RemainingTime(self.planner, self.agenda.workload, self.paces)
 
     def open(self, number: int, defense: str = "none", **params: float) -> Point:
         point = Point(number, defense, params)
@@ -46,7 +49,7 @@ class Run:
     def left(
         self, unproposed: int = 0, slots: int = 1, per_trial: float = 0.0, targets: float = 0.0
     ) -> float | None:
-        return self.outlook.seconds(
+        return self.remaining.seconds(
             {"emma": unproposed}, {"emma": targets, "none": 1.0}, lambda stage: 1 / slots, per_trial
         )
 
@@ -115,7 +118,7 @@ def test_what_runs_counts_with_the_epochs_it_has_left(run):
     run.time(*ALL)
     run.open(0)
     (victim, *_) = run.agenda.next()
-    run.agenda.workload.hear(victim.key, 12)
+    run.agenda.workload.update(victim.key, 12)
     assert run.left() == 12 * SECONDS["victim"] + TWO_CLONES
     run.agenda.done([victim.key])
     assert run.left() == TWO_CLONES
@@ -126,7 +129,7 @@ def test_epochs_under_way_count_until_a_task_is_finished_and_this_run_before_ear
     run.open(0)
     (victim, *_) = run.agenda.next()
     effort = run.agenda.workload.efforts[victim.key]
-    run.paces.recall(effort, 7.0 * VICTIM)
+    run.paces.recall(effort, Record({}, {}, [], {"seconds": 7.0 * VICTIM}))
     assert run.paces.of(effort.kind) == 7.0
     run.paces.watch(effort.kind, 6.0, 2)
     assert run.paces.of(effort.kind) == 3.0
@@ -151,7 +154,7 @@ def test_clones_of_points_that_are_stopped_are_expected_to_be_shorter(run):
     run.agenda.add(plan)
     while (tasks := run.agenda.next()) and tasks[0].stage != "attacker":
         run.agenda.done(task.key for task in tasks)
-    run.agenda.workload.hear(tasks[0].key, CLONE - 5)
+    run.agenda.workload.update(tasks[0].key, CLONE - 5)
     run.agenda.drop(point)  # dominated, with 5 of its 40 epochs trained
     run.agenda.release(tasks)
     assert run.left() == 0
@@ -163,7 +166,7 @@ def test_clones_of_points_that_are_stopped_are_expected_to_be_shorter(run):
 
 
 def test_the_idle_part_of_a_cluster_is_learned_slowly():
-    use = Use()
+    use = Utilization()
     assert use.share == 1
     use.add(0.5, TRUSTED)
     assert use.share == 0.75

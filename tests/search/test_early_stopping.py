@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emma_tune.search.curves import Curves
+from emma_tune.search.early_stopping import Curves
 
 SLOW, FAST, LATE = (0.1, 0.2, 0.4), (0.5, 0.6, 0.6), (0.1, 0.1, 0.9)
 

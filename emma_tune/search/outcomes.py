@@ -1,0 +1,186 @@
+"""How points end: finished, stopped or failed. Written to the ledger first, then reported to the sampler."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
+from emma_tune.results.dominance import front_of, targets
+from emma_tune.results.figures import Figures, front_figures, point_figures
+from emma_tune.results.ledger import Ledger, LedgerWriter, Outcome
+from emma_tune.search.early_stopping import EarlyStopping
+from emma_tune.search.proposals import Proposer
+from emma_tune.search.task_records import TaskRecords
+from emma_tune.study.measures import value_of
+
+
+@dataclass(frozen=True)
+class SearchContext:
+    """What the search of one run is made of.
+
+    Attributes:
+        planner: of the study.
+        ledger: the study's points so far.
+        writer: appends to it.
+        proposers: Optuna's side, by searched defense; empty if only the ledger's points are wanted.
+    """
+
+    planner: Planner
+    ledger: Ledger
+    writer: LedgerWriter
+    proposers: Mapping[str, Proposer]
+
+
+class PointOutcomes:
+    """Ends points, and counts them.
+
+    Attributes:
+        finished: how many points are.
+        paused: how many came as far as this run was to go (`--until`).
+        dominated: how many were stopped because nothing could bring them to a front.
+        failed: how many did.
+        failures: points that failed, or that an attacker of the fronts failed to attack, with the reason.
+    """
+
+    def __init__(self, context: SearchContext, records: TaskRecords) -> None:
+        planner = context.planner
+        self._digest, self._verdict_digest = planner.digest, planner.verdict_digest
+        self._study = planner.study
+        self._ledger = context.ledger
+        self._writer = context.writer
+        self._proposers = context.proposers
+        self._records = records
+        self.early_stopping = EarlyStopping(planner, records, context.proposers)
+        self._validated: list[tuple[Point, Mapping[str, Any]]] = []
+        self._fronts: dict[str, dict[int, tuple[Point, Figures]]] = {name: {} for name in self._study.sought}
+        self._ended: Counter[str] = Counter()
+        self.finished = self.paused = self.dominated = self.failed = 0
+        self.failures: dict[int, str] = {}
+
+    @property
+    def ended(self) -> int:
+        """How many points have nothing left to do, except perhaps for the attackers of the fronts."""
+        return self.finished + self.paused + self.dominated + self.failed
+
+    # --- ends ---------------------------------------------------------------------------------------------
+
+    def finish(self, plan: PointPlan) -> None:
+        """Finish a point, every task of which is done."""
+        figures = point_figures(plan, self._records.metrics)
+        assert figures is not None, "every evaluation of a finished point is done"
+        point, validation = plan.point, figures["validation"]
+        self._write(point, Outcome(self._digest, figures=figures, tasks=self._records.done_of(plan)))
+        self.early_stopping.add_finished(plan, validation)
+        self._records.forget(plan)
+        self.finished += 1
+        self._ended[point.defense] += 1
+        self._validated.append((point, validation))
+        self._join_front(point, figures)
+        self._report(point, validation)
+
+    def pause(self, point: Point) -> None:
+        """Leave a point that came as far as this run was to go; the sampler learns of one finished earlier."""
+        self.paused += 1
+        outcome = self._ledger.outcomes.get(point.number)
+        if outcome is not None and outcome.plan == self._digest and outcome.figures:
+            self._report(point, outcome.figures["validation"])
+
+    def fail(self, point: Point, task: Task, reason: str) -> None:
+        """End a point that cannot be finished, because a task failed."""
+        self.early_stopping.forget(point)
+        self.failed += 1
+        self.failures[point.number] = reason
+        if point != GROUNDWORK:
+            self._writer.failed(point.number, plan=self._digest, reason=reason, task=task.key)
+            if point.defense in self._proposers:
+                self._proposers[point.defense].fail(point)
+
+    def stop_dominated(self, changed: Iterable[PointPlan]) -> list[Point]:
+        """Stop and return the points that `EarlyStopping.stopped` finds."""
+        stopped = self.early_stopping.stopped(changed)
+        for plan, outcome in stopped:
+            self._write(plan.point, outcome)
+            self._records.forget(plan)
+            self._count_stopped(plan.point, outcome)
+        return [plan.point for plan, _ in stopped]
+
+    def was_stopped(self, point: Point) -> bool:
+        """Tell whether an earlier run stopped a point, under the study as it is now."""
+        outcome = self._ledger.outcomes.get(point.number)
+        return outcome is not None and outcome.plan == self._digest and outcome.bounds is not None
+
+    def stop_again(self, point: Point) -> bool:
+        """Stop a point as an earlier run did; False if an edit of the study gives it a chance again."""
+        outcome = self._ledger.outcomes[point.number]
+        stopped = self.early_stopping.still_stops(point, outcome)
+        if stopped:
+            self._count_stopped(point, outcome)
+        return stopped
+
+    def _count_stopped(self, point: Point, outcome: Outcome) -> None:
+        self.dominated += 1
+        self._ended[point.defense] += 1
+        if outcome.estimate is not None:  # ledgers of earlier versions have none: the sampler does not learn of it
+            self._report(point, outcome.estimate, stopped=True)
+
+    def _report(self, point: Point, figures: Mapping[str, Any], *, stopped: bool = False) -> None:
+        """Tell the sampler of a point of a searched defense."""
+        if point.defense in self._proposers:
+            memory = self._ledger.sampler.get(point.number, {})
+            self._proposers[point.defense].conclude(point, figures, memory, stopped=stopped)
+
+    def _write(self, point: Point, outcome: Outcome) -> None:
+        if self._ledger.outcomes.get(point.number) != outcome:  # else an earlier run has written the same
+            self._writer.concluded(point.number, outcome)
+
+    # --- fronts -------------------------------------------------------------------------------------------
+
+    def front(self) -> list[tuple[Point, Figures]]:
+        """List the points on the front so far of each searched defense, in the order of the budget."""
+        fronts = (front.values() for front in self._fronts.values())
+        budget = self._study.budget
+        return [of for front in fronts for of in sorted(front, key=lambda of: value_of(of[1]["test"], budget))]
+
+    def _join_front(self, point: Point, figures: Figures) -> None:
+        if point.defense in self._fronts:
+            front = {**self._fronts[point.defense], point.number: (point, figures)}
+            kept = front_of(self._study, {number: of["validation"] for number, (_, of) in front.items()})
+            self._fronts[point.defense] = {number: front[number] for number in kept}
+
+    def targets(self) -> list[Point]:
+        """List what the attackers of the fronts attack; without a search all finished points."""
+        return targets(self._study, self._validated, self._proposers)
+
+    def expected_targets(self, defense: str, points: int) -> float:
+        """Estimate how many of the ≥ 1 points of a defense the attackers of the fronts will attack.
+
+        Of a searched defense these are the members of its front, which grows about as the logarithm of its points.
+        """
+        if defense not in self._proposers:
+            return points
+        ended = min(points, max(1, self._ended[defense]))
+        return min(points, max(1, len(self._fronts[defense])) * (1 + math.log(points / ended)))
+
+    # --- attacks on fronts --------------------------------------------------------------------------------
+
+    def finish_attack(self, plan: PointPlan) -> None:
+        """Write what the attackers of the fronts reach at a point: every task of their plan is done."""
+        figures = front_figures(plan, self._records.metrics)
+        assert figures is not None, "every evaluation of an attacked point is done"
+        tasks = self._records.done_of(plan)
+        self._write_attack(plan.point, Outcome(self._verdict_digest, figures=figures, tasks=tasks))
+        self._records.forget(plan)
+
+    def fail_attack(self, point: Point, task: Task, reason: str) -> None:
+        """Write that a task of the attackers of the fronts failed; the point stays finished."""
+        reason = f"attackers of the fronts: {reason}"
+        self.failures[point.number] = reason
+        self._write_attack(point, Outcome(self._verdict_digest, reason=reason, task=task.key))
+
+    def _write_attack(self, point: Point, verdict: Outcome) -> None:
+        if self._ledger.verdicts.get(point.number) != verdict:
+            self._writer.attacked(point.number, verdict)
