@@ -10,9 +10,7 @@ from emma_tune.plan import Point, Task, named
 from emma_tune.search.agenda import Agenda
 from emma_tune.search.outcomes import PointOutcomes, SearchContext
 from emma_tune.stages import STAGES
-
-LEARNING = ("gp", "tpe", "nsga2")
-"""Samplers that propose by what was measured."""
+from emma_tune.study.search import SAMPLERS
 
 
 class PointSearch:
@@ -139,7 +137,7 @@ class PointSearch:
 
     def _warn_of_blind_proposals(self) -> None:
         unproposed, sampler = sum(self._unproposed.values()), self._study.search.sampler
-        if self.planner.until is not None and unproposed > 1 and sampler in LEARNING:
+        if self.planner.until is not None and unproposed > 1 and SAMPLERS[sampler].learns:
             self._say(
                 f"--until {self.planner.until}: {unproposed} points are proposed before any of them is measured, "
                 f"so that the sampler {sampler} learns nothing between them; search.points says how many"

@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema
 
 from emma_tune.defenses import LEARNED, Parameter
 from emma_tune.study.fields import misplaced
-from emma_tune.training.fields import Count, Frozen, Rate, Real
+from emma_tune.training.fields import Count, Frozen, OneOf, Rate, Real
 
 
 class Dimension(Frozen):
@@ -197,12 +197,34 @@ class Sought(NamedTuple):
         return max(0, left)
 
 
+class Sampler(NamedTuple):
+    """A way to propose points.
+
+    Attributes:
+        about: describes it in the schema of a study.
+        learns: whether it proposes by what was measured.
+    """
+
+    about: str
+    learns: bool = False
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "gp": Sampler("Gaussian process", learns=True),
+    "tpe": Sampler("tree Parzen", learns=True),
+    "nsga2": Sampler("NSGA-II", learns=True),
+    "qmc": Sampler("Sobol sequence"),
+    "random": Sampler("uniform"),
+    "grid": Sampler("every value"),
+}
+
+
 class Search(Frozen):
     """How points are proposed."""
 
     points: Count = Field(description="searched points, baselines not counted")
-    sampler: Literal["gp", "tpe", "nsga2", "qmc", "random", "grid"] = Field(
-        "gp", description="Gaussian process, tree Parzen, NSGA-II, Sobol sequence, uniform, or every value"
+    sampler: Annotated[str, OneOf("sampler", tuple(SAMPLERS))] = Field(
+        "gp", description="; ".join(f"{name}: {sampler.about}" for name, sampler in SAMPLERS.items())
     )
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="seed of the proposals")
     stop: Literal["own", "joint", "none"] = Field(
