@@ -1,4 +1,4 @@
-"""The checklists of emma_tune/README.md, followed in a copy of the package, and studies that use what was added."""
+"""The checklists of emma_tune/README.md, followed in a copy of the package; studies use what was added."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ DIMENSION = {
     "defenses/emma.py": {
         "def objective": """
 def objective(params):
-    flatter = lambda p: (p ** (1 / params["temperature"])) / (p ** (1 / params["temperature"])).sum(1, keepdim=True)
+    def flatter(p):
+        powers = p ** (1 / params["temperature"])
+        return powers / powers.sum(dim=1, keepdim=True)
     return Objective(lambda p, T: release(flatter(p), T), params["lambda"], align_loss, mislead_loss)
 """,
     },
@@ -102,7 +104,8 @@ STAGE = {
 from emma_tune.storage.artifact import Artifact
 def audit(config, *, responses, runtime):
     answers = responses.tensors["queries"]
-    return Artifact({"top": answers.max(dim=1).values}, {"one_hot": float((answers == 1).any(dim=1).float().mean())})
+    top = answers.max(dim=1).values
+    return Artifact({"top": top}, {"one_hot": float((top == 1).float().mean())})
 ''',
     "stages/__init__.py": {
         "class Stage:": '''
@@ -116,7 +119,8 @@ class AuditSettings(StageSettings):
     },
     "plan/planner.py": {
         "class Planner": "from emma_tune.stages import AuditSettings\n",
-        "released[run] = responses": 'chain.append(self._task("audit", AuditSettings(), {"responses": responses.key}))',
+        "released[run] = responses": "chain.append("
+        'self._task("audit", AuditSettings(), {"responses": responses.key}))',
     },
 }
 SAMPLER = {
