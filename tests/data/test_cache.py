@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from emma_tune.data import find
-from emma_tune.data.cache import Cached, ImageCache, Source, content_of
+from emma_tune.data.arrays import parts_fingerprint
+from emma_tune.data.cache import Cached, ImageCache, Source
 from emma_tune.data.files import Files
 from emma_tune.data.images import ImageSet, Shape
 from emma_tune.data.source import DataError
@@ -347,9 +348,9 @@ def test_pixels_labels_parts_order_and_view_are_what_images_are():
         {"train": base["train"].take(np.array([1, 0, 3, 2]))},
         {**base, "test": ImageSet(images, labels)},
     ]
-    assert len({content_of(parts) for parts in variants}) == len(variants)
+    assert len({parts_fingerprint(parts) for parts in variants}) == len(variants)
     named = ImageSet(images, labels, np.array(list("abcd")))
-    assert content_of({"train": named}) == content_of(base)
+    assert parts_fingerprint({"train": named}) == parts_fingerprint(base)
 
 
 # --- several at once, and sudden ends ---------------------------------------------------------------------

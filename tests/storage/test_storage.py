@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from emma_tune.storage import HeldError, OutOfSightError, Patience, Place, Storage, as_place, storage_at
+from emma_tune.storage import lease as lease_module
 from emma_tune.storage import objects as objects_module
 
 ROUNDS = 25
@@ -192,8 +193,8 @@ def test_a_log_keeps_its_pieces_in_order_over_many_writers(storage, monkeypatch)
 
 @pytest.fixture
 def short_lease(monkeypatch):
-    monkeypatch.setattr(objects_module, "LEASE", 3.0)  # stores say in whole seconds when a sign was given
-    monkeypatch.setattr(objects_module, "BEAT", 0.2)
+    monkeypatch.setattr(lease_module, "LEASE", 3.0)  # stores say in whole seconds when a sign was given
+    monkeypatch.setattr(lease_module, "BEAT", 0.2)
 
 
 def test_a_claim_is_held_by_one_who_is_named_and_then_free(storage, root, short_lease):

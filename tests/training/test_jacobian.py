@@ -119,7 +119,7 @@ def test_it_makes_no_difference_how_many_gradients_are_held_at_a_time(
     classifier, images, p = draw("batch_norm")
     expected = cosines_by_hand(classifier, images, p)
     bytes_of_one = sum(weight.nbytes for weight in classifier.parameters())
-    monkeypatch.setattr(jacobian, "AT_ONCE", rows * bytes_of_one)
+    monkeypatch.setattr(jacobian, "GRADIENT_BYTES", rows * bytes_of_one)
     torch.testing.assert_close(gradient_cosines(classifier, images, p), expected, atol=1e-12, rtol=0)
 
 
