@@ -31,7 +31,7 @@ def views(
 
 @pytest.mark.parametrize("batch_size", [1, 5, DRAWN - 1, DRAWN, DRAWN + 1, 512])
 @pytest.mark.parametrize("augmentation", ["shift", "crop_flip", "randaugment"])
-def test_whoever_asks_in_whatever_batches_sees_the_same_views(batch_size, augmentation):
+def test_the_views_do_not_depend_on_the_batch_size(batch_size, augmentation):
     asked = views(images(DRAWN + 9), augmentation=augmentation, count=2)
     whole = torch.cat(list(asked.plain(512)))
     batches = list(asked.plain(batch_size))

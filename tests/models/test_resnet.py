@@ -1,4 +1,4 @@
-"""Networks held against their published sizes."""
+"""Networks compared with their published sizes."""
 
 import pytest
 import torch
