@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ def find_pool(folder: Path) -> Found | None:
     return Found(lambda: {"queries": Files(inside, tuple(images_below(inside)))}, inside)
 
 
-def own(folder: Path) -> Found | None:
+def find_own(folder: Path) -> Found | None:
     """Find the user's own images: labeled if there are classes to train on, else a pool."""
     train = folder / "train"
     classes = train.is_dir() and any(_is_class(entry) for entry in train.iterdir())
@@ -40,22 +40,22 @@ def own(folder: Path) -> Found | None:
 
 def caltech256(root: Path | None) -> Found | None:
     """Find Caltech-256 (Griffin et al. 2007), all 257 folders."""
-    return _first(root, "256_ObjectCategories", "caltech256/256_ObjectCategories", "caltech256", find=find_pool)
+    return _first_pool(root, "256_ObjectCategories", "caltech256/256_ObjectCategories", "caltech256")
 
 
 def imagenet_cifar10(root: Path | None) -> Found | None:
     """Find the ImageNet images of classes like CIFAR-10's."""
-    return _first(root, "imagenet_cifar10", "ImageNet_CIFAR10", find=find_pool)
+    return _first_pool(root, "imagenet_cifar10", "ImageNet_CIFAR10")
 
 
 def imagenet_cifar100(root: Path | None) -> Found | None:
     """Find the ImageNet images of classes like CIFAR-100's."""
-    return _first(root, "imagenet_cifar100", "ImageNet_CIFAR100", find=find_pool)
+    return _first_pool(root, "imagenet_cifar100", "ImageNet_CIFAR100")
 
 
 def imagenet_cub200(root: Path | None) -> Found | None:
     """Find the ImageNet images of birds: the first 30,000 of a fixed shuffle, about as many as in Caltech-256."""
-    found = _first(root, "imagenet_cub200", "ImageNet_CUB200", find=find_pool)
+    found = _first_pool(root, "imagenet_cub200", "ImageNet_CUB200")
     if found is None:
         return None
 
@@ -67,8 +67,8 @@ def imagenet_cub200(root: Path | None) -> Found | None:
     return Found(cut, found.place)
 
 
-def _first(root: Path | None, *places: str, find: Callable[[Path], Found | None]) -> Found | None:
-    founds = (find(root / place) for place in places) if root else ()
+def _first_pool(root: Path | None, *places: str) -> Found | None:
+    founds = (find_pool(root / place) for place in places) if root else ()
     return next((found for found in founds if found), None)
 
 

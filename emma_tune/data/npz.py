@@ -13,7 +13,7 @@ from emma_tune.data.source import DataError, Found, Part
 PART_PREFIXES = {"train": "train", "val": "validation", "test": "test"}
 
 
-def find(file: Path) -> Found | None:
+def find_arrays(file: Path) -> Found | None:
     """Find a file of `{train,val,test}_images` and `…_labels`, or of `images` alone.
 
     Images are uint8 of shape (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3; labels whole numbers from 0.

@@ -97,13 +97,13 @@ DATASETS: dict[str, DataSet] = {
 
 PREFIXES: dict[str, DataSet] = {
     "folder": DataSet(
-        "emma_tune.data.class_folders:own",
+        "emma_tune.data.class_folders:find_own",
         labeled=True,
         place="{train,test}/<class>/, perhaps validation/; a pool: any folder of images",
         get="your own",
     ),
     "npz": DataSet(
-        "emma_tune.data.npz:find",
+        "emma_tune.data.npz:find_arrays",
         labeled=True,
         place="train_images, train_labels, test_images, test_labels, perhaps val_…; a pool: images",
         get="your own",

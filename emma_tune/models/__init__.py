@@ -47,11 +47,11 @@ TORCHVISION: tuple[str, ...] = (
 )
 """torchvision's classifiers, for photographs; listed here so that reading a study need not import torchvision."""
 
-PREFIX = "torchvision:"
+TORCHVISION_PREFIX = "torchvision:"
 
 MODELS: tuple[str, ...] = (
     *SMALL_IMAGE_MODELS,
-    *(f"{PREFIX}{name}" if name in SMALL_IMAGE_MODELS else name for name in TORCHVISION),
+    *(f"{TORCHVISION_PREFIX}{name}" if name in SMALL_IMAGE_MODELS else name for name in TORCHVISION),
 )
 """All names; torchvision's have a prefix where both packages have the name."""
 
@@ -97,6 +97,6 @@ def build_model(name: str, *, channels: int, classes: int) -> nn.Module:
     if is_torchvisions(name):
         from emma_tune.models.torchvision import build
 
-        return build(name.removeprefix(PREFIX), classes=classes)
+        return build(name.removeprefix(TORCHVISION_PREFIX), classes=classes)
     network: nn.Module = resolve_name(SMALL_IMAGE_MODELS[name])(channels=channels, classes=classes)
     return network

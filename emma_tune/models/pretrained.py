@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from emma_tune.models import IMAGENET, PREFIX, build_outline, is_torchvisions, load_state
+from emma_tune.models import IMAGENET, TORCHVISION_PREFIX, build_outline, is_torchvisions, load_state
 
 SAVED = "classifier."
 """Prefix of every name in an artifact of this package."""
@@ -32,7 +32,7 @@ def read_weights(model: str, weights: str, *, channels: int) -> PretrainedWeight
     if weights == IMAGENET:
         from emma_tune.models.torchvision import imagenet_weights
 
-        state = imagenet_weights(model.removeprefix(PREFIX))
+        state = imagenet_weights(model.removeprefix(TORCHVISION_PREFIX))
     else:
         state = _read(Path(weights))
     own = {name.removeprefix(SAVED): value for name, value in state.items() if name.startswith(SAVED)}
@@ -45,7 +45,7 @@ def read_weights(model: str, weights: str, *, channels: int) -> PretrainedWeight
         if is_torchvisions(model):
             from emma_tune.models.torchvision import normalization
 
-            found |= dict(zip(("mean", "std"), normalization(model.removeprefix(PREFIX)), strict=True))
+            found |= dict(zip(("mean", "std"), normalization(model.removeprefix(TORCHVISION_PREFIX)), strict=True))
     _body(build_outline(model, channels=channels, classes=2), model, found)
     return found
 

@@ -177,9 +177,10 @@ class Storage(ABC):
 
     def identify(self) -> str:
         """Return the identity of the storage, created at first, and check for it in every later call."""
-        self.create(IDENTITY, _new_identity())
+        new = uuid.uuid4().hex.encode()
+        self.create(IDENTITY, new)
         if not re.fullmatch(b"[0-9a-f]{32}", self._read(IDENTITY)):
-            self.write(IDENTITY, _new_identity())  # it was cut short or overwritten
+            self.write(IDENTITY, new)  # it was cut short or overwritten
         self.identity = self.read(IDENTITY).decode()
         return self.identity
 
@@ -213,28 +214,17 @@ class Storage(ABC):
 
     @abstractmethod
     def _read(self, name: str) -> bytes: ...
-
     @abstractmethod
     def _exists(self, name: str) -> bool: ...
-
     @abstractmethod
     def _write(self, name: str, content: bytes) -> None: ...
-
     @abstractmethod
     def _create(self, name: str, content: bytes) -> bool: ...
-
     @abstractmethod
     def _commit(self, folder: str, files: Mapping[str, bytes]) -> bool: ...
-
     @abstractmethod
     def _download(self, name: str, target: Path) -> None: ...
-
     @abstractmethod
     def _remove(self, name: str) -> None: ...
-
     @abstractmethod
     def _upload(self, source: Path, name: str) -> None: ...
-
-
-def _new_identity() -> bytes:
-    return uuid.uuid4().hex.encode()
