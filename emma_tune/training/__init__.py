@@ -1,4 +1,4 @@
-"""How a network learns from soft labels: classifier, learner, seeds, and the hypergradient of the matrix.
+"""How a network learns from soft labels: settings, classifier, learner, seeds, and the hypergradient of a matrix.
 
-Plain PyTorch: nothing here knows stages, files or Ray.
+Plain PyTorch; nothing here knows stages, files or Ray.
 """
