@@ -1,4 +1,4 @@
-"""Images to test with: arrays as training reads them, photographs drawn by chance, and trees of image files."""
+"""Test images: arrays as training reads them, random photographs, and trees of image files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from emma_tune.data.images import ImageSet
 
 
 def as_images(pixels: Tensor) -> Images:
-    """Images (N, C, H, W) uint8 as a learner takes them."""
+    """Wrap images (N, C, H, W) uint8 for a learner."""
     return Images(ImageSet(pixels.cpu().numpy()), pixels.device)
 
 
 def photograph(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
-    """(H, W, C) uint8, or (H, W) of one channel: large soft shapes under fine grain, in the colors of the seed."""
+    """Draw (H, W, C) uint8, or (H, W) of one channel: large soft shapes under fine grain, by a seed."""
     chance = np.random.default_rng(seed)
     coarse = chance.integers(0, 256, (4, 5, channels), dtype=np.uint8)
     layers = [
@@ -32,7 +32,7 @@ def photograph(seed: int, height: int, width: int, channels: int = 3) -> np.ndar
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
-    """Writes an image, in the format of its suffix; WebP without loss."""
+    """Write an image in the format of its suffix, without loss."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **({"lossless": True} if path.suffix == ".webp" else {}))
     return path
@@ -41,7 +41,7 @@ def save(path: Path, pixels: np.ndarray) -> Path:
 def class_tree(
     folder: Path, parts: Mapping[str, Mapping[str, int]], *, side: int = 8, suffix: str = ".png"
 ) -> Path:
-    """A tree `<part>/<class>/<number>.png` with so many images in each class; no two of them are the same."""
+    """Write a tree `<part>/<class>/<number>.png` with this number of images in each class, no two the same."""
     seed = 0
     for part, classes in parts.items():
         for name, count in classes.items():

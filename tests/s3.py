@@ -1,4 +1,4 @@
-"""An S3 server of this machine, as a process: what S3 promises, over a real connection.
+"""An S3 server on this machine, in a process of its own, over a real connection.
 
 `python tests/s3.py PORT` is that process.
 """
@@ -28,7 +28,7 @@ KEYS = {
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Runs a server; gives its URL. Nothing in it outlives it."""
+    """Run a server, and yield its URL. Nothing in it outlives it."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, __file__, str(port)],
@@ -61,7 +61,7 @@ def s3_server() -> Iterator[str]:
 
 
 def new_bucket(endpoint: str) -> str:
-    """Makes a bucket; gives its name."""
+    """Make a bucket, and return its name."""
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     client = boto3.client(
         "s3",
@@ -75,9 +75,9 @@ def new_bucket(endpoint: str) -> str:
 
 
 def serve(port: int) -> None:
-    """moto's server; but of two that put an object on condition that there is none, one does, as on S3.
+    """Run moto's server, with conditional puts one at a time, so that only one succeeds, as on S3.
 
-    moto looks first and puts then: of two at the same moment both may see none.
+    moto checks first and puts then: of two at the same moment both may succeed.
     """
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,

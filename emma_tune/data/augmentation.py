@@ -1,4 +1,4 @@
-"""Training augmentation: whole batches at once, on the device where the images lie."""
+"""Training augmentation of whole batches, on the device of the images."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emma_tune.data.batches import middle
+from emma_tune.data.batches import center_crop
 from emma_tune.data.randaugment import rand_augment
 
 
 def augment(
     images: Tensor, kind: str, generator: torch.Generator, *, size: tuple[int, int], smallest_crop: float = 0.08
 ) -> Tensor:
-    """Augments a batch.
+    """Augment a batch.
 
     Args:
         images: (B, C, H, W) uint8, as they are kept.
-        kind: one of `emma_tune.study.AUGMENTATIONS`: `none`: the middle; `shift`: the middle with zero padding
+        kind: one of `emma_tune.study.AUGMENTATIONS`: `none`: center crop; `shift`: center crop with zero padding
             by an eighth of the side, then a random crop of its size (RandomCrop(32, padding=4) at 32 pixels);
             `shift_flip`: the same, then half of the images mirrored; `crop_flip`: RandomResizedCrop of the whole,
             then mirrored; `randaugment`: the same, then `rand_augment`.
-        generator: the source of chance, on the CPU, so that every device draws the same.
+        generator: on the CPU, so that every device draws the same.
         size: height h and width w that a network sees.
-        smallest_crop: of `crop_flip` and `randaugment`: least share of an image's area that is kept, in (0, 1].
+        smallest_crop: of `crop_flip` and `randaugment`: smallest share of the area that is kept, in (0, 1].
 
     Returns:
         (B, C, h, w) uint8.
@@ -33,7 +33,7 @@ def augment(
     if kind in ("crop_flip", "randaugment"):
         cropped = _flip(resized_crop(images, size, smallest_crop, generator), generator)
         return rand_augment(cropped, generator) if kind == "randaugment" else cropped
-    images = middle(images, size)
+    images = center_crop(images, size)
     if kind == "none":
         return images
     images = _shift(images, max(1, images.shape[-1] // 8), generator)
@@ -41,7 +41,7 @@ def augment(
 
 
 def resized_crop(images: Tensor, size: tuple[int, int], smallest: float, generator: torch.Generator) -> Tensor:
-    """Random boxes of `smallest` to all of the area, 3:4 to 4:3, resized (Szegedy et al. 2015).
+    """Crop random boxes of `smallest` to all of the area, 3:4 to 4:3, and resize them (Szegedy et al. 2015).
 
     Bilinear without antialiasing: a crop is enlarged, or reduced by an eighth at most.
 
@@ -63,13 +63,13 @@ def resized_crop(images: Tensor, size: tuple[int, int], smallest: float, generat
 
 
 def _positions(count: int, side: Tensor) -> Tensor:
-    """Where `count` pixels lie in a row of `side` (B, 1) pixels, by their centers, inside its outermost ones."""
+    """Return the positions of `count` pixels in rows of `side` (B, 1) pixels, clamped to the outermost centers."""
     centers = torch.arange(count, device=side.device) + 0.5
     return (centers * side / count - 0.5).clamp(min=0).minimum(side - 1)
 
 
 def random_boxes(count: int, H: int, W: int, smallest: float, generator: torch.Generator) -> Tensor:
-    """(4, count) whole numbers: top, left, height, width; the whole image where ten tries did not fit."""
+    """Draw (4, count) integers: top, left, height, width; the whole image where ten attempts did not fit."""
     area = H * W * torch.empty(count, 10).uniform_(smallest, 1, generator=generator)
     ratio = torch.empty(count, 10).uniform_(math.log(3 / 4), math.log(4 / 3), generator=generator).exp()
     place = torch.rand(2, count, generator=generator)

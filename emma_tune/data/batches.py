@@ -1,4 +1,4 @@
-"""Images on their way to a network: batches on the device, wherever the array lies."""
+"""Batches of images on the device, from arrays in memory or on disk."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 from emma_tune.data.images import ImageSet, PixelStatistics, Shape
 
 ON_DEVICE = 2 << 30
-"""Bytes up to which a set is moved to an accelerator as a whole; of larger ones, batches are."""
+"""Bytes up to which a set is moved to an accelerator as a whole; larger ones are moved batch by batch."""
 
 
 class Images:
     """A set of images as training reads it.
 
     Args:
-        images: arrays, mapped perhaps.
-        device: where batches are wanted.
+        images: arrays, perhaps mapped from a file.
+        device: of the batches.
     """
 
     def __init__(self, images: ImageSet, device: torch.device | str = "cpu") -> None:
@@ -36,25 +36,25 @@ class Images:
 
     @property
     def shape(self) -> Shape:
-        """As kept, and as seen."""
+        """The shape as kept and as seen."""
         return self._set.shape
 
     @property
     def statistics(self) -> PixelStatistics:
-        """Of all pixels."""
+        """Statistics of all pixels."""
         return self._set.statistics
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Images as they are kept, (B, C, H, W) uint8 on the device; `indices` (B,)."""
+        """Return images as they are kept, (B, C, H, W) uint8 on the device; `indices` (B,)."""
         return self._array[indices.to(self._array.device)].to(self.device, non_blocking=True)
 
     def plain(self, batch_size: int) -> Iterator[Tensor]:
-        """All images in order as a network sees them un-augmented, in batches (B, C, h, w) uint8."""
+        """Yield all images in order without augmentation, in batches (B, C, h, w) uint8."""
         for batch in self._array.split(batch_size):
-            yield middle(batch.to(self.device, non_blocking=True), self.shape.view)
+            yield center_crop(batch.to(self.device, non_blocking=True), self.shape.view)
 
 
-def middle(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """The middle of images (B, C, H, W), of `size` (h, w): torchvision's CenterCrop."""
+def center_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the center of images (B, C, H, W), of `size` (h, w), as torchvision's CenterCrop."""
     top, left = (round((have - want) / 2) for have, want in zip(images.shape[-2:], size, strict=True))
     return images[..., top : top + size[0], left : left + size[1]]

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009): the official files, or the same images in class folders.
 
-The official files are pickles. They are read here by an unpickler that knows no class and no function: arrays are
-put together from the bytes that stand in the file, and a file that asks for anything else is refused.
+The official files are pickles. The unpickler here knows no class and no function: it builds arrays from the bytes
+in the file, and refuses a file that asks for anything else.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CIFAR10_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 
 
 def cifar10(root: Path | None) -> Found | None:
-    """50,000 training and 10,000 test images of 32×32 in ten classes."""
+    """Find 50,000 training and 10,000 test images of 32×32 in ten classes."""
     return _find(
         root, "cifar10", "cifar-10-batches-py", {"train": CIFAR10_TRAIN, "test": ("test_batch",)}, "labels"
     )
 
 
 def cifar100(root: Path | None) -> Found | None:
-    """50,000 training and 10,000 test images of 32×32 in a hundred classes."""
+    """Find 50,000 training and 10,000 test images of 32×32 in a hundred classes."""
     return _find(root, "cifar100", "cifar-100-python", {"train": ("train",), "test": ("test",)}, "fine_labels")
 
 
@@ -58,9 +58,7 @@ def _read(files: Mapping[str, tuple[Path, ...]], labels: str) -> dict[str, Part]
             f"{batch.name}/{row}" for batch, (_, of) in zip(batches, read, strict=True) for row in range(len(of))
         ]
         parts[part] = ImageSet(
-            np.concatenate([images for images, _ in read]),
-            np.concatenate([of for _, of in read]),
-            np.array(names),
+            np.concatenate([images for images, _ in read]), np.concatenate([of for _, of in read]), np.array(names)
         )
     return parts
 
@@ -71,7 +69,7 @@ def _read_batch(file: Path, labels: str) -> tuple[NDArray[np.uint8], NDArray[np.
         content = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
         images = content["data"].array().reshape(-1, 3, 32, 32)
         of = np.array(content[labels], dtype=np.int64)
-    except Exception as error:  # whatever else may stand in a file
+    except Exception as error:  # damaged files raise errors of many kinds
         raise DataError(f"{file}: expected a batch of CIFAR images, found another file ({error})") from error
     if len(of) != len(images):
         raise DataError(f"{file}: expected a label for each of {len(images)} images, found {len(of)}")
@@ -79,7 +77,7 @@ def _read_batch(file: Path, labels: str) -> tuple[NDArray[np.uint8], NDArray[np.
 
 
 class _Array:
-    """What a pickled array says of itself."""
+    """Stands for a pickled array: shape, type and bytes."""
 
     dtype: _DType
     shape: tuple[int, ...] = ()
@@ -110,7 +108,7 @@ class _DType:
         self.code = code.decode() if isinstance(code, bytes) else code
 
     def __setstate__(self, _: Any) -> None:
-        """Byte order and padding: nothing that bytes have."""
+        """Ignore byte order and padding, which bytes do not have."""
 
 
 STAND_INS = {
@@ -120,7 +118,7 @@ STAND_INS = {
     "dtype": _DType,
     "encode": lambda text, _: text,
 }
-"""For the names that a pickled array has: NumPy's, and the codec by which Python 3 writes bytes for Python 2."""
+"""For the names in a pickled array: NumPy's, and the codec with which Python 3 writes bytes for Python 2."""
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -1,8 +1,8 @@
-"""Trees of folders, one for each class: official sets in that form, and anyone's own images."""
+"""Trees with a folder for each class: official sets in that form, and the user's own images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,52 +10,52 @@ import numpy as np
 from emma_tune.data.files import Files, images_below
 from emma_tune.data.source import DataError, Found, Part
 
-PARTS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
-"""Parts of a labeled set, and the folders they may lie in."""
+PART_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
+"""Parts of a labeled set, and the names that their folders may have."""
 
 IMAGENET_CUB200_LIMIT, IMAGENET_CUB200_SEED = 30_000, 1
 
 
 def find_labeled(folder: Path) -> Found | None:
-    """A tree `{train,test}/<class>/…`, perhaps with `validation`; None if there is no such folder."""
+    """Find a tree `{train,test}/<class>/…`, perhaps with `validation`."""
     if not (folder / "train").is_dir():
         return None
     return Found(lambda: _labeled(folder), folder)
 
 
 def find_pool(folder: Path) -> Found | None:
-    """All images below a folder, or below its `train` if it has one; None if there is no such folder."""
+    """Find all images below a folder, or below its `train` if it has one."""
     if not folder.is_dir():
         return None
     inside = folder / "train" if (folder / "train").is_dir() else folder
     return Found(lambda: {"queries": Files(inside, tuple(images_below(inside)))}, inside)
 
 
-def own(folder: Path) -> Found | None:
-    """Anyone's images: labeled if there are classes to train on, else a pool."""
+def find_own(folder: Path) -> Found | None:
+    """Find the user's own images: labeled if there are classes to train on, else a pool."""
     train = folder / "train"
     classes = train.is_dir() and any(_is_class(entry) for entry in train.iterdir())
     return find_labeled(folder) if classes else find_pool(folder)
 
 
 def caltech256(root: Path | None) -> Found | None:
-    """Caltech-256 (Griffin et al. 2007), all 257 folders."""
-    return _first(root, "256_ObjectCategories", "caltech256/256_ObjectCategories", "caltech256", find=find_pool)
+    """Find Caltech-256 (Griffin et al. 2007), all 257 folders."""
+    return _first_pool(root, "256_ObjectCategories", "caltech256/256_ObjectCategories", "caltech256")
 
 
 def imagenet_cifar10(root: Path | None) -> Found | None:
-    """ImageNet images of classes like CIFAR-10's."""
-    return _first(root, "imagenet_cifar10", "ImageNet_CIFAR10", find=find_pool)
+    """Find the ImageNet images of classes like CIFAR-10's."""
+    return _first_pool(root, "imagenet_cifar10", "ImageNet_CIFAR10")
 
 
 def imagenet_cifar100(root: Path | None) -> Found | None:
-    """ImageNet images of classes like CIFAR-100's."""
-    return _first(root, "imagenet_cifar100", "ImageNet_CIFAR100", find=find_pool)
+    """Find the ImageNet images of classes like CIFAR-100's."""
+    return _first_pool(root, "imagenet_cifar100", "ImageNet_CIFAR100")
 
 
 def imagenet_cub200(root: Path | None) -> Found | None:
-    """ImageNet images of birds: the first 30,000 of a fixed shuffle, as many as Caltech-256 has."""
-    found = _first(root, "imagenet_cub200", "ImageNet_CUB200", find=find_pool)
+    """Find the ImageNet images of birds: the first 30,000 of a fixed shuffle, about as many as in Caltech-256."""
+    found = _first_pool(root, "imagenet_cub200", "ImageNet_CUB200")
     if found is None:
         return None
 
@@ -67,15 +67,15 @@ def imagenet_cub200(root: Path | None) -> Found | None:
     return Found(cut, found.place)
 
 
-def _first(root: Path | None, *places: str, find: Callable[[Path], Found | None]) -> Found | None:
-    founds = (find(root / place) for place in places) if root else ()
+def _first_pool(root: Path | None, *places: str) -> Found | None:
+    founds = (find_pool(root / place) for place in places) if root else ()
     return next((found for found in founds if found), None)
 
 
 def _labeled(folder: Path) -> dict[str, Part]:
     classes = sorted(entry.name for entry in (folder / "train").iterdir() if _is_class(entry))
     parts: dict[str, Part] = {}
-    for part, places in PARTS.items():
+    for part, places in PART_FOLDERS.items():
         inside = next((folder / place for place in places if (folder / place).is_dir()), None)
         if inside is not None:
             parts[part] = _of_classes(inside, classes)

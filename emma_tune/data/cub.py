@@ -11,14 +11,14 @@ from emma_tune.data.source import DataError, Found, Part
 
 
 def cub200(root: Path | None) -> Found | None:
-    """The folder of the official archive, with `images/` and its lists."""
+    """Find the folder of the official archive, with `images/` and its lists."""
     places = [root / place for place in ("CUB_200_2011", "cub200/CUB_200_2011", "cub200")] if root else []
     folder = next((place for place in places if (place / "images.txt").is_file()), None)
     return Found(lambda: _read(folder), folder) if folder else None
 
 
 def _read(folder: Path) -> dict[str, Part]:
-    """The official split; ids and labels count from 1 in the lists."""
+    """Read the official split; ids and labels start at 1 in the lists."""
     names = _listed(folder / "images.txt")
     outside = [name for name in names.values() if name.startswith("/") or ".." in PurePosixPath(name).parts]
     if outside:
@@ -40,7 +40,7 @@ def _read(folder: Path) -> dict[str, Part]:
 
 
 def _listed(file: Path) -> dict[str, str]:
-    """A list of lines `id value`."""
+    """Read a list of lines `id value`."""
     try:
         lines = [line.split(maxsplit=1) for line in file.read_text().splitlines() if line.strip()]
         return {number: value.strip() for number, value in lines}

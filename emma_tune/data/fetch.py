@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from emma_tune.data.archives import unpack
 from emma_tune.data.source import DataError
@@ -14,40 +14,38 @@ CALTECH256 = (
     "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar",
     "67b4f42ca05d46448c6bb8ecd2220f6d",
 )
-"""Its address and checksum, which torchvision has in a function only."""
+"""Address and checksum, which torchvision has in a function only."""
 
-PAUSES = (1.0, 2.0)
-"""Seconds to wait before asking once more: networks fail for moments."""
+RETRY_PAUSES = (1.0, 2.0)
+"""Seconds between two attempts."""
 
 
 def fetch(name: str, root: Path) -> None:
-    """Downloads a data set to below the data root, checks its sums and unpacks it; does nothing if it is there.
-
-    Args:
-        name: one of `FETCHERS`.
-        root: the data root; made if need be.
+    """Download one of `FETCHERS` to below the data root, verify its checksums and unpack it, unless it is there.
 
     Raises:
         DataError: if it cannot be downloaded, or is not what was published.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for pause in PAUSES:
+        for pause in RETRY_PAUSES:
             try:
                 return FETCHERS[name](root)
             except OSError:
                 time.sleep(pause)
         FETCHERS[name](root)
-    except (OSError, RuntimeError) as error:  # torchvision's word for a wrong checksum is RuntimeError
+    except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a wrong checksum
         raise DataError(f"{name}: expected a download to {root}, found {error}") from error
 
 
-def _cifar(root: Path, published: Any) -> None:
-    """Not by torchvision's own class, which would unpickle what it has downloaded, and unpack it unchecked."""
+def _cifar(root: Path, name: str) -> None:
+    """Download CIFAR, but not by torchvision's class, which would unpickle it, and unpack it unchecked."""
+    from torchvision import datasets
     from torchvision.datasets.utils import check_integrity
 
+    published = getattr(datasets, name)
     files = [
-        (root / published.base_folder / name, md5) for name, md5 in published.train_list + published.test_list
+        (root / published.base_folder / file, md5) for file, md5 in published.train_list + published.test_list
     ]
     if all(check_integrity(str(file), md5) for file, md5 in files):
         return
@@ -57,18 +55,6 @@ def _cifar(root: Path, published: Any) -> None:
             raise DataError(f"{file}: expected the published file, found one of another checksum")
 
 
-def _cifar10(root: Path) -> None:
-    from torchvision.datasets import CIFAR10
-
-    _cifar(root, CIFAR10)
-
-
-def _cifar100(root: Path) -> None:
-    from torchvision.datasets import CIFAR100
-
-    _cifar(root, CIFAR100)
-
-
 def _caltech256(root: Path) -> None:
     folder = root / "caltech256" / "256_ObjectCategories"
     if not folder.is_dir():
@@ -76,7 +62,7 @@ def _caltech256(root: Path) -> None:
 
 
 def _download_and_unpack(url: str, md5: str, folder: Path) -> None:
-    """The folder of this name in an archive, which is kept beside it."""
+    """Download an archive, keep it beside `folder`, and unpack the folder of this name in it."""
     from torchvision.datasets.utils import download_url
 
     archive = folder.with_name(url.rpartition("/")[2])
@@ -85,8 +71,8 @@ def _download_and_unpack(url: str, md5: str, folder: Path) -> None:
 
 
 FETCHERS: dict[str, Callable[[Path], None]] = {
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
+    "cifar10": partial(_cifar, name="CIFAR10"),
+    "cifar100": partial(_cifar, name="CIFAR100"),
     "caltech256": _caltech256,
 }
-"""What torchvision can download."""
+"""The data sets that torchvision can download."""

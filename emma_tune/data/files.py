@@ -1,4 +1,4 @@
-"""Images in files: which there are, and how they are decoded into one array, many at a time."""
+"""Images in files: listed, and decoded into one array on all cores."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
-CHUNK = 64
-"""Files between two reports of progress."""
+FILES_PER_CHUNK = 64
+"""Files that a thread decodes between two reports of progress."""
 
-Report = Callable[[int, int], None]
-"""Hears how many of how many images are decoded."""
+DecodeCallback = Callable[[int, int], None]
+"""Called with the number of images decoded so far, and of all; may raise to give up."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +44,27 @@ class Files:
 
     @property
     def stamp(self) -> str:
-        """Changes whenever one of the files, or its label, may have."""
+        """Text that changes whenever one of the files, or its label, may have."""
         labels = [None] * len(self) if self.labels is None else self.labels.tolist()
         files = zip(self.names, labels, strict=True)
         return "\n".join(f"{stamp_of(self.root / name)} {label}" for name, label in files)
 
     def take(self, indices: NDArray[np.integer]) -> Files:
-        """Some of the files, in the given order."""
+        """Return some of the files, in the given order."""
         labels = None if self.labels is None else self.labels[indices]
         return Files(self.root, tuple(self.names[index] for index in indices), labels)
 
 
 @dataclass(frozen=True)
 class BadImage:
-    """A file that is no image that can be read, and why."""
+    """A file that cannot be read as an image, and why."""
 
     file: str
     why: str
 
 
 def images_below(folder: Path) -> list[str]:
-    """Paths of the images below a folder, relative to it, in order; hidden files and folders are left out."""
+    """List the images below a folder, as relative paths in order; hidden files and folders are left out."""
     found = []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -77,14 +77,14 @@ def images_below(folder: Path) -> list[str]:
     return found
 
 
-def decode(files: Files, shape: Shape, out: NDArray[np.uint8], report: Report) -> dict[int, BadImage]:
-    """Decodes files into the rows of an array, on all cores.
+def decode(files: Files, shape: Shape, out: NDArray[np.uint8], report: DecodeCallback) -> dict[int, BadImage]:
+    """Decode files into the rows of an array, on all cores.
 
     Args:
         files: N images of any size, gray, with a palette or in color.
-        shape: what they are brought to: the middle in the wanted proportions, resized (bilinear, antialiased).
+        shape: what they are brought to: the center in the wanted proportions, resized (bilinear, antialiased).
         out: (N, C, H, W), written.
-        report: hears of progress.
+        report: called with the progress.
 
     Returns:
         The images that cannot be read, by their row.
@@ -96,14 +96,14 @@ def decode(files: Files, shape: Shape, out: NDArray[np.uint8], report: Report) -
             path = files.root / files.names[row]
             try:
                 out[row] = _decoded(path, shape)
-            except Exception as error:  # Pillow's plugins raise what they like
+            except Exception as error:  # Pillow's plugins raise errors of every kind
                 bad[row] = BadImage(str(path), f"{type(error).__name__}: {error}".replace(str(path), "the file"))
         return len(rows)
 
     count = len(files)
-    chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    chunks = [range(start, min(start + FILES_PER_CHUNK, count)) for start in range(0, count, FILES_PER_CHUNK)]
     done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let go of the interpreter's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the interpreter's lock
         try:
             for decoded in pool.map(decode_chunk, chunks):
                 done += decoded
@@ -127,7 +127,7 @@ def _decoded(path: Path, shape: Shape) -> NDArray[np.uint8]:
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """Gray images of sixteen bits, scaled: Pillow's conversion would make everything above 255 white."""
+    """Scale gray images of sixteen bits: Pillow's conversion would make everything above 255 white."""
     from PIL import Image
 
     if image.mode == "F":
@@ -138,7 +138,7 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def stamp_of(path: Path) -> str:
-    """Changes whenever a file may have: its place, size and time of change, or that it is not there."""
+    """Return a text that changes whenever a file may have: its path, size and time of change."""
     try:
         found = path.stat()
         return f"{path} {found.st_size} {found.st_mtime_ns}"

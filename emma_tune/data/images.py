@@ -1,4 +1,4 @@
-"""Images as arrays: their fingerprint, their pixel statistics, and how they are brought to another shape."""
+"""Images as arrays: their fingerprint, pixel statistics, resizing, and fixed subsets."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-CHUNK = 16 << 20
-"""Bytes that are worked on at a time, so that sets larger than memory can be."""
+CHUNK_BYTES = 16 << 20
+"""Bytes that are processed at a time, since a set may be larger than memory."""
 
 MARGIN_FROM = 128
-"""From this side on, images are kept an eighth larger than they are seen: 256 for 224."""
+"""Side from which images are kept an eighth larger than they are seen: 256 for 224."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape in which images are kept, and the middle part that a network sees where nothing is augmented.
+    """The shape of images as they are kept, and of the center that a network sees without augmentation.
 
     Attributes:
         channels: 1 or 3.
         height: pixels, as kept.
         width: pixels, as kept.
-        view: height and width of what a network sees, not above those kept.
+        view: height and width that a network sees, not above those kept.
     """
 
     channels: int
@@ -37,14 +37,19 @@ class Shape:
 
     @staticmethod
     def square(side: int, *, channels: int = 3) -> Shape:
-        """For a network that sees `side` pixels: photographs (`MARGIN_FROM`) get a margin for random crops."""
+        """Return the shape for a network that sees `side` pixels; photographs get a margin for random crops."""
         kept = round(side / 0.875) if side >= MARGIN_FROM else side
         return Shape(channels, kept, kept, (side, side))
+
+    @property
+    def cropped_view(self) -> tuple[int, int] | None:
+        """The view if it is smaller than the images, else None."""
+        return None if self.view == (self.height, self.width) else self.view
 
 
 @dataclass(frozen=True)
 class PixelStatistics:
-    """Mean and standard deviation by channel, of pixels in [0, 1]."""
+    """Mean and standard deviation of pixels in [0, 1], by channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -57,8 +62,8 @@ class ImageSet:
     Attributes:
         images: (N, C, H, W) uint8, 0 … 255.
         labels: (N,) int64 in [0, K), or None for a query pool.
-        names: (N,) text, where each came from; None where nobody has asked yet.
-        view: height and width of the middle part that a network sees; all of it if None.
+        names: (N,) text, where each came from; None if unknown.
+        view: height and width of the center that a network sees; all of the image if None.
         counted: statistics that were counted before.
     """
 
@@ -73,13 +78,13 @@ class ImageSet:
 
     @property
     def shape(self) -> Shape:
-        """As kept, and as seen."""
+        """The shape as kept and as seen."""
         _, channels, height, width = self.images.shape
         return Shape(channels, height, width, self.view or (height, width))
 
     @cached_property
     def statistics(self) -> PixelStatistics:
-        """Of all pixels kept; counted as integers, so that no order of summation can matter."""
+        """Statistics of all pixels kept; counted as integers, so that the order of summation cannot matter."""
         if self.counted:
             return self.counted
         counts = np.zeros((self.images.shape[1], 256), dtype=np.int64)
@@ -92,28 +97,21 @@ class ImageSet:
         return PixelStatistics(tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))
 
     def take(self, indices: NDArray[np.integer]) -> ImageSet:
-        """Some of the images, in the given order."""
+        """Return some of the images, in the given order."""
         labels = None if self.labels is None else self.labels[indices]
         names = None if self.names is None else self.names[indices]
         return ImageSet(self.images[indices], labels, names, self.view)
 
 
 def chunks(array: NDArray[np.generic]) -> Iterator[slice]:
-    """The rows of an array, some at a time."""
-    step = max(1, CHUNK * len(array) // max(1, array.nbytes))
+    """Split the rows of an array into slices of `CHUNK_BYTES`."""
+    step = max(1, CHUNK_BYTES * len(array) // max(1, array.nbytes))
     for start in range(0, len(array), step):
         yield slice(start, start + step)
 
 
 def fingerprint(arrays: Mapping[str, NDArray[np.generic]]) -> str:
-    """Names image data by its content.
-
-    Args:
-        arrays: the arrays by name; name, type, shape and bytes all count.
-
-    Returns:
-        32 hexadecimal digits.
-    """
+    """Name arrays by their content, 32 hexadecimal digits; names, types, shapes and bytes all count."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
@@ -123,17 +121,10 @@ def fingerprint(arrays: Mapping[str, NDArray[np.generic]]) -> str:
 
 
 def match_shape(pool: ImageSet, shape: Shape) -> ImageSet:
-    """Brings arrays to the shape a victim accepts.
+    """Bring arrays to the shape that a victim accepts.
 
-    What sticks out beyond the wanted proportions is cut off on both sides; size by antialiased bilinear
-    interpolation; gray to color by repetition, color to gray by luma (ITU-R BT.601), as Pillow does.
-
-    Args:
-        pool: images (N, C, H, W) with C 1 or 3.
-        shape: as wanted.
-
-    Raises:
-        ValueError: for channels that have no meaning as gray or color.
+    They are cropped to the wanted proportions around the center and resized (bilinear, antialiased); gray becomes
+    color by repetition, color becomes gray by luma (ITU-R BT.601), as in Pillow.
     """
     have = pool.images.shape[1]
     if have != shape.channels and {have, shape.channels} != {1, 3}:
@@ -141,8 +132,7 @@ def match_shape(pool: ImageSet, shape: Shape) -> ImageSet:
     images = pool.images
     if images.shape[1:] != (shape.channels, shape.height, shape.width):
         images = np.concatenate([_matched(images[rows], shape) for rows in chunks(images)])
-    view = None if shape.view == (shape.height, shape.width) else shape.view
-    return ImageSet(images, pool.labels, pool.names, view)
+    return ImageSet(images, pool.labels, pool.names, shape.cropped_view)
 
 
 def _matched(images: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
@@ -164,19 +154,14 @@ def _matched(images: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
 
 
 def few_of_each(labels: NDArray[np.integer], count: int) -> NDArray[np.intp]:
-    """The first `count` images of each class in the order of `subset`, sorted: indices into `labels` (N,)."""
+    """Return the first `count` images of each class in the order of `subset`: sorted indices into (N,) labels."""
     order = np.random.default_rng(0).permutation(len(labels))
     firsts = [order[labels[order] == label][:count] for label in np.unique(labels)]
     return np.sort(np.concatenate(firsts))
 
 
 def subset(count: int, limit: int | None) -> NDArray[np.intp]:
-    """A fixed subset of `count` images: the first `limit` in an order that depends on nothing else, sorted.
-
-    Args:
-        count: how many there are.
-        limit: how many to take; None, or more than there are, for all.
-    """
+    """Return a fixed subset of `count` images: the first `limit` of one random order, sorted; all if None."""
     if limit is None or limit >= count:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).permutation(count)[:limit])

@@ -1,4 +1,4 @@
-"""Which data sets are there, and how to get the others."""
+"""Which data sets are on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emma_tune.data.table import DataSet
 
 
 class Entry(NamedTuple):
-    """What is known of a data set here.
+    """A line of the inventory.
 
     Attributes:
         name: as a study gives it.
@@ -25,7 +25,7 @@ class Entry(NamedTuple):
 
 
 def inventory(root: Path | None) -> list[Entry]:
-    """Looks for every data set below a data root."""
+    """Look for every data set below a data root."""
     named = [Entry(name, described, _found(name, root)) for name, described in DATASETS.items()]
     return named + [Entry(f"{prefix}:PATH", described, "any path") for prefix, described in PREFIXES.items()]
 

@@ -1,4 +1,4 @@
-"""Anyone's own arrays, in one .npz file, named as MedMNIST names them."""
+"""The user's own arrays, in one .npz file, named as in MedMNIST."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from emma_tune.data.images import ImageSet
 from emma_tune.data.source import DataError, Found, Part
 
-PARTS = {"train": "train", "val": "validation", "test": "test"}
+PART_PREFIXES = {"train": "train", "val": "validation", "test": "test"}
 
 
-def find(file: Path) -> Found | None:
-    """A file of `{train,val,test}_images` and `…_labels`, or of `images` alone; None if there is no such file.
+def find_arrays(file: Path) -> Found | None:
+    """Find a file of `{train,val,test}_images` and `…_labels`, or of `images` alone.
 
     Images are uint8 of shape (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3; labels whole numbers from 0.
     """
@@ -27,12 +27,12 @@ def _read(file: Path) -> dict[str, Part]:
             arrays = {name: content[name] for name in content.files}
             if not all(isinstance(array, np.ndarray) for array in arrays.values()):
                 raise ValueError("an entry that is no array")
-    except Exception as error:  # damage shows itself in many ways
+    except Exception as error:  # damaged files raise errors of many kinds
         raise DataError(
             f"{file}: expected arrays in a .npz file, found none that can be read ({error})"
         ) from error
     parts: dict[str, Part] = {}
-    for prefix, part in PARTS.items():
+    for prefix, part in PART_PREFIXES.items():
         if f"{prefix}_images" in arrays:
             where = f"{file}: {prefix}_"
             images = _images(arrays[f"{prefix}_images"], where)

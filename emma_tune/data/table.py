@@ -1,4 +1,4 @@
-"""The data sets by name: where each is found, and how to get it."""
+"""The table of data sets: by name, how each is found, and how to get it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class DataSet:
     """A data set that a study can name.
 
     Attributes:
-        find: `module:function` of `(data root or None) -> Found | None`; of `(path) -> …` for one's own.
-        labeled: whether a victim can be trained on it; what cannot is a query pool only.
-        side: pixels that a victim's network sees; None where the arrays, or the study, say it.
-        classes: how many; None for a pool, and for one's own.
-        counts: images by part as published, for estimates before they are there.
+        find: `module:function` of `(data root or None) -> Found | None`; of `(path) -> …` for the user's own.
+        labeled: whether a victim can be trained on it; otherwise it is a query pool only.
+        side: pixels that a victim's network sees; None if the arrays, or the study, determine it.
+        classes: how many; None for a pool, and for the user's own.
+        counts: images by part as published, for estimates before they are downloaded.
         place: where to put it below the data root; empty if it comes with an installed package.
         get: how to get it.
     """
@@ -39,7 +39,7 @@ DATASETS: dict[str, DataSet] = {
         counts={"train": 997, "validation": 400, "test": 400},
     ),
     "mnist5k": DataSet("emma_tune.data.embedded:mnist5k", labeled=False, counts={"queries": 5000}),
-    "letters": DataSet("emma_tune.data.letters:letters", labeled=False, counts={"queries": 5000}),
+    "letters": DataSet("emma_tune.data.embedded:letters", labeled=False, counts={"queries": 5000}),
     "cifar10": DataSet(
         "emma_tune.data.cifar:cifar10",
         labeled=True,
@@ -97,22 +97,22 @@ DATASETS: dict[str, DataSet] = {
 
 PREFIXES: dict[str, DataSet] = {
     "folder": DataSet(
-        "emma_tune.data.class_folders:own",
+        "emma_tune.data.class_folders:find_own",
         labeled=True,
         place="{train,test}/<class>/, perhaps validation/; a pool: any folder of images",
         get="your own",
     ),
     "npz": DataSet(
-        "emma_tune.data.npz:find",
+        "emma_tune.data.npz:find_arrays",
         labeled=True,
         place="train_images, train_labels, test_images, test_labels, perhaps val_…; a pool: images",
         get="your own",
     ),
 }
-"""Anyone's own images, as `PREFIX:PATH`."""
+"""The user's own images, as `PREFIX:PATH`."""
 
 
 def dataset(name: str) -> DataSet:
-    """The data set of a name that a study may have."""
+    """Return the data set of a name that a study may have."""
     prefix, colon, _ = name.partition(":")
     return PREFIXES[prefix] if colon else DATASETS[name]

@@ -1,8 +1,9 @@
-"""What a victim is asked: images as they are, or augmented views of them."""
+"""Query images: as they are, or augmented views of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -12,58 +13,50 @@ from emma_tune.data.augmentation import augment
 from emma_tune.data.batches import Images
 
 DRAWN = 128
-"""Images whose views are drawn at a time: whoever asks in other batches must see the same views."""
+"""Images whose views are drawn at a time, whatever the batch size, so that the views are the same."""
 
 
-class Asked(Protocol):
-    """Images on their way to somebody who answers."""
+class QueryImages(Protocol):
+    """Images that a network is queried with."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Return their number."""
 
     def plain(self, batch_size: int) -> Iterator[Tensor]:
-        """All of them in order, in batches (B, C, h, w) uint8 of `batch_size` at most."""
+        """Yield all of them in order, in batches (B, C, h, w) uint8 of `batch_size` at most."""
 
 
-class Views:
-    """Several augmented views of each image, asked as if they were images of their own.
+@dataclass(frozen=True)
+class AugmentedViews:
+    """Several augmented views of each image, as images of their own.
 
-    Args:
+    Attributes:
         images: N of them.
         count: views M of each.
         augmentation: one of `emma_tune.study.AUGMENTATIONS`.
         smallest_crop: as `augment` takes it.
-        chance: the generator of a view, by its number.
+        chance: returns the generator of a view, by its number.
     """
 
-    def __init__(
-        self,
-        images: Images,
-        *,
-        count: int,
-        augmentation: str,
-        smallest_crop: float,
-        chance: Callable[[int], torch.Generator],
-    ) -> None:
-        self._images = images
-        self._count = count
-        self._augmentation = augmentation
-        self._smallest_crop = smallest_crop
-        self._chance = chance
+    images: Images
+    count: int
+    augmentation: str
+    smallest_crop: float
+    chance: Callable[[int], torch.Generator]
 
     def __len__(self) -> int:
-        return self._count * len(self._images)
+        return self.count * len(self.images)
 
     def plain(self, batch_size: int) -> Iterator[Tensor]:
-        """All first views in order of the images, then all second ones, …: the same whatever the batch size is."""
-        for view in range(self._count):
-            chance = self._chance(view)
-            for indices in torch.arange(len(self._images)).split(DRAWN):
+        """Yield all first views in order of the images, then all second ones, …, whatever the batch size is."""
+        for view in range(self.count):
+            chance = self.chance(view)
+            for indices in torch.arange(len(self.images)).split(DRAWN):
                 drawn = augment(
-                    self._images.batch(indices),
-                    self._augmentation,
+                    self.images.batch(indices),
+                    self.augmentation,
                     chance,
-                    size=self._images.shape.view,
-                    smallest_crop=self._smallest_crop,
+                    size=self.images.shape.view,
+                    smallest_crop=self.smallest_crop,
                 )
                 yield from drawn.split(batch_size)

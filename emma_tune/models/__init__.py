@@ -1,22 +1,25 @@
-"""The networks, by the name a study gives them. Nothing is imported before it is built."""
+"""Networks by the name that a study gives them, and pretrained weights.
+
+A module is imported when its network is built. Nothing here knows images, training, or what a network is for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-OWN: dict[str, str] = {
+SMALL_IMAGE_MODELS: dict[str, str] = {
     "resnet8": "emma_tune.models.resnet:resnet8",
     "resnet10": "emma_tune.models.resnet:resnet10",
     "resnet18": "emma_tune.models.resnet:resnet18",
     "resnet34": "emma_tune.models.resnet:resnet34",
     "wrn40_2": "emma_tune.models.wide_resnet:wrn40_2",
 }
-"""For small images: name → where its constructor `(channels, classes) -> nn.Module` lives."""
+"""Networks of this package, for small images: `module:function` of `(channels, classes) -> nn.Module`."""
 
 TORCHVISION: tuple[str, ...] = (
     "alexnet",
@@ -44,41 +47,35 @@ TORCHVISION: tuple[str, ...] = (
 )
 """torchvision's classifiers, for photographs; listed here so that reading a study need not import torchvision."""
 
-PREFIX = "torchvision:"
+TORCHVISION_PREFIX = "torchvision:"
 
 MODELS: tuple[str, ...] = (
-    *OWN,
-    *(f"{PREFIX}{name}" if name in OWN else name for name in TORCHVISION),
+    *SMALL_IMAGE_MODELS,
+    *(f"{TORCHVISION_PREFIX}{name}" if name in SMALL_IMAGE_MODELS else name for name in TORCHVISION),
 )
-"""Every name that a study may give. Where both have a name, torchvision's has a prefix."""
-
+"""All names; torchvision's have a prefix where both packages have the name."""
 
 NONE, IMAGENET = "none", "imagenet"
-"""What a training may begin with, besides the weights in a file."""
+"""Initial weights of a training, besides those in a file."""
 
 
 def is_torchvisions(name: str) -> bool:
-    """Whether one of `MODELS` is torchvision's."""
-    return name not in OWN
+    """Return whether one of `MODELS` is torchvision's."""
+    return name not in SMALL_IMAGE_MODELS
 
 
 def build_outline(name: str, *, channels: int, classes: int) -> nn.Module:
-    """`build_model` without memory for the weights: for shapes, and for what can be asked of them alone."""
+    """Build a network on the meta device, without memory for its weights: for shapes only."""
     import torch
 
-    # torchvision's RegNet computes its widths with tensors, which must have values
+    # RegNet computes its widths with tensors that must have values
     with torch.device("cpu" if name.startswith("regnet") else "meta"):
         return build_model(name, channels=channels, classes=classes).to("meta")
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads a whole state that has lost PyTorch's notes on versions on its way through a file.
-
-    Args:
-        network: changed.
-        state: every tensor of `network.state_dict()`, by name.
-    """
-    complete = network.state_dict()  # notes and all
+    """Load every tensor of `network.state_dict()`, which loses PyTorch's version metadata in a file."""
+    complete = network.state_dict()  # with that metadata
     differing = sorted(complete.keys() ^ state.keys())
     if differing:
         raise ValueError(f"expected the tensors of the network, found others: {differing[0]} differs")
@@ -87,7 +84,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def build_model(name: str, *, channels: int, classes: int) -> nn.Module:
-    """Builds a freshly initialised network.
+    """Build a freshly initialized network.
 
     Args:
         name: one of `MODELS`.
@@ -100,7 +97,6 @@ def build_model(name: str, *, channels: int, classes: int) -> nn.Module:
     if is_torchvisions(name):
         from emma_tune.models.torchvision import build
 
-        return build(name.removeprefix(PREFIX), classes=classes)
-    module, _, function = OWN[name].partition(":")
-    constructor = cast("Callable[..., nn.Module]", getattr(import_module(module), function))
-    return constructor(channels=channels, classes=classes)
+        return build(name.removeprefix(TORCHVISION_PREFIX), classes=classes)
+    network: nn.Module = resolve_name(SMALL_IMAGE_MODELS[name])(channels=channels, classes=classes)
+    return network

@@ -1,4 +1,4 @@
-"""Weights to begin a training with: from ImageNet, or from a file; the head is always new."""
+"""Initial weights of a training, from ImageNet or from a file; the head is always new."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from emma_tune.models import IMAGENET, PREFIX, build_outline, is_torchvisions, load_state
+from emma_tune.models import IMAGENET, TORCHVISION_PREFIX, build_outline, is_torchvisions, load_state
 
-OURS = "classifier."
-"""Before every name in an artifact of this package."""
+SAVED = "classifier."
+"""Prefix of every name in an artifact of this package."""
 
-Weights = dict[str, Tensor]
+PretrainedWeights = dict[str, Tensor]
 """`network.` + the name of each tensor, and perhaps `mean` and `std` (C,) of the pixels they were trained on."""
 
 
-def read_weights(model: str, weights: str, *, channels: int) -> Weights:
-    """Reads weights; of a file, tensors only.
+def read_weights(model: str, weights: str, *, channels: int) -> PretrainedWeights:
+    """Read weights; only tensors are read from a file.
 
     Args:
         model: one of `emma_tune.models.MODELS`.
         weights: `imagenet`, or the path of a state of that network: .safetensors (a victim of a store will do),
-            or what `torch.save` makes of a `state_dict()`.
-        channels: of the images that it is to be trained on.
+            or a `state_dict()` written by `torch.save`.
+        channels: of the images of the training.
 
     Raises:
-        OSError: if they are not there and cannot be fetched.
-        ValueError: if they are another network's, or no weights at all.
+        OSError: if they do not exist and cannot be downloaded.
+        ValueError: if they are another network's, or no weights.
     """
     if weights == IMAGENET:
         from emma_tune.models.torchvision import imagenet_weights
 
-        state = imagenet_weights(model.removeprefix(PREFIX))
+        state = imagenet_weights(model.removeprefix(TORCHVISION_PREFIX))
     else:
         state = _read(Path(weights))
-    if any(name.startswith(f"{OURS}network.") for name in state):
-        found = {name.removeprefix(OURS): value for name, value in state.items() if name.startswith(OURS)}
+    own = {name.removeprefix(SAVED): value for name, value in state.items() if name.startswith(SAVED)}
+    if any(name.startswith("network.") for name in own):
+        found = own
         for name in ("mean", "std"):
             found[name] = found[name].flatten()
     else:
@@ -44,24 +45,18 @@ def read_weights(model: str, weights: str, *, channels: int) -> Weights:
         if is_torchvisions(model):
             from emma_tune.models.torchvision import normalization
 
-            found |= dict(zip(("mean", "std"), normalization(model.removeprefix(PREFIX)), strict=True))
+            found |= dict(zip(("mean", "std"), normalization(model.removeprefix(TORCHVISION_PREFIX)), strict=True))
     _body(build_outline(model, channels=channels, classes=2), model, found)
     return found
 
 
-def load_body(network: nn.Module, model: str, weights: Weights) -> None:
-    """Loads all weights but the head's, which stays as it is initialised.
-
-    Args:
-        network: of `build_model(model, …)`; changed.
-        model: its name.
-        weights: from `read_weights`.
-    """
+def load_body(network: nn.Module, model: str, weights: PretrainedWeights) -> None:
+    """Load weights from `read_weights` into `build_model(model, …)`; the head keeps its initialization."""
     load_state(network, {**network.state_dict(), **_body(network, model, weights)})
 
 
-def _body(network: nn.Module, model: str, weights: Weights) -> dict[str, Tensor]:
-    """The weights without the head, if they fit the network."""
+def _body(network: nn.Module, model: str, weights: PretrainedWeights) -> dict[str, Tensor]:
+    """Return the weights without the head, after checking that they fit the network."""
     head = _head(model)
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items() if name not in head}
     given = {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
@@ -76,7 +71,7 @@ def _body(network: nn.Module, model: str, weights: Weights) -> dict[str, Tensor]
 
 
 def _head(model: str) -> set[str]:
-    """The tensors whose shape depends on the number of classes."""
+    """Return the names of the tensors whose shape depends on the number of classes."""
     two, three = (build_outline(model, channels=3, classes=K).state_dict() for K in (2, 3))
     return {name for name, value in two.items() if value.shape != three[name].shape}
 
@@ -93,7 +88,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise ValueError(f"expected weights in a file, found none that can be read ({error})") from error
-    except Exception as error:  # of the restricted unpickler, whose errors have a module of their own
+    except Exception as error:  # of torch's restricted unpickler, whose errors are in a private module
         raise ValueError(f"expected tensors and nothing else in {path}, found more") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"expected tensors by name, as state_dict() gives them, found {type(state).__name__}")

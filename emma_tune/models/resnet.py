@@ -22,13 +22,14 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to (B, channels_in, H, W)."""
         out = F.relu(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
         return F.relu(out + self.shortcut(x))
 
 
 class ResNet(nn.Module):
-    """Images (B, channels, H, W) to logits (B, classes); the width doubles and the image halves a stage.
+    """Images (B, channels, H, W) to logits (B, classes); in each stage the width doubles and the image halves.
 
     Args:
         channels: channels of the images.
@@ -54,26 +55,27 @@ class ResNet(nn.Module):
         self.head = nn.Linear(channels_in, classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Compute logits (B, classes)."""
         features: Tensor = self.stages(self.stem(images)).mean(dim=(2, 3))
         logits: Tensor = self.head(features)
         return logits
 
 
 def resnet8(*, channels: int, classes: int) -> ResNet:
-    """Three stages of one block, width 16: 78 thousand weights, for images of a few pixels."""
+    """Build three stages of one block, width 16: 78 thousand weights, for images of a few pixels."""
     return ResNet(channels=channels, classes=classes, width=16, blocks=(1, 1, 1))
 
 
 def resnet10(*, channels: int, classes: int) -> ResNet:
-    """Four stages of one block, width 64."""
+    """Build four stages of one block, width 64."""
     return ResNet(channels=channels, classes=classes, width=64, blocks=(1, 1, 1, 1))
 
 
 def resnet18(*, channels: int, classes: int) -> ResNet:
-    """Four stages of two blocks, width 64."""
+    """Build four stages of two blocks, width 64."""
     return ResNet(channels=channels, classes=classes, width=64, blocks=(2, 2, 2, 2))
 
 
 def resnet34(*, channels: int, classes: int) -> ResNet:
-    """Four stages of three, four, six and three blocks, width 64: the network of the paper's CIFAR runs."""
+    """Build four stages of three, four, six and three blocks, width 64: the network of the paper's CIFAR runs."""
     return ResNet(channels=channels, classes=classes, width=64, blocks=(3, 4, 6, 3))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class WideBlock(nn.Module):
-    """Two 3×3 convolutions behind norm and ReLU; the shortcut leaves before, or behind the first ReLU."""
+    """Two 3×3 convolutions after norm and ReLU; the shortcut starts before them, or after the first ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
@@ -20,6 +20,7 @@ class WideBlock(nn.Module):
             self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to (B, channels_in, H, W)."""
         activated = F.relu(self.norm1(x))
         passed = x if self.shortcut is None else self.shortcut(activated)
         out: Tensor = self.conv2(F.relu(self.norm2(self.conv1(activated))))
@@ -27,7 +28,7 @@ class WideBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Images (B, channels, H, W) to logits (B, classes), in three stages; the image halves twice.
+    """Images (B, channels, H, W) to logits (B, classes), in three stages; the image is halved twice.
 
     Args:
         channels: channels of the images.
@@ -56,11 +57,12 @@ class WideResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
+        """Compute logits (B, classes)."""
         features = F.relu(self.norm(self.stages(self.stem(images)))).mean(dim=(2, 3))
         logits: Tensor = self.head(features)
         return logits
 
 
 def wrn40_2(*, channels: int, classes: int) -> WideResNet:
-    """WRN-40-2: 2.2 million weights, the network of the figures that other defences were published with."""
+    """Build WRN-40-2: 2.2 million weights, the network in the publications of other defenses."""
     return WideResNet(channels=channels, classes=classes, depth=40, widen=2)

@@ -41,7 +41,7 @@ from emma_tune.storage import (
     storage_at,
 )
 from emma_tune.storage.redaction import printable, redacted
-from emma_tune.storage.storage import SIGHT
+from emma_tune.storage.storage import IDENTITY
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
@@ -56,7 +56,7 @@ FOR_PEOPLE = {
     RUN_LOG: "messages of the runs, and tracebacks of failed tasks",
 }
 """Files of a study's folder for people to open."""
-DOCTOR_FILES = (SIGHT, "sight")
+DOCTOR_FILES = (IDENTITY, "sight")
 """Files that `emma-tune doctor` leaves in folders for studies."""
 
 

@@ -13,7 +13,7 @@ from emma_tune.results.ledger import read_ledger
 from emma_tune.results.reader import StudyReader
 from emma_tune.stages import STAGES
 from emma_tune.storage import Place, is_local, storage_at
-from emma_tune.storage.storage import SIGHT
+from emma_tune.storage.storage import IDENTITY
 from emma_tune.storage.store import PARTIAL, Store
 from emma_tune.study.file import StudyError
 
@@ -136,7 +136,7 @@ def _is_same(store: Store, other: Store) -> bool:
 
 def _identity(store: Store) -> bytes | None:
     try:
-        return store.storage.read(SIGHT)
+        return store.storage.read(IDENTITY)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from emma_tune.data.views import Asked
+from emma_tune.data.views import QueryImages
 from emma_tune.defenses import DEFENSES, control_matrix, emma, release
 from emma_tune.stages import ResponsesSettings
 from emma_tune.stages import metrics as measure
@@ -95,7 +95,7 @@ def _matrix(config: ResponsesSettings, matrix: Artifact | None, *, classes: int)
     return control_matrix(config.defense, config.params, classes, seed=config.seed)
 
 
-def _seeds(config: ResponsesSettings, part: str, asked: Asked) -> Tensor | None:
+def _seeds(config: ResponsesSettings, part: str, asked: QueryImages) -> Tensor | None:
     """Derive the seed of each query's noise from the image, so that asking twice gives the same answer.
 
     With `fresh`, the place in the order of asking counts, too.

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet, few_of_each, subset
-from emma_tune.data.views import Asked
-from emma_tune.data.views import Views as ViewsAsked
+from emma_tune.data.views import AugmentedViews, QueryImages
 from emma_tune.models import NONE
-from emma_tune.models.pretrained import Weights
+from emma_tune.models.pretrained import PretrainedWeights
 from emma_tune.stages import Views
 from emma_tune.training.seeds import generator
 from emma_tune.training.settings import Training
@@ -37,7 +36,7 @@ class Runtime:
     device: torch.device
     victim: Mapping[str, ImageSet]
     queries: ImageSet | None
-    weights: Callable[[str], Weights] = field(default=lambda name: {})
+    weights: Callable[[str], PretrainedWeights] = field(default=lambda name: {})
 
     def victim_images(self, part: str) -> Images:
         """Return the victim's images of a part: train, validation or test."""
@@ -62,7 +61,7 @@ class Runtime:
         assert train.labels is not None, "a victim's images have labels"
         return train.take(few_of_each(train.labels, LABELED))
 
-    def asked(self, views: Views | None) -> dict[str, Asked]:
+    def asked(self, views: Views | None) -> dict[str, QueryImages]:
         """Return the images that the defended victim is asked about, by part.
 
         Returns:
@@ -75,7 +74,7 @@ class Runtime:
                 **{part: self.victim_images(part) for part in ("validation", "test")},
             }
         return {
-            "queries": ViewsAsked(
+            "queries": AugmentedViews(
                 self.query_images(),
                 count=views.count,
                 augmentation=views.augmentation,
@@ -84,7 +83,7 @@ class Runtime:
             )
         }
 
-    def first_weights(self, training: Training) -> Weights | None:
+    def first_weights(self, training: Training) -> PretrainedWeights | None:
         """Return the weights that a training begins with; None for a fresh network."""
         return None if training.weights == NONE else self.weights(training.weights)
 

@@ -1,7 +1,7 @@
-"""Where files are kept: a folder of a disk, or a prefix of an object store, with the same promises.
+"""Files on a disk or in an object store, with the same promises: artifacts, unfinished states, logs, locks.
 
-`storage_at` opens either. A file appears whole or not at all, a folder is committed once, a log only grows, and
-one process at a time holds a claim; `tests/storage/` holds both kinds to it.
+A file appears whole or not at all, a folder is committed once, a log only grows, and one process at a time holds a
+claim; `tests/storage/` checks it for both. Nothing here knows a stage, a study or Ray.
 """
 
 from pathlib import Path
@@ -17,12 +17,7 @@ __all__ = [
 
 
 def storage_at(root: Place, patience: Patience = IMPATIENT) -> Storage:
-    """The storage under a place.
-
-    Args:
-        root: a folder, or the URL of a prefix; made when first written to.
-        patience: how long a call that fails for the moment is tried again.
-    """
+    """Open the storage under a folder or URL, which is made when first written to."""
     if isinstance(root, Path):
         from emma_tune.storage.disk import Disk
 

@@ -1,27 +1,27 @@
-"""What passes between stages: artifacts (finished), state (unfinished) and progress (on the way)."""
+"""What passes between stages: artifacts (finished), states (unfinished) and progress (after each epoch)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # reading a record needs no torch
     from torch import Tensor
 
 Metrics = dict[str, float]
-"""One number a name; accuracies and rates in [0, 1]."""
+"""Numbers by name; accuracies and rates in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a finished stage leaves.
+    """The result of a finished stage.
 
     Attributes:
         tensors: what later stages read, by name.
         metrics: what the stage measured of itself.
-        history: one mapping an epoch; never a time, since the same key must hold the same bytes.
-        timings: seconds, by what took them: of this copy of the artifact, and of no other.
+        history: the metrics of each epoch; never a time, since the same key must have the same bytes.
+        timings: seconds by what took them, when this copy was made; not part of the result.
     """
 
     tensors: Mapping[str, Tensor]
@@ -32,12 +32,12 @@ class Artifact:
 
 @dataclass(frozen=True)
 class State:
-    """An unfinished stage at the end of an epoch: enough to go on as if nothing had happened.
+    """An unfinished stage at the end of an epoch: all that is needed to continue.
 
     Attributes:
-        epoch: the epoch to go on with.
+        epoch: the epoch to continue with.
         tensors: weights, momenta and whatever else the stage carries along.
-        history: the epochs so far.
+        history: the metrics of the epochs so far.
     """
 
     epoch: int
@@ -51,9 +51,9 @@ class Progress:
 
     Attributes:
         epoch: epochs done, counted from the start of the whole series.
-        epochs: where the series ends (it may stop earlier).
-        metrics: the figures of this epoch.
-        state: gives the state to save; asked for only when it is to be saved.
+        epochs: length of the series (it may stop earlier).
+        metrics: of this epoch.
+        state: returns the state to save; called only when it is saved.
     """
 
     epoch: int
@@ -63,22 +63,14 @@ class Progress:
 
 
 StageRun = Generator[Progress, None, Artifact]
-"""A stage under way: yields at each epoch, returns its artifact."""
+"""A running stage: yields after each epoch, returns its artifact."""
 
 
 def run_through(stage: StageRun) -> Artifact:
-    """Runs a stage to its end, as a notebook or a test wants it.
-
-    Args:
-        stage: what calling a stage's function gave.
-
-    Returns:
-        Its artifact.
-    """
+    """Run a stage to its end, in a notebook or a test, and return its artifact."""
     while True:
         try:
             next(stage)
         except StopIteration as finished:
-            artifact: Any = finished.value
-            assert isinstance(artifact, Artifact)
+            artifact: Artifact = finished.value
             return artifact

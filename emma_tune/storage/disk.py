@@ -1,10 +1,9 @@
-"""Files on a disk, of this machine or shared: written beside, synced, renamed; locks are the kernel's."""
+"""Storage in a folder of a file system, local or shared: atomic renames, and locks of the kernel."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -15,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
+from emma_tune.storage.atomic import is_locked, locked, replacing, synced_file, temporary_beside, whole_file
 from emma_tune.storage.patience import Patience, passes
 from emma_tune.storage.places import inside
 from emma_tune.storage.storage import INCOMING, Claim, HeldError, OutOfSightError, Storage
@@ -31,31 +33,51 @@ class Disk(Storage):
         assert isinstance(place, Path), "below a path there are paths"
         return place
 
+    def _to_write(self, name: str) -> Path:
+        """Return the path of a file, after making its folder.
+
+        The root is made only while no storage has been identified: a mount that is gone comes back there.
+        """
+        path = self._at(name)
+        if self.identity is None:
+            self.root.mkdir(parents=True, exist_ok=True)
+        below = self.root
+        for part in path.parent.relative_to(self.root).parts:
+            below = below / part
+            below.mkdir(exist_ok=True)
+        return path
+
     # --- reading ------------------------------------------------------------------------------------------
 
     def _read(self, name: str) -> bytes:
         return self._at(name).read_bytes()
 
     def _exists(self, name: str) -> bool:
-        try:
+        try:  # Path.is_file would also return False for a disk that fails
             return stat.S_ISREG(self._at(name).stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
-            return False  # and not Path.is_file, which takes a disk that fails for one without the file
+            return False
 
+    @override
     def names(self, folder: str) -> list[str]:
         try:
             return sorted(entry.name for entry in self._at(folder).iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    @override
     def age(self, name: str) -> float:
-        changed = self._at(name).stat().st_mtime
-        with self._beside(name, b"") as now:  # by the clock of the disk's server: ours may be days off
+        path = self._at(name)
+        changed = path.stat().st_mtime
+        with temporary_beside(path) as now:  # by the clock of the file server, which may differ from ours
+            now.touch()
             return now.stat().st_mtime - changed
 
+    @override
     def size(self, name: str) -> int:
         return self._at(name).stat().st_size
 
+    @override
     def read_log(self, name: str) -> bytes:
         try:
             return self.read(name)
@@ -68,64 +90,40 @@ class Disk(Storage):
     # --- writing ------------------------------------------------------------------------------------------
 
     def _write(self, name: str, content: bytes) -> None:
-        with self._beside(name, content) as beside:
-            beside.replace(self._at(name))
+        with whole_file(self._to_write(name)) as file:
+            file.write(content)
 
     def _create(self, name: str, content: bytes) -> bool:
-        with self._beside(name, content) as beside:
+        path = self._to_write(name)
+        with temporary_beside(path) as temporary:
+            with synced_file(temporary) as file:
+                file.write(content)
             try:
-                os.link(beside, self._at(name))
+                os.link(temporary, path)
             except FileExistsError:
                 return False
         return True
 
-    @contextmanager
-    def _beside(self, name: str, content: bytes) -> Iterator[Path]:
-        """A synced file beside the one it is to become; nothing is left of it."""
-        path = self._at(name)
-        self._make(path.parent)
-        beside = path.with_name(f".{uuid.uuid4().hex}")
-        try:
-            _write_synced(beside, content)
-            yield beside
-        finally:
-            beside.unlink(missing_ok=True)
-
-    def _make(self, folder: Path) -> None:
-        """Makes a folder; the root only where no storage has been seen yet: one that is gone comes back there."""
-        if self.identity is None:
-            self.root.mkdir(parents=True, exist_ok=True)
-        below = self.root
-        for part in folder.relative_to(self.root).parts:
-            below = below / part
-            below.mkdir(exist_ok=True)
-
     def _upload(self, source: Path, name: str) -> None:
-        path = self._at(name)
-        self._make(path.parent)
-        beside = path.with_name(f".{uuid.uuid4().hex}")
-        try:
-            shutil.copyfile(source, beside)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replacing(self._to_write(name)) as temporary:
+            shutil.copyfile(source, temporary)
 
     def _commit(self, folder: str, files: Mapping[str, bytes]) -> bool:
-        incoming = self._at(f"{INCOMING}/{uuid.uuid4().hex}")
-        self._make(incoming)
+        incoming = self._to_write(f"{INCOMING}/{uuid.uuid4().hex}")
+        incoming.mkdir()
         try:
             for name, content in files.items():
-                _write_synced(incoming / name, content)
-            return self._rename_into_place(incoming, folder, mark=list(files)[-1])
+                with synced_file(incoming / name) as file:
+                    file.write(content)
+            return self._rename_into_place(incoming, folder, last=list(files)[-1])
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
 
-    def _rename_into_place(self, incoming: Path, folder: str, mark: str) -> bool:
-        place = self._at(folder)
-        self._make(place.parent)
+    def _rename_into_place(self, incoming: Path, folder: str, last: str) -> bool:
+        place = self._to_write(folder)
         if not _renamed(incoming, place):
             with self.alone("aside.lock"):
-                while not self._exists(f"{folder}/{mark}"):  # a folder without its last file is nobody's
+                while not self._exists(f"{folder}/{last}"):  # incomplete: left by a crash
                     self.move(folder, f"aside/{folder.replace('/', '-')}-{uuid.uuid4().hex[:8]}")
                     if _renamed(incoming, place):
                         break
@@ -134,114 +132,86 @@ class Disk(Storage):
         _sync_folder(place.parent)
         return True
 
+    @override
     def move(self, folder: str, to: str) -> None:
-        target = self._at(to)
-        self._make(target.parent)
+        target = self._to_write(to)
         with contextlib.suppress(FileNotFoundError):
             self._at(folder).rename(target)
 
     def _remove(self, name: str) -> None:
         path = self._at(name)
         if path.is_dir():
-            shutil.rmtree(path, onerror=_stays)
+            shutil.rmtree(path, onerror=_reraise_transient)
         else:
             path.unlink(missing_ok=True)
 
     # --- one at a time ------------------------------------------------------------------------------------
 
+    @override
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
-        path = self._at(name)
-        self._make(path.parent)
-        with path.open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._to_write(name)):
             yield
 
+    @override
     @contextmanager
     def claim(self, name: str, who: str, *, wait: float) -> Iterator[Claim]:
-        path = self._at(name)
-        self._make(path.parent)
-        with path.open("a+") as file:
-            deadline = time.monotonic() + wait
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the kernel, however we end
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline:
-                        raise HeldError(self._said_by(path)) from error
-                    time.sleep(0.05)
+        path = self._to_write(name)
+        deadline = time.monotonic() + wait
+
+        def waiting() -> None:
+            if time.monotonic() > deadline:
+                raise HeldError(_written_holder(path))
+
+        with locked(path, waiting) as file:
             file.truncate(0)
             file.write(who)
             file.flush()
-            yield _Held()
+            yield Claim()
 
+    @override
     def holder(self, name: str) -> str | None:
         path = self._at(name)
-        try:
-            with path.open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return self._said_by(path)
-        except FileNotFoundError:
-            pass
-        return None
+        return _written_holder(path) if is_locked(path) else None
 
-    @staticmethod
-    def _said_by(path: Path) -> str:
-        return path.read_text().strip() or "another process"
-
+    @override
     def log(self, name: str) -> DiskLog:
-        path = self._at(name)
-        self._make(path.parent)
-        return DiskLog(path, self.patience)
-
-
-class _Held:
-    """What the kernel keeps for us."""
-
-    def lost(self) -> bool:
-        return False
+        return DiskLog(self._to_write(name), self.patience)
 
 
 class DiskLog:
-    """A file that pieces are appended to.
-
-    Args:
-        path: of the file; made if absent. A last piece without a line's end, left by a kill, is cut off.
-        patience: for appends that fail: a full disk is waited for.
-    """
+    """A file that pieces are appended to. A last piece without a newline, left by a crash, is cut off."""
 
     def __init__(self, path: Path, patience: Patience) -> None:
         self._path = path
         self._patience = patience
         self._file = path.open("ab")
         content = path.read_bytes()
-        self._end = len(content) if content.endswith(b"\n") else content.rfind(b"\n") + 1
+        self._end = content.rfind(b"\n") + 1
         if self._end < len(content):
             self._file.truncate(self._end)
 
     def append(self, piece: bytes) -> None:
+        """Append a piece; it is on the disk when this returns."""
         self._patience(lambda: self._append(piece))
         self._end += len(piece)
 
     def _append(self, piece: bytes) -> None:
-        if self._file.closed:  # an earlier try failed, and the file could not be opened again
-            self._begin_again()
+        if self._file.closed:  # an earlier attempt failed, and the file could not be opened again
+            self._reopen()
         try:
             self._file.write(piece)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
-                self._file.close()  # half a piece may have been written, and what is buffered must not come late
+                self._file.close()  # drops the buffer: half of the piece may have been written already
             with contextlib.suppress(OSError):
-                self._begin_again()  # now, if it can be, for whoever reads meanwhile
+                self._reopen()  # cuts that half off now, for readers
             raise
 
-    def _begin_again(self) -> None:
-        """Opens the file as it was before the piece that failed."""
+    def _reopen(self) -> None:
+        """Open the file as it was before the piece that failed."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
@@ -259,24 +229,22 @@ class DiskLog:
         self._file = file
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _written_holder(path: Path) -> str:
+    return path.read_text().strip() or "another process"
 
 
-def _stays(function: Any, path: str, failed: Any) -> None:
-    """What of a folder cannot be removed: what may be later is said, the rest is somebody else's by now."""
+def _reraise_transient(function: Any, path: str, failed: Any) -> None:
+    """Handle an error of rmtree: raise transient ones, ignore files that another process has removed."""
     if isinstance(failed[1], OSError) and passes(failed[1]):
         raise failed[1]
 
 
 def _renamed(incoming: Path, folder: Path) -> bool:
-    """Renames one folder to another; False if something lies there already: the first to finish a task wins."""
+    """Rename a folder; return False if the new name is taken: the first to finish a task wins."""
     try:
         incoming.rename(folder)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How long a call of a storage that fails for the moment is tried again."""
+"""Retries of storage calls that fail for the moment."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 LASTING = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
-"""What trying again does not change."""
+"""Errors that a retry does not change."""
 
-PASSING = {
+TRANSIENT = {
     number
     for name in (
         "ENOSPC", "EDQUOT", "EIO", "EROFS", "ESTALE", "EBUSY", "EAGAIN", "ENOTCONN", "EHOSTDOWN", "EHOSTUNREACH",
@@ -21,23 +21,23 @@ PASSING = {
     )
     if (number := getattr(errno, name, None)) is not None
 }  # fmt: skip
-"""Full disks are cleared, servers come back, mounts are mounted again."""
+"""Error numbers that a retry may change: full disks are cleared, servers come back, file systems are mounted."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between two tries: each pause is twice the last."""
+"""Seconds between two attempts; each pause is twice as long as the last."""
 
-SAID_AFTER = 2.0
-"""Seconds of waiting after which it is said."""
+REPORTED_AFTER = 2.0
+"""Seconds of waiting after which it is reported."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How a storage waits for what may come back: room on a disk, a server that does not answer, a mount.
+    """A retry policy: for a full disk, a server that does not answer, a mount that is gone.
 
     Attributes:
-        seconds: to try for; 0 gives up at once.
-        say: tells somebody what is waited for, once for each wait.
-        enough: whether not to wait any longer, though there is time.
+        seconds: to retry for; 0 for a single attempt.
+        say: reports the wait, once for each.
+        enough: returns whether to give up early.
     """
 
     seconds: float = 0.0
@@ -45,12 +45,8 @@ class Patience:
     enough: Callable[[], bool] = field(default=lambda: False, compare=False)
 
     def __call__(self, call: Callable[[], Result]) -> Result:
-        """What a call gives, as soon as it does.
-
-        Raises:
-            OSError: the last failure, when patience has an end; at once where waiting does not help.
-        """
-        began, pause, said = time.monotonic(), FIRST_PAUSE, False
+        """Call until it succeeds; raise the OSError when patience ends, and at once if a retry does not help."""
+        began, pause, reported = time.monotonic(), FIRST_PAUSE, False
         while True:
             try:
                 return call()
@@ -58,19 +54,19 @@ class Patience:
                 waited = time.monotonic() - began
                 if not passes(error) or waited >= self.seconds or self.enough():
                     raise
-                if not said and waited >= SAID_AFTER:
+                if not reported and waited >= REPORTED_AFTER:
                     self.say(f"waiting for the storage, {self.seconds:g} s at most: {error}")
-                    said = True
+                    reported = True
             time.sleep(min(pause, LONGEST_PAUSE, max(0.0, self.seconds - waited)))
             pause *= 2
 
 
 IMPATIENT = Patience()
-"""Of whoever only looks: what cannot be read now is said now."""
+"""For read-only commands: fail at once, do not retry."""
 
 
 def passes(error: OSError) -> bool:
-    """Whether the same call may succeed later."""
+    """Return whether a retry of the call may succeed."""
     if isinstance(error, LASTING):
         return False
-    return isinstance(error, TimeoutError | ConnectionError) or error.errno in PASSING
+    return isinstance(error, TimeoutError | ConnectionError) or error.errno in TRANSIENT

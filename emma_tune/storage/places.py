@@ -1,4 +1,4 @@
-"""A place: a path on a disk, or a URL of an object store (`s3://bucket/prefix`), with pathlib's manners."""
+"""Places: paths on a disk, and URLs of object stores (`s3://bucket/prefix`) that behave like pathlib's."""
 
 from __future__ import annotations
 
@@ -17,23 +17,18 @@ Place = Path | UPath
 """Joined with `/`, printed as the user wrote it."""
 
 _URL = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)")
-_CALLS: dict[str, dict[str, Any]] = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
-        # what was listed a moment ago is no answer: other machines write, too
-        "use_listings_cache": False,
-        # one more try, for whoever only looks; a run's patience is ours, and wants to hear what goes wrong
+        "use_listings_cache": False,  # other machines write, too
+        # one retry here; longer ones are `Patience`'s, which reports them
         "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 1}},
     }
 }
-"""How an object store is called, by protocol. Keys and endpoints come from the environment."""
+"""Options of file systems, by protocol. Keys and endpoints come from the environment."""
 
 
 def as_place(text: str | os.PathLike[str]) -> Place:
-    """A place as a user writes it.
-
-    Raises:
-        ValueError: if it is a URL that cannot be used, or that has a password in it.
-    """
+    """Parse a place as a user writes it; raise ValueError for a URL that is unusable or contains a password."""
     text = text if isinstance(text, str) else str(text)
     url = _URL.fullmatch(text)
     if url is None:
@@ -50,24 +45,20 @@ def as_place(text: str | os.PathLike[str]) -> Place:
     if ".." in rest.split("/"):
         raise ValueError(f"expected a URL without .., found {text}")
     try:
-        get_filesystem_class(protocol)  # said here if its package is missing, and not at the first file
-        place: UPath = UPath(f"{protocol}://{rest}", **_CALLS.get(protocol, {}))
+        get_filesystem_class(protocol)  # raises now if a package is missing, and not at the first file
+        place: UPath = UPath(f"{protocol}://{rest}", **_OPTIONS.get(protocol, {}))
         return place
     except (ValueError, ImportError) as error:
         raise ValueError(f"expected a path or the URL of an object store, found {text} ({error})") from error
 
 
 def is_local(place: Place) -> TypeIs[Path]:
-    """Whether a place is on a disk."""
+    """Return whether a place is on a disk."""
     return isinstance(place, Path)
 
 
 def inside(root: Place, name: str) -> Place:
-    """A place below another one.
-
-    Raises:
-        ValueError: if the name leads out of it.
-    """
+    """Return a place below another one; raise ValueError if the name leads out of it."""
     parts = name.split("/")
     if not name or name.startswith("/") or ".." in parts or "\0" in name:
         raise ValueError(f"expected a name below {root}, found {name!r}")

@@ -1,4 +1,4 @@
-"""What both kinds of storage promise."""
+"""What every kind of storage promises."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from typing import Protocol
 from emma_tune.storage.patience import Patience, Result
 from emma_tune.storage.places import Place
 
-SIGHT = "identity"
-"""A file that names a storage: who finds another one there, or none, looks at something else."""
-
+IDENTITY = "identity"
+"""A file with the name of the storage itself: if another one is found, something else is mounted there."""
 
 INCOMING = "incoming"
-"""The folder in which whole folders are put together before they are renamed to where they count."""
+"""The folder in which folders are put together before they are renamed."""
 
 ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which something left in `incoming` belongs to nobody any more."""
+"""Seconds after which an entry of `incoming` is taken for the leftover of a crash."""
 
 
 class HeldError(Exception):
-    """Somebody else holds a claim; the text says who."""
+    """Another process holds a claim; the text is the name that it gave."""
 
 
 class OutOfSightError(OSError):
-    """The storage is not there at the moment: a mount that is gone, another disk in its place."""
+    """The storage is not there at the moment: its disk is not mounted, or another one is."""
 
 
 class Log(Protocol):
     """A file that grows by whole pieces."""
 
     def append(self, piece: bytes) -> None:
-        """Adds a piece; it is kept for good when this returns, and is all there or not at all."""
+        """Append a piece, all of it or nothing; it is durable when this returns."""
 
     def close(self) -> None:
-        """Nothing more will be added."""
+        """Close the log."""
 
 
-class Claim(Protocol):
+class Claim:
     """A hold on something that one process at a time may have."""
 
     def lost(self) -> bool:
-        """Whether somebody else has it, after we were not heard of for too long."""
+        """Return whether another process has taken it, since this one was silent for too long."""
+        return False
 
 
 class Storage(ABC):
-    """Files under one root, by name; `/` in names.
+    """Files under one root, by names with `/`.
 
-    A call that fails for the moment is tried again as long as patience lasts. With an `identity` it is first made
-    sure that the storage is the one that was meant: an empty folder where a disk should be mounted holds nothing,
-    and must not be written to.
+    A call that fails is retried as long as patience lasts. With an `identity`, it first checks that this is the
+    storage that was meant, not the empty mount point of a disk that is gone. Reading what does not exist raises
+    FileNotFoundError.
 
     Args:
         root: where it is.
         patience: for calls that fail.
-        identity: what `identify` gave where the storage was first seen; None trusts whatever is there.
+        identity: what `identify` returned earlier; None trusts whatever is there.
     """
 
     whole_folders = False
-    """Whether a committed folder appears at once, under names of its own choice."""
+    """Whether a committed folder appears at once, so that its files may have any names."""
 
     def __init__(self, root: Place, patience: Patience, identity: str | None = None) -> None:
         self.root = root
@@ -74,198 +74,157 @@ class Storage(ABC):
     # --- reading ------------------------------------------------------------------------------------------
 
     def read(self, name: str) -> bytes:
-        """A whole file.
-
-        Raises:
-            FileNotFoundError: if there is none.
-        """
-
-        def read() -> bytes:
-            try:
-                return self._read(name)
-            except FileNotFoundError:
-                self.check_sight()
-                raise
-
-        return self.patience(read)
+        """Read a file."""
+        return self.patience(lambda: self._checked_if_missing(lambda: self._read(name)))
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Return whether there is a file of this name."""
 
         def exists() -> bool:
-            if self._exists(name):
-                return True
-            self.check_sight()
-            return False
+            found = self._exists(name)
+            if not found:
+                self.check_sight()
+            return found
 
         return self.patience(exists)
 
     @abstractmethod
     def names(self, folder: str) -> list[str]:
-        """Files and folders right below a folder ("": the root), without its name; none if it does not exist."""
+        """List files and folders right below a folder (`""`: the root); nothing if it does not exist."""
 
     @abstractmethod
     def age(self, name: str) -> float:
-        """Seconds since a file or folder was last changed, by its storage's clock.
-
-        Raises:
-            FileNotFoundError: if it is gone.
-        """
+        """Return the seconds since a file or folder was last changed, by the clock of the storage if possible."""
 
     @abstractmethod
     def size(self, name: str) -> int:
-        """Bytes of a file.
-
-        Raises:
-            FileNotFoundError: if it is gone.
-        """
+        """Return the bytes of a file."""
 
     @abstractmethod
     def read_log(self, name: str) -> bytes:
-        """All pieces of a log in order; nothing if there is no log."""
+        """Read all pieces of a log in order; nothing if it does not exist."""
 
     @abstractmethod
     def holder(self, name: str) -> str | None:
-        """Who holds a claim; None if nobody does."""
+        """Return the name of the process that holds a claim, or None."""
 
     def download(self, name: str, target: Path) -> None:
-        """Copies a file to a path of a disk."""
+        """Copy a file to a local path."""
         self.patience(lambda: self._download(name, target))
 
     # --- writing ------------------------------------------------------------------------------------------
 
     def write(self, name: str, content: bytes) -> None:
-        """Puts a file, in place of one that is there: a reader sees the old one or the new one, whole."""
+        """Write or replace a file; readers see the old content or the new one."""
         self._in_sight(lambda: self._write(name, content))
 
     def create(self, name: str, content: bytes) -> bool:
-        """Puts a file where there is none.
+        """Write a file; return False if there is one, which stays.
 
-        Returns:
-            False if there is one, which stays; one with the same content may count as ours: an answer was lost.
+        One with the same content may count as ours: the answer to an earlier attempt was lost.
         """
         return self._in_sight(lambda: self._create(name, content))
 
     def commit(self, folder: str, files: Mapping[str, bytes]) -> bool:
-        """Puts a folder; it counts from the moment its last file is there. The first to finish wins.
+        """Write a folder of files; return False if there is a complete one, which stays: the first to finish wins.
 
-        Args:
-            folder: its name.
-            files: by name; the last one says that the others are complete.
-
-        Returns:
-            False if there is one, which stays.
+        A folder is complete when the last of its files exists.
         """
         return self._in_sight(lambda: self._commit(folder, files))
 
     def upload(self, source: Path, name: str) -> None:
-        """Copies a file from a path of a disk."""
+        """Copy a local file here."""
         self._in_sight(lambda: self._upload(source, name))
 
     @abstractmethod
     def move(self, folder: str, to: str) -> None:
-        """Moves a folder out of the way; nothing happens if it is gone."""
+        """Move a folder out of the way, if it exists."""
 
     def remove(self, name: str) -> None:
-        """Removes a file, or a folder with all in it; nothing happens if it is gone."""
+        """Remove a file, or a folder with everything in it, if it exists."""
         self._in_sight(lambda: self._remove(name))
 
     def sweep(self) -> None:
-        """Removes what killed processes left in `incoming` and nobody can still be writing."""
+        """Remove what crashed processes left in `incoming`."""
         for entry in self.names(INCOMING):
             if not re.fullmatch("[0-9a-f]{32}", entry):
-                continue  # somebody else's, in a folder that happens to have this name
+                continue  # not ours, in a folder that happens to have this name
             try:
                 if self.age(f"{INCOMING}/{entry}") > ABANDONED_AFTER:
                     self.remove(f"{INCOMING}/{entry}")
             except FileNotFoundError:
-                continue  # its writer renamed it meanwhile
+                continue  # renamed by its writer meanwhile
 
     @abstractmethod
     def alone(self, name: str) -> AbstractContextManager[None]:
-        """Nobody else is inside an `alone` of the same name meanwhile."""
+        """Wait for, and hold, an exclusive lock."""
 
     @abstractmethod
     def claim(self, name: str, who: str, *, wait: float) -> AbstractContextManager[Claim]:
-        """Holds something for this process, until it lets go or dies.
+        """Hold something for this process until the context ends or the process dies.
 
         Args:
             name: of the file that says so.
-            who: for others who want it.
-            wait: seconds to wait for the last holder's end.
-
-        Raises:
-            HeldError: naming who holds it.
+            who: names this process to others, in their HeldError.
+            wait: seconds to wait for another holder.
         """
 
     @abstractmethod
     def log(self, name: str) -> Log:
-        """Goes on with a log, or begins one. Only who holds a claim may; a piece cut off by a kill is lost."""
+        """Continue a log, or begin one; a piece cut off by a crash is dropped. Only the holder of a claim may."""
 
-    # --- which one it is ----------------------------------------------------------------------------------
+    # --- identity -----------------------------------------------------------------------------------------
 
     def identify(self) -> str:
-        """The storage's own name for itself, given to it when it is first asked; remembered as its `identity`."""
-        self.create(SIGHT, _new_identity())
-        if not re.fullmatch(b"[0-9a-f]{32}", self._read(SIGHT)):
-            self.write(SIGHT, _new_identity())  # cut short or overwritten, it names nothing any more
-        self.identity = self.read(SIGHT).decode()
+        """Return the identity of the storage, created at first, and check for it in every later call."""
+        new = uuid.uuid4().hex.encode()
+        self.create(IDENTITY, new)
+        if not re.fullmatch(b"[0-9a-f]{32}", self._read(IDENTITY)):
+            self.write(IDENTITY, new)  # it was cut short or overwritten
+        self.identity = self.read(IDENTITY).decode()
         return self.identity
 
     def check_sight(self) -> None:
-        """Makes sure that this is the storage that was identified.
-
-        Raises:
-            OutOfSightError: if not.
-        """
+        """Raise OutOfSightError if this is not the storage that was identified."""
         if self.identity is None:
             return
         try:
-            found = self._read(SIGHT).decode(errors="replace")
+            found = self._read(IDENTITY).decode(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
-            raise OutOfSightError(
-                EIO, f"{self.root}: expected the storage {self.identity}, found none there"
-            ) from None
+            found = "none there"
         if found != self.identity:
             raise OutOfSightError(EIO, f"{self.root}: expected the storage {self.identity}, found {found}")
 
     def _in_sight(self, call: Callable[[], Result]) -> Result:
         def checked() -> Result:
             self.check_sight()
-            try:
-                return call()
-            except FileNotFoundError:
-                self.check_sight()  # it may have gone in the middle
-                raise
+            return self._checked_if_missing(call)
 
         return self.patience(checked)
+
+    def _checked_if_missing(self, call: Callable[[], Result]) -> Result:
+        """Return what a call returns; a missing file may mean that the whole storage is gone."""
+        try:
+            return call()
+        except FileNotFoundError:
+            self.check_sight()
+            raise
 
     # --- primitives ---------------------------------------------------------------------------------------
 
     @abstractmethod
     def _read(self, name: str) -> bytes: ...
-
     @abstractmethod
     def _exists(self, name: str) -> bool: ...
-
     @abstractmethod
     def _write(self, name: str, content: bytes) -> None: ...
-
     @abstractmethod
     def _create(self, name: str, content: bytes) -> bool: ...
-
     @abstractmethod
     def _commit(self, folder: str, files: Mapping[str, bytes]) -> bool: ...
-
     @abstractmethod
     def _download(self, name: str, target: Path) -> None: ...
-
     @abstractmethod
     def _remove(self, name: str) -> None: ...
-
     @abstractmethod
     def _upload(self, source: Path, name: str) -> None: ...
-
-
-def _new_identity() -> bytes:
-    return uuid.uuid4().hex.encode()

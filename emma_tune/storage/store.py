@@ -1,20 +1,19 @@
-"""Artifacts and unfinished state in a storage. Committed atomically; no pickle is written or read.
+"""Artifacts and unfinished states in a storage. Committed atomically; no pickle is written or read.
 
     <store>/<stage>/<key>/tensors.safetensors, record.json     finished, never changed again
-    <store>/partial/<key>/state.safetensors, failure.json      under way
-    <store>/weights/<fingerprint>.safetensors                  what trainings begin with
+    <store>/partial/<key>/state.safetensors, failure.json      unfinished
+    <store>/weights/<fingerprint>.safetensors                  initial weights of trainings
     <store>/images/                                            decoded images (emma_tune.data.cache)
-    <store>/incoming/                                          whatever is not yet renamed into place
-    <store>/aside/                                             artifacts found corrupt, for a person to look at
-    <store>/identity                                           its name for itself
+    <store>/incoming/                                          not yet renamed into place
+    <store>/aside/                                             corrupt artifacts, for inspection
+    <store>/identity                                           the name of the storage itself
 
 In an object store nothing is renamed: tensors have their hash in their name, and the record, put last and only if
-there is none, says which are meant. The store knows no stage: a stage is a folder's name.
+there is none, says which are meant. The store knows no stage: a stage is the name of a folder.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import uuid
@@ -23,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from emma_tune.storage import IMPATIENT, Patience, Place, Storage, as_place, passes, storage_at
+from emma_tune.storage import IMPATIENT, Patience, Place, Storage, as_place, passes, storage_at, tensors
 from emma_tune.storage.artifact import Artifact, Metrics, State
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 RECORD, TENSORS = "record.json", "tensors.safetensors"
 PARTIAL = "partial"
 KEY = "[0-9a-f]{20}"
-"""What a key looks like."""
+"""Pattern of a key."""
 
 
 class CorruptArtifactError(Exception):
@@ -41,14 +40,13 @@ class CorruptArtifactError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a finished artifact without its tensors.
+    """A finished artifact without its tensors.
 
     Attributes:
         recipe: what it was made from.
         metrics: what the stage measured.
-        history: its epochs.
-        provenance: how this copy came about: seconds, host, versions, the run that made it. Alone in not being
-            determined by the recipe.
+        history: the metrics of its epochs.
+        provenance: how this copy was made: seconds, host, versions, the run. Alone not determined by the recipe.
     """
 
     recipe: Mapping[str, Any]
@@ -61,10 +59,12 @@ class Record:
 class Store:
     """Artifacts under one root, which several studies may share.
 
+    Whatever reads an artifact raises CorruptArtifactError if it is damaged.
+
     Attributes:
         root: a folder, or the URL of a prefix; made when first written to.
-        patience: how long a call is tried again that fails for the moment.
-        identity: what `identified` found; every call makes sure that this storage is the one it speaks to.
+        patience: for calls that fail.
+        identity: of the storage; if given, every call checks it.
     """
 
     root: Place
@@ -73,52 +73,44 @@ class Store:
 
     @cached_property
     def storage(self) -> Storage:
-        """Where its files are."""
+        """The files of the store."""
         storage = storage_at(self.root, self.patience)
         storage.identity = self.identity
         return storage
 
     def identified(self) -> Store:
-        """This store, bound to the storage that is seen now; gives it an identity if it has none."""
+        """Return this store with the identity of its storage, created if need be."""
         return replace(self, identity=self.storage.identify())
 
     def to_json(self) -> str:
-        """For the way to a worker."""
+        """Serialize for a worker."""
         return json.dumps({"root": str(self.root), "patience": self.patience.seconds, "identity": self.identity})
 
     @staticmethod
     def from_json(text: str) -> Store:
-        """What `to_json` gave."""
+        """Load what `to_json` returned."""
         given = json.loads(text)
         return Store(as_place(given["root"]), Patience(given["patience"]), given["identity"])
 
-    # --- finished -----------------------------------------------------------------------------------------
+    # --- finished artifacts -------------------------------------------------------------------------------
 
     def folder(self, stage: str, key: str) -> Place:
-        """Where an artifact lies, finished or not."""
+        """Return the folder of an artifact, finished or not."""
         return self.root / stage / key
 
     def has(self, stage: str, key: str) -> bool:
-        """Whether the artifact is finished."""
+        """Return whether the artifact is finished."""
         return self.storage.exists(f"{stage}/{key}/{RECORD}")
 
     def record(self, stage: str, key: str) -> Record | None:
-        """Reads the record of a finished artifact; None if there is none.
-
-        Raises:
-            CorruptArtifactError: if the record cannot be read or is not the one that was written.
-        """
+        """Read the record of a finished artifact; None if there is none."""
         content = self._checked_record(stage, key)
         if content is None:
             return None
         return Record(content["recipe"], content["metrics"], content["history"], content["provenance"])
 
     def check(self, stage: str, key: str) -> bool:
-        """Whether the artifact is finished and every byte of it is as it was written.
-
-        Raises:
-            CorruptArtifactError: if it is there but damaged.
-        """
+        """Return whether the artifact is finished, after comparing all bytes with their checksums."""
         content = self._checked_record(stage, key)
         if content is None:
             return False
@@ -126,67 +118,37 @@ class Store:
         return True
 
     def fetch(self, stage: str, key: str) -> Artifact:
-        """Loads a finished artifact.
-
-        Raises:
-            FileNotFoundError: if it is not finished.
-            CorruptArtifactError: if it is damaged.
-        """
-        from safetensors.torch import load
-
+        """Load a finished artifact; raises FileNotFoundError if there is none."""
         content = self._finished(stage, key)
-        tensors = load(self._checked_tensors(stage, key, content))
-        return Artifact(tensors, content["metrics"], content["history"])
+        loaded = tensors.from_bytes(self._checked_tensors(stage, key, content))
+        return Artifact(loaded, content["metrics"], content["history"])
 
     def shapes(self, stage: str, key: str) -> dict[str, tuple[int, ...]]:
-        """The shapes of a finished artifact's tensors, by name; loads none of them.
-
-        Raises:
-            FileNotFoundError: if it is not finished.
-            CorruptArtifactError: if it is damaged.
-        """
-        content = self._finished(stage, key)
-        header = _header(self._checked_tensors(stage, key, content))
-        return {name: tuple(about["shape"]) for name, about in header.items() if name != "__metadata__"}
+        """Read the shapes of a finished artifact's tensors by name, without loading them."""
+        return tensors.shapes(self._checked_tensors(stage, key, self._finished(stage, key)))
 
     def commit(
-        self,
-        stage: str,
-        key: str,
-        artifact: Artifact,
-        *,
-        recipe: Mapping[str, Any],
-        provenance: Mapping[str, Any],
+        self, stage: str, key: str, artifact: Artifact, *, recipe: Mapping[str, Any], provenance: Mapping[str, Any]
     ) -> bool:
-        """Finishes a task: all of the artifact appears at once, or nothing does.
-
-        Returns:
-            False if another process had finished the same task before; its artifact stays.
-        """
-        from safetensors.torch import save
-
-        tensors = save({name: tensor.contiguous() for name, tensor in artifact.tensors.items()})
-        sha256 = hashlib.sha256(tensors).hexdigest()
-        # where folders do not appear whole, two writers of one key must not write to the same name
+        """Finish a task atomically; return False if another process has finished it, whose artifact stays."""
+        serialized = tensors.to_bytes(artifact.tensors)
+        sha256 = tensors.sha256(serialized)
+        # where folders do not appear at once, two writers of one key must not write to the same name
         file = TENSORS if self.storage.whole_folders else f"tensors-{sha256[:20]}.safetensors"
         content = {
             "recipe": dict(recipe),
             "metrics": artifact.metrics,
             "history": artifact.history,
             "provenance": dict(provenance),
-            "tensors": {"file": file, "sha256": sha256, "bytes": len(tensors)},
+            "tensors": {"file": file, "sha256": sha256, "bytes": len(serialized)},
         }
         content["checksum"] = _checksum(content)
         record = json.dumps(content, indent=1, allow_nan=False).encode()
-        return self.storage.commit(f"{stage}/{key}", {file: tensors, RECORD: record})
+        return self.storage.commit(f"{stage}/{key}", {file: serialized, RECORD: record})
 
     def set_aside(self, stage: str, key: str) -> Place | None:
-        """Moves a damaged artifact out of the way, so that it is made anew.
-
-        Returns:
-            Where it lies now; None if somebody else has replaced it meanwhile.
-        """
-        with self.storage.alone("aside.lock"):  # what looks damaged may just have been replaced
+        """Move a damaged artifact out of the way; return its new folder, None if it was replaced meanwhile."""
+        with self.storage.alone("aside.lock"):
             try:
                 self.check(stage, key)
             except CorruptArtifactError:
@@ -219,76 +181,37 @@ class Store:
         name = f"{stage}/{key}/{expected.get('file', TENSORS)}"
         path = self.root / name
         try:
-            tensors = self.storage.read(name)
+            found = self.storage.read(name)
         except FileNotFoundError as error:
             raise CorruptArtifactError(f"{path}: expected {expected['bytes']} bytes, found no file") from error
-        if len(tensors) != expected["bytes"]:
-            raise CorruptArtifactError(f"{path}: expected {expected['bytes']} bytes, found {len(tensors)}")
-        if hashlib.sha256(tensors).hexdigest() != expected["sha256"]:
+        if len(found) != expected["bytes"]:
+            raise CorruptArtifactError(f"{path}: expected {expected['bytes']} bytes, found {len(found)}")
+        if tensors.sha256(found) != expected["sha256"]:
             raise CorruptArtifactError(f"{path}: expected the bytes that were written, found changed ones")
-        return tensors
+        return found
 
-    # --- under way ----------------------------------------------------------------------------------------
+    # --- unfinished tasks ---------------------------------------------------------------------------------
 
     def save_state(self, key: str, state: State, *, seconds: float) -> None:
-        """Saves where an unfinished task is; replaces what was saved before.
-
-        Args:
-            key: of the task.
-            state: at the end of an epoch.
-            seconds: spent on the task so far.
-        """
-        from safetensors.torch import save
-
-        tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
-        about = {
-            "epoch": state.epoch,
-            "history": state.history,
-            "seconds": seconds,
-            "sha256": hashlib.sha256(save(tensors)).hexdigest(),
-        }
-        content = save(tensors, metadata={"state": json.dumps(about, allow_nan=False)})
-        # a ghost of a killed run may save the same state: the last one stays, whole
-        self.storage.write(f"{PARTIAL}/{key}/state.safetensors", content)
+        """Replace the saved state of an unfinished task, and the seconds spent on it so far."""
+        # a process of a killed run may still save the same state: the last one stays, whole
+        self.storage.write(f"{PARTIAL}/{key}/state.safetensors", tensors.state_to_bytes(state, seconds))
 
     def load_state(self, key: str) -> tuple[State, float] | None:
-        """The saved state of an unfinished task and its seconds; None if there is none, or a damaged one.
-
-        Raises:
-            OSError: if it cannot be read for the moment: it may be hours of work, and starting anew replaces it.
-        """
-        from safetensors import SafetensorError
-        from safetensors.torch import load, save
-
+        """Load the saved state of an unfinished task and its seconds; None if there is none, or a damaged one."""
         try:
-            content = self.storage.read(f"{PARTIAL}/{key}/state.safetensors")
-            tensors = load(content)
-            about = json.loads(_header(content)["__metadata__"]["state"])
-            if hashlib.sha256(save(tensors)).hexdigest() != about["sha256"]:
-                return None
-            return State(about["epoch"], tensors, about["history"]), float(about["seconds"])
+            return tensors.state_from_bytes(self.storage.read(f"{PARTIAL}/{key}/state.safetensors"))
         except OSError as error:
-            if passes(error):
+            if passes(error):  # it may be hours of work, and starting over would replace it
                 raise
             return None
-        except (SafetensorError, ValueError, KeyError, TypeError):
-            return None  # a state only saves time: without one the task starts from its first epoch
 
     def drop_state(self, key: str) -> None:
-        """Forgets the unfinished state and the failures of a task."""
+        """Remove the state and the failures of an unfinished task."""
         self.storage.remove(f"{PARTIAL}/{key}")
 
     def note_failure(self, key: str, *, run: str, reason: str) -> int:
-        """Remembers that a task raised.
-
-        Args:
-            key: of the task.
-            run: the run it raised in.
-            reason: why.
-
-        Returns:
-            How often it has raised in this run.
-        """
+        """Record that a task raised an exception, and return how often it has in this run."""
         name = f"{PARTIAL}/{key}/failure.json"
         try:
             before = json.loads(self.storage.read(name))
@@ -298,7 +221,7 @@ class Store:
         self.storage.write(name, json.dumps({"run": run, "count": count, "reason": reason}).encode())
         return int(count)
 
-    # --- no longer needed ---------------------------------------------------------------------------------
+    # --- garbage collection -------------------------------------------------------------------------------
 
     def keys(self, folder: str) -> list[str]:
         """List the keys in the folder of a stage, finished or not; in `PARTIAL` those of unfinished tasks."""
@@ -317,13 +240,10 @@ class Store:
 
     # --- weights ------------------------------------------------------------------------------------------
 
-    def put_weights(self, tensors: Mapping[str, Tensor]) -> str:
-        """Keeps weights that trainings begin with; does nothing if they are there, and undamaged.
-
-        Returns:
-            Their fingerprint.
-        """
-        content, fingerprint = _weights_file(tensors)
+    def put_weights(self, weights: Mapping[str, Tensor]) -> str:
+        """Write initial weights, unless they are there and undamaged; return their fingerprint."""
+        content = tensors.to_bytes(weights)
+        fingerprint = tensors.fingerprint(content)
         name = f"weights/{fingerprint}.safetensors"
         try:
             before = self.storage.read(name)
@@ -334,38 +254,15 @@ class Store:
         return fingerprint
 
     def weights(self, fingerprint: str) -> dict[str, Tensor]:
-        """The tensors that `put_weights` was given.
-
-        Raises:
-            CorruptArtifactError: if they are damaged.
-        """
-        from safetensors.torch import load
-
+        """Load weights that `put_weights` wrote."""
         name = f"weights/{fingerprint}.safetensors"
         content = self.storage.read(name)
-        if hashlib.sha256(content).hexdigest()[:32] != fingerprint:
+        if tensors.fingerprint(content) != fingerprint:
             raise CorruptArtifactError(
                 f"{self.root / name}: expected the bytes that were written, found changed ones"
             )
-        return load(content)
-
-
-def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Names weights by their content: 32 hexadecimal digits."""
-    return _weights_file(tensors)[1]
-
-
-def _header(content: bytes) -> dict[str, Any]:
-    """What a safetensors file says of itself: its length in eight bytes, then JSON."""
-    return dict(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]))
-
-
-def _weights_file(tensors: Mapping[str, Tensor]) -> tuple[bytes, str]:
-    from safetensors.torch import save
-
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    return content, hashlib.sha256(content).hexdigest()[:32]
+        return tensors.from_bytes(content)
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return tensors.sha256(json.dumps(content, sort_keys=True).encode())

@@ -1,1 +1,4 @@
-"""Training on soft labels: the learner, its schedule and seeds, and the hypergradient of the matrix."""
+"""How a network learns from soft labels: settings, classifier, learner, seeds, and the hypergradient of a matrix.
+
+Plain PyTorch; nothing here knows stages, files or Ray.
+"""

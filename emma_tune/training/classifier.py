@@ -1,20 +1,23 @@
-"""A network with the normalisation that belongs to it: pixels in, logits out."""
+"""A network with the normalization that belongs to it: pixels in, logits out."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emma_tune.data.batches import Images
-from emma_tune.data.views import Asked
+from emma_tune.data.views import QueryImages
 from emma_tune.models import build_model, is_torchvisions
-from emma_tune.models.pretrained import Weights, load_body
+from emma_tune.models.pretrained import PretrainedWeights, load_body
 from emma_tune.training.seeds import derive_seed
+from emma_tune.training.settings import Precision
 
 
 class Classifier(nn.Module):
-    """Normalises, then asks the network. The statistics are buffers: they travel with the weights.
+    """Normalizes pixels, then calls the network. The statistics are buffers: they are saved with the weights.
 
     Args:
         network: images (B, C, H, W) to logits (B, K).
@@ -32,28 +35,27 @@ class Classifier(nn.Module):
         self.register_buffer("std", std.view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of uint8 images (B, C, H, W)."""
+        """Compute the logits (B, K) of uint8 images (B, C, H, W)."""
         logits: Tensor = self.network(self.normalized(images).contiguous(memory_format=torch.channels_last))
         return logits
 
     def normalized(self, images: Tensor) -> Tensor:
-        """What the network sees of uint8 images (B, C, H, W)."""
-        # gray images in front of a network for color: three means make three channels
+        """Normalize uint8 images (B, C, H, W); three means turn gray into color."""
         return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
 
 
 def new_classifier(
-    model: str, images: Images, *, classes: int, seed: int, role: str, weights: Weights | None = None
+    model: str, images: Images, *, classes: int, seed: int, role: str, weights: PretrainedWeights | None = None
 ) -> Classifier:
-    """A classifier to be trained, normalised by the statistics of its own images, or those of its first weights.
+    """Build a classifier to be trained, normalized by the statistics of its images, or of its pretrained weights.
 
     Args:
         model: one of `emma_tune.models.MODELS`.
         images: what it will be trained on.
         classes: K.
         seed: the study's seed.
-        role: victim, surrogate or attacker; each has an initialisation of its own.
-        weights: to begin with, but for the head; freshly initialised if None.
+        role: victim, surrogate or attacker; each has its own initialization.
+        weights: of all but the head; freshly initialized if None.
     """
     channels = images.shape.channels
     dtype = torch.get_default_dtype()
@@ -71,20 +73,37 @@ def new_classifier(
     return Classifier(network, *(statistic.to(dtype).expand(takes).clone() for statistic in (mean, std)))
 
 
-@torch.no_grad()
-def posteriors_of(classifier: nn.Module, images: Asked, batch_size: int = 512) -> Tensor:
-    """Clean posteriors: softmax of the logits, in evaluation mode, on the images as they are asked.
+def forward(network: Callable[[Tensor], Tensor], images: Tensor, precision: Precision) -> Tensor:
+    """Compute the logits of a batch.
 
     Args:
-        classifier: its mode is left as it was found.
+        network: images to logits.
+        images: (B, …).
+        precision: of convolutions and matrix products. `fp32`: that of the weights; `bf16`: mixed, by PyTorch's
+            autocast, while weights and sums keep theirs.
+
+    Returns:
+        (B, K), in float32 at least.
+    """
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        logits = network(images)
+    return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+
+@torch.no_grad()
+def posteriors_of(classifier: nn.Module, images: QueryImages, batch_size: int = 512) -> Tensor:
+    """Compute clean posteriors: softmax of the logits, in evaluation mode.
+
+    Args:
+        classifier: its mode is restored.
         images: N images.
-        batch_size: images a forward pass.
+        batch_size: images in a forward pass.
 
     Returns:
         (N, K) on the CPU.
 
     Raises:
-        FloatingPointError: if an answer is not a number; its top class would pass for one.
+        FloatingPointError: if a posterior is not finite; its top class would look valid.
     """
     training = classifier.training
     classifier.eval()

@@ -1,10 +1,10 @@
-"""One forward pass of a network, kept: for the gradients behind it, and for tangents along it.
+"""A recorded forward pass of a network, reused for gradients and for tangents.
 
 A tangent pass computes `J v`, the change of the outputs when the weights move along v (forward-mode
-differentiation; Griewank & Walther 2008, chapter 3). PyTorch's own recomputes the values on the way and writes the
-tangent of batch norm as a dozen passes over memory. Here convolutions and linear layers take their values from the
-pass that was kept, so that a layer costs the two products of its tangent, `conv(ẋ, w) + conv(x, ẇ)`, and batch
-norm uses its backward kernel: the Jacobian of x ↦ x̂ is symmetric. Everything else is PyTorch's.
+differentiation; Griewank & Walther 2008, chapter 3). PyTorch's own recomputes the values, and passes over memory a
+dozen times for the tangent of batch norm. Here convolutions and linear layers take their values from the recorded
+pass, so that a layer costs the two products of its tangent, `conv(ẋ, w) + conv(x, ẇ)`, and batch norm uses its
+backward kernel: the Jacobian of x ↦ x̂ is symmetric. Everything else is PyTorch's.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from emma_tune.training.precision import ask
+from emma_tune.training.classifier import forward
 from emma_tune.training.settings import Precision
 
 LINEAR = frozenset({torch.conv1d, torch.conv2d, torch.conv3d, F.linear})
-"""Functions (x, weight, bias, …) that are linear in x and in (weight, bias), and worth more than their memory."""
+"""Functions (x, weight, bias, …), linear in x and in (weight, bias), whose results are worth their memory."""
 
 
 class ForwardPass:
-    """Runs a network on a batch, as one training step does: its buffers change as one forward changes them.
+    """The forward pass of a training step: it updates the network's buffers once.
 
     Args:
         network: images to logits, in training mode; any `nn.Module`.
@@ -44,31 +44,31 @@ class ForwardPass:
         self.network = network
         self.images = images
         self._precision = precision
-        self._chance = _state_of_chance(images.device)
+        self._rng = _rng_state(images.device)
         self._buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
         self._products = _Recording()
         with self._products:
-            self.logits = self._ask(network)
+            self.logits = self._forward(network)
 
     def elsewhere(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Logits (B, K) of the same batch at other weights; the network and its buffers stay as they are.
+        """Compute the logits (B, K) of the same batch at other weights; the network and its buffers do not change.
 
         Args:
             weights: by the names of the network's parameters.
         """
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
-        return self._ask(lambda images: functional_call(self.network, (dict(weights), buffers), (images,)))
+        return self._forward(lambda images: functional_call(self.network, (dict(weights), buffers), (images,)))
 
     def tangent(self, direction: Mapping[str, Tensor]) -> Tensor:
-        """`J v`, with J the Jacobian of the log-probabilities `log softmax(f_θ(x))` in θ.
+        """Compute `J v`, with J the Jacobian of the log-probabilities `log softmax(f_θ(x))` in θ.
 
         Args:
-            direction: v, by the names of the network's parameters; those left out stay where they are.
+            direction: v, by the names of the network's parameters; zero for those left out.
 
         Returns:
             (B, K).
         """
-        with torch.no_grad(), _same_chance(self._chance), forward_mode.dual_level(), _Reusing(self._products):
+        with torch.no_grad(), _replayed(self._rng), forward_mode.dual_level(), _Reusing(self._products):
             dual = {
                 name: forward_mode.make_dual(weight.detach(), direction[name])
                 for name, weight in self.network.named_parameters()
@@ -79,14 +79,14 @@ class ForwardPass:
         assert tangent is not None, "the outputs depend on the weights"
         return tangent
 
-    def _ask(self, network: Callable[[Tensor], Tensor]) -> Tensor:
-        # the fused attention kernels have no tangent, and draw their dropout in their own way
+    def _forward(self, network: Callable[[Tensor], Tensor]) -> Tensor:
+        # the fused attention kernels have no tangent, and draw dropout in another order
         with sdpa_kernel(SDPBackend.MATH):
-            return ask(network, self.images, self._precision)
+            return forward(network, self.images, self._precision)
 
 
 class _Recording(TorchFunctionMode):
-    """Keeps what the linear functions of a pass gave, in their order."""
+    """Records the results of the linear functions of a pass, in their order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _Recording(TorchFunctionMode):
 
 
 class _Reusing(TorchFunctionMode):
-    """Runs the same pass again for tangents, with the values that were kept."""
+    """Repeats a pass for tangents, with the recorded values."""
 
     def __init__(self, recording: _Recording) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class _Reusing(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in LINEAR:
             value, version = next(self._kept)
-            if value._version == version:  # else something behind has overwritten it in place: compute it again
+            if value._version == version:  # else it was overwritten in place: compute it again
                 return _LinearTangent.apply(value.detach(), func, *_in_order(*args, **kwargs))
         if func is F.batch_norm:
             return _batch_norm(*args, **kwargs)
@@ -128,7 +128,7 @@ def _in_order(
 
 
 class _LinearTangent(torch.autograd.Function):
-    """A linear function whose value is known; its tangent is `func(ẋ, w) + func(x, ẇ, ḃ)`."""
+    """A linear function with a known value; its tangent is `func(ẋ, w) + func(x, ẇ, ḃ)`."""
 
     @staticmethod
     def forward(
@@ -169,7 +169,7 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`F.batch_norm`, with a cheap tangent where the statistics are the batch's own."""
+    """Compute `F.batch_norm`, with a cheap tangent where the statistics are the batch's own."""
     if not training or weight is None:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     value: Tensor = _BatchNormTangent.apply(input, weight, bias, running_mean, running_var, momentum, eps)[0]
@@ -214,14 +214,14 @@ class _BatchNormTangent(torch.autograd.Function):
         return tangent, None, None
 
 
-def _state_of_chance(device: torch.device) -> tuple[Tensor, torch.device, Tensor | None]:
+def _rng_state(device: torch.device) -> tuple[Tensor, torch.device, Tensor | None]:
     on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return torch.get_rng_state(), device, on_device
 
 
 @contextmanager
-def _same_chance(state: tuple[Tensor, torch.device, Tensor | None]) -> Iterator[None]:
-    """What is drawn inside (dropout, for one) was drawn before; outside nothing has been drawn."""
+def _replayed(state: tuple[Tensor, torch.device, Tensor | None]) -> Iterator[None]:
+    """Replay random numbers (dropout, for one) from a state, without changing the generators outside."""
     on_cpu, device, on_device = state
     with torch.random.fork_rng(devices=[device] if on_device is not None else []):
         torch.set_rng_state(on_cpu)

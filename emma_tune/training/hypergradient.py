@@ -1,4 +1,4 @@
-"""How the outer loss changes with the transition matrix, through one virtual step of the surrogate.
+"""The gradient of the outer loss in the transition matrix, through one virtual step of the surrogate.
 
 The inner loss is linear in its targets s, `L_in = −(1/B) Σ_ik s_ik ℓ_ik(θ)` with `ℓ = log softmax(f_θ(x))`, and
 the virtual step is plain SGD, `θ' = θ − η ∇_θ L_in = θ + (η/B) Σ_ik s_ik ∇_θ ℓ_ik`. Hence, with
@@ -6,8 +6,8 @@ the virtual step is plain SGD, `θ' = θ − η ∇_θ L_in = θ + (η/B) Σ_ik 
 
     ∂L_mis/∂s_ik = (η/B) (J v)_ik,
 
-one forward-mode product: no graph of a gradient is ever built (the implicit structure that MAML-like methods
-differentiate twice for; Finn et al. 2017). What is left of the outer loss is a function of the K×K matrix alone.
+one forward-mode product, without the graph of a gradient through which MAML-like methods differentiate twice
+(Finn et al. 2017). The rest of the outer loss is a function of the K×K matrix alone.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from emma_tune.training.forward_pass import ForwardPass
 def hypergradient(
     forward: ForwardPass, posteriors: Tensor, T: Tensor, *, lr: float, objective: Objective
 ) -> tuple[Tensor, Tensor]:
-    """Differentiate the outer loss in T: `∇_T L_out`, with `L_out = λ L_align(T) + (1−λ) L_mis(θ'(T))`.
+    """Compute `∇_T L_out`, with `L_out = λ L_align(T) + (1−λ) L_mis(θ'(T))`.
 
-    Takes one backward through the given pass, one forward and backward at θ', and one tangent pass.
+    Costs one backward through the given pass, one forward and backward at θ', and one tangent pass.
 
     Args:
         forward: f_θ on the augmented batch; its graph is kept for the real update.
@@ -51,11 +51,11 @@ def hypergradient(
 def _virtual_step(
     forward: ForwardPass, posteriors: Tensor, targets: Tensor, lr: float, objective: Objective
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """`v = ∇_θ' L_mis(θ')` by the names of the weights, and `L_mis(θ')`, at `θ' = θ − η ∇_θ L_in`."""
+    """Compute `v = ∇_θ' L_mis(θ')` by the names of the weights, and `L_mis(θ')`, at `θ' = θ − η ∇_θ L_in`."""
     theta = {name: w for name, w in forward.network.named_parameters() if w.requires_grad}
     inner_loss = F.cross_entropy(forward.logits, targets)
     inner = torch.autograd.grad(inner_loss, list(theta.values()), retain_graph=True)
-    # rounded twice, as it is written: what is rounded otherwise here an untrained network magnifies a thousandfold
+    # rounded twice, as in the formula: an untrained network magnifies another rounding a thousandfold
     virtual = {
         name: (w.detach() - lr * step).requires_grad_()
         for (name, w), step in zip(theta.items(), inner, strict=True)

@@ -1,7 +1,7 @@
-"""What a thief's gradient would be: Jacobians of a network's log-probabilities in its weights.
+"""The gradients of an attacker's training: Jacobians of a network's log-probabilities in its weights.
 
-G, (K × weights), is one for each image: row k is the gradient of log softmax(f(x))_k. Batched by `torch.func`; the
-network is in evaluation mode, so that an image's gradient does not depend on its neighbours.
+G, (K × weights), of an image: row k is the gradient of log softmax(f(x))_k. Batched by `torch.func`; the network
+is in evaluation mode, so that an image's gradient does not depend on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch.func import functional_call, jvp, vjp, vmap
 
 from emma_tune.training.classifier import Classifier
 
-Weights = dict[str, Tensor]
+NamedTensors = dict[str, Tensor]
+"""Weights, or a gradient, by the names of the parameters."""
 
-AT_ONCE = 1 << 27
-"""Bytes of gradients that are held at a time."""
+GRADIENT_BYTES = 1 << 27
+"""Bytes of gradients in memory at a time."""
 
 
 def gradient_cosines(classifier: Classifier, images: Tensor, posteriors: Tensor) -> Tensor:
-    """Of each image and class the cosine of the angle between Gᵀe_k and Gᵀp.
+    """Compute the cosine of the angle between Gᵀe_k and Gᵀp for each image and class.
 
-    Rows of G are taken some at a time and only their inner products kept, so that memory grows neither with the
-    number of classes nor with that of images.
+    Only a few rows of G are in memory at a time, whatever the number of classes and images.
 
     Args:
         classifier: in evaluation mode.
@@ -33,12 +33,12 @@ def gradient_cosines(classifier: Classifier, images: Tensor, posteriors: Tensor)
         posteriors: p, (B, K).
 
     Returns:
-        (B, K). Where a gradient vanishes the cosine counts as 0, a right angle.
+        (B, K); 0, a right angle, where a gradient vanishes.
     """
     weights, log_probabilities = _functional(classifier)
     pixels = classifier.normalized(images)
     classes = torch.eye(posteriors.shape[1]).to(posteriors)
-    at_once = max(1, AT_ONCE // sum(weight.nbytes for weight in weights.values()))
+    at_once = max(1, GRADIENT_BYTES // sum(weight.nbytes for weight in weights.values()))
 
     def of_one(image: Tensor, p: Tensor) -> Tensor:
         pull = vjp(lambda w: log_probabilities(w, image[None])[0], weights)[1]
@@ -50,10 +50,10 @@ def gradient_cosines(classifier: Classifier, images: Tensor, posteriors: Tensor)
     return cosines
 
 
-def _direction(gradient: Weights) -> Weights:
-    """A gradient divided by its length; zero where it is zero.
+def _direction(gradient: NamedTensors) -> NamedTensors:
+    """Divide a gradient by its length; zero stays zero.
 
-    A sure network has gradients so small that their squares vanish: scaled by their largest entry first.
+    It is scaled by its largest entry first: the squares of a confident network's gradients would underflow.
     """
     largest = torch.stack([part.abs().amax() for part in gradient.values()]).amax()
     tiny = torch.finfo(largest.dtype).tiny
@@ -62,21 +62,13 @@ def _direction(gradient: Weights) -> Weights:
     return {name: part / length for name, part in scaled.items()}
 
 
-def _inner(one: Weights, other: Weights) -> Tensor:
-    """The inner product of two directions in the space of weights, a scalar."""
+def _inner(one: NamedTensors, other: NamedTensors) -> Tensor:
+    """Compute the inner product of two directions in the space of weights, a scalar."""
     return torch.stack([(one[name] * other[name]).sum() for name in one]).sum()
 
 
 def gradient_sums(classifier: Classifier, images: Tensor) -> Tensor:
-    """G1 of each image: by class, the sum over all weights of the gradient; one forward-mode pass.
-
-    Args:
-        classifier: in evaluation mode.
-        images: (B, C, H, W) uint8.
-
-    Returns:
-        (B, K).
-    """
+    """Compute G1 (B, K): by image and class, the sum of the gradient over all weights; one forward-mode pass."""
     weights, log_probabilities = _functional(classifier)
     ones = {name: torch.ones_like(weight) for name, weight in weights.items()}
     pixels = classifier.normalized(images)
@@ -84,14 +76,14 @@ def gradient_sums(classifier: Classifier, images: Tensor) -> Tensor:
     return sums
 
 
-def _functional(classifier: Classifier) -> tuple[Weights, Callable[[Weights, Tensor], Tensor]]:
-    """The weights, and log softmax(f(x)) (B, K) as a function of weights and normalised images."""
+def _functional(classifier: Classifier) -> tuple[NamedTensors, Callable[[NamedTensors, Tensor], Tensor]]:
+    """Return the weights, and log softmax(f(x)) (B, K) as a function of weights and normalized images."""
     assert not classifier.training, "batch statistics would make one image's gradient depend on the others"
-    network = classifier.network  # called by itself: `vmap` cannot lay images out as the classifier does
+    network = classifier.network  # not the classifier, whose memory format `vmap` does not support
     weights = {name: weight.detach() for name, weight in network.named_parameters()}
     buffers = dict(network.named_buffers())
 
-    def log_probabilities(w: Weights, pixels: Tensor) -> Tensor:
+    def log_probabilities(w: NamedTensors, pixels: Tensor) -> Tensor:
         return F.log_softmax(functional_call(network, {**w, **buffers}, pixels), dim=1)
 
     return weights, log_probabilities

@@ -1,4 +1,4 @@
-"""Soft-label training: a classifier, its optimiser, and one epoch of both."""
+"""Soft-label training: a classifier, its optimizer, and one epoch of both."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from emma_tune.attacks.lesson import Loss
 from emma_tune.data.augmentation import augment
 from emma_tune.data.batches import Images
 from emma_tune.models import load_state
-from emma_tune.training.classifier import Classifier
-from emma_tune.training.precision import ask
-from emma_tune.training.schedule import cosine_lr
+from emma_tune.training.classifier import Classifier, forward
 from emma_tune.training.seeds import derive_seed, generator
 from emma_tune.training.settings import Training
 
@@ -44,10 +42,9 @@ class Learner:
         )
 
     def begin(self, epoch: int) -> float:
-        """Sets the epoch's learning rate, puts the classifier in training mode, and returns the rate.
+        """Set the epoch's learning rate, put the classifier in training mode, and return the rate.
 
-        What the network itself draws (dropout, stochastic depth) it draws from PyTorch's global generators: these
-        begin anew with every epoch, whatever this process did before.
+        Also seeds PyTorch's global generators, from which the network draws (dropout, stochastic depth).
         """
         torch.manual_seed(derive_seed(self._seed, self._role, "network", epoch))
         lr = cosine_lr(epoch, self.training.epochs, self.training.lr)
@@ -57,7 +54,7 @@ class Learner:
         return lr
 
     def batches(self, images: Images, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The shuffled, augmented batches of an epoch; the same ones whenever it is asked again.
+        """Yield the shuffled, augmented batches of an epoch, the same ones in every call.
 
         Args:
             images: N images.
@@ -69,7 +66,7 @@ class Learner:
         order = torch.randperm(len(images), generator=generator(self._seed, self._role, "order", epoch))
         chance = generator(self._seed, self._role, "augmentation", epoch)
         chunks = list(order.split(self.training.batch_size))
-        if len(chunks) > 1 and len(chunks[-1]) == 1:  # batch norm cannot learn from a lone image
+        if len(chunks) > 1 and len(chunks[-1]) == 1:  # batch norm needs two images
             chunks[-2:] = [torch.cat(chunks[-2:])]
         for chunk in chunks:
             augmented = augment(
@@ -82,16 +79,16 @@ class Learner:
             yield chunk.to(images.device), augmented
 
     def logits(self, images: Tensor) -> Tensor:
-        """f(x), (B, K), of a batch (B, C, H, W) uint8, with its graph."""
-        return ask(self._network, images, self.training.precision)
+        """Return f(x), (B, K), of a batch (B, C, H, W) uint8, with its graph."""
+        return forward(self._network, images, self.training.precision)
 
     def descend(self, logits: Tensor, targets: Tensor, loss_of: Loss = F.cross_entropy) -> Tensor:
-        """One SGD step on a loss.
+        """Take one SGD step on a loss.
 
         Args:
             logits: f(x), (B, K), with the graph to the weights.
             targets: s, (B, K) distributions.
-            loss_of: `−(1/B) Σ_ik s_ik log softmax(f(x))_ik` where nothing else is said.
+            loss_of: `−(1/B) Σ_ik s_ik log softmax(f(x))_ik` by default.
 
         Returns:
             The loss before the step, a scalar.
@@ -103,13 +100,13 @@ class Learner:
         return loss.detach()
 
     def epoch(self, images: Images, targets: Tensor, epoch: int, loss_of: Loss = F.cross_entropy) -> float:
-        """Trains one epoch.
+        """Train one epoch.
 
         Args:
             images: N images.
             targets: (N, K) distributions.
             epoch: sets the rate and names the seeds.
-            loss_of: what is minimised.
+            loss_of: what is minimized.
 
         Returns:
             The mean loss a sample.
@@ -129,14 +126,14 @@ class Learner:
         return mean
 
     def weights(self) -> dict[str, Tensor]:
-        """Weights and buffers, copied to the CPU."""
+        """Copy weights and buffers to the CPU."""
         return {
             f"classifier.{name}": value.detach().cpu().clone().contiguous()
             for name, value in self.classifier.state_dict().items()
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, buffers and momenta, copied to the CPU: all that an epoch hands to the next."""
+        """Copy weights, buffers and momenta to the CPU: all that an epoch hands to the next."""
         tensors = self.weights()
         for name, parameter in self.classifier.named_parameters():
             momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
@@ -145,19 +142,31 @@ class Learner:
         return tensors
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Goes back to what `state` gave; other tensors in the mapping are left alone."""
+        """Load what `state` returned; other tensors in the mapping are ignored."""
         restore_classifier(self.classifier, tensors)
         for name, parameter in self.classifier.named_parameters():
             momentum = tensors.get(f"momentum.{name}")
             if momentum is not None:
-                # the optimiser keeps momenta in the memory format of the weights
+                # the optimizer keeps momenta in the memory format of the weights
                 self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
 
 
 def restore_classifier(classifier: Classifier, tensors: Mapping[str, Tensor]) -> None:
-    """Loads what `Learner.weights` gave; other tensors in the mapping are left alone."""
+    """Load what `Learner.weights` returned; other tensors in the mapping are ignored."""
     prefix = "classifier."
     load_state(
         classifier,
         {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)},
     )
+
+
+def cosine_lr(epoch: int, epochs: int, lr: float) -> float:
+    """Return `η_min + (lr − η_min)(1 + cos(πe/E))/2` with `η_min = lr·1e-3` (Loshchilov & Hutter 2017).
+
+    Args:
+        epoch: e, from 0.
+        epochs: E.
+        lr: rate of epoch 0.
+    """
+    lowest = lr * 1e-3
+    return lowest + (lr - lowest) * (1 + math.cos(math.pi * epoch / epochs)) / 2

@@ -1,4 +1,4 @@
-"""Every random choice comes from a seed with a name, so that runs repeat and interruptions leave no trace."""
+"""A seed for every random choice, by name: runs are reproducible, and interruptions do not change them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ import torch
 
 
 def derive_seed(seed: int, *names: object) -> int:
-    """A seed for one purpose: the first 63 bits of SHA-256 over the study's seed and the names.
-
-    Args:
-        seed: the seed of the study.
-        names: what it is for, e.g. `"victim", "order", epoch`.
-    """
+    """Derive a seed for a purpose (`"victim", "order", epoch`): 63 bits of SHA-256 of the study's seed and it."""
     text = "/".join(str(part) for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator(seed: int, *names: object) -> torch.Generator:
-    """A CPU generator with `derive_seed(seed, *names)`."""
+    """Return a CPU generator with `derive_seed(seed, *names)`."""
     return torch.Generator().manual_seed(derive_seed(seed, *names))

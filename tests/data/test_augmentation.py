@@ -1,4 +1,4 @@
-"""Augmentation held against plain loops over images, and against torchvision."""
+"""Augmentation compared with plain loops over images, and with torchvision."""
 
 import pytest
 import torch

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.lib.format import open_memmap
-from torchvision.transforms.v2.functional import center_crop
+from torchvision.transforms.v2.functional import center_crop as torchvisions_crop
 
-from emma_tune.data.batches import Images, middle
+from emma_tune.data.batches import Images, center_crop
 from emma_tune.data.cache import ImageCache, Source
 from emma_tune.data.images import ImageSet, Shape
 
@@ -39,7 +39,7 @@ def test_a_batch_is_the_images_as_they_are_kept_in_the_order_asked_for(images):
 def test_the_plain_view_is_the_middle_of_every_image_in_order(images, batch_size):
     batches = list(images.plain(batch_size))
     assert all(len(batch) == batch_size for batch in batches[:-1])
-    assert torch.equal(torch.cat(batches), center_crop(torch.from_numpy(PIXELS), [8, 7]))
+    assert torch.equal(torch.cat(batches), torchvisions_crop(torch.from_numpy(PIXELS), [8, 7]))
 
 
 def test_a_batch_is_a_copy(images):
@@ -52,7 +52,7 @@ def test_a_batch_is_a_copy(images):
 )
 def test_the_middle_is_torchvisions(have, want):
     batch = torch.arange(have[0] * have[1]).view(1, 1, *have)
-    assert torch.equal(middle(batch, want), center_crop(batch, list(want)))
+    assert torch.equal(center_crop(batch, want), torchvisions_crop(batch, list(want)))
 
 
 def test_a_set_larger_than_memory_is_read_by_the_batch(tmp_path):

@@ -1,4 +1,4 @@
-"""Decoded once, mapped ever after: what is on disk is what was decoded, or it is decoded anew."""
+"""Decoded once, then mapped: what is on disk is what was decoded, or it is decoded again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from emma_tune.data import find
-from emma_tune.data.cache import Cached, ImageCache, Source, content_of
+from emma_tune.data.arrays import parts_fingerprint
+from emma_tune.data.cache import Cached, ImageCache, Source
 from emma_tune.data.files import Files
 from emma_tune.data.images import ImageSet, Shape
 from emma_tune.data.source import DataError
@@ -28,15 +29,15 @@ SMALL = Shape.square(8)
 SEEN = Shape(3, 8, 8, view=(6, 6))
 
 
-class Listener:
-    """Hears how many images are decoded; none are while somebody else is waited for."""
+class ProgressRecorder:
+    """Records the progress of decoding, but not the waiting for another process."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[int, int]] = []
+        self.calls: list[tuple[int, int]] = []
 
     def __call__(self, done: int, total: int) -> None:
         if done:
-            self.heard.append((done, total))
+            self.calls.append((done, total))
 
 
 def source(folder: Path, shape: Shape = SMALL) -> Source:
@@ -63,9 +64,9 @@ def cache(tmp_path: Path) -> ImageCache:
 
 def get(cache: ImageCache, wanted: Source) -> tuple[Cached, bool]:
     """What a source became, and whether it was decoded for that."""
-    listener = Listener()
-    cached = cache.get(wanted, listener)
-    return cached, bool(listener.heard)
+    recorder = ProgressRecorder()
+    cached = cache.get(wanted, recorder)
+    return cached, bool(recorder.calls)
 
 
 def everything(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -164,7 +165,7 @@ def test_labels_and_names_stay_with_their_images_when_others_are_left_out(cache,
         assert part.names.tolist() == [wanted.parts[name].names[row] for row in rows]
     again, decoded = get(cache, source(tree))
     assert not decoded
-    assert again == cached  # who comes later hears of them too
+    assert again == cached  # also reported to later processes
 
 
 def test_a_part_of_which_nothing_can_be_read_is_named_and_leaves_nothing(cache, tree, tmp_path):
@@ -198,7 +199,7 @@ def test_to_look_makes_nothing(cache, tree, tmp_path):
     assert everything(tmp_path / "store") == before
 
 
-def test_a_changed_file_is_decoded_anew(cache, tree):
+def test_a_changed_file_is_decoded_again(cache, tree):
     first, _ = get(cache, source(tree))
     save(tree / "train" / "a" / "0.png", photograph(99, 8, 8))
     second, decoded = get(cache, source(tree))
@@ -218,7 +219,7 @@ def test_a_changed_file_is_decoded_anew(cache, tree):
     ],
     ids=["one more", "one less", "of another class"],
 )
-def test_another_list_of_files_is_decoded_anew(cache, tree, change):
+def test_another_list_of_files_is_decoded_again(cache, tree, change):
     first, _ = get(cache, source(tree))
     change(tree)
     second, decoded = get(cache, source(tree))
@@ -226,7 +227,7 @@ def test_another_list_of_files_is_decoded_anew(cache, tree, change):
     assert second.fingerprint != first.fingerprint
 
 
-def test_the_same_files_in_another_shape_are_decoded_anew(cache, tree):
+def test_the_same_files_in_another_shape_are_decoded_again(cache, tree):
     fingerprints = set()
     for shape in (SMALL, SEEN, Shape.square(6), Shape.square(8, channels=1), Shape(3, 8, 6, view=(8, 6))):
         cached, decoded = get(cache, source(tree, shape))
@@ -271,7 +272,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGE.values(), ids=DAMAGE)
-def test_what_is_damaged_is_made_anew(cache, tree, tmp_path, name, damage):
+def test_what_is_damaged_is_decoded_again(cache, tree, tmp_path, name, damage):
     cached, _ = get(cache, source(tree))
     file = tmp_path / "store" / "images" / cached.fingerprint / name
     before = expected(tree, source(tree).parts["train"])
@@ -283,7 +284,7 @@ def test_what_is_damaged_is_made_anew(cache, tree, tmp_path, name, damage):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"fingerprint": "f00d", "bad": []}', b'"text"'])
-def test_a_damaged_note_of_a_source_is_written_anew(cache, tree, tmp_path, content):
+def test_a_damaged_note_of_a_source_is_written_again(cache, tree, tmp_path, content):
     cached, _ = get(cache, source(tree))
     note = tmp_path / "store" / "images" / "sources" / f"{source(tree).id}.json"
     whole = note.read_bytes()
@@ -318,7 +319,7 @@ def test_names_and_places_are_no_part_of_what_images_are(cache, tree, tmp_path):
     (moved / "test" / "a").rename(moved / "test" / "A")
     cached, _ = get(cache, source(tree))
     again, decoded = get(cache, replace(source(moved), name="another"))
-    assert decoded  # nobody could know
+    assert decoded  # their contents are not known before
     assert again.fingerprint == cached.fingerprint
     for wanted in (source(tree), replace(source(moved), name="another")):
         assert not get(cache, wanted)[1]
@@ -347,18 +348,18 @@ def test_pixels_labels_parts_order_and_view_are_what_images_are():
         {"train": base["train"].take(np.array([1, 0, 3, 2]))},
         {**base, "test": ImageSet(images, labels)},
     ]
-    assert len({content_of(parts) for parts in variants}) == len(variants)
+    assert len({parts_fingerprint(parts) for parts in variants}) == len(variants)
     named = ImageSet(images, labels, np.array(list("abcd")))
-    assert content_of({"train": named}) == content_of(base)
+    assert parts_fingerprint({"train": named}) == parts_fingerprint(base)
 
 
 # --- several at once, and sudden ends ---------------------------------------------------------------------
 
 
 def want(root: Path, tree: Path, barrier: Barrier, results: Any) -> None:
-    cache, listener = ImageCache(root), Listener()
+    cache, recorder = ImageCache(root), ProgressRecorder()
     barrier.wait()
-    results.put((cache.get(source(tree), listener).fingerprint, len(listener.heard)))
+    results.put((cache.get(source(tree), recorder).fingerprint, len(recorder.calls)))
 
 
 def test_of_processes_that_want_the_same_images_at_once_one_decodes_them(tmp_path):
@@ -373,13 +374,13 @@ def test_of_processes_that_want_the_same_images_at_once_one_decodes_them(tmp_pat
         process.join(timeout=60)
         assert process.exitcode == 0
     assert len({fingerprint for fingerprint, _ in found}) == 1
-    assert sorted(heard for _, heard in found)[:2] == [0, 0]
-    assert max(heard for _, heard in found) == 5  # 250 files in four chunks, and one of four files
+    assert sorted(calls for _, calls in found)[:2] == [0, 0]
+    assert max(calls for _, calls in found) == 5  # 250 files in four chunks, and one of four files
     assert get(ImageCache(tmp_path / "store"), source(tree)) == (Cached(found[0][0]), False)
 
 
 class GivenUpError(Exception):
-    """Whoever listened does not want to hear more."""
+    """Raised by a callback to give up."""
 
 
 def test_a_decoding_that_is_given_up_leaves_nothing_half_done(cache, tree, tmp_path):
@@ -399,7 +400,7 @@ def die(root: Path, tree: Path) -> None:
     ImageCache(root).get(source(tree), lambda done, total: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def test_a_decoder_that_is_killed_is_in_nobodys_way(cache, tree, tmp_path):
+def test_a_decoder_that_is_killed_is_in_no_ones_way(cache, tree, tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=die, args=(tmp_path / "store", tree))
     process.start()
     process.join(timeout=60)
@@ -409,7 +410,7 @@ def test_a_decoder_that_is_killed_is_in_nobodys_way(cache, tree, tmp_path):
     assert all(file.is_relative_to(tmp_path / "store" / "incoming") for file in left)
     assert cache.known(source(tree)) is None
     for folder in (tmp_path / "store" / "incoming").iterdir():
-        os.utime(folder, (0, 0))  # long ago: nobody can be writing there
+        os.utime(folder, (0, 0))  # long ago: abandoned
     cached, decoded = get(cache, source(tree))
     assert decoded
     assert not list((tmp_path / "store" / "incoming").iterdir())
@@ -420,12 +421,12 @@ def test_a_decoder_that_is_killed_is_in_nobodys_way(cache, tree, tmp_path):
 
 def test_progress_counts_all_parts(cache, tmp_path):
     tree = class_tree(tmp_path / "tree", {"train": {"a": 100}, "test": {"a": 30}}, side=2)
-    listener = Listener()
-    cache.get(source(tree), listener)
-    assert listener.heard == [(64, 130), (100, 130), (130, 130)]
+    recorder = ProgressRecorder()
+    cache.get(source(tree), recorder)
+    assert recorder.calls == [(64, 130), (100, 130), (130, 130)]
 
 
-def test_an_array_cut_to_nothing_is_made_anew(cache, tree, tmp_path):
+def test_an_array_cut_to_nothing_is_decoded_again(cache, tree, tmp_path):
     cached, _ = get(cache, source(tree))
     (tmp_path / "store" / "images" / cached.fingerprint / "train.labels.npy").write_bytes(b"")
     assert cache.known(source(tree)) is None

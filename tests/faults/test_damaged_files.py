@@ -19,6 +19,7 @@ from emma_tune.plan.materials import prepare
 from emma_tune.results import StudyView
 from emma_tune.results.ledger import LedgerWriter, read_ledger
 from emma_tune.storage import as_place, storage_at
+from emma_tune.storage import lease as lease_module
 from emma_tune.storage import objects as objects_module
 from emma_tune.storage.store import Store
 from emma_tune.study.file import load_study
@@ -228,8 +229,8 @@ def test_a_damaged_segment_of_a_ledger_costs_its_own_lines(bucket, monkeypatch, 
 
 @pytest.mark.parametrize("damage", ["half", "zeroed"])
 def test_a_damaged_lease_is_taken_when_nobody_gives_a_sign(bucket, monkeypatch, damage):
-    monkeypatch.setattr(objects_module, "LEASE", 3.0)  # stores say in whole seconds when a sign was given
-    monkeypatch.setattr(objects_module, "BEAT", 0.2)
+    monkeypatch.setattr(lease_module, "LEASE", 3.0)  # stores say in whole seconds when a sign was given
+    monkeypatch.setattr(lease_module, "BEAT", 0.2)
     storage = storage_at(as_place(bucket))
     storage.write("driver.lock/00000000", DAMAGE[damage](b'{"who": "process 1", "beat": 3, "released": false}'))
     with storage.claim("driver.lock", "process 2", wait=0):

@@ -88,7 +88,7 @@ def test_who_reads_a_study_is_told_in_a_line_and_who_follows_it_waits(
         assert (told.exit_code, told.stdout) == (2, "")
         (line,) = told.stderr.splitlines()
         assert "expected an object store that answers, found" in line
-    monkeypatch.setattr(patience_module, "SAID_AFTER", 0.0)
+    monkeypatch.setattr(patience_module, "REPORTED_AFTER", 0.0)
     timer = threading.Timer(4, setattr, (proxy, "mode", "pass"))
     timer.start()
     followed = CliRunner().invoke(app, ["track", str(root), "--tensorboard", str(tmp_path), "--follow"])
@@ -162,9 +162,9 @@ def test_whichever_answer_is_lost_a_claim_is_ours_and_let_go(proxy: Proxy, root)
 
 
 def test_a_server_that_hangs_is_given_up_and_asked_again(proxy: Proxy, bucket, monkeypatch):
-    calls = {**places_module._CALLS["s3"]["config_kwargs"], "read_timeout": 1}
-    monkeypatch.setitem(places_module._CALLS["s3"], "config_kwargs", calls)  # seconds rather than half minutes
-    monkeypatch.setattr(objects_module, "ANSWER", 1.0)
+    calls = {**places_module._OPTIONS["s3"]["config_kwargs"], "read_timeout": 1}
+    monkeypatch.setitem(places_module._OPTIONS["s3"], "config_kwargs", calls)  # seconds rather than half minutes
+    monkeypatch.setattr(objects_module, "PUT_TIMEOUT", 1.0)
     store = Store(as_place(f"{bucket}/store"), SOON).identified()
     attempts: dict[str, Callable[[], object]] = {
         "reading": lambda: store.check("victim", KEY),

@@ -1,9 +1,9 @@
-"""Networks held against their published sizes."""
+"""Networks compared with their published sizes."""
 
 import pytest
 import torch
 
-from emma_tune.models import OWN, build_model
+from emma_tune.models import SMALL_IMAGE_MODELS, build_model
 
 
 def weights(name: str, *, channels: int, classes: int) -> int:
@@ -18,7 +18,7 @@ def block(narrow: int, wide: int, *, shortcut: bool) -> int:
 
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", SMALL_IMAGE_MODELS)
 def test_images_of_any_side_become_finite_logits(name, channels, classes):
     model = build_model(name, channels=channels, classes=classes).eval()
     for side in (8, 32):
@@ -51,7 +51,7 @@ def test_resnet10_has_four_single_blocks():
     assert weights("resnet10", channels=3, classes=10) == 27 * 64 + 128 + blocks + 5130
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", SMALL_IMAGE_MODELS)
 def test_every_weight_gets_a_gradient(name):
     model = build_model(name, channels=1, classes=3)
     model(torch.rand(4, 1, 8, 8)).square().sum().backward()

@@ -9,7 +9,15 @@ import pytest
 import torch
 import torchvision
 
-from emma_tune.models import MODELS, OWN, TORCHVISION, build_model, build_outline, is_torchvisions, load_state
+from emma_tune.models import (
+    MODELS,
+    SMALL_IMAGE_MODELS,
+    TORCHVISION,
+    build_model,
+    build_outline,
+    is_torchvisions,
+    load_state,
+)
 from emma_tune.models.torchvision import EvenPool
 
 FAMILIES = (
@@ -44,10 +52,10 @@ def test_every_name_is_known_to_the_installed_torchvision():
 
 
 def test_where_both_have_a_name_ours_is_meant_and_torchvisions_has_a_prefix():
-    assert len(set(MODELS)) == len(MODELS) == len(OWN) + len(TORCHVISION)
+    assert len(set(MODELS)) == len(MODELS) == len(SMALL_IMAGE_MODELS) + len(TORCHVISION)
     assert set(MODELS) >= {"resnet18", "torchvision:resnet18", "resnet34", "torchvision:resnet34", "resnet50"}
     assert not {"torchvision:resnet50", "torchvision:resnet8"} & set(MODELS)
-    assert [name for name in MODELS if not is_torchvisions(name)] == list(OWN)
+    assert [name for name in MODELS if not is_torchvisions(name)] == list(SMALL_IMAGE_MODELS)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34"])

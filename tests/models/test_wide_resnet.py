@@ -1,4 +1,4 @@
-"""WRN-40-2 held against its published size and a plain restatement of its forward pass."""
+"""WRN-40-2 compared with its published size and a plain restatement of its forward pass."""
 
 import torch
 import torch.nn.functional as F

@@ -49,7 +49,7 @@ def test_a_url_does_not_climb(url):
         as_place(url)
 
 
-def test_a_protocol_that_nobody_knows_or_whose_package_is_missing_is_said_at_once():
+def test_an_unknown_protocol_or_a_missing_package_is_reported_at_once():
     with pytest.raises(ValueError, match="gopher://hole"):
         as_place("gopher://hole")
     with pytest.raises(ValueError, match=r"(?i)install gcsfs"):

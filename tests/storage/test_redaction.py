@@ -66,6 +66,6 @@ def test_a_data_set_with_a_password_is_refused_in_the_file(study_file):
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2J", "a\nb", "", "\u202esoft"])
-def test_a_thief_has_a_name_that_can_be_printed(study_file, name):
+def test_the_name_of_an_attacker_must_be_printable(study_file, name):
     with pytest.raises(StudyError, match="attackers: expected names that can be printed"):
         load_study(study_file(attackers={"soft": {}, name: {"kind": "hard"}}))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from emma_tune.storage import HeldError, OutOfSightError, Patience, Place, Storage, as_place, storage_at
+from emma_tune.storage import lease as lease_module
 from emma_tune.storage import objects as objects_module
 
 ROUNDS = 25
@@ -125,7 +126,7 @@ def test_a_folder_is_committed_once(storage):
     assert before == {"s/k/t-1": b"tensors", "s/k/record.json": b"first"}
     assert storage.commit("s/k", {"t-2": b"others", "record.json": b"second"}) is False
     after = everything(storage)
-    after.pop("aside.lock", None)  # of a disk: whoever finds a folder in the way looks whether it counts
+    after.pop("aside.lock", None)  # on a disk: taken to check a folder that is in the way
     assert after == before
 
 
@@ -192,8 +193,8 @@ def test_a_log_keeps_its_pieces_in_order_over_many_writers(storage, monkeypatch)
 
 @pytest.fixture
 def short_lease(monkeypatch):
-    monkeypatch.setattr(objects_module, "LEASE", 3.0)  # stores say in whole seconds when a sign was given
-    monkeypatch.setattr(objects_module, "BEAT", 0.2)
+    monkeypatch.setattr(lease_module, "LEASE", 3.0)  # stores say in whole seconds when a sign was given
+    monkeypatch.setattr(lease_module, "BEAT", 0.2)
 
 
 def test_a_claim_is_held_by_one_who_is_named_and_then_free(storage, root, short_lease):
@@ -278,7 +279,7 @@ def test_another_storage_in_its_place_is_neither_read_nor_written(storage, root)
     identity = storage.identify()
     assert storage_at(root).identify() == identity
     storage.write("a", b"mine")
-    storage.write("identity", b"somebody else")
+    storage.write("identity", b"another one")
     calls: list[Callable[[], Any]] = [
         lambda: storage.exists("b"),
         lambda: storage.read("b"),
@@ -287,14 +288,14 @@ def test_another_storage_in_its_place_is_neither_read_nor_written(storage, root)
         lambda: storage.commit("s/k", {"record.json": b""}),
     ]
     for call in calls:
-        with pytest.raises(OutOfSightError, match=f"expected the storage {identity}, found somebody else"):
+        with pytest.raises(OutOfSightError, match=f"expected the storage {identity}, found another one"):
             call()
     assert set(storage_at(root).names("")) == {"a", "identity"}
 
 
 def test_what_comes_back_into_sight_is_waited_for(root):
-    said: list[str] = []
-    storage = storage_at(root, Patience(60, said.append))
+    reported: list[str] = []
+    storage = storage_at(root, Patience(60, reported.append))
     identity = storage.identify()
     storage.remove("identity")
     other = storage_at(root)
@@ -303,9 +304,9 @@ def test_what_comes_back_into_sight_is_waited_for(root):
     assert storage.create("file", b"at last") is True
     timer.join()
     assert storage.read("file") == b"at last"
-    assert len(said) == 1
-    assert "waiting for the storage, 60 s at most" in said[0]
-    assert f"expected the storage {identity}, found none there" in said[0]
+    assert len(reported) == 1
+    assert "waiting for the storage, 60 s at most" in reported[0]
+    assert f"expected the storage {identity}, found none there" in reported[0]
 
 
 def test_who_has_had_enough_does_not_wait(root):

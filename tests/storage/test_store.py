@@ -135,7 +135,7 @@ def test_the_first_to_commit_wins_and_every_byte_of_it_stays(store):
     assert_same_tensors(store.fetch("victim", KEY).tensors, ARTIFACT.tensors)
 
 
-def test_same_artifact_same_bytes_whoever_made_it(store):
+def test_the_same_artifact_has_the_same_bytes_from_every_process(store):
     first, second = Store(store.root / "first"), Store(store.root / "second")
     commit(first)
     second.commit("victim", KEY, ARTIFACT, recipe=RECIPE, provenance={"seconds": 99})
@@ -268,7 +268,7 @@ def test_cut_anywhere_or_changed_in_any_byte_an_artifact_is_refused(on_disk, nam
                 store.check("victim", KEY)
 
 
-def test_set_aside_a_damaged_artifact_is_kept_for_a_person_and_made_anew(store):
+def test_set_aside_a_damaged_artifact_is_kept_for_inspection_and_computed_again(store):
     commit(store)
     name = tensors_name(store)
     store.storage.write(name, b"damaged")
@@ -394,7 +394,7 @@ def test_a_dropped_state_is_gone_with_its_failures_and_dropping_again_is_no_erro
     assert store.load_state(KEY[::-1]) is not None
 
 
-def test_failures_are_counted_by_task_and_anew_in_each_run(store):
+def test_failures_are_counted_by_task_and_run(store):
     counts = [store.note_failure(KEY, run=run, reason="why") for run in ("a", "a", "a", "b", "b", "a")]
     assert counts == [1, 2, 3, 1, 2, 1]
     assert store.note_failure(KEY[::-1], run="a", reason="why") == 1
@@ -441,7 +441,7 @@ def test_weights_that_are_there_are_not_written_again(store):
     assert set(before) == {f"weights/{fingerprint}.safetensors"}
 
 
-def test_damaged_weights_are_noticed_and_put_anew(store):
+def test_damaged_weights_are_noticed_and_written_again(store):
     fingerprint = store.put_weights({"w": torch.zeros(3)})
     name = f"weights/{fingerprint}.safetensors"
     whole = store.storage.read(name)

@@ -1,4 +1,4 @@
-"""Normalisation travels with the weights; answers are given in evaluation mode; chance has a name."""
+"""Normalization is saved with the weights; posteriors are computed in evaluation mode; seeds have names."""
 
 import copy
 

@@ -46,7 +46,7 @@ ANSWERED = ("queries", "labeled", *PARTS)
 # and the victim's last image is alone
 VICTIM = Training(model="resnet8", epochs=4, lr=0.05, batch_size=10, augmentation="none", weight_decay=2e-3)
 SURROGATE = Training(model="resnet8", epochs=5, lr=0.04, batch_size=12, augmentation="none", weight_decay=5e-3)
-MATRIX = SURROGATE.model_copy(update={"epochs": 12})  # the surrogate's, with the epochs of the defence
+MATRIX = SURROGATE.model_copy(update={"epochs": 12})  # the surrogate's, with the epochs of the defense
 ATTACKER = Training(
     model="resnet8", epochs=9, lr=0.02, batch_size=9, augmentation="none", momentum=0.3, weight_decay=1e-2
 )
@@ -230,7 +230,7 @@ class Epoch:
 
 
 def matrix_epochs(surrogate: Network, images: ImageSet, p: Tensor, config: MatrixSettings) -> list[Epoch]:
-    """Steps 1 to 5 up to the end of the series, as if no stopping test ever stopped it; momentum starts anew."""
+    """Steps 1 to 5 up to the end of the series, as if it was never stopped; momentum starts at zero."""
     network, velocity, training = copy.deepcopy(surrogate), {}, config.training
     pixels = torch.from_numpy(images.images).to(torch.float64)
     T, epochs = torch.eye(K), []
@@ -275,7 +275,7 @@ def share(one: list[int], other: list[int]) -> float:
 
 @dataclass
 class Clone:
-    """A thief's: its training, and the number of its best epoch, the first of the highest validation accuracy."""
+    """The training of an attacker, and its best epoch: the first of the highest validation accuracy."""
 
     learned: Learned
     answers: list[dict[str, Tensor]]
@@ -355,7 +355,7 @@ def ran(images: dict[str, ImageSet]) -> dict[str, Ran]:
     return made
 
 
-# One held against the other. -----------------------------------------------------------------------------------
+# Comparisons. -----------------------------------------------------------------------------------
 
 
 def close(found: Tensor, expected: Tensor, what: str, *, rtol: float = RTOL, atol: float = ATOL) -> None:
@@ -370,7 +370,7 @@ def close_matrices(found: Tensor, expected: Tensor, what: str) -> None:
 
 
 def close_weights(found: Mapping[str, Tensor], expected: Network, what: str) -> None:
-    """Weights, the buffers of batch norm and the normalisation: all that a classifier consists of."""
+    """Weights, the buffers of batch norm and the normalization: all that a classifier consists of."""
     state = expected.state()
     assert {name for name in found if name.startswith("classifier.")} == state.keys()
     for name, value in state.items():
@@ -467,7 +467,7 @@ def test_the_matrix_and_its_surrogate_after_every_epoch(
     ("weight", "lr_gamma", "epochs", "why"),
     [
         (0.1, 1.0, 5, "patience"),
-        (1.0, 3.0, 6, "patience"),  # new lows in between do not start the count anew
+        (1.0, 3.0, 6, "patience"),  # new lows in between do not restart the count
         (0.1, 0.5, 5, "change"),
         (0.0, 0.2, 6, "change"),  # without a single miss
     ],
@@ -528,7 +528,7 @@ def test_the_clones(ran: dict[str, Ran], plain: SimpleNamespace, kind: str) -> N
 
 
 def costs(plain: SimpleNamespace, images: dict[str, ImageSet]) -> dict[str, float]:
-    """What the defence costs; calibration in Guo's fifteen bins."""
+    """What the defense costs; calibration in Guo's fifteen bins."""
     found = {}
     for part in MEASURED:
         pairs = list(zip(plain.p[part].tolist(), plain.released[part].tolist(), strict=True))
@@ -555,7 +555,7 @@ def costs(plain: SimpleNamespace, images: dict[str, ImageSet]) -> dict[str, floa
 
 
 def gains(plain: SimpleNamespace, clone: Clone) -> dict[str, float]:
-    """What a thief has of it."""
+    """What an attacker gains."""
     found = {}
     for name, epoch in (("best", clone.best), ("last", -1)):
         for part in PARTS:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emma_tune.training.schedule import cosine_lr
+from emma_tune.training.learner import cosine_lr
 
 rates = st.floats(1e-6, 10)
 lengths = st.integers(1, 400)

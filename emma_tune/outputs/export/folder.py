@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from emma_tune.storage.atomic import try_lock
 from emma_tune.study.file import StudyError
 
 SETTINGS = "settings.json"
@@ -50,10 +50,8 @@ def in_place(folder: Path) -> Iterator[Path]:
         beside.mkdir(parents=True, exist_ok=True)
         lock = os.open(beside, os.O_RDONLY | os.O_NOFOLLOW)  # it will be cleared: not where a link leads
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StudyError(f"{folder}: expected one export at a time, found another under way") from error
+            if not try_lock(lock):
+                raise StudyError(f"{folder}: expected one export at a time, found another under way")
             _clear(beside)
             try:
                 yield beside

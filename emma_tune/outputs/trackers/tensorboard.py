@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from emma_tune.outputs.trackers import Concluded, named
 from emma_tune.plan import Task, key_of
 from emma_tune.results.tables import TaskPlace
+from emma_tune.storage.atomic import replacing
 from emma_tune.storage.store import Record
 
 if TYPE_CHECKING:
@@ -63,11 +63,5 @@ def _written(folder: Path) -> Iterator[SummaryWriter]:
     if folder.exists():
         yield SummaryWriter(write_to_disk=False)
         return
-    beside = folder.parent / f".{uuid.uuid4().hex}"
-    try:
-        with SummaryWriter(str(beside)) as writer:
-            yield writer
-        if not folder.exists():
-            beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with replacing(folder) as temporary, SummaryWriter(str(temporary)) as writer:
+        yield writer

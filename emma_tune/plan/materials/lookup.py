@@ -18,7 +18,8 @@ from emma_tune.plan.materials.networks import (
     read_initial_weights,
     weights_path,
 )
-from emma_tune.storage.store import Store, weights_fingerprint
+from emma_tune.storage import tensors
+from emma_tune.storage.store import Store
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
@@ -101,7 +102,7 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
     weights = {}
     for name, (place, part) in initial_weights(study).items():
         if weights_path(part).exists():
-            weights[name] = weights_fingerprint(read_initial_weights(place, part, shape))
+            weights[name] = tensors.fingerprint(tensors.to_bytes(read_initial_weights(place, part, shape)))
         elif part.weights == IMAGENET:
             weights[name] = UNKNOWN_FINGERPRINT
             remarks.append(f"{place}.weights: the ImageNet weights of {part.model} will be fetched")

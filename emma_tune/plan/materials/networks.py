@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emma_tune.data.images import Shape
-from emma_tune.models import IMAGENET, NONE, PREFIX, is_torchvisions
+from emma_tune.models import IMAGENET, NONE, TORCHVISION_PREFIX, is_torchvisions
 from emma_tune.plan import weights_name
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -58,7 +58,7 @@ def weights_path(part: Training) -> Path:
         return Path(part.weights)
     from emma_tune.models.torchvision import imagenet_file
 
-    return imagenet_file(part.model.removeprefix(PREFIX))
+    return imagenet_file(part.model.removeprefix(TORCHVISION_PREFIX))
 
 
 def check_networks(study: Study, shape: Shape) -> None:
