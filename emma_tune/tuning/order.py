@@ -1,0 +1,49 @@
+"""What the command line asks of a run, and what it gets back. Light: imported before anything heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emma_tune.storage import Place
+
+if TYPE_CHECKING:
+    from emma_tune.plan import Point
+    from emma_tune.study import Study
+
+
+@dataclass(frozen=True)
+class RunOrder:
+    """A study to run, and where.
+
+    Attributes:
+        study: the study, checked.
+        out: the study's folder; created if it does not exist.
+        store: where artifacts are, shared with other studies.
+        address: of a Ray cluster; None to start Ray on this machine.
+        until: the last stage to run; None for all.
+        given: points to run besides those of the ledger, proposing none; None to propose as the study says.
+        began: when the command was given, by `time.monotonic()`.
+    """
+
+    study: Study
+    out: Place
+    store: Place
+    began: float
+    address: str | None = None
+    until: str | None = None
+    given: Sequence[Point] | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        interrupted: by SIGINT or SIGTERM, with unfinished state saved.
+        failures: reasons by the number of the failed point.
+    """
+
+    interrupted: bool
+    failures: Mapping[int, str]
