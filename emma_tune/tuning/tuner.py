@@ -17,8 +17,8 @@ from emma_tune.results.ledger import Ended, Ledger, LedgerWriter, read_ledger
 from emma_tune.search.driver import StudyDriver
 from emma_tune.search.proposals import new_proposers
 from emma_tune.search.remaining import SEVERAL
-from emma_tune.storage.store import CorruptArtifactError, Record, Store
 from emma_tune.stages import OWN_TRIAL_STAGES
+from emma_tune.storage.store import CorruptArtifactError, Record, Store
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.capacity import Capacity, CapacityWatcher
 from emma_tune.tuning.interruption import Interruption
