@@ -16,7 +16,7 @@ from rich.console import Console
 from emma_tune.plan import Planner
 from emma_tune.plan.materials import prepare
 from emma_tune.results.folder import Started, StudyFolder
-from emma_tune.storage import Patience, Place, passes
+from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
@@ -25,8 +25,7 @@ from emma_tune.tuning.cluster.head import SAFE, head_watched
 from emma_tune.tuning.cluster.nodes import check_storage
 from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
-from emma_tune.tuning.order import RunOrder, RunResult
-from emma_tune.tuning.session import Session
+from emma_tune.tuning.order import RunOrder, RunResult, Session
 from emma_tune.tuning.tuner import tune_study
 from emma_tune.tuning.workers.trainable import StageTrainable
 
@@ -66,7 +65,7 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
             log.write(line)
 
         patience = Patience(STORAGE_TIMEOUT, say, lambda: interruption.requested)
-        store = _open_store(order.store, patience)
+        store = open_store(order.store, patience)
         patient = StudyFolder(
             order.out, patience
         )  # not the one above, whose claim must be renewed without waiting
@@ -118,7 +117,7 @@ def _ray_starting(address: str | None) -> Iterator[Future[None]]:
             ray.shutdown()
 
 
-def _open_store(root: Place, patience: Patience) -> Store:
+def open_store(root: Place, patience: Patience = IMPATIENT) -> Store:
     """Open the store and bind it to the storage that is seen at its root now.
 
     Raises:
@@ -127,4 +126,4 @@ def _open_store(root: Place, patience: Patience) -> Store:
     try:
         return replace(Store(root).identified(), patience=patience)
     except OSError as error:
-        raise StudyError(f"store: expected {root} to be a place that can be written to, found {error}") from error
+        raise StudyError(f"{root}: expected a place that can be written to, found {error}") from error

@@ -1,16 +1,21 @@
-"""What the command line asks of a run, and what it gets back. Light: imported before anything heavy."""
+"""What a run is asked for, has at hand, and returns. Light: the command line imports it before anything heavy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emma_tune.storage import Place
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from emma_tune.plan import Point
+    from emma_tune.results.folder import RunLog, StudyFolder
+    from emma_tune.storage.store import Store
     from emma_tune.study import Study
+    from emma_tune.tuning.interruption import Interruption
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,29 @@ class RunOrder:
     address: str | None = None
     until: str | None = None
     given: Sequence[Point] | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run that holds its study.
+
+    Attributes:
+        order: what to run.
+        folder: of the study.
+        store: of artifacts.
+        interruption: tells when to stop.
+        console: where to show progress.
+        log: takes every message.
+        say: shows the user a line, and logs it.
+    """
+
+    order: RunOrder
+    folder: StudyFolder
+    store: Store
+    interruption: Interruption
+    console: Console
+    log: RunLog
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True)

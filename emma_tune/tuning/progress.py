@@ -17,8 +17,8 @@ from emma_tune.study import AUTO
 from emma_tune.tuning.cluster.capacity import CapacityWatcher
 from emma_tune.tuning.display import Display, first_few, hms
 from emma_tune.tuning.interruption import SAVING
+from emma_tune.tuning.order import Session
 from emma_tune.tuning.ray_patches import NeverPickled
-from emma_tune.tuning.session import Session
 
 LOG_INTERVAL = 60.0
 """Seconds between lines of the log that say how far the run is."""

@@ -22,11 +22,10 @@ from emma_tune.storage.store import CorruptArtifactError, Record, Store
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.capacity import Capacity, CapacityWatcher
 from emma_tune.tuning.interruption import Interruption
-from emma_tune.tuning.order import RunResult
+from emma_tune.tuning.order import RunResult, Session
 from emma_tune.tuning.progress import RunMonitor
 from emma_tune.tuning.ray_patches import NeverPickled, survive_worker_deaths
 from emma_tune.tuning.searcher import DriverSearcher
-from emma_tune.tuning.session import Session
 from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler
 from emma_tune.tuning.workers.timeouts import Timeouts, limits_of
 from emma_tune.tuning.workers.trainable import StageTrainable

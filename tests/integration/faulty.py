@@ -156,7 +156,7 @@ class FakeMeter:
 class OnFakeGpu(Watched):
     """Takes of a fake GPU what a stage needs: a matrix 5 GiB, the wrong one 9, others 1.5."""
 
-    def meter(self, device: torch.device, gpu: float) -> FakeMeter | None:
+    def meter(self, device: torch.device, gpu: float) -> FakeMeter | None:  # type: ignore[override]
         return FakeMeter() if gpu else None
 
     def _begin(self, task: Task) -> None:

@@ -1,12 +1,10 @@
-"""Start Ray on this machine, or join a cluster; and leave it again."""
+"""Start Ray on this machine, or join a cluster."""
 
 from __future__ import annotations
 
 import logging
 import socket
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import ray
 
@@ -16,16 +14,6 @@ from emma_tune.tuning.cluster import head
 
 CONNECTION_TIMEOUT = 10.0
 """Seconds that a cluster has to accept a connection."""
-
-
-@contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Have Ray within the block; `address` and errors as for `start_or_join`."""
-    try:
-        start_or_join(address)
-        yield
-    finally:
-        ray.shutdown()
 
 
 def start_or_join(address: str | None) -> None:

@@ -12,13 +12,12 @@ from rich.console import Console
 
 from emma_tune.data.inventory import inventory
 from emma_tune.storage import Place, storage_at
-from emma_tune.storage.store import Store
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
-from emma_tune.tuning.cluster.connection import connected
+from emma_tune.tuning.cluster.connection import start_or_join
 from emma_tune.tuning.cluster.nodes import examine_nodes, sight_file
 from emma_tune.tuning.doctor import OK, PROBLEM, WARNING, Finding, Health, judge, probe
-from emma_tune.tuning.launch import run_study
+from emma_tune.tuning.launch import open_store, run_study
 from emma_tune.tuning.order import RunOrder
 
 MEGABYTES = 32
@@ -48,13 +47,13 @@ def examine_cluster(root: Place, *, address: str | None) -> list[Finding]:
     Raises:
         StudyError: if there is no cluster, or nothing can be written to the root.
     """
-    try:
-        store = Store(root).identified()
-    except OSError as error:
-        raise StudyError(f"{root}: expected a place that can be written to, found {error}") from error
+    store = open_store(root)
     assert store.identity is not None, "it was identified"
-    with connected(address):
+    try:
+        start_or_join(address)
         nodes = examine_nodes(store, MEGABYTES)
+    finally:
+        ray.shutdown()
     with sight_file(store) as nonce:
         here = probe.examine(str(root), store.identity, nonce, 0)
     return judge(Health(nodes, str(root), here))

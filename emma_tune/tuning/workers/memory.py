@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import re
-from typing import Protocol
 
 import torch
 
@@ -14,29 +13,8 @@ ALLOCATION_FAILURES = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STA
 """Messages of CUDA's libraries, in a plain RuntimeError, when memory runs out."""
 
 
-class Meter(Protocol):
-    """The memory of one GPU, as one process sees it."""
-
-    @property
-    def capacity(self) -> int:
-        """Bytes of the GPU."""
-
-    @property
-    def peak(self) -> int:
-        """Bytes that tensors and the allocator's cache took at most since `begin`."""
-
-    def limit(self, share: float) -> None:
-        """Limit the process to a share of the GPU's memory; a whole GPU is no limit."""
-
-    def begin(self) -> None:
-        """Begin another task: release what the last one left in the cache, and reset the peak."""
-
-    def starved(self, error: Exception) -> str | None:
-        """Return the sizes, for people, if an error means that memory ran out; None if it means something else."""
-
-
 class CudaMeter:
-    """PyTorch's caching allocator on the current device, which in a Ray worker is its GPU."""
+    """The memory of one GPU as this process sees it: PyTorch's current device, in a Ray worker its own GPU."""
 
     def __init__(self) -> None:
         self._allowed: int | None = None
@@ -48,11 +26,11 @@ class CudaMeter:
 
     @property
     def peak(self) -> int:
-        """Bytes reserved at most since `begin`."""
+        """Bytes that tensors and the allocator's cache took at most since `begin`."""
         return int(torch.cuda.max_memory_reserved())
 
     def limit(self, share: float) -> None:
-        """Limit to the share less what the process holds besides its tensors, so that all shares of a GPU fit."""
+        """Limit the process to a share of the GPU, less what it holds besides tensors; a whole GPU is no limit."""
         if share >= 1:
             self._allowed = None
             torch.cuda.set_per_process_memory_fraction(1.0)
@@ -61,13 +39,13 @@ class CudaMeter:
         torch.cuda.set_per_process_memory_fraction(self._allowed / self.capacity)
 
     def begin(self) -> None:
-        """Empty the cache, and reset the peak."""
+        """Begin another task: release what the last one left in the cache, and reset the peak."""
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
     def starved(self, error: Exception) -> str | None:
-        """Recognize PyTorch's own error, and those of the libraries below it."""
+        """Return the sizes, for people, if an error of PyTorch or CUDA means that memory ran out; else None."""
         text = str(error)
         plainly = isinstance(error, torch.cuda.OutOfMemoryError)
         if not plainly and not (isinstance(error, RuntimeError) and any(f in text for f in ALLOCATION_FAILURES)):

@@ -22,7 +22,7 @@ from emma_tune.stages.runtime import Runtime
 from emma_tune.storage import Patience, passes
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.storage.store import Store
-from emma_tune.tuning.workers.memory import CudaMeter, Meter
+from emma_tune.tuning.workers.memory import CudaMeter
 
 SAVING_SHARE = 0.05
 """Share of a task's time that may go into saving its unfinished state."""
@@ -76,7 +76,7 @@ class StageTrainable(Trainable):
         self._seconds = self._busy = self._saved_at = self._saving_took = 0.0
         return True
 
-    def meter(self, device: torch.device, gpu: float) -> Meter | None:
+    def meter(self, device: torch.device, gpu: float) -> CudaMeter | None:
         """Return the meter of the GPU's memory for a trial with this share; None without a GPU."""
         return CudaMeter() if device.type == "cuda" else None
 
