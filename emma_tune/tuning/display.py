@@ -120,20 +120,25 @@ def _table(first: str, *numbers: str) -> Table:
 def decoding_shown(console: Console) -> Iterator[DecodeCallback]:
     """Show how far images are decoded: a bar in a terminal, plain lines elsewhere, nothing if none are."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    hidden = not console.is_terminal
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
+    line_at = time.monotonic()
+
+    def report_line(name: str, done: int, total: int) -> None:
+        nonlocal line_at
+        if time.monotonic() - line_at >= LINE_INTERVAL:
+            line_at = time.monotonic()
+            line = f"decoding {name}: {done} of {total} images"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    if not console.is_terminal:
+        yield report_line
+        return
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
-        line_at = time.monotonic()
 
         def report(name: str, done: int, total: int) -> None:
-            nonlocal line_at
             if name not in tasks:
                 tasks[name] = bar.add_task(f"decoding {name}", total=total)
             bar.update(tasks[name], completed=done)
-            if hidden and time.monotonic() - line_at >= LINE_INTERVAL:
-                line_at = time.monotonic()
-                line = f"decoding {name}: {done} of {total} images"
-                console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         yield report
 
