@@ -42,11 +42,6 @@ class Display:
         self._live: Live | None = None
         self._line_at = -float("inf")
 
-    @property
-    def is_table(self) -> bool:
-        """Whether a live table is shown."""
-        return self._live is not None
-
     def open(self) -> None:
         """Start the live table, in a terminal."""
         if self._console.is_terminal:
@@ -61,24 +56,19 @@ class Display:
             self._live.stop()
             self._live = None
 
-    def line_is_due(self) -> bool:
-        """Return whether it is time for another plain line."""
-        return time.monotonic() - self._line_at >= LINE_INTERVAL
-
-    def show_line(self, line: str) -> None:
-        """Print a plain line."""
-        self._line_at = time.monotonic()
-        self._console.print(line, highlight=False, soft_wrap=True)
-
-    def show_table(self, running: list[dict[str, Any]], last: str) -> None:
-        """Redraw the live table.
+    def show(self, running: list[dict[str, Any]], last: str, line: str) -> None:
+        """Redraw the live table; or print a plain line when it is time.
 
         Args:
             running: `stage`, `epoch` and `epochs` of each task that runs.
-            last: the line below the tables.
+            last: what stands below the tables.
+            line: the plain line.
         """
-        assert self._live is not None
-        self._live.update(Group(self._stages(running), *self._front(), Text(last)), refresh=True)
+        if self._live:
+            self._live.update(Group(self._stages(running), *self._front(), Text(last)), refresh=True)
+        elif time.monotonic() - self._line_at >= LINE_INTERVAL:
+            self._line_at = time.monotonic()
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def _stages(self, running: list[dict[str, Any]]) -> Table:
         """Return a table of tasks by stage, without the stages that have none."""

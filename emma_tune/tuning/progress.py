@@ -72,7 +72,7 @@ class RunMonitor(NeverPickled, Callback):
     def setup(self, **info: Any) -> None:
         """Open the display."""
         self._display.open()
-        if self._display.is_table:
+        if self._session.console.is_terminal:
             self._show()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -137,10 +137,7 @@ class RunMonitor(NeverPickled, Callback):
         self._session.folder.write_progress({"tasks": [], "elapsed": round(self._elapsed(), 1)})
 
     def _show(self) -> None:
-        if self._display.is_table:
-            self._display.show_table(self._running(), f"{self._points()} · {self._times()}")
-        elif self._display.line_is_due():
-            self._display.show_line(self._line())
+        self._display.show(self._running(), f"{self._points()} · {self._times()}", self._line())
 
     def _write(self) -> None:
         remaining = self._remaining()

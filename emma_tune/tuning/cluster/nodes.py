@@ -98,7 +98,7 @@ def check_storage(store: Store) -> None:
 
 
 def examine_nodes(store: Store, megabytes: int) -> dict[str, dict[str, Any]]:
-    """Return what `probe.examine` reports from every node, as `doctor.Health` takes it."""
+    """Return what `probe.examine` reports from every node, as `doctor.judge` takes it."""
     assert store.identity is not None, "the storage was identified before"
     nodes = alive_nodes()
     reports: dict[str, dict[str, Any]] = {}

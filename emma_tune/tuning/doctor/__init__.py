@@ -3,6 +3,6 @@
 `probe` is sent to nodes that may have another version of this package, or none; `judgment` is pure.
 """
 
-from emma_tune.tuning.doctor.judgment import OK, PROBLEM, WARNING, Finding, Health, Severity, judge, worst_of
+from emma_tune.tuning.doctor.judgment import OK, PROBLEM, WARNING, Finding, Severity, judge, worst_of
 
-__all__ = ["OK", "PROBLEM", "WARNING", "Finding", "Health", "Severity", "judge", "worst_of"]
+__all__ = ["OK", "PROBLEM", "WARNING", "Finding", "Severity", "judge", "worst_of"]

@@ -16,7 +16,7 @@ from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.connection import start_or_join
 from emma_tune.tuning.cluster.nodes import examine_nodes, sight_file
-from emma_tune.tuning.doctor import OK, PROBLEM, WARNING, Finding, Health, judge, probe
+from emma_tune.tuning.doctor import OK, PROBLEM, WARNING, Finding, judge, probe
 from emma_tune.tuning.launch import open_store, run_study
 from emma_tune.tuning.order import RunOrder
 
@@ -56,7 +56,7 @@ def examine_cluster(root: Place, *, address: str | None) -> list[Finding]:
         ray.shutdown()
     with sight_file(store) as nonce:
         here = probe.examine(str(root), store.identity, nonce, 0)
-    return judge(Health(nodes, str(root), here))
+    return judge(nodes, str(root), here)
 
 
 def examine_data(root: Path | None) -> Finding:

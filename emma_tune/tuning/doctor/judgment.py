@@ -50,28 +50,19 @@ Reports = Mapping[str, Mapping[str, Any]]
 """What `probe.examine` returned, by node."""
 
 
-@dataclass(frozen=True)
-class Health:
-    """What is known of a cluster.
+def judge(reports: Reports, store: str, here: Mapping[str, Any]) -> list[Finding]:
+    """Return all findings, the most important first.
 
-    Attributes:
-        nodes: reports, with `ray_cpus` and `ray_gpus`, what Ray allots there, `skew` (seconds that its clock is
-            ahead) and `skew_within`; or `error`, why there is no report.
+    Args:
+        reports: with `ray_cpus`, `ray_gpus`, what Ray allots there, `skew`, the seconds that its clock is ahead,
+            and `skew_within`; or with `error`, why there is no report.
         store: where artifacts go.
         here: what `probe.examine` returned on the machine of the command.
     """
-
-    nodes: Reports
-    store: str
-    here: Mapping[str, Any]
-
-
-def judge(health: Health) -> list[Finding]:
-    """Return all findings, the most important first."""
-    nodes = {name: report for name, report in health.nodes.items() if "error" not in report}
-    findings = _answers(health.nodes)
+    nodes = {name: report for name, report in reports.items() if "error" not in report}
+    findings = _answers(reports)
     if nodes:
-        findings += [*_resources(nodes), *_versions(nodes, health.here), *_storage(nodes, health.store)]
+        findings += [*_resources(nodes), *_versions(nodes, here), *_storage(nodes, store)]
         findings += [*_space(nodes), *_write_speed(nodes), *_clocks(nodes)]
     return findings
 
