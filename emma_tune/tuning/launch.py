@@ -55,9 +55,8 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
         closing(folder.log()) as log,
     ):
         folder.check_belongs_to(order.study)
-        folder.write_progress(
-            {"tasks": [], "elapsed": round(time.monotonic() - order.began, 1)}
-        )  # not the last run's
+        elapsed = round(time.monotonic() - order.began, 1)
+        folder.write_progress({"tasks": [], "elapsed": elapsed})  # replaces the last run's
         log.write(f"run of {order.study.name}: process {os.getpid()} on {platform.node()}")
 
         def say(line: str) -> None:
@@ -66,9 +65,7 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
 
         patience = Patience(STORAGE_TIMEOUT, say, lambda: interruption.requested)
         store = open_store(order.store, patience)
-        patient = StudyFolder(
-            order.out, patience
-        )  # not the one above, whose claim must be renewed without waiting
+        patient = StudyFolder(order.out, patience)  # the one above renews its claim, which must not wait
         try:
             return _run(Session(order, patient, store, interruption, console, log, say), trainable)
         except CorruptArtifactError as error:
