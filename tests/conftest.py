@@ -18,12 +18,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a worker of one core; thread
 import psutil
 import pytest
 import yaml
-from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
 from emma_tune.cli import app
 from emma_tune.data.mirror import COPIES
-from tests.s3 import KEYS, new_bucket, s3_server
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -75,6 +73,8 @@ def study_file(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """An S3 server, for all tests of this process."""
+    from tests.s3 import s3_server
+
     with s3_server() as endpoint:
         yield endpoint
 
@@ -82,6 +82,10 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """A bucket of its own, as `s3://name`; the environment knows the server and its keys."""
+    from s3fs import S3FileSystem
+
+    from tests.s3 import KEYS, new_bucket
+
     for name, value in {**KEYS, "AWS_ENDPOINT_URL": s3_endpoint, COPIES: str(tmp_path / "copies")}.items():
         monkeypatch.setenv(name, value)
     S3FileSystem.clear_instance_cache()  # one that was made for another server

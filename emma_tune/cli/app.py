@@ -13,7 +13,7 @@ import emma_tune
 from emma_tune.cli.verbs import Verbs
 from emma_tune.storage import Place, as_place, is_local, passes
 
-DONE, LOST, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
 
 app = typer.Typer(
     name="emma-tune",
@@ -32,8 +32,7 @@ Address = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="A Ray cluster: auto, HOST:PORT on one of its machines, ray://HOST:PORT from outside. "
-        "[default: this machine only]",
+        help="A Ray cluster, on one of its machines: auto or HOST:PORT. [default: this machine only]",
     ),
 ]
 Attacker = Annotated[

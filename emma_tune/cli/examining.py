@@ -11,6 +11,7 @@ import typer
 from upath import UPath
 
 from emma_tune.cli.app import DONE, SOME_FAILED, Address, AsJson, absolute, app, user_errors
+from emma_tune.cli.submitting import refuse_client
 from emma_tune.storage import Place, as_place
 
 
@@ -34,12 +35,12 @@ def doctor(
     from emma_tune.cli import printing
 
     with user_errors():
+        refuse_client(address, out or Path("runs"))
         from emma_tune.tuning.doctor import PROBLEM, worst_of
-        from emma_tune.tuning.doctor.checkup import look_over, self_test
-        from emma_tune.tuning.doctor.data import data_found
+        from emma_tune.tuning.doctor.checkup import examine_cluster, examine_data, self_test
 
         place: Place = absolute(out or Path("runs"))
-        findings = [*look_over(place, address=address), data_found(root)]
+        findings = [*examine_cluster(place, address=address), examine_data(root)]
         if not quick:
             findings.append(self_test(place, address=address))
     if as_json:

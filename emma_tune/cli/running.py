@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +15,6 @@ from upath import UPath
 from emma_tune.cli.app import (
     DONE,
     INTERRUPTED,
-    LOST,
     SOME_FAILED,
     Address,
     AsJson,
@@ -26,13 +24,12 @@ from emma_tune.cli.app import (
     user_errors,
 )
 from emma_tune.cli.opening import opening
+from emma_tune.cli.submitting import refuse_client
 from emma_tune.storage import Place, as_place
 
 if TYPE_CHECKING:
-    from emma_tune.plan import Point
     from emma_tune.results import StudyView
-    from emma_tune.study import Study
-    from emma_tune.tuning.launch import Ending
+    from emma_tune.tuning.order import RunOrder, RunResult
 
 BEGAN = time.monotonic()
 
@@ -76,14 +73,17 @@ def run(
     """Run a study, or continue it: finished tasks are not run again."""
     with user_errors():
         from emma_tune.study.file import load_study
+        from emma_tune.tuning.order import RunOrder
 
         checked = load_study(study, overrides or [])
         folder: Place = out or Path("runs") / checked.name
-        store = as_place(checked.store) if checked.store else absolute(folder).parent / "store"
+        refuse_client(address, folder, study)
+        store = absolute(as_place(checked.store) if checked.store else absolute(folder).parent / "store")
+        order = RunOrder(checked, folder, store, BEGAN, address, until.value if until else None)
         if dry_run:
-            _preview(checked, folder, store, until)
+            _preview(order)
         else:
-            _drive(checked, folder, store, until, address)
+            _drive(order)
 
 
 @app.command()
@@ -92,7 +92,9 @@ def resume(folder: Folder, overrides: Overrides = None, address: Address = None)
     with user_errors():
         from emma_tune.results.folder import STARTED, StudyFolder
         from emma_tune.study.file import changed
+        from emma_tune.tuning.order import RunOrder
 
+        refuse_client(address, folder)
         started = StudyFolder(folder).read()
         study, store = started.study, started.store
         for remark in started.remarks:
@@ -101,7 +103,8 @@ def resume(folder: Folder, overrides: Overrides = None, address: Address = None)
             study = changed(study, overrides, folder / STARTED)
             if study.store and study.store != started.study.store:
                 store = as_place(study.store)
-        _drive(study, folder, store, None, address, given=() if started.given else None)
+        given = () if started.given else None
+        _drive(RunOrder(study, folder, absolute(store), BEGAN, address, given=given))
 
 
 @app.command()
@@ -128,30 +131,26 @@ def confirm(
             confirmed,
             points_to_confirm,
         )
+        from emma_tune.tuning.order import RunOrder
 
+        refuse_client(address, folder)
         view, place = StudyView(folder), confirmation_folder(folder)
         if best and points is not None:
             raise typer.BadParameter("expected --best or --points, found both")
         given = points_to_confirm(view, [_best(view)] if best else _numbers(points))
         study = confirmation_study(view.study, repeats)
-        ending = _run(study, place, view.store.root, None, address, given=given, aside=as_json)
+        order = RunOrder(study, place, absolute(view.store.root), BEGAN, address, given=given)
+        result = _run(order, aside=as_json)
         content = confirmed(view, StudyView(place))
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
         printing.show_confirmation(content)
         printing.show_files(place, StudyView(place).folder.files())
-    _end(ending)
+    _end(result)
 
 
-def _drive(
-    study: Study,
-    folder: Place,
-    store: Place,
-    until: Until | None,
-    address: str | None,
-    given: Sequence[Point] | None = None,
-) -> None:
+def _drive(order: RunOrder) -> None:
     from emma_tune.cli import printing
     from emma_tune.cli.files import leave_files
     from emma_tune.results import StudyView
@@ -159,16 +158,17 @@ def _drive(
     from emma_tune.storage.redaction import printable, redacted
     from emma_tune.study.file import StudyError
 
-    ending = _run(study, folder, store, until, address, given=given)
+    folder = order.out
+    result = _run(order)
     try:
         view = StudyView(folder)
-        if until:
+        if order.until:
             printing.show_status(status_of(view))
-            typer.echo(f"Stopped after stage {until.value} (--until). Continue with: emma-tune resume {folder}")
+            typer.echo(f"Stopped after stage {order.until} (--until). Continue with: emma-tune resume {folder}")
         else:
             printing.show_front(view.front(), folder)
             printing.show_thrift(status_of(view))
-            if given is None:
+            if order.given is None:
                 leave_files(view, lambda line: typer.echo(printable(redacted(line)), err=True))
         printing.show_files(folder, view.folder.files())
     except BrokenPipeError:
@@ -176,90 +176,66 @@ def _drive(
     except (OSError, StudyError) as error:  # how the run ended is known all the same
         message = f"The run is saved, but its results cannot be read right now: {error}"
         typer.echo(printable(redacted(message)), err=True)
-    _end(ending)
+    _end(result)
 
 
-def _run(
-    study: Study,
-    folder: Place,
-    store: Place,
-    until: Until | None,
-    address: str | None,
-    *,
-    given: Sequence[Point] | None,
-    aside: bool = False,
-) -> Ending:
-    """Runs a study to its end; progress goes to the error stream with `aside`."""
-    typer.echo(opening(study, folder, address, _given_points(folder, given)), err=aside)
+def _run(order: RunOrder, *, aside: bool = False) -> RunResult:
+    """Run a study to its end; with `aside`, progress goes to the error stream."""
+    typer.echo(opening(order.study, order.out, order.address, _given_points(order)), err=aside)
 
     from rich.console import Console
 
     from emma_tune.results.folder import StudyFolder
     from emma_tune.study.file import StudyError
-    from emma_tune.tuning.remote.client import LostError, runner
+    from emma_tune.tuning.launch import run_study
 
-    try:
-        ending = runner(address)(
-            study,
-            folder,
-            absolute(store),
-            console=Console(stderr=aside),
-            until=until.value if until else None,
-            given=given,
-            began=BEGAN,
-        )
-    except LostError as error:
-        from emma_tune.tuning.cluster.lookout import SAFE
-
-        typer.echo(f"{error}; {SAFE}", err=True)
-        raise typer.Exit(LOST) from None
-    if ending.interrupted:
+    result = run_study(order, Console(stderr=aside))
+    if result.interrupted:
         begun = False
         with suppress(StudyError):  # the storage may be why it was interrupted
-            begun = StudyFolder(folder).begun
-        again = f"emma-tune resume {folder}" if begun and given is None else "the same command"
+            begun = StudyFolder(order.out).begun
+        again = f"emma-tune resume {order.out}" if begun and order.given is None else "the same command"
         typer.echo(f"Interrupted; everything is saved. Continue with: {again}", err=aside)
         raise typer.Exit(INTERRUPTED)
-    return ending
+    return result
 
 
-def _end(ending: Ending) -> None:
-    """Names what failed, and exits with the code that says so."""
+def _end(result: RunResult) -> None:
+    """Name what failed, and exit with the code for it."""
     from emma_tune.plan import named
     from emma_tune.storage.redaction import printable
 
-    for point, reason in ending.failures.items():
+    for point, reason in result.failures.items():
         typer.echo(printable(f"{named(point)} failed: {reason}"), err=True)
-    raise typer.Exit(SOME_FAILED if ending.failures else DONE)
+    raise typer.Exit(SOME_FAILED if result.failures else DONE)
 
 
-def _preview(study: Study, folder: Place, store: Place, until: Until | None) -> None:
+def _preview(order: RunOrder) -> None:
     from emma_tune.cli import printing
     from emma_tune.results.folder import StudyFolder
     from emma_tune.results.ledger import read_ledger
     from emma_tune.search.forecast import forecast
     from emma_tune.storage.store import Store
 
-    place = StudyFolder(folder)
-    place.check_belongs_to(study)
-    content = forecast(study, Store(absolute(store)), read_ledger(place.ledger), until.value if until else None)
-    printing.show_forecast(content)
+    folder = StudyFolder(order.out)
+    folder.check_belongs_to(order.study)
+    printing.show_forecast(forecast(order.study, Store(order.store), read_ledger(folder.ledger), order.until))
 
 
-def _given_points(folder: Place, given: Sequence[Point] | None) -> int | None:
-    """How many points a run without a search has: those given, or those that it is to continue with."""
-    if given is None:
-        return None
-    if given:
-        return len(given)
-    from emma_tune.results.folder import StudyFolder
-    from emma_tune.results.ledger import read_ledger
+def _given_points(order: RunOrder) -> int | None:
+    """Count the points of a run without a search: those given, or those that it is to continue with."""
+    if not order.given:
+        if order.given is None:
+            return None
+        from emma_tune.results.folder import StudyFolder
+        from emma_tune.results.ledger import read_ledger
 
-    return len(read_ledger(StudyFolder(folder).ledger).points)
+        return len(read_ledger(StudyFolder(order.out).ledger).points)
+    return len(order.given)
 
 
 def _best(view: StudyView) -> int:
-    """The point that `emma-tune best` names within the study's limits."""
+    """Return the point that `emma-tune best` names within the study's limits."""
     from emma_tune.results.best import best_point
     from emma_tune.study.file import StudyError
 
@@ -270,7 +246,7 @@ def _best(view: StudyView) -> int:
 
 
 def _numbers(text: str | None) -> list[int] | None:
-    """`3,5` as numbers."""
+    """Parse `3,5`."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, and whatever else ends a run in an orderly way."""
+"""SIGINT and SIGTERM, and losing the study to another driver: what ends a run in an orderly way."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from rich.console import Console
 from emma_tune.plan.materials import DecodeCallback
 from emma_tune.storage import Claim
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 SAVING = "saving…"
 LINE = f"{SAVING}\n"
 IN_PLACE = f"\r\x1b[2K{SAVING}"
-"""Over the last line of a live table, whose height must stay as it is."""
+"""Replaces the last line of a live table, whose height must not change."""
 
 
 class InterruptedRunError(Exception):
@@ -24,14 +26,14 @@ class InterruptedRunError(Exception):
 
 
 class Interruption:
-    """Hears SIGINT and SIGTERM; a second signal ends the process at once.
+    """Handles SIGINT and SIGTERM; a second signal ends the process at once.
 
     Args:
-        console: where to say at once that the signal was heard, if it is a file that the system knows.
+        console: where to acknowledge a signal at once, if it is a file with a descriptor.
 
     Attributes:
         claim: on the study that is driven.
-        notice: the message after a signal.
+        notice: the acknowledgment.
     """
 
     def __init__(self, console: Console) -> None:
@@ -46,34 +48,34 @@ class Interruption:
         return self._signaled or (self.claim is not None and self.claim.lost())
 
     def listen(self) -> None:
-        """Puts the handlers in place."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._heard)
+        """Install the signal handlers."""
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
 
     def watching(self, report: DecodeCallback) -> DecodeCallback:
-        """A report of progress that raises after a signal."""
+        """Wrap a progress report so that it raises `InterruptedRunError` after a signal."""
 
         def watched(name: str, done: int, total: int) -> None:
             if self.requested:
                 raise InterruptedRunError
-            self.listen()  # Ray, which starts meanwhile, puts a handler of its own in place
+            self.listen()  # Ray, which is starting, installs a handler of its own
             report(name, done, total)
 
         return watched
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self._signaled = True
         # past Python's buffers, in the middle of which the signal may have come
         with suppress(OSError, ValueError, AttributeError):
             os.write(self._console.file.fileno(), self.notice.encode(self._console.encoding, "replace"))
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 
 
 @contextmanager
 def interruptible(console: Console) -> Iterator[Interruption]:
-    """Hears SIGINT and SIGTERM while it lasts; `console` as `Interruption` takes it."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Handle SIGINT and SIGTERM within the block; `console` as for `Interruption`."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     interruption = Interruption(console)
     interruption.listen()
     try:

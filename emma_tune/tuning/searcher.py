@@ -8,9 +8,10 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from emma_tune.search.driver import OVER, StudyDriver
+from emma_tune.tuning.ray_patches import NeverPickled
 
 
-class DriverSearcher(Searcher):
+class DriverSearcher(NeverPickled, Searcher):
     """Hand Tune's questions to the driver of a study.
 
     Attributes:
@@ -22,9 +23,6 @@ class DriverSearcher(Searcher):
         super().__init__()
         self.driver = driver
         self.broken: Exception | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its searcher into a file that is never read: ledger and store are the state
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing."""

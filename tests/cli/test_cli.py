@@ -38,7 +38,7 @@ def test_a_run_says_what_it_will_do_before_anything_heavy_is_imported(emma, stud
         r"tiny: 14 points of emma and 2 baselines, attackers soft, hard; \d+ tasks? at a time; folder runs/tiny\n",
         ended.stdout,
     )
-    assert "; on the cluster at ray://a:1; folder " in emma.python("-c", script, file, "ray://a:1").stdout
+    assert "; on the cluster at a:6379; folder " in emma.python("-c", script, file, "a:6379").stdout
 
 
 def test_the_schema_describes_every_field_of_the_example(emma):

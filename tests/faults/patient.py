@@ -8,5 +8,5 @@ from emma_tune.cli import main
 from emma_tune.tuning import launch
 
 if __name__ == "__main__":
-    launch.STORAGE_PATIENCE = float(sys.argv.pop(1))
+    launch.STORAGE_TIMEOUT = float(sys.argv.pop(1))
     main()

@@ -198,7 +198,7 @@ def test_a_ledger_that_finds_no_room_ends_the_run_in_words_and_loses_nothing(stu
         assert driver.wait(timeout=200) == 2, output(emma)
         said = output(emma).replace("\n", " ")
         assert "Traceback" not in said
-        assert "expected a storage that can be read and written, found [Errno 28] No space left on device" in said
+        assert "the storage cannot be used: [Errno 28] No space left on device" in said
         disk.clear()
         ended = emma("run", file, "--out", folder, "--set", "search.points=4", timeout=300)
         assert ended.returncode == 0, ended.stdout + ended.stderr

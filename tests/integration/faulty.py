@@ -22,6 +22,7 @@ from emma_tune.stages import STAGES
 from emma_tune.storage.artifact import Artifact, Progress, StageRun
 from emma_tune.study.file import load_study
 from emma_tune.tuning.launch import run_study
+from emma_tune.tuning.order import RunOrder
 from emma_tune.tuning.workers.memory import allowed_bytes, sizes
 from emma_tune.tuning.workers.trainable import StageTrainable
 
@@ -155,7 +156,7 @@ class FakeMeter:
 class OnFakeGpu(Watched):
     """Takes of a fake GPU what a stage needs: a matrix 5 GiB, the wrong one 9, others 1.5."""
 
-    def meter(self, device: torch.device, gpu: float) -> FakeMeter | None:
+    def meter(self, device: torch.device, gpu: float) -> FakeMeter | None:  # type: ignore[override]
         return FakeMeter() if gpu else None
 
     def _begin(self, task: Task) -> None:
@@ -166,17 +167,12 @@ class OnFakeGpu(Watched):
 
 
 def main() -> None:
-    kind, file, *address = sys.argv[1:]
+    kind, file, *rest = sys.argv[1:]
     study = load_study(Path(file))
-    ending = run_study(
-        study,
-        Path("runs") / study.name,
-        Path("runs/store").absolute(),
-        address=address[0] if address else None,
-        console=Console(),
-        trainable=globals()[kind],
-    )
-    sys.exit(130 if ending.interrupted else 3 if ending.failures else 0)
+    address = rest[0] if rest else None
+    order = RunOrder(study, Path("runs") / study.name, Path("runs/store").absolute(), time.monotonic(), address)
+    result = run_study(order, Console(), trainable=globals()[kind])
+    sys.exit(130 if result.interrupted else 3 if result.failures else 0)
 
 
 if __name__ == "__main__":

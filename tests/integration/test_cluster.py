@@ -7,7 +7,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from emma_tune.study.file import load_study
-from emma_tune.tuning.cluster.room import room_of
+from emma_tune.tuning.cluster.capacity import capacity_for
+from emma_tune.tuning.ray_patches import cluster_id
 from tests.conftest import wait_for, workers
 
 
@@ -44,15 +45,17 @@ def test_gpus_that_join_late_are_used_and_waited_for_when_they_are_taken_away(st
     )
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
     try:
+        assert cluster_id(cluster.address)
+        assert cluster_id("127.0.0.1:1") == ""
         ray.init(address=cluster.address, logging_level="ERROR")
-        assert (room_of(study).shares["victim"]["gpu"], room_of(study).slots) == (0.0, 4)
+        assert (capacity_for(study).shares["victim"]["gpu"], capacity_for(study).slots) == (0.0, 4)
         node = cluster.add_node(num_cpus=2, num_gpus=1)
         cluster.wait_for_nodes()
-        wait_for(lambda: room_of(study).gpus == 1, what="the GPU")
-        assert (room_of(study).shares["victim"]["gpu"], room_of(study).slots) == (0.5, 2)
+        wait_for(lambda: capacity_for(study).gpus == 1, what="the GPU")
+        assert (capacity_for(study).shares["victim"]["gpu"], capacity_for(study).slots) == (0.5, 2)
         cluster.remove_node(node)
-        wait_for(lambda: room_of(study, had_gpus=True).gpus == 0, what="the end of its node")
-        left = room_of(study, had_gpus=True)
+        wait_for(lambda: capacity_for(study, had_gpus=True).gpus == 0, what="the end of its node")
+        left = capacity_for(study, had_gpus=True)
         assert (left.shares["victim"]["gpu"], left.slots) == (0.5, 1)
     finally:
         ray.shutdown()

@@ -11,7 +11,7 @@ import pytest
 from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.storage.store import Store
 from emma_tune.study.file import StudyError, load_study
-from emma_tune.tuning.cluster.nodes import shown
+from emma_tune.tuning.cluster.nodes import sight_file
 
 IMAGES = {"victim": "v", "queries": "q"}
 
@@ -98,7 +98,7 @@ def test_a_folder_whose_first_driver_was_killed_is_still_the_studys(study_file, 
 
 def test_a_folder_that_a_doctor_has_examined_is_anybodys(study_file, tmp_path):
     store = Store(tmp_path / "study").identified()
-    with shown(store):
+    with sight_file(store):
         StudyFolder(tmp_path / "study").check_belongs_to(load_study(study_file()))
 
 

@@ -73,7 +73,7 @@ def test_a_trial_that_has_ended_has_no_clock(desk):
     clocks = Timeouts(driver, desk.store, "a-run", AT_ONCE)
     clocks.on_trial_start(0, [], trial)
     desk.finish(trial_id, tasks)
-    clocks.ended(0, [], trial)
+    clocks.on_trial_complete(0, [], trial)
     clocks.on_step_end(0, [])
     assert desk.said == []
 

@@ -1,5 +1,8 @@
-"""What a cluster should be like before a study is trusted to it: what each node says, and what to think of it."""
+"""Check machines before a study is trusted to them: what each node reports, and what to conclude from it.
 
-from emma_tune.tuning.doctor.judgement import OK, PROBLEM, WARNING, Finding, Health, State, judge, worst_of
+`probe` is sent to nodes that may have another version of this package, or none; `judgment` is pure.
+"""
 
-__all__ = ["OK", "PROBLEM", "WARNING", "Finding", "Health", "State", "judge", "worst_of"]
+from emma_tune.tuning.doctor.judgment import OK, PROBLEM, WARNING, Finding, Severity, judge, worst_of
+
+__all__ = ["OK", "PROBLEM", "WARNING", "Finding", "Severity", "judge", "worst_of"]

@@ -1,4 +1,4 @@
-"""What a node says of itself. Sent to each node as it stands here: a node may have another version, or none.
+"""What a node reports of itself. This code is sent to each node, which may have another version of it, or none.
 
 So nothing of this package is imported before it is needed, and what is missing is part of the report.
 """
@@ -22,7 +22,7 @@ MEBIBYTE = 2**20
 
 
 def examine(store: str, identity: str, nonce: str, megabytes: int) -> dict[str, Any]:
-    """Looks around on the machine that runs it.
+    """Examine the machine that runs it.
 
     Args:
         store: a path or a URL.
@@ -49,18 +49,18 @@ def examine(store: str, identity: str, nonce: str, megabytes: int) -> dict[str, 
     try:
         report |= look(store, identity, nonce, megabytes)
         report["seen"] = None
-    except Exception as error:  # what it is, is said
+    except Exception as error:
         report["seen"], report["write_speed"] = f"{error}" or type(error).__name__, None
     return report
 
 
 def clock() -> float:
-    """Seconds since the epoch."""
+    """Return the seconds since the epoch."""
     return time.time()
 
 
 def look(store: str, identity: str, nonce: str, megabytes: int) -> dict[str, Any]:
-    """Reads from a storage and writes to it.
+    """Read from a storage and write to it.
 
     Returns:
         `write_speed`, and `free`, there or where images of an object store are copied to.
@@ -97,7 +97,7 @@ def _version(package: str) -> str | None:
 
 
 def _own_code() -> dict[str, Any]:
-    """The version of this package that is installed there, and the hash of its files: a checkout has no number."""
+    """Return this package's version and the hash of its files, as a checkout has no version of its own."""
     found = importlib.util.find_spec("emma_tune")
     if found is None or found.origin is None:
         return {"emma_tune": None, "code": None}

@@ -1,1 +1,1 @@
-"""What runs a stage, and what becomes of it when it hangs or dies."""
+"""Run a stage in a worker, and handle one that hangs or dies. No stage knows that it is in a worker."""

@@ -1,4 +1,4 @@
-"""The thin shell between Ray Tune and the stages: one trial runs one task, then the cheap ones behind it."""
+"""The shell between Ray Tune and the stages: one trial runs one task, then the cheap ones that it makes ready."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ from emma_tune.stages.runtime import Runtime
 from emma_tune.storage import Patience, passes
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.storage.store import Store
-from emma_tune.tuning.workers.memory import CudaMeter, Meter
+from emma_tune.tuning.workers.memory import CudaMeter
 
 SAVING_SHARE = 0.05
 """Share of a task's time that may go into saving its unfinished state."""
 
 
-TRACEBACK = 8000
-"""Length of the tail of a traceback that is sent to the driver, in characters."""
+TRACEBACK_LENGTH = 8000
+"""Characters of the tail of a traceback that are sent to the driver."""
 
 
 class StageTrainable(Trainable):
     """Runs the tasks of one trial.
 
-    Its configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (who asks), `share`
-    (`cpu`, `gpu`) and `interval` (seconds between reports). A task that raises raises here once, so that Tune
-    starts it again in a fresh process; the second time the trial ends with a reason and a traceback. While the
-    storage fails the trial keeps reporting that it waits and for what: it may be stopped, and users must know.
+    Its configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (its id), `share` (`cpu`,
+    `gpu`) and `interval` (seconds between reports). A task that raises does so here once, so that Tune starts it
+    again in a fresh process; the second time the trial ends with a reason and a traceback. While the storage fails
+    the trial keeps reporting that it waits and for what: it may be stopped, and users must know.
     """
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """What the trial takes of a node."""
+        """Return what the trial takes of a node."""
         share = config["share"]
         return PlacementGroupFactory([{"CPU": share["cpu"], "GPU": share["gpu"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
-        """A process begins with its first trial."""
+        """Begin a process with its first trial."""
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """A process goes on with another trial."""
+        """Continue a process with another trial."""
         share = new_config["share"]
         torch.set_num_threads(max(1, int(share["cpu"])))
         on_gpu = share["gpu"] > 0 and torch.cuda.is_available()
         self._device = torch.device("cuda" if on_gpu else "cpu")
         self._meter = self.meter(self._device, share["gpu"])
         if self._meter:
-            self._meter.limit(share["gpu"])  # anew: the trial before may have had another share
+            self._meter.limit(share["gpu"])  # the trial before may have had another share
         store = Store.from_json(new_config["store"])
         self._patience = store.patience.seconds
         self._store = replace(store, patience=Patience(min(self._patience, new_config["interval"])))
@@ -76,12 +76,12 @@ class StageTrainable(Trainable):
         self._seconds = self._busy = self._saved_at = self._saving_took = 0.0
         return True
 
-    def meter(self, device: torch.device, gpu: float) -> Meter | None:
-        """Of the GPU's memory, for a trial with this share; None without a GPU."""
+    def meter(self, device: torch.device, gpu: float) -> CudaMeter | None:
+        """Return the meter of the GPU's memory for a trial with this share; None without a GPU."""
         return CudaMeter() if device.type == "cuda" else None
 
     def step(self) -> dict[str, Any]:
-        """Runs for an interval, or to the end of the trial; tells how far it is and how long a stage ran."""
+        """Run for an interval, or to the end of the trial; report how far it is and how long a stage ran."""
         until = time.monotonic() + self._interval
         self._busy = 0.0
         try:
@@ -106,24 +106,24 @@ class StageTrainable(Trainable):
                 return {"done": True, "busy": self._busy, "reason": f"{reason} (on {platform.node()})"}
             if self._store.note_failure(task.key, run=self._run, reason=reason) < 2:
                 raise
-            told = traceback.format_exc()[-TRACEBACK:]
-            return {"done": True, "busy": self._busy, "reason": reason, "traceback": told}
+            text = traceback.format_exc()[-TRACEBACK_LENGTH:]
+            return {"done": True, "busy": self._busy, "reason": reason, "traceback": text}
 
     def cleanup(self) -> None:
-        """The process ends: a task under way saves where it is."""
+        """Save the state of a task under way, as the process ends."""
         if self._queue and self._progress is not None and self._stage is not None:
             self._save()
 
     # --- one task -----------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """One epoch of the task under way, or the beginning or the end of one."""
+        """Run one epoch of the current task, or begin or end it."""
         task = self._queue[0]
         if self._finished is not None:
             self._commit(task, self._finished)
             return
         if self._stage is None:
-            if self._store.has(task.stage, task.key):  # another study, or a ghost of the last run, was faster
+            if self._store.has(task.stage, task.key):  # by another study, or a leftover worker of the last run
                 self._leave(task)
                 return
             self._begin(task)
@@ -137,7 +137,7 @@ class StageTrainable(Trainable):
             self._commit(task, finished.value)
             return
         except BaseException:
-            self._stage = self._progress = None  # it cannot go on; another one begins where its state was saved
+            self._stage = self._progress = None  # it cannot continue; another one begins at its saved state
             raise
         self._took(time.monotonic() - started)
         self._unreported.append(dict(self._progress.metrics))
@@ -145,7 +145,7 @@ class StageTrainable(Trainable):
             self._save()
 
     def _commit(self, task: Task, artifact: Artifact) -> None:
-        """May be tried again: what is there already stays."""
+        """Commit an artifact; may be retried, as what is there already stays."""
         self._store.commit(
             task.stage,
             task.key,
@@ -156,7 +156,7 @@ class StageTrainable(Trainable):
         self._leave(task)
 
     def _waits(self) -> bool:
-        """Whether to try again after the storage has failed."""
+        """Return whether to try again after the storage has failed."""
         now = time.monotonic()
         if self._waiting_since is None:
             self._waiting_since = now
@@ -170,7 +170,7 @@ class StageTrainable(Trainable):
         if self._meter:
             self._meter.begin()
         inputs = {stage: self._store.fetch(stage, key) for stage, key in task.inputs.items()}
-        state, self._seconds = self._state_to_go_on_from(task)
+        state, self._seconds = self._initial_state(task)
         self._stage = STAGES[task.stage].start(
             task.config, inputs=inputs, runtime=runtime_for(task, self._store, self._device), state=state
         )
@@ -178,8 +178,8 @@ class StageTrainable(Trainable):
         self._unreported = list(state.history) if state else []
         self._saved_at, self._saving_took = time.monotonic(), 0.0
 
-    def _state_to_go_on_from(self, task: Task) -> tuple[State | None, float]:
-        """Where an interrupted run of the task was; else the end of the leg before it; else nothing."""
+    def _initial_state(self, task: Task) -> tuple[State | None, float]:
+        """Return the saved state of the task; else the end of the leg before it; else nothing."""
         saved = self._store.load_state(task.key)
         if saved:
             return saved
@@ -195,7 +195,7 @@ class StageTrainable(Trainable):
         self._unsaved = ""
 
     def _save(self) -> None:
-        """Saves the state, which only saves time: nobody stops working because it cannot be saved."""
+        """Save the state, which only saves time: work continues if it cannot be saved."""
         assert self._progress is not None
         started = time.monotonic()
         try:
@@ -209,7 +209,7 @@ class StageTrainable(Trainable):
         self._saving_took = self._saved_at - started
 
     def _provenance(self) -> dict[str, Any]:
-        """How this copy of the artifact came about; nothing that could be secret."""
+        """Describe how this copy of the artifact came about, without anything that could be secret."""
         return {
             "run": self._run,
             "seconds": round(self._seconds, 3),
@@ -226,7 +226,7 @@ class StageTrainable(Trainable):
         }
 
     def _memory(self) -> dict[str, int]:
-        """Bytes of the GPU: what the task took at most, and all there are."""
+        """Return the bytes of the GPU that the task took at most, and those that it has."""
         return {"peak_memory": self._meter.peak, "memory_capacity": self._meter.capacity} if self._meter else {}
 
     def _position(self) -> dict[str, Any]:
@@ -243,7 +243,7 @@ class StageTrainable(Trainable):
 
 
 def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
-    """The images that a task reads, and where to compute."""
+    """Return the images that a task reads, and the device to compute on."""
     return Runtime(
         device,
         victim=_parts(store, task.images.get("victim")),
@@ -254,7 +254,7 @@ def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
 
 @functools.lru_cache(maxsize=4)
 def _parts(store: Store, fingerprint: str | None) -> dict[str, ImageSet]:
-    """The parts of a set of images, mapped; none for a stage that reads none."""
+    """Return the parts of a set of images, memory-mapped; none for a stage that reads none."""
     if fingerprint is None:
         return {}
 

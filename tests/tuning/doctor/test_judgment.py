@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emma_tune.tuning.doctor import OK, PROBLEM, WARNING, Finding, Health, judge, worst_of
+from emma_tune.tuning.doctor import OK, PROBLEM, WARNING, Finding, judge, worst_of
 
 GIB = 2**30
 
@@ -21,8 +21,8 @@ def node(**changes: Any) -> dict[str, Any]:
 
 def judged(*nodes: dict[str, Any]) -> dict[str, Finding]:
     """Findings by what was looked at."""
-    health = Health({f"n{number}": report for number, report in enumerate(nodes)}, "/shared", here=node())
-    return {finding.what: finding for finding in judge(health)}
+    reports = {f"n{number}": report for number, report in enumerate(nodes)}
+    return {finding.what: finding for finding in judge(reports, "/shared", here=node())}
 
 
 def unsound(findings: dict[str, Finding]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from emma_tune.tuning.workers.deaths import NODE_DEATHS, Deaths, why
+from emma_tune.tuning.workers.failures import MAX_LOST_NODES, FailureScheduler, death_reason
 
 MEMORY = (
     "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.7, ID: c5a7) "
@@ -35,11 +35,11 @@ UNREACHABLE = (
         (UNREACHABLE, "its node was lost"),
         ("The actor is dead because its node has died. Node Id: 7237\n", "its node was lost"),
         ("Traceback …\nValueError: expected a matrix\n", "ValueError: expected a matrix"),
-        ("", "nobody knows why"),
+        ("", "cause unknown"),
     ],
 )
 def test_one_line_says_why(text, line):
-    assert why(text) == line
+    assert death_reason(text) == line
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def ward(tmp_path):
             file.write(f"Failure # {trial.run_metadata.num_failures} (occurred at 2026-11-24)\n{text}\n")
         scheduler.on_trial_error(None, trial)
 
-    scheduler = Deaths(driver)
+    scheduler = FailureScheduler(driver)
     return told, trial, fail
 
 
@@ -72,7 +72,7 @@ def test_the_last_failure_counts(ward):
 def test_the_loss_of_a_node_is_no_failure_of_the_trial_until_it_happens_again_and_again(ward):
     _, trial, fail = ward
     fail(KILLED)
-    for _ in range(NODE_DEATHS):
+    for _ in range(MAX_LOST_NODES):
         fail(UNREACHABLE)
     assert trial.run_metadata.num_failures == 1
     fail(UNREACHABLE)

@@ -1,0 +1,121 @@
+"""What a cluster has for trials, from its first nodes to those that join late and those that are taken away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from emma_tune.plan.slots import slots_of
+from emma_tune.search.driver import StudyDriver
+from emma_tune.search.trial_shares import Capacity
+from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
+from emma_tune.study import AUTO, Share, Study
+from emma_tune.study.file import StudyError
+from emma_tune.tuning.cluster.nodes import alive_nodes
+from emma_tune.tuning.ray_patches import NeverPickled
+
+NODE_CHECK_INTERVAL = 5.0
+"""Seconds between checks for nodes that came or went."""
+
+
+@dataclass(frozen=True)
+class ClusterCapacity(Capacity):
+    """What a cluster has for trials.
+
+    Attributes:
+        cpus: of all nodes.
+        nodes: number of nodes.
+    """
+
+    cpus: float
+    nodes: int
+
+    def part(self, cpu: float, gpu: float) -> float:
+        """Return the part of the cluster that a trial takes, in (0, 1]: of CPUs or GPUs, the larger one."""
+        return min(1.0, max(cpu / self.cpus, gpu / self.gpus if self.gpus else 0.0))
+
+
+def capacity_for(study: Study, *, had_gpus: bool = False) -> ClusterCapacity:
+    """Measure what the cluster has now for the trials of a study.
+
+    Args:
+        study: the study.
+        had_gpus: whether there have been GPUs in this run: then trials that want one wait for the next.
+    """
+    nodes = _resources()
+    cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
+    shares = {
+        stage: (share.cpu, share.gpu if gpus or had_gpus else 0.0) for stage, share in _requested(study).items()
+    }
+    slots = slots_of([shares[stage] for stage in OWN_TRIAL_STAGES], cpus, gpus)
+    by_stage = {stage: {"cpu": cpu, "gpu": gpu} for stage, (cpu, gpu) in shares.items()}
+    return ClusterCapacity(slots, by_stage, int(gpus), cpus, len(nodes))
+
+
+def check_capacity(study: Study, capacity: ClusterCapacity, say: Callable[[str], None]) -> None:
+    """Check that every stage fits on some node.
+
+    Raises:
+        StudyError: naming one that does not.
+    """
+    if capacity.gpus == 0 and any(share.gpu for share in _requested(study).values()):
+        say("no GPU here: gpu shares are ignored")
+    nodes = _resources()
+    for stage, share in capacity.shares.items():
+        cpu, gpu = float(share["cpu"]), share["gpu"]
+        whole = 1.0 if gpu == AUTO else float(gpu)  # until it has been measured
+        if not any(node.get("CPU", 0) >= cpu and node.get("GPU", 0) >= whole for node in nodes):
+            largest = max(node.get("CPU", 0) for node in nodes), max(node.get("GPU", 0) for node in nodes)
+            raise StudyError(
+                f"resources.{stage}: expected at most what a node has, {largest[0]:g} CPUs and "
+                f"{largest[1]:g} GPUs, found cpu {cpu:g}, gpu {gpu if gpu == AUTO else format(gpu, 'g')}"
+            )
+
+
+def _resources() -> list[dict[str, float]]:
+    return [node["Resources"] for node in alive_nodes().values()]
+
+
+def _requested(study: Study) -> dict[str, Share]:
+    return {stage: study.share(stage) for stage in STAGES}
+
+
+class CapacityWatcher(NeverPickled, Callback):
+    """Tells the driver how many trials can run, as nodes come and go.
+
+    Args:
+        study: the study.
+        driver: of the run.
+        capacity: as it was when the run began.
+        say: shows the user a line.
+
+    Attributes:
+        now: the capacity at the last check.
+    """
+
+    def __init__(
+        self, study: Study, driver: StudyDriver, capacity: ClusterCapacity, say: Callable[[str], None]
+    ) -> None:
+        self._study = study
+        self._driver = driver
+        self.now = capacity
+        self._say = say
+        self._had_gpus = False
+        self._checked_at = time.monotonic()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Check when it is time."""
+        if time.monotonic() - self._checked_at < NODE_CHECK_INTERVAL:
+            return
+        self._checked_at = time.monotonic()
+        before = self.now
+        self._had_gpus = self._had_gpus or before.gpus > 0
+        self.now = capacity_for(self._study, had_gpus=self._had_gpus)
+        if self.now.nodes != before.nodes:
+            self._say(f"nodes: {self.now.nodes}, before {before.nodes}; {self.now.slots} trials at once")
+        self._driver.resize(self.now)

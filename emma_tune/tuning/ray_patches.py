@@ -1,0 +1,204 @@
+"""Every place that patches Ray or uses a name of it that is not public, each with its reason. No other file may.
+
+All are for Ray 2.55 to 2.60, the versions that pyproject.toml allows; tests/tuning/test_ray_patches.py checks that
+the names are still there. The package imports this module first, as Ray reads its environment once, when it is
+imported. So the functions import Ray, not the module.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+DEFAULTS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # 2.55 warns in every worker of a CPU; ray-project/ray#62492
+}
+"""Set unless the user has set them."""
+
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no logs of each trial: artifacts have the history
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # Tune's snapshots are never read
+    "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints its table even at verbosity 0
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # SIGINT and SIGTERM are handled alike, in interruption.py
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # ray-project/ray#41285; workers/failures.py forgives lost nodes
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # failures are in the ledger, with their reason
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "3600",
+}
+
+HEAD_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"
+
+for name, value in DEFAULTS.items():
+    os.environ.setdefault(name, value)
+os.environ.update(SETTINGS)
+
+
+class NeverPickled:
+    """A searcher, scheduler, callback or stopper whose pickle is empty.
+
+    Tune pickles them into its snapshots, which are never read: ledger and store are the state of a run.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+# --- starting and joining ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Start Ray with every port of every process on 127.0.0.1, as it does on systems where it makes no clusters.
+
+    There Ray avoids the questions of firewalls (ray-project/ray#18730). On Linux it turns a loopback address that
+    is passed to `ray.init` into one of the network, where anyone could connect.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def keep_credentials_out_of_logs() -> None:
+    """Stop Tune from handing AWS credentials to workers in a runtime environment, which Ray logs in plain text.
+
+    Workers on this machine inherit them, those of a cluster have their node's (ray-project/ray#28276).
+    """
+    from ray.tune.execution import class_cache
+
+    aws = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(aws)
+
+
+def protect_token() -> None:
+    """Make Ray's token, with which anyone can run code in this user's Ray, readable by this user alone."""
+    with suppress(OSError):
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)
+
+
+def fail_fast_at_joining() -> None:
+    """Limit each attempt to reach a head to 2 s; Ray's own attempts take minutes in all."""
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
+
+
+def head_timeout() -> int:
+    """Return the seconds that a cluster's head may be gone, as the user has set them or as Ray has it."""
+    return int(os.environ.get(HEAD_TIMEOUT, "60"))
+
+
+def set_head_timeout(seconds: int) -> None:
+    """Set after how many seconds without a head Ray ends this process; call it before Ray joins a cluster."""
+    os.environ[HEAD_TIMEOUT] = str(seconds)
+
+
+def cluster_id(address: str) -> str:
+    """Return the id of the cluster whose head answers at an address; empty if none does.
+
+    Ray has no public way to ask a head that this process is not connected to.
+    """
+    import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    try:
+        return str(GcsClient(address=address).cluster_id.hex())
+    except (OSError, RuntimeError, ray.exceptions.RayError):
+        return ""
+
+
+# --- trials and their workers -----------------------------------------------------------------------------
+
+
+def survive_worker_deaths() -> None:
+    """Replace Tune's actor manager by one that takes the death of any worker for that of a worker.
+
+    - Ray's memory monitor kills with `OutOfMemoryError`, which is no `RayActorError` (ray-project/ray#29736); Tune
+      ends the run with a RuntimeError.
+    - Tune reports twice that a worker died while it was idle and then given a trial: as the worker's death, after
+      which the trial starts again, and as the failure of its reset, after which Tune would give the trial up.
+    """
+    from ray.air.execution._internal import RayActorManager
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+    from ray.tune.execution import tune_controller
+
+    class ActorManager(RayActorManager):
+        def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+            if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+                exception = RayActorError(error_msg=str(exception))
+            if isinstance(exception, RayActorError):
+                _forget_reset(tracked_actor_task)
+            super()._actor_task_failed(tracked_actor_task, exception)
+
+    tune_controller.RayActorManager = ActorManager
+
+
+def _forget_reset(task: Any) -> None:
+    """Drop the error handler of a task that resets a worker for its next trial."""
+    worker = task._tracked_actor
+    controller = getattr(worker._on_error, "__self__", None)
+    if controller is None:
+        return
+    trial = controller._actor_to_trial.get(worker)
+    if trial in controller._resetting_trials:
+        controller._resetting_trials.discard(trial)
+        task._on_error = None
+
+
+def extend_stop_timeout(controller: Any, seconds: float) -> None:
+    """Give workers that are told to stop at least so many seconds before Tune kills them; it has ten, fixed.
+
+    Args:
+        controller: what Tune passes to a scheduler, which is a wrapper of its controller.
+        seconds: for the longest step that a worker may have to finish.
+    """
+    wrapped = controller.stop_trial.__self__
+    wrapped._actor_force_cleanup_timeout = max(wrapped._actor_force_cleanup_timeout, seconds)
+
+
+def last_failure(trial: Trial) -> str:
+    """Return what Tune has written of the last failure of a trial; its objects carry no reason."""
+    if trial.error_file is None:
+        return ""
+    try:
+        text = Path(trial.error_file).read_text()
+    except OSError:
+        return ""
+    return text.rpartition("Failure # ")[2].partition("\n")[2]
+
+
+def forget_first_result(trial: Trial) -> None:
+    """Stop Tune from asking a dead worker for the result of a trial that has not reported yet.
+
+    It would take the answer for an error of its own (the request came with ray-project/ray#19144).
+    """
+    trial._default_result_or_future = None
+
+
+def forgive_failure(trial: Trial) -> None:
+    """Take back a failure that Tune has just counted; it forgives none but announced preemptions by itself."""
+    trial.run_metadata.num_failures -= 1
+
+
+def kill_worker(trial: Trial, *, last: bool) -> None:
+    """Kill the worker of a trial, from outside; Tune's own way would ask the worker, which hangs.
+
+    Args:
+        trial: with or without a worker.
+        last: end the trial with it; else Tune starts the trial again in a fresh process.
+    """
+    import ray
+
+    if last:
+        trial.max_failures = 0
+    if trial.temporary_state.ray_actor is not None:
+        ray.kill(trial.temporary_state.ray_actor)

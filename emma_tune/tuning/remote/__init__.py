@@ -1,1 +1,0 @@
-"""A study driven on the cluster for a user outside of it."""

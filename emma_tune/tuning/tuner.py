@@ -1,0 +1,151 @@
+"""One run of Tune: the study's driver, what watches it, and how it is summed up."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ray import tune
+from ray.tune.stopper import Stopper
+
+from emma_tune.plan import Planner, Point
+from emma_tune.results.folder import JOURNAL
+from emma_tune.results.ledger import Ended, Ledger, LedgerWriter, read_ledger
+from emma_tune.search.driver import StudyDriver, new_driver
+from emma_tune.search.outcomes import SearchContext
+from emma_tune.search.paces import SEVERAL
+from emma_tune.search.proposals import new_proposers
+from emma_tune.stages import OWN_TRIAL_STAGES
+from emma_tune.storage.store import CorruptArtifactError, Record, Store
+from emma_tune.study.file import StudyError
+from emma_tune.tuning.cluster.capacity import CapacityWatcher, ClusterCapacity
+from emma_tune.tuning.interruption import Interruption
+from emma_tune.tuning.order import RunResult, Session
+from emma_tune.tuning.progress import RunMonitor
+from emma_tune.tuning.ray_patches import NeverPickled, survive_worker_deaths
+from emma_tune.tuning.searcher import DriverSearcher
+from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler
+from emma_tune.tuning.workers.timeouts import Timeouts, limits_of
+from emma_tune.tuning.workers.trainable import StageTrainable
+
+UNLIMITED = 100_000
+"""More trials than any cluster runs at once: the driver limits them, as nodes come and go."""
+
+
+def tune_study(
+    session: Session, planner: Planner, capacity: ClusterCapacity, trainable: type[StageTrainable]
+) -> RunResult:
+    """Let Tune run what the driver of a study hands out, until it is over or interrupted."""
+    folder, store, given = session.folder, session.store, session.order.given
+    ledger = read_ledger(folder.ledger)
+    for problem in ledger.problems:
+        session.say(problem)
+    store.storage.sweep()
+    run = uuid.uuid4().hex[:12]
+    writer = LedgerWriter(folder.ledger, store.patience)
+    with closing(writer), folder.nearby() as near:
+        writer.run(run)
+        _record_given(given or (), ledger, writer)
+        proposers = new_proposers(planner.study, near / JOURNAL, store.patience) if given is None else {}
+        context = SearchContext(planner, ledger, writer, proposers)
+        driver = new_driver(context, store, capacity, run=run, say=session.say)
+        driver.recall_paces(_some_records(store))
+        watcher = CapacityWatcher(planner.study, driver, capacity, session.say)
+        monitor = RunMonitor(driver, watcher, session)
+        timeouts = Timeouts(driver, store, run, limits_of(planner.study))
+        try:
+            _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
+        finally:
+            monitor.close()
+        driver.tidy()
+        first, last = monitor.span
+        startup, span = round(first - session.order.began, 3), round(last - first, 3)
+        writer.ended(Ended(run, startup, span, driver.most_slots, round(driver.busy, 3)))
+        return RunResult(session.interruption.requested, driver.outcomes.failures)
+
+
+def _fit(
+    trainable: type[StageTrainable],
+    driver: StudyDriver,
+    interruption: Interruption,
+    callbacks: list[tune.Callback],
+) -> None:
+    """Run Tune's loop.
+
+    Raises:
+        Exception: what the driver has raised, where Tune would have swallowed it.
+    """
+    searcher = DriverSearcher(driver)
+    survive_worker_deaths()
+    with TemporaryDirectory(prefix="emma-tune-") as unread:  # Tune's own files, away from a storage that may fail
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=FailureScheduler(driver),
+                num_samples=-1,
+                max_concurrent_trials=UNLIMITED,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=unread,
+                stop=_Stops(interruption, searcher),
+                failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
+                # the store keeps unfinished state; Tune would ask for a pickle after every trial
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=callbacks,
+                verbose=0,
+            ),
+        ).fit()
+    if searcher.broken is not None:
+        raise searcher.broken
+
+
+def _some_records(store: Store) -> Iterator[tuple[str, Record]]:
+    """Yield a few records of each stage that has trials of its own, of whichever study."""
+    for stage in OWN_TRIAL_STAGES:
+        with suppress(OSError):
+            for key in store.storage.names(stage)[:SEVERAL]:
+                with suppress(CorruptArtifactError):
+                    if record := store.record(stage, key):
+                        yield stage, record
+
+
+def _record_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter) -> None:
+    """Record given points in the ledger before anything is done for them, as proposed ones are."""
+    for point in points:
+        known = ledger.points.get(point.number)
+        if known is None:
+            writer.asked(point, {})
+            ledger.points[point.number] = point
+        elif known != point:
+            raise StudyError(
+                f"point {point.number}: expected {known.defense} {dict(known.params)}, as the ledger has it, "
+                f"found {point.defense} {dict(point.params)}"
+            )
+
+
+class _Stops(NeverPickled, Stopper):
+    """Answers Tune at every report whether to stop that trial, and whether to stop all of them."""
+
+    def __init__(self, interruption: Interruption, searcher: DriverSearcher) -> None:
+        self._interruption = interruption
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._searcher.hear(trial_id, result)
+
+    def stop_all(self) -> bool:
+        """Stop every worker after a signal; each saves its unfinished state.
+
+        Raises:
+            Exception: what the driver has raised, where Tune would have swallowed it.
+        """
+        if self._searcher.broken is not None:
+            raise self._searcher.broken
+        return self._interruption.requested
