@@ -6,43 +6,42 @@ from typing import Any
 
 import typer
 
-from emma_tune.cli.printing.table import percent, show
+from emma_tune.cli.printing.tables import show, table
+from emma_tune.outputs.words import percent, plural
 
 BARS = " ▁▂▃▄▅▆▇█"
-ENOUGH = 0.8
-"""Share of a driver's time beyond which nobody should count on it."""
 
-REMARKABLE = 600.0
-"""Seconds that a sampler may hold up a driver in all before somebody should know."""
+OVERLOADED_DRIVER = 0.8
+"""Share of the driver's time from which on it is close to its limit."""
+
+SLOW_PROPOSALS = 600.0
+"""Seconds of proposals in total from which on the sampler's cost is worth a line."""
 
 
 def show_simulation(content: dict[str, Any]) -> None:
-    """Makespan, use, where it waits, what the driver does, and the best shares."""
-    from rich.table import Table
-
+    """Print the makespan, what is in use, where it waits, and what the driver does."""
     cluster, points = content["cluster"], content["points"]
     typer.echo(
-        f"{content['study']} on {cluster['nodes']} nodes of {cluster['cpus']} CPUs and {cluster['gpus']} GPUs, "
-        f"{cluster['slots']} trials at once: {_span(content['makespan'])}"
+        f"{content['study']} on {plural(cluster['nodes'], 'node')} of {plural(cluster['cpus'], 'CPU')} and "
+        f"{plural(cluster['gpus'], 'GPU')}, {plural(cluster['slots'], 'trial')} at once: "
+        f"{_span(content['makespan'])}"
     )
     typer.echo(
-        f"points: {points['finished']} finished, {points['dominated']} dominated; {content['trials']} trials"
+        f"points: {points['finished']} finished, {points['dominated']} stopped early; "
+        f"{plural(content['trials'], 'trial')}"
     )
     for resource, used in content["utilization"].items():
         bars = "".join(BARS[round(part * (len(BARS) - 1))] for part in used["over_time"])
         typer.echo(f"{resource.upper()}s in use: {percent(used['mean'])}  {bars}")
-    table = Table(box=None)
-    for column in ("stage", "tasks", "seconds of one", "hours in all"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
+    stages = table("stage", "tasks", "seconds each", "hours in total", left=("stage",))
     for stage, row in content["stages"].items():
         seconds, tasks = row["seconds"], row["tasks"]
-        table.add_row(stage, f"{tasks:,}", f"{seconds / tasks:,.1f}", f"{seconds / 3600:,.1f}")
-    show(table)
+        stages.add_row(stage, f"{tasks:,}", f"{seconds / tasks:,.1f}", f"{seconds / 3600:,.1f}")
+    show(stages)
     typer.echo(f"where {content['wait_unit'].upper()}s wait:")
     for wait in content["waits"]:
         typer.echo(f"  {percent(wait['share']):>7}  {wait['hours']:,.1f} h  {wait['reason']}")
     _show_driver(content)
-    _show_fractions(content)
     for line in content["assumed"]:
         typer.echo(f"assumed: {line}")
 
@@ -50,13 +49,13 @@ def show_simulation(content: dict[str, Any]) -> None:
 def _show_driver(content: dict[str, Any]) -> None:
     driver, sampler = content["driver"], content["sampler"]
     typer.echo(
-        f"driver: starts and asks take {percent(driver['share'])} of its time, "
-        f"reports {percent(driver['reports'])} while all slots run"
+        f"driver: {percent(driver['share'])} of its time for starts and proposals, {percent(driver['reports'])} "
+        "for reports while all slots run"
     )
-    if driver["share"] + driver["reports"] > ENOUGH:
+    if driver["share"] + driver["reports"] > OVERLOADED_DRIVER:
         typer.echo(
-            "driver: that is near what one can do, and reports are not on the clock above; larger shares, so that "
-            "fewer trials run at once, or several studies would spare it"
+            "driver: close to its limit, and reports are not on the simulated clock; use larger shares, so that "
+            "fewer trials run at once, or several studies"
         )
     searched = sampler["of"]
     if sampler["asked"] < searched:
@@ -64,27 +63,12 @@ def _show_driver(content: dict[str, Any]) -> None:
             f"sampler {sampler['name']}: proposed {sampler['asked']} points here, the other "
             f"{searched - sampler['asked']:,} were drawn uniformly to save your time"
         )
-    if driver["asks"] > REMARKABLE:
+    if driver["asks"] > SLOW_PROPOSALS:
         typer.echo(
-            f"sampler {sampler['name']}: {_span(driver['asks'])} of asks, the last {_span(sampler['last'])}, in "
-            "which nothing starts; --set search.sampler=qmc (or tpe, up to a few thousand points) has no such cost"
+            f"sampler {sampler['name']}: proposals take {_span(driver['asks'])}, the last "
+            f"{_span(sampler['last'])}; nothing starts meanwhile, and --set search.sampler=qmc (or tpe, up to "
+            "a few thousand points) is faster"
         )
-
-
-def _show_fractions(content: dict[str, Any]) -> None:
-    fractions = content["fractions"]
-    if fractions is None:
-        typer.echo(
-            "shares of a GPU: not compared, as it is not known how much of one a task keeps at work; "
-            "--gpu-use attacker=0.3"
-        )
-        return
-    shares = ", ".join(f"{stage} {share:g}" for stage, share in fractions["shares"].items())
-    typer.echo(
-        f"best shares of a GPU: {shares}; {percent(fractions['gain'])} of the time with the study's own. Reckoned "
-        "on a part of study and cluster, as if a GPU were divided by time without loss; whether its memory is "
-        "enough for them only a run with `resources: auto` measures"
-    )
 
 
 def _span(seconds: float) -> str:
