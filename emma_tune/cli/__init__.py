@@ -1,41 +1,17 @@
-"""The verbs, and nothing else.
+"""The command line: a file for each group of verbs in `emma-tune --help`, and `printing/` for their tables.
 
-`running` starts and resumes studies, `planning` simulates them, `reading` and `listing` show them, `reporting`
-writes a page, `deploying` exports a model, `supplies` is about data sets and study files, `examining` checks
-machines, `tracking` feeds other tools, `cleaning` removes what is no longer needed; `verbs` arranges the help.
+`run`: run, resume, confirm. `look`: status, front, points, plot, report, compare, measures, ls. `decide`: best.
+`deploy`: export, responses. `data`: init, schema, data, track, rm, gc. `machines`: doctor, simulate. A verb parses
+and prints; the rest is in other rooms, which it imports inside its function so that the program starts fast.
 """
 
 import signal
 import sys
 
-from emma_tune.cli import (
-    cleaning,
-    deploying,
-    examining,
-    listing,
-    planning,
-    reading,
-    reporting,
-    running,
-    supplies,
-    tracking,
-)
+from emma_tune.cli import data, decide, deploy, look, machines, run
 from emma_tune.cli.app import INTERRUPTED, app
 
-__all__ = [
-    "app",
-    "cleaning",
-    "deploying",
-    "examining",
-    "listing",
-    "main",
-    "planning",
-    "reading",
-    "reporting",
-    "running",
-    "supplies",
-    "tracking",
-]
+__all__ = ["app", "data", "decide", "deploy", "look", "machines", "main", "run"]
 
 
 def main() -> None:

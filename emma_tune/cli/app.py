@@ -1,10 +1,13 @@
-"""The application and what its verbs share: options, exit codes, and how errors are shown."""
+"""The application, and what its verbs share: options, exit codes, errors as lines, and the forms of an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated
+import json
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from upath import UPath
@@ -12,6 +15,12 @@ from upath import UPath
 import emma_tune
 from emma_tune.cli.verbs import Verbs
 from emma_tune.storage import Place, as_place, is_local, passes
+from emma_tune.storage.redaction import printable, redacted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Number = TypeVar("Number", int, float)
 
 DONE, WRONG_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
 
@@ -24,10 +33,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Folder = Annotated[
-    UPath, typer.Argument(parser=as_place, metavar="DIR", help="The study's folder; or s3://bucket/prefix.")
+    UPath, typer.Argument(parser=as_place, metavar="DIR", help="The study's folder, or s3://bucket/prefix.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a field; +N adds to its number. Repeatable."),
+]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -38,10 +51,17 @@ Address = Annotated[
 Attacker = Annotated[
     str | None, typer.Option(metavar="NAME", help="The attacker to defend against. [default: the worst of all]")
 ]
+DataRoot = Annotated[
+    Path | None, typer.Option("--root", envvar="EMMA_TUNE_DATA", metavar="DIR", help="The folder of data sets.")
+]
+Seed = Annotated[int | None, typer.Option(help="The victim's seed. [default: the study's first]")]
+Follow = Annotated[bool, typer.Option("--follow", help="Keep updating while the study is running.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(given: bool) -> None:
+    if given:
         typer.echo(emma_tune.__version__)
         raise typer.Exit
 
@@ -57,23 +77,104 @@ def options(
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """What the user did wrong is a line and an exit code, not a traceback; and so is a storage that fails."""
-    from emma_tune.storage.redaction import printable, redacted
+    """Turn a user's mistake, or storage that fails, into one line and an exit code instead of a traceback."""
     from emma_tune.study.file import StudyError
 
     try:
         yield
     except StudyError as error:
-        typer.echo(printable(redacted(str(error))), err=True)
+        complain(str(error))
         raise typer.Exit(WRONG_INPUT) from None
     except OSError as error:
-        # a broken pipe is a reader's who has seen enough
+        # a broken pipe means that the reader has seen enough, as with `| head`
         if isinstance(error, BrokenPipeError) or not (passes(error) or isinstance(error, PermissionError)):
             raise
-        typer.echo(printable(redacted(f"expected a place that can be read and written, found {error}")), err=True)
+        complain(f"expected storage that can be read and written, found {error}")
         raise typer.Exit(WRONG_INPUT) from None
+
+
+def complain(*lines: str) -> None:
+    """Print lines to the error stream, without passwords and control characters."""
+    for line in lines:
+        typer.echo(printable(redacted(line)), err=True)
+
+
+def answer(content: Any, show: Callable[[Any], None], *, as_json: bool) -> None:
+    """Print content as one JSON object, or for people.
+
+    Args:
+        content: what a verb found out.
+        show: prints it for people.
+        as_json: whether programs read it.
+    """
+    if as_json:
+        typer.echo(json.dumps(content, indent=1))
+    else:
+        show(content)
+
+
+def print_csv(table: pd.DataFrame) -> None:
+    """Print a table as comma-separated values."""
+    typer.echo(table.to_csv(index=False), nl=False)
+
+
+def at_most_one(**given: bool) -> None:
+    """Refuse options that exclude each other.
+
+    Args:
+        given: by name of an option, without dashes, whether it was given.
+
+    Raises:
+        StudyError: if more than one was.
+    """
+    from emma_tune.study.file import StudyError
+
+    names = [f"--{name}" for name, is_given in given.items() if is_given]
+    if len(names) > 1:
+        raise StudyError(f"expected {' or '.join(names)}, found both")
+
+
+def numbers(option: str, text: str, kind: Callable[[str], Number], example: str) -> list[Number]:
+    """Parse numbers with commas between them.
+
+    Raises:
+        StudyError: if they are none; it shows the example.
+    """
+    from emma_tune.study.file import StudyError
+
+    with suppress(ValueError):
+        found = [kind(number) for number in text.split(",")]
+        if all(map(math.isfinite, found)):
+            return found
+    raise StudyError(f"{option}: expected numbers, as in {example}, found {text!r}")
+
+
+def named_numbers(option: str, form: str, texts: Iterable[str] | None, known: Collection[str]) -> dict[str, float]:
+    """Parse texts such as `l1=0.8`.
+
+    Args:
+        option: for the message.
+        form: likewise, such as MEASURE=VALUE.
+        texts: as given.
+        known: the names that may stand before the sign.
+
+    Raises:
+        StudyError: if a name is not known, or a number is none.
+    """
+    from emma_tune.study.file import StudyError
+
+    found = {}
+    for text in texts or ():
+        name, _, number = text.rpartition("=")
+        if name not in known:
+            raise StudyError(f"{option}: expected {form} with one of {', '.join(known)}, found {text}")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise StudyError(f"{option}: expected {form}, found {text}") from None
+    return found
 
 
 def absolute(place: Place) -> Place:
-    """Wherever a worker runs, the same place."""
+    """Return the same place for workers, which run in other folders."""
     return place.absolute() if is_local(place) else place

@@ -1,4 +1,4 @@
-"""How the command line's help is arranged: verbs in groups, in this order, with one example each."""
+"""The verbs as `emma-tune --help` arranges them: in groups, in this order, with one example each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ VERBS = {
 
 
 class Verbs(TyperGroup):
-    """Lists commands as `VERBS` has them, and prints every help text as it is written."""
+    """A command group that lists its commands as `VERBS` does, and prints every help text as it is written."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -1,8 +1,8 @@
 """The files of studies/cluster/ are what Ray, KubeRay and Kubernetes read, and what they start exists.
 
-`ray-up.yaml` is held against the schema that Ray itself ships. KubeRay's is in no package that could
+`ray-up.yaml` is validated by the schema that Ray itself ships. KubeRay's is in no package that could
 be installed for a test, so that of `rayjob.yaml` is written down below, by hand, from `rayjob_types.go` and
-`raycluster_types.go` of ray.io/v1 in KubeRay 1.3, as far as the manifest needs it; the pods in it are held against
+`raycluster_types.go` of ray.io/v1 in KubeRay 1.3, as far as the manifest needs it; the pods in it are validated by
 the models of Kubernetes' own client.
 """
 

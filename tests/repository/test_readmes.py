@@ -64,11 +64,11 @@ def test_every_command_has_its_verb_and_options(command, monkeypatch):
         return
     module, *arguments = words[2:]
     monkeypatch.setattr(sys, "argv", [module, "--help"])
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told), pytest.raises(SystemExit):
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), pytest.raises(SystemExit):
         runpy.run_module(module, run_name="__main__")
     options = {argument for argument in arguments if argument.startswith("--")}
-    assert options <= set(re.findall(r"--[a-z-]+", told.getvalue()))
+    assert options <= set(re.findall(r"--[a-z-]+", shown.getvalue()))
 
 
 def parse(command: Any, words: list[str]) -> None:
@@ -157,7 +157,7 @@ def test_the_walk_through_of_the_front_page_runs(tmp_path, study_file):
     study["limits"] = {"accuracy_drop": 1.0}
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "digits.yaml").write_text(yaml.safe_dump(study))
-    said = {}
+    outputs = {}
     for line in (line for block in blocks(README, "sh") for line in block.replace("\\\n", "").splitlines()):
         if line.startswith(("git ", "pip ")):
             continue
@@ -175,9 +175,9 @@ def test_the_walk_through_of_the_front_page_runs(tmp_path, study_file):
             check=False,
         )
         assert ended.returncode == 0, f"{line}\n{ended.stdout}\n{ended.stderr}"
-        said[line.partition("#")[0].strip()] = ended.stdout
-    assert json.loads(said["emma-tune front runs/digits --json"])["fronts"]["emma"]["points"]
-    (answers,) = (printed for line, printed in said.items() if line.startswith("python -c"))
+        outputs[line.partition("#")[0].strip()] = ended.stdout
+    assert json.loads(outputs["emma-tune front runs/digits --json"])["fronts"]["emma"]["points"]
+    (answers,) = (printed for line, printed in outputs.items() if line.startswith("python -c"))
     assert np.isclose(sum(map(float, re.findall(r"\d\.\d+(?:e-\d+)?", answers))), 1, atol=1e-3)
     (left,) = (block for block in blocks(README, "") if "folder: runs/digits\n" in block)
     for name in re.findall(r"^  (\S+\.\w+) ", left.partition("folder: runs/digits\n")[2], re.MULTILINE):

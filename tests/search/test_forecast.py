@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emma_tune.cli.printing import show_forecast
+from emma_tune.cli.printing.studies import show_forecast
 from emma_tune.plan import Point
 from emma_tune.results.ledger import Ledger
 from emma_tune.search.forecast import forecast

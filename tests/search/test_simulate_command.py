@@ -52,7 +52,7 @@ def test_a_sampler_that_would_hold_up_the_driver_is_named():
     quick = tuple(f"--seconds={stage}=1" for stage in ("victim", "surrogate", "matrix", "attacker"))
     large = ("--nodes=9", "--gpus=8", "--start-seconds=0.01", "--set=search.points=400")
     text = " ".join(simulate(*large, seconds=quick).stdout.split())
-    assert "and nothing starts meanwhile; --set search.sampler=qmc" in text
+    assert "nothing starts meanwhile, and --set search.sampler=qmc" in text
     content = json.loads(simulate(*large, "--json", seconds=quick).stdout)
     assert content["waits"][0]["reason"] == "the driver waits for the sampler"
     assert content["driver"]["asks"] > 400

@@ -1,4 +1,4 @@
-"""How long a study would take, for a terminal."""
+"""How long a study would take."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from typing import Any
 
 import typer
 
-from emma_tune.cli.printing.table import percent, show
+from emma_tune.cli.printing.tables import show, table
+from emma_tune.outputs.words import percent, plural
 
 BARS = " ▁▂▃▄▅▆▇█"
-OVERLOADED = 0.8
-"""Share of a driver's time beyond which it is overloaded."""
 
-REMARKABLE = 600.0
-"""Seconds that a sampler may hold up a driver in all before the output says so."""
+OVERLOADED_DRIVER = 0.8
+"""Share of the driver's time from which on it is close to its limit."""
+
+SLOW_PROPOSALS = 600.0
+"""Seconds of proposals in total from which on the sampler's cost is worth a line."""
 
 
 def show_simulation(content: dict[str, Any]) -> None:
-    """Print makespan, utilization, where it waits, and what the driver does."""
-    from rich.table import Table
-
+    """Print the makespan, what is in use, where it waits, and what the driver does."""
     cluster, points = content["cluster"], content["points"]
     typer.echo(
-        f"{content['study']} on {cluster['nodes']} nodes of {cluster['cpus']} CPUs and {cluster['gpus']} GPUs, "
-        f"{cluster['slots']} trials at once: {_span(content['makespan'])}"
+        f"{content['study']} on {plural(cluster['nodes'], 'node')} of {plural(cluster['cpus'], 'CPU')} and "
+        f"{plural(cluster['gpus'], 'GPU')}, {plural(cluster['slots'], 'trial')} at once: "
+        f"{_span(content['makespan'])}"
     )
     typer.echo(
-        f"points: {points['finished']} finished, {points['dominated']} dominated; {content['trials']} trials"
+        f"points: {points['finished']} finished, {points['dominated']} stopped early; "
+        f"{plural(content['trials'], 'trial')}"
     )
     for resource, used in content["utilization"].items():
         bars = "".join(BARS[round(part * (len(BARS) - 1))] for part in used["over_time"])
         typer.echo(f"{resource.upper()}s in use: {percent(used['mean'])}  {bars}")
-    table = Table(box=None)
-    for column in ("stage", "tasks", "seconds of one", "hours in all"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
+    stages = table("stage", "tasks", "seconds each", "hours in total", left=("stage",))
     for stage, row in content["stages"].items():
         seconds, tasks = row["seconds"], row["tasks"]
-        table.add_row(stage, f"{tasks:,}", f"{seconds / tasks:,.1f}", f"{seconds / 3600:,.1f}")
-    show(table)
+        stages.add_row(stage, f"{tasks:,}", f"{seconds / tasks:,.1f}", f"{seconds / 3600:,.1f}")
+    show(stages)
     typer.echo(f"where {content['wait_unit'].upper()}s wait:")
     for wait in content["waits"]:
         typer.echo(f"  {percent(wait['share']):>7}  {wait['hours']:,.1f} h  {wait['reason']}")
@@ -49,12 +49,12 @@ def show_simulation(content: dict[str, Any]) -> None:
 def _show_driver(content: dict[str, Any]) -> None:
     driver, sampler = content["driver"], content["sampler"]
     typer.echo(
-        f"driver: starts and proposals take {percent(driver['share'])} of its time, "
-        f"reports {percent(driver['reports'])} while all slots run"
+        f"driver: {percent(driver['share'])} of its time for starts and proposals, {percent(driver['reports'])} "
+        "for reports while all slots run"
     )
-    if driver["share"] + driver["reports"] > OVERLOADED:
+    if driver["share"] + driver["reports"] > OVERLOADED_DRIVER:
         typer.echo(
-            "driver: that is near its limit, and reports are not on the clock above; take larger shares, so that "
+            "driver: close to its limit, and reports are not on the simulated clock; use larger shares, so that "
             "fewer trials run at once, or several studies"
         )
     searched = sampler["of"]
@@ -63,11 +63,11 @@ def _show_driver(content: dict[str, Any]) -> None:
             f"sampler {sampler['name']}: proposed {sampler['asked']} points here, the other "
             f"{searched - sampler['asked']:,} were drawn uniformly to save your time"
         )
-    if driver["asks"] > REMARKABLE:
+    if driver["asks"] > SLOW_PROPOSALS:
         typer.echo(
-            f"sampler {sampler['name']}: proposals take {_span(driver['asks'])}, the last one "
-            f"{_span(sampler['last'])}, and nothing starts meanwhile; --set search.sampler=qmc (or tpe, up to a "
-            "few thousand points) has no such cost"
+            f"sampler {sampler['name']}: proposals take {_span(driver['asks'])}, the last "
+            f"{_span(sampler['last'])}; nothing starts meanwhile, and --set search.sampler=qmc (or tpe, up to "
+            "a few thousand points) is faster"
         )
 
 

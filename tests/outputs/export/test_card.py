@@ -40,7 +40,7 @@ def test_a_card_has_the_figures(laboratory, tmp_path):
     out = tmp_path / "out"
     ended = CliRunner().invoke(app, ["export", str(desk.root), "--point", str(number), "--out", str(out)])
     assert ended.exit_code == 0, ended.output
-    assert "answers are the study's on 400 test images" in ended.stdout
+    assert "its answers to 400 test images differ from the study's by " in ended.stdout
     assert "beaten by: hard, inverse" in ended.stdout
     assert f"{out}/model.onnx" in ended.stdout
 

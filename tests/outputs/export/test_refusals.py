@@ -112,7 +112,7 @@ def test_best_is_the_best_point_within_the_studys_limits(tmp_path):
     assert ended.exit_code == 2
     assert (
         f"within the study's limits (accuracy_drop ≤ 0.02), found none; the closest, point {far}, exceeds "
-        f"accuracy_drop by 0.4800: export it with --point {far}"
+        f"accuracy_drop by 0.4800: choose it by its number"
     ) in ended.stderr
     laboratory.finished("none", {"soft": 0.9, "hard": 0.9})
     best = laboratory.finished("argmax", {"soft": 0.5, "hard": 0.5})

@@ -7,14 +7,13 @@ import io
 import json
 
 import pytest
-from typer.testing import CliRunner
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.cli import app
-from emma_tune.cli.printing import show_confirmation
+from emma_tune.cli.printing.evidence import show_confirmation
 from emma_tune.results.confirmation import confirmation_folder, confirmation_study, confirmed
 from emma_tune.results.tables import measures
 from emma_tune.study.file import load_study
+from tests.cli.typed import emma, printed, refused
 from tests.results.desk import Written, part
 
 SEVEN = {
@@ -61,30 +60,8 @@ def desk(write):
     return fill(write(seeds=[1, 2], limits={"accuracy_drop": 0.02}))
 
 
-def emma(*arguments):
-    """In process, as a user would."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def printed(*arguments):
-    """What a command that goes well says on stdout."""
-    ended = emma(*arguments)
-    assert ended.exit_code == 0, ended.stderr
-    assert ended.stderr == ""
-    return ended.stdout
-
-
 def table(*arguments):
     return list(csv.DictReader(io.StringIO(printed(*arguments))))
-
-
-def refused(*arguments):
-    """The one line that a user's mistake is worth."""
-    ended = emma(*arguments)
-    assert ended.exit_code == 2
-    assert ended.stdout == ""
-    (line,) = ended.stderr.splitlines()
-    return line
 
 
 # --- front ------------------------------------------------------------------------------------------------
@@ -112,7 +89,7 @@ def test_front_as_json_has_what_the_design_promises(desk):
     assert content["thieves"]["inverse"]["knows"] == "the answers and the matrix T"
 
 
-def test_front_against_one_thief_leaves_out_what_he_cannot_attack(desk):
+def test_front_against_one_attacker_leaves_out_what_it_cannot_attack(desk):
     content = json.loads(printed("front", desk.root, "--attacker", "inverse", "--json"))
     assert content["attacker"] == "inverse"
     by_point = {point["point"]: point["attacker_accuracy"] for point in content["points"]}
@@ -126,7 +103,7 @@ def test_front_against_one_thief_leaves_out_what_he_cannot_attack(desk):
     }
 
 
-def test_front_of_some_defences_has_only_theirs(desk):
+def test_front_of_some_defenses_has_only_theirs(desk):
     content = json.loads(printed("front", desk.root, "--defense", "argmax", "--defense", "none", "--json"))
     assert [point["defense"] for point in content["points"]] == ["none", "argmax"]
     assert content["counts"] == {"asked": 2, "finished": 2, "infeasible": 0, "dominated": 0, "failed": 0}
@@ -160,7 +137,7 @@ def test_front_as_csv_has_the_fronts_and_the_references_in_order(desk):
     assert [float(row["attacker_accuracy"]) for row in rows][:3] == [0.75, 0.625, 0.9]
 
 
-def test_front_as_csv_against_one_thief_says_what_its_json_says(desk):
+def test_front_as_csv_against_one_attacker_says_what_its_json_says(desk):
     # point 4 is on this front alone
     desk.finished("uniform", alike(part(0.5, {"soft": 0.95, "inverse": 0.75})), a=0.5)
     arguments = ("front", desk.root, "--attacker", "inverse")
@@ -186,11 +163,11 @@ def test_an_empty_front_says_why_it_is(write):
     assert not any("hypervolume" in line for line in lines)
     beyond = write(name="beyond", seeds=[1], limits={"accuracy_drop": 0.02})
     beyond.finished("emma", alike(part(1.0, {"soft": 0.5, "inverse": 0.5}, drop=0.5)))
-    expected = "emma: none of its finished points (1) keeps the limits: accuracy_drop ≤ 0.02"
+    expected = "emma: no finished point satisfies accuracy_drop ≤ 0.02 (1 finished)"
     assert expected in printed("front", beyond.root)
     begun = write(name="begun", seeds=[1])
     begun.asked("emma")
-    expected = f"emma: none of its points (1) is finished yet; emma-tune status {begun.root}"
+    expected = f"emma: no point finished yet (1 proposed); emma-tune status {begun.root}"
     assert expected in printed("front", begun.root)
 
 
@@ -202,16 +179,16 @@ def test_a_defense_whose_points_were_all_stopped_says_by_which_at_which_bounds_a
         desk.dominated("emma", by=place, validation=part(1.0, {"soft": soft, "inverse": 0.0}))
     lines = printed("front", desk.root).splitlines()
     assert (
-        "emma: all 2 points stopped early, beaten by point 0 whatever they had come to (worst clone ≥ 65.0 %, "
-        f"validation); emma-tune points {desk.root} shows them"
+        "emma: all 2 points stopped early, already beaten by point 0 (worst clone ≥ 65.0 %, validation); "
+        f"list them with: emma-tune points {desk.root}"
     ) in lines
-    assert f"run them on with: emma-tune resume {desk.root} --set search.stop=own" in lines
+    assert f"run them to their end with: emma-tune resume {desk.root} --set search.stop=own" in lines
     content = json.loads(printed("front", desk.root, "--json"))["fronts"]["emma"]
     assert [(of["point"], of["by"]) for of in content["stopped"]] == [(2, 0), (3, 0)]
     assert content["stopped"][0]["bounds"]["validation"]["attacker_accuracy"] == 0.7
 
 
-def test_front_is_printed_with_what_every_thief_knows_and_what_became_of_the_points(write):
+def test_front_is_printed_with_what_every_attacker_knows_and_what_became_of_the_points(write):
     desk = write(seeds=[1, 2], attackers=SEVEN, limits={"accuracy_drop": 0.02}, search={"stop": "joint"})
     linear = dict.fromkeys(SEVEN, 0.5)
     desk.finished("none", alike(part(0.0, {name: 0.9 for name in SEVEN if name not in ("inverse", "forward")})))
@@ -220,17 +197,17 @@ def test_front_is_printed_with_what_every_thief_knows_and_what_became_of_the_poi
     desk.dominated("emma", by=1, validation=part(1.5, linear))
     desk.failed("emma")
     output = printed("front", desk.root)
-    for name, thief in SEVEN.items():
+    for name, attacker in SEVEN.items():
         (line,) = (line for line in output.splitlines() if line.startswith(f"{name} knows "))
-        assert ATTACKS[thief.get("kind", name)].knows in line
+        assert ATTACKS[attacker.get("kind", name)].knows in line
         assert "resnet8" in line
     assert "few knows the answers, asks 50 queries, trains resnet8 (soft)" in output
-    assert "points: 5 asked, 3 finished (1 beyond the limits), 1 dominated, 1 failed" in output
+    assert "5 points: 3 finished (1 beyond the limits), 1 stopped early, 1 failed" in output
     assert "–" in next(line for line in output.splitlines() if " none " in line)  # nothing to invert
-    assert "; of 2 seeds alone: mean 0.60, deviation 0.00" in output
+    assert "; by seed (2): mean 0.60, deviation 0.00" in output
 
 
-def test_thieves_and_defences_that_are_not_there_are_refused_in_one_line(desk):
+def test_attackers_and_defenses_that_are_not_there_are_refused_in_one_line(desk):
     assert (
         refused("front", desk.root, "--attacker", "few") == "--attacker: expected one of soft, inverse, found few"
     )
@@ -264,26 +241,26 @@ def test_a_study_without_limits_has_no_bounds(write):
     desk = fill(write(seeds=[1]))
     content = json.loads(printed("best", desk.root, "--json"))
     assert (content["bounds"], content["point"]["point"]) == ({}, 3)
-    assert "the best of 5 points, of 5 finished" in printed("best", desk.root)
+    assert "best of 5 points (5 finished)" in printed("best", desk.root)
 
 
 def test_best_is_printed_with_its_figures_and_what_breaks_on_test_data(desk):
     lines = printed("best", desk.root).splitlines()
     assert lines[0] == "point 1: emma lambda 0.02, lr_gamma 0.3, st_epoch 1"
-    assert "the best of 4 points with accuracy_drop ≤ 0.02, of 5 finished" in lines
+    assert "best of 4 points that satisfy accuracy_drop ≤ 0.02 (5 finished)" in lines
     clones = "soft 37.5 %, inverse 62.5 %"
     assert f"test: l1 1.500, victim 65.0 %, drop 25.0 points, worst clone 62.5 %; clones: {clones}" in lines
     clones = "soft 25.0 %, inverse 50.0 %"
     assert f"validation: l1 1.500, victim 90.0 %, drop 0.0 points, worst clone 50.0 %; clones: {clones}" in lines
-    assert "on test data accuracy_drop is 0.2300 beyond its bound; validation data chose the point" in lines
-    assert "points: 7 asked, 5 finished (1 beyond the limits), 0 dominated, 1 failed" in lines
+    assert "its test figures exceed accuracy_drop by 0.2300; validation figures chose the point" in lines
+    assert "7 points: 5 finished (1 beyond the limits), 1 failed, 1 unfinished" in lines
 
 
 def test_where_none_is_within_the_bounds_the_nearest_is_printed(write):
     desk = write(seeds=[1])
     desk.finished("emma", alike(part(1.0, {"soft": 0.5, "inverse": 0.5})))
     lines = printed("best", desk.root, "--max", "l1=0.25").splitlines()
-    assert lines[0] == "no finished point has l1 ≤ 0.25; closest is the following, which exceeds l1 by 0.7500"
+    assert lines[0] == "no finished point satisfies l1 ≤ 0.25; the closest exceeds l1 by 0.7500:"
     assert lines[1].startswith("point 0: emma ")
 
 
@@ -294,7 +271,7 @@ def test_stopped_points_that_might_be_better_are_printed(write):
     desk.dominated("emma", by=rival, validation=part(1.25, {"soft": 0.5, "inverse": 0.0}))
     output = printed("best", desk.root, "--max", "accuracy_drop=0.1")
     assert "stopped early, and perhaps better within these bounds: point 2; search.stop: none runs" in output
-    assert "stopped" not in printed("best", desk.root)
+    assert "perhaps better" not in printed("best", desk.root)
 
 
 def test_best_of_nothing_says_so(write):
@@ -308,7 +285,7 @@ def test_best_of_nothing_says_so(write):
     [
         ("l1=2.5", "l1 in [0, 2], found 2.5"),
         ("accuracy_drop=-1.5", "accuracy_drop in [-1, 1], found -1.5"),
-        ("l1=low", "l1 in [0, 2], found low"),
+        ("l1=low", "MEASURE=VALUE, found l1=low"),
         ("l1=nan", "l1 in [0, 2], found nan"),
         ("victim_accuracy=0.9", "MEASURE=VALUE with one of l1, "),
         ("attackers.few=0.9", "flip_rate, attackers.soft, found attackers.few=0.9"),
@@ -357,7 +334,7 @@ def test_budgets_that_are_no_numbers_are_refused(desk, given):
 # --- compare ----------------------------------------------------------------------------------------------
 
 
-def test_one_study_is_compared_by_its_defences(desk):
+def test_one_study_is_compared_by_its_defenses(desk):
     content = json.loads(printed("compare", desk.root, "--json"))
     assert {"objectives", "reference", "attacker", "enough", "groups", "remarks"} == content.keys()
     assert [group["name"] for group in content["groups"]] == ["none", "emma", "argmax"]
@@ -370,7 +347,7 @@ def test_one_study_is_compared_by_its_defences(desk):
     assert argmax["difference"]["verdict"] == "too few seeds to speak"
 
 
-def test_two_studies_are_compared_as_wholes_unless_defences_are_asked_for(desk, write):
+def test_two_studies_are_compared_as_wholes_unless_defenses_are_asked_for(desk, write):
     other = write(name="other", seeds=[2, 3], limits={"accuracy_drop": 0.02})
     other.finished("none", alike(part(0.0, {"soft": 0.5})))
     both = (desk.root, other.root)
@@ -385,7 +362,7 @@ def test_two_studies_are_compared_as_wholes_unless_defences_are_asked_for(desk, 
     assert refused("compare", desk.root, "--studies") == "expected two sides to compare, found tiny"
 
 
-def test_the_others_are_held_against_whom_one_names(desk):
+def test_the_reference_of_a_comparison_can_be_named(desk):
     content = json.loads(printed("compare", desk.root, "--against", "argmax", "--json"))
     assert content["reference"] == "argmax"
     assert [group["difference"] is None for group in content["groups"]] == [False, False, True]
@@ -393,7 +370,7 @@ def test_the_others_are_held_against_whom_one_names(desk):
     assert line == "expected one of none, emma, argmax, found mad"
 
 
-def test_compare_against_one_thief(desk):
+def test_compare_against_one_attacker(desk):
     content = json.loads(printed("compare", desk.root, "--attacker", "soft", "--json"))
     assert content["attacker"] == "soft"
     line = refused("compare", desk.root, "--attacker", "few")
@@ -412,7 +389,7 @@ def test_a_comparison_is_printed_best_first_with_counts_verdicts_and_remarks(des
     assert " ".join(lines[3].split()) == (
         "argmax 1 1 0 0 0 0.2375 0.0000 -0.1750 too few seeds to speak (2 seeds)"
     )
-    assert "differences to emma, paired over seeds; interval 95 % (Student's)" in lines
+    assert "differences to emma, paired over seeds; 95 % intervals (Student’s t)" in lines
     assert "unequal tuning budgets, in points: none 1, emma 5, argmax 1" in lines
     assert "emma: 1 of 5 not finished" in lines
 
@@ -495,7 +472,7 @@ def test_a_confirmation_is_printed_with_what_stays_and_what_leaves(desk, capsys)
     again.asked("argmax")
     show_confirmation(confirmed(desk.view, again.view))
     lines = capsys.readouterr().out.splitlines()
-    assert "tiny: 2 repeats with fresh seeds, figures of the test part" in lines[0]
+    assert "tiny: 2 repeats with fresh seeds, test figures" in lines[0]
     notes = {
         line.split()[0]: line for line in lines if line.strip() and line.split()[0] in ("0", "1", "2", "3", "4")
     }
@@ -506,4 +483,4 @@ def test_a_confirmation_is_printed_with_what_stays_and_what_leaves(desk, capsys)
     assert notes["4"].rstrip().endswith("unfinished")
     (row,) = [line.split() for line in lines if line.split()[:1] == ["attackers.inverse"]][:1]
     assert row == ["attackers.inverse", "0.6250", "0.3750", "0.0000", "–"]
-    assert lines[-1] == "points: 5 asked, 4 finished (1 beyond the limits), 0 dominated, 0 failed"
+    assert lines[-1] == "5 points: 4 finished (1 beyond the limits), 1 unfinished"

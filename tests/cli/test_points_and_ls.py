@@ -7,23 +7,11 @@ import io
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from emma_tune.cli import app
 from emma_tune.results.folder import StudyFolder
 from emma_tune.study.file import load_study
+from tests.cli.typed import emma, printed
 from tests.results.desk import Written, part
-
-
-def emma(*arguments):
-    """In process, as a user would."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def printed(*arguments):
-    ended = emma(*arguments)
-    assert ended.exit_code == 0, ended.output
-    return ended.stdout
 
 
 @pytest.fixture
@@ -50,7 +38,7 @@ def test_points_lists_each_with_its_state_parameters_and_figures_or_bounds(desk)
     assert failed.split()[-1] == "failed"
     assert unfinished.split()[-1] == "unfinished"
     assert below == [
-        "≥: what the clones of a point had reached on validation images when another point stopped it",
+        "≥: what the worst clone had reached on validation images when the point was stopped",
         "point 3 failed: matrix: ValueError: no",
     ]
 
@@ -99,7 +87,7 @@ def test_ls_lists_studies_at_any_depth_and_names_what_cannot_be_read(desk, study
     assert studies[1]["changed"] == pytest.approx(max(file.stat().st_mtime for file in desk.root.iterdir()))
     assert str(broken / "study.json") in ended.stderr
     with StudyFolder(desk.root).drive():
-        row = next(line for line in printed("ls", tmp_path / "runs").splitlines() if " tiny " in line)
+        row = next(line for line in emma("ls", tmp_path / "runs").stdout.splitlines() if " tiny " in line)
     assert row.split()[:6] == ["tiny", "running", "5", "2", "1", "1"]
 
 

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from emma_tune.cli import app
 from emma_tune.results.discovery import study_folders
 from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.results.ledger import LedgerWriter
@@ -21,28 +19,16 @@ from emma_tune.storage import as_place
 from emma_tune.storage.artifact import Artifact, State
 from emma_tune.storage.store import Store
 from emma_tune.study.file import StudyError, load_study
+from tests.cli.typed import emma, refused
 from tests.results.desk import IMAGES, Written, part
 
 UNUSED = "0123456789abcdef0123"
-
-
-def emma(*arguments, typed: str | None = None):
-    """In process, as a user would."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=typed)
 
 
 def files(root: Path) -> dict[str, bytes]:
     """Every file below a folder, but what a claim leaves."""
     found = (path for path in root.rglob("*") if path.is_file() and path.name != "driver.lock")
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(found)}
-
-
-def refused(*arguments) -> str:
-    """The line that a refusal is worth."""
-    ended = emma(*arguments)
-    assert ended.exit_code == 2, ended.output
-    assert ended.stdout == ""
-    return ended.stderr
 
 
 @pytest.fixture
@@ -110,9 +96,9 @@ def test_gc_removes_what_no_study_uses_and_states_that_no_open_point_wants(fille
         f"partial/{filled.states['stopped']}",
     }
     size = sum(len(before[name]) for name in gone)
-    (said, kept) = ended.stdout.splitlines()
-    assert said == f"removed 1 artifact and 1 saved state of unfinished tasks: {size / 1000:.4g} kB"
-    assert planned.stdout.splitlines() == [said.replace("removed", "would remove"), kept]
+    (removed, kept) = ended.stdout.splitlines()
+    assert removed == f"removed 1 artifact and 1 saved state of unfinished tasks: {size / 1000:.4g} kB"
+    assert planned.stdout.splitlines() == [removed.replace("removed", "would remove"), kept]
     assert str(filled.root) in kept
     assert left(store) == {*filled.used, "aside/matrix-x"}
     assert not (store.root / "matrix" / UNUSED).exists()
@@ -184,7 +170,9 @@ def test_gc_refuses_when_it_cannot_tell_what_a_study_uses(filled, tmp_path):
     broken = tmp_path / "runs" / "broken"
     broken.mkdir()
     (broken / "study.json").write_text("{")
-    assert str(broken / "study.json") in refused("gc", filled.store.root)
+    ended = emma("gc", filled.store.root)  # the reason has several lines
+    assert ended.exit_code == 2
+    assert str(broken / "study.json") in ended.stderr
     (broken / "study.json").unlink()
     writer = LedgerWriter(broken / "ledger.jsonl")
     writer.asked(next(iter(filled.view.ledger.points.values())), {})
@@ -193,7 +181,9 @@ def test_gc_refuses_when_it_cannot_tell_what_a_study_uses(filled, tmp_path):
     (broken / "ledger.jsonl").unlink()
     with (filled.root / "ledger.jsonl").open("a") as ledger:
         ledger.write("{}\n")
-    assert "this study may use anything" in refused("gc", filled.store.root)
+    ended = emma("gc", filled.store.root)
+    assert ended.exit_code == 2
+    assert "this study may use anything" in ended.stderr
     assert files(filled.store.root) == before
 
 
@@ -263,7 +253,7 @@ def test_gc_and_rm_in_an_object_store(filled, bucket):
 def test_rm_removes_a_study_and_leaves_its_store(filled, tmp_path):
     Written(filled.root / "confirmation", filled.view.study)
     before = files(filled.store.root)
-    ended = emma("rm", filled.root, typed="y\n")
+    ended = emma("rm", filled.root, answer="y\n")
     assert ended.exit_code == 0, ended.output
     assert "the study tiny with 3 points, for good?" in ended.stdout
     assert f"emma-tune gc {filled.store.root}" in ended.stdout
@@ -273,8 +263,8 @@ def test_rm_removes_a_study_and_leaves_its_store(filled, tmp_path):
 
 def test_rm_asks_before_it_removes(filled):
     before = files(filled.root)
-    assert emma("rm", filled.root, typed="n\n").exit_code == 1
-    assert emma("rm", filled.root).exit_code == 1  # there is nobody to ask
+    assert emma("rm", filled.root, answer="n\n").exit_code == 1
+    assert emma("rm", filled.root).exit_code == 1  # standard input is empty
     assert files(filled.root) == before
 
 
