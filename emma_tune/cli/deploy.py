@@ -10,7 +10,7 @@ import typer
 from emma_tune.cli.app import Folder, Seed, app, complain, user_errors
 
 if TYPE_CHECKING:
-    from emma_tune.outputs.export import Exported
+    from emma_tune.outputs.export import Export
 
 
 @app.command()
@@ -42,7 +42,7 @@ def export(
     complain(*view.problems)
 
 
-def _show_exported(exported: Exported, out: Path) -> None:
+def _show_exported(exported: Export, out: Path) -> None:
     agreement = exported.settings["agreement"]
     largest = max(value for name, value in agreement.items() if name.startswith("mod"))
     typer.echo(
@@ -53,7 +53,7 @@ def _show_exported(exported: Exported, out: Path) -> None:
             f"batch of {row.batch}: {1000 * row.undefended:.2f} ms undefended, "
             f"{1000 * row.defended:.2f} ms with the defense"
         )
-    beating = [attacker.name for attacker in exported.thieves if attacker.beats]
+    beating = [attacker.name for attacker in exported.attackers if attacker.beats]
     if beating:
         typer.echo(f"beaten by: {', '.join(beating)}; read MODEL_CARD.md")
     if not exported.measured:

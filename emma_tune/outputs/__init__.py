@@ -1,4 +1,5 @@
-"""What leaves a study: the report, pictures, exported models, arrays of answers, trackers, and their palette.
+"""What leaves a study: the report, pictures, exported models, arrays of answers, trackers.
 
-It reads `results` and writes elsewhere, never to a study. It needs neither Ray nor Optuna, but for one picture.
+Outputs read `results` and write elsewhere, never to a study. They need no Ray, and Optuna for one picture only.
+`palette` has the colors and marks, `words` the phrases, `points` the points as page and pictures show them.
 """

@@ -1,15 +1,24 @@
-"""The same colors for the same thing everywhere: on the page and in the pictures.
+"""The same colors and marks for the same thing everywhere: on the page and in the pictures.
 
 Defenses have the colors of Okabe & Ito, which color-blind eyes can tell apart. A color is a family of defenses, a
 marker one defense of it, so that print shows them apart as well. Attackers have colors that no defense has.
+A name without an entry gets a spare look, always the same one.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Container, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from emma_tune.attacks import ATTACKS
+from emma_tune.defenses import DEFENSES
+from emma_tune.stages import STAGES
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 GRAY, BLACK = "#7F7F7F", "#333333"
+
+
+Look = TypeVar("Look")
 
 
 class Mark(NamedTuple):
@@ -26,7 +35,19 @@ class Mark(NamedTuple):
     symbol: str
 
 
-DEFENSES: dict[str, Mark] = {
+class Fill(NamedTuple):
+    """How bars of a stage are drawn.
+
+    Attributes:
+        color: hexadecimal.
+        hatch: Matplotlib's name, drawn in white on the color.
+    """
+
+    color: str
+    hatch: str
+
+
+MARKS: dict[str, Mark] = {
     "emma": Mark(BLUE, "o", "circle"),
     "none": Mark(BLACK, "o", "circle-open"),
     "argmax": Mark(BLACK, "s", "square"),
@@ -45,7 +66,7 @@ DEFENSES: dict[str, Mark] = {
 }
 """Marks by defense: EMMA, no defense and top classes, truncated answers, noise, confusion, gradients, controls."""
 
-ATTACKS: dict[str, str] = {
+LINE_COLORS: dict[str, str] = {
     "soft": "#CC5B74",
     "hard": "#8F8A2C",
     "inverse": "#AA3377",
@@ -55,25 +76,51 @@ ATTACKS: dict[str, str] = {
 }
 """Colors by the kind of an attacker."""
 
-STAGES: dict[str, str] = {
-    "victim": BLACK,
-    "posteriors": GRAY,
-    "surrogate": SKY,
-    "misinformer": ORANGE,
-    "guidance": VERMILION,
-    "matrix": BLUE,
-    "responses": PURPLE,
-    "attacker": GREEN,
-    "evaluation": "#F0E442",
-}
-"""Colors by stage, in the order of the pipeline."""
+HATCHES = ("", "....", "\\\\\\\\", "xxxx", "++++", "////", "oo", "", "----")
+"""Hatches of the stages, in the order of the pipeline, white on the color of each."""
+
+_SPARE_COLORS = ("#A05A2C", "#5C6BC0", "#2F8F8F", "#6E8B23")
+_SPARE_MARKERS = (("8", "octagon"), ("H", "hexagon2"), ("D", "diamond-wide"), ("^", "star-square"), ("X", "hash"))
+SPARE_MARKS = tuple(Mark(color, *marker) for marker in _SPARE_MARKERS for color in _SPARE_COLORS)
+SPARE_LINE_COLORS = ("#B5533C", "#3E8E41", "#8E5EA2", "#4B7BB5", "#A67C00")
+"""The looks of names that have no entry above."""
 
 RAMP = ("#0072B2", "#8A5FBF", "#C2417C", "#D55E00", "#B58900")
 """From the smallest budget to the largest, legible on light and on dark paper."""
 
 
+NARROWEST = 4.0
+"""Points of accuracy that an axis shows at least."""
+
+
+def defense(name: str) -> Mark:
+    """Return the mark of a defense."""
+    return MARKS.get(name) or _spare(name, SPARE_MARKS, MARKS, DEFENSES)
+
+
+def attacker(kind: str) -> str:
+    """Return the color of a kind of attacker."""
+    return LINE_COLORS.get(kind) or _spare(kind, SPARE_LINE_COLORS, LINE_COLORS, ATTACKS)
+
+
+def stage(name: str) -> Fill:
+    """Return the fill of a stage."""
+    return Fill(STAGES[name].color, HATCHES[list(STAGES).index(name) % len(HATCHES)])
+
+
+def _spare(name: str, looks: Sequence[Look], listed: Container[str], known: Iterable[str]) -> Look:
+    """Choose a look by the place of a name among the known ones that have no entry."""
+    return looks[[other for other in (*known, name) if other not in listed].index(name) % len(looks)]
+
+
+def in_order(defenses: Iterable[str]) -> list[str]:
+    """Sort defenses, each once: those of the palette in its order, then the others by name."""
+    order = list(MARKS)
+    return sorted(set(defenses), key=lambda name: (order.index(name) if name in MARKS else len(order), name))
+
+
 def ramp(count: int) -> list[str]:
-    """Return so many colors at even distances along `RAMP`."""
+    """Return `count` colors at even distances along `RAMP`."""
     return [_between(place / max(1, count - 1) * (len(RAMP) - 1)) for place in range(count)]
 
 

@@ -22,7 +22,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def is_or_are(count: int) -> str:
-    """Return the verb for so many things."""
+    """Return the verb for a number of things."""
     return "is" if count == 1 else "are"
 
 

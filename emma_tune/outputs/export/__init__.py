@@ -1,10 +1,13 @@
-"""A defended model to deploy: victim and defence as one module, in files that need no package of this name."""
+"""A defended model to deploy: victim and defense as one module, in files that do not need this package.
+
+`card.py` writes the model card; `agreement.py` checks the files against the answers that the study has stored.
+"""
 
 from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,10 @@ import torch
 
 import emma_tune
 from emma_tune.outputs.export.agreement import COMPARED, check
-from emma_tune.outputs.export.card import Contents, card
+from emma_tune.outputs.export.attackers import AttackerResult, attackers_at
+from emma_tune.outputs.export.card import Export, model_card
+from emma_tune.outputs.export.defended_model import defended_model
+from emma_tune.outputs.export.defended_point import DefendedPoint, defended_point, refusal
 from emma_tune.outputs.export.folder import MARK, SETTINGS, check_free, in_place
 from emma_tune.outputs.export.formats import (
     IMAGES,
@@ -27,38 +33,18 @@ from emma_tune.outputs.export.formats import (
     write_programs,
     write_weights,
 )
-from emma_tune.outputs.export.latency import Latency, measure
-from emma_tune.outputs.export.module import defended_model
-from emma_tune.outputs.export.subject import Subject, choose, refusal
-from emma_tune.outputs.export.thieves import Thief, thieves_at
+from emma_tune.outputs.export.latency import Latency, time_batches
 from emma_tune.results import StudyView
 
-__all__ = ["Exported", "Latency", "Thief", "export_point", "refusal", "thieves_at"]
+__all__ = ["AttackerResult", "Export", "Latency", "attackers_at", "export_point", "refusal"]
 
 CARD = "MODEL_CARD.md"
+OF_CLONES = ("attacker", "evaluation")
+"""Stages that no answer depends on."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What was written.
-
-    Attributes:
-        files: names, in the folder.
-        settings: as in settings.json.
-        latencies: of batches of 1 and 64.
-        thieves: of the study, at this point.
-        measured: whether the point's clones were.
-    """
-
-    files: list[str]
-    settings: dict[str, Any]
-    latencies: list[Latency]
-    thieves: list[Thief]
-    measured: bool
-
-
-def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, force: bool = False) -> Exported:
-    """Writes the defended victim of a point, checked against the study's stored answers.
+def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, force: bool = False) -> Export:
+    """Write the defended victim of a point, checked against the study's stored answers.
 
     Args:
         view: the study.
@@ -69,7 +55,7 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, f
 
     Returns:
         What was written: `model.pt2` (torch.export), `model.onnx`, `victim.safetensors`, `defense.safetensors`
-        where the defence has tensors, `settings.json` and `MODEL_CARD.md`.
+        where the defense has tensors, `settings.json` and `MODEL_CARD.md`.
 
     Raises:
         StudyError: if there is no such point or seed, it cannot be exported or is not finished, the packages of
@@ -78,46 +64,47 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, f
     """
     check_installed()
     check_free(out)
-    subject = choose(view, number, seed, force=force)
-    model = defended_model(subject)
+    exported = defended_point(view, number, seed, force=force)
+    model = defended_model(exported)
     with in_place(out) as folder, torch.no_grad():
-        write_weights(subject, folder)
-        write_programs(model, subject.shape, folder)
+        write_weights(exported, folder)
+        write_programs(model, exported.shape, folder)
         files = {PROGRAM: load_program(folder), ONNX: load_onnx(folder)}
-        settings = _settings(subject, check(subject, model, files))
-        latencies = measure(model, subject.shape, files)
+        settings = _settings(exported, check(exported, model, files))
+        latencies = time_batches(model, exported.shape, files)
         (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
         names = sorted({*(file.name for file in folder.iterdir()), CARD})
-        contents = Contents(settings, latencies, torch.get_num_threads(), _machine(), names)
-        (folder / CARD).write_text(card(subject, contents), encoding="utf-8")
-    return Exported(names, settings, latencies, thieves_at(view, subject.point), subject.measured)
+        export = Export(names, settings, latencies, attackers_at(view, exported.point), exported.measured)
+        text = model_card(exported, export, machine=_machine(), threads=torch.get_num_threads())
+        (folder / CARD).write_text(text, encoding="utf-8")
+    return export
 
 
-def _settings(subject: Subject, agreement: dict[str, float]) -> dict[str, Any]:
-    channels, height, width = subject.shape
-    made_on = subject.made_on("posteriors")
+def _settings(exported: DefendedPoint, agreement: dict[str, float]) -> dict[str, Any]:
+    channels, height, width = exported.shape
+    made_on = exported.made_on("posteriors")
     return {
         "made_by": MARK,
-        "study": subject.view.study.name,
-        "point": subject.point.number,
-        "defense": subject.point.defense,
-        "params": dict(subject.point.params),
-        "seed": subject.seed,
-        "run": subject.run,
-        "artifacts": {stage: task.key for stage, task in reversed([*subject.tasks.items()])},
-        "images": subject.view.planner.images["victim"],
-        "model": subject.view.study.victim.model,
-        "classes": subject.classes,
+        "study": exported.view.study.name,
+        "point": exported.point.number,
+        "defense": exported.point.defense,
+        "params": dict(exported.point.params),
+        "seed": exported.seed,
+        "run": exported.run,
+        "artifacts": {stage: task.key for stage, task in exported.tasks.items() if stage not in OF_CLONES},
+        "images": exported.view.planner.images["victim"],
+        "model": exported.view.study.victim.model,
+        "classes": exported.classes,
         "input": {
             "name": IMAGES,
             "dtype": "uint8",
             "shape": ["batch", channels, height, width],
-            "kept": asdict(subject.images["test"].shape),
+            "kept": asdict(exported.images["test"].shape),
         },
-        "output": {"name": POSTERIORS, "dtype": "float32", "shape": ["batch", subject.classes]},
+        "output": {"name": POSTERIORS, "dtype": "float32", "shape": ["batch", exported.classes]},
         "agreement": {
             **agreement,
-            "images": min(COMPARED, len(subject.asked("test"))),
+            "images": min(COMPARED, len(exported.queries("test"))),
             "made_on": None if made_on == platform.machine() else made_on,
         },
         "versions": {
@@ -130,7 +117,7 @@ def _settings(subject: Subject, agreement: dict[str, float]) -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """The processor, as well as the system knows it."""
+    """Name the processor, as well as the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""Whether exported answers are the study's: module and files against what the study has stored."""
+"""Check that exported answers are the study's: module and files against what the study has stored."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import platform
 import torch
 from torch import Tensor
 
+from emma_tune.outputs.export.defended_model import DefendedModel
+from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.formats import Answering
-from emma_tune.outputs.export.module import DefendedModel
-from emma_tune.outputs.export.subject import Subject
 from emma_tune.study.file import StudyError
 
 COMPARED = 512
-"""Test images that are asked at most."""
+"""Test images that are queried at most."""
 
 TOLERANCE = 1e-5
-"""What an entry of p' may differ by."""
+"""Largest accepted difference of an entry of p'."""
 
 ROUNDING, OTHER_PROCESSOR = 5e-6, 2e-2
-"""What a logit may differ by: summed in another order, or on an accelerator (in TensorFloat-32, 10 bits)."""
+"""Largest difference of a logit: summed in another order, or on an accelerator (TensorFloat-32 has 10 bits)."""
 
 SOFTMAX = 4 * torch.finfo(torch.float32).eps
-"""What a posterior may differ by for the same logits, relatively: exponential, sum and quotient are rounded."""
+"""Largest relative difference of a posterior for the same logits: exponential, sum and quotient are rounded."""
 
 DRAWS = 16
 
 
-def check(subject: Subject, model: DefendedModel, files: dict[str, Answering]) -> dict[str, float]:
-    """Asks module and files the study's test images.
+def check(exported: DefendedPoint, model: DefendedModel, files: dict[str, Answering]) -> dict[str, float]:
+    """Query module and files with the study's test images.
 
-    Defences may jump: of two classes that are level, a rounding decides. There p' may differ by as much as the
-    defence itself moves when the logits move by a rounding.
+    Defenses may jump: of two classes that are level, a rounding decides. There p' may differ by as much as the
+    defense itself moves when the logits move by a rounding.
 
     Args:
-        subject: has the stored answers.
+        exported: has the stored answers.
         model: the module.
         files: what was loaded, by file.
 
@@ -43,23 +43,23 @@ def check(subject: Subject, model: DefendedModel, files: dict[str, Answering]) -
         share of images at which more than `TOLERANCE` was allowed.
 
     Raises:
-        StudyError: if a difference is larger than allowed; says by how much, and where.
+        StudyError: if a difference is larger than allowed, with its size and place.
     """
-    images = torch.cat(list(subject.asked("test").plain(64)))[:COMPARED]
-    tensors = {name: subject.artifacts[name].tensors["test"][:COMPARED] for name in ("posteriors", "responses")}
-    elsewhere = subject.made_on("posteriors") not in (None, platform.machine())
+    images = torch.cat(list(exported.queries("test").plain(64)))[:COMPARED]
+    tensors = {name: exported.artifacts[name].tensors["test"][:COMPARED] for name in ("posteriors", "responses")}
+    elsewhere = exported.made_on("posteriors") not in (None, platform.machine())
     allowed = _allowed(model, images, tensors["posteriors"], OTHER_PROCESSOR if elsewhere else ROUNDING)
-    asked: dict[str, Answering] = {"module": model, **files}
+    queried: dict[str, Answering] = {"module": model, **files}
     report = {}
-    for name, ask in asked.items():
+    for name, answer in queried.items():
         # the first image alone: a program for batches must take that, too
-        answers = torch.cat([ask(batch) for batch in (images[:1], *images[1:].split(64))])
+        answers = torch.cat([answer(batch) for batch in (images[:1], *images[1:].split(64))])
         report[name] = _compared(name, answers, tensors["responses"], allowed)
     return {**report, "jumping": float((allowed > TOLERANCE).double().mean())}
 
 
 def _compared(name: str, answers: Tensor, stored: Tensor, allowed: Tensor) -> float:
-    """The largest difference, if none is too large."""
+    """Return the largest difference, if none is too large."""
     if answers.shape != stored.shape or answers.dtype != stored.dtype:
         found = f"{tuple(answers.shape)} {answers.dtype}"
         raise StudyError(f"{name}: expected answers {tuple(stored.shape)} {stored.dtype}, found {found}")
@@ -77,7 +77,7 @@ def _compared(name: str, answers: Tensor, stored: Tensor, allowed: Tensor) -> fl
 
 @torch.no_grad()
 def _allowed(model: DefendedModel, images: Tensor, posteriors: Tensor, nudge: float) -> Tensor:
-    """What each image's p' may differ by, (N,): `TOLERANCE`, or twice what the defence moves by roundings of p.
+    """Bound each image's difference, (N,): `TOLERANCE`, or twice what the defense moves by roundings of p.
 
     Args:
         model: the module.

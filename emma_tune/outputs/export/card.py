@@ -1,186 +1,172 @@
-"""MODEL_CARD.md: what a file is, what it costs, whom it stops and whom it does not."""
+"""MODEL_CARD.md: what a file is, what it costs, which attackers it stops and which it does not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
-from emma_tune.outputs.export.formats import DEFENSE, ONNX, PROGRAM, VICTIM
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from emma_tune.attacks import ATTACKS
+from emma_tune.outputs.export import formats
+from emma_tune.outputs.export.attackers import AttackerResult
+from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.latency import Latency
-from emma_tune.outputs.export.subject import Subject
-from emma_tune.outputs.export.tables import figures_section, inline, table, thieves_section
-from emma_tune.outputs.words import plural
+from emma_tune.outputs.points import undefended_point
+from emma_tune.outputs.words import percent, plural
+from emma_tune.plan import Point
+from emma_tune.results import StudyView
+from emma_tune.results.intervals import wilson
+from emma_tune.study.measures import MEASURES
+
+NOT_MEASURED = "not measured"
+SCORES = {"ece": "ECE of p', 15 bins, test images", "nll": "NLL of p', nats, test images"}
+"""Scores of the answers that are no measures of a point, by the name of the metric."""
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What a card tells besides what the study knows.
+class Export:
+    """What was written.
 
     Attributes:
+        files: names, in the folder.
         settings: as in settings.json.
-        latencies: measured.
-        threads: of them.
-        machine: in words.
-        files: their names.
+        latencies: of batches of 1 and 64.
+        attackers: of the study, at this point.
+        measured: whether the point's clones were.
     """
 
-    settings: Mapping[str, Any]
-    latencies: Sequence[Latency]
-    threads: int
-    machine: str
-    files: Sequence[str]
+    files: list[str]
+    settings: dict[str, Any]
+    latencies: list[Latency]
+    attackers: list[AttackerResult]
+    measured: bool
 
 
-def card(subject: Subject, contents: Contents) -> str:
-    """The text, in Markdown."""
-    sections = (
-        _what(subject, contents),
-        _inputs(subject),
-        figures_section(subject),
-        thieves_section(subject),
-        _limits(subject, contents.settings["agreement"]),
-        _latency(contents),
-        _loading(subject, contents.files),
+def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads: int) -> str:
+    """Write the card of an export, in Markdown.
+
+    Args:
+        exported: the point.
+        export: what the card describes.
+        machine: where latencies were measured, in words.
+        threads: that were used.
+    """
+    view, point = exported.view, exported.point
+    without, able = undefended_point(view), [attacker for attacker in export.attackers if attacker.attacks]
+    outcome, figures = view.outcomes.get(point.number), _figures(exported, without[0] if without else None)
+    limits = ", ".join(f"{name} ≤ {most:g}" for name, most in view.study.limits.bounds.items())
+    environment = Environment(
+        loader=PackageLoader("emma_tune.outputs", "export"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
-    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+    environment.filters |= {"inline": inline, "percent": percent}
+    return environment.get_template("MODEL_CARD.md.jinja").render(
+        study=view.study,
+        point=point,
+        exported=exported,
+        export=export,
+        names=formats,
+        agreement=export.settings["agreement"],
+        params=", ".join(f"{name} {value:g}" for name, value in point.params.items()),
+        stopped=outcome if outcome and outcome.bounds else None,
+        runs=_runs(exported),
+        undefended=without,
+        beyond="" if not exported.measured or view.within_limits(point) else limits,
+        figures=figures,
+        figure_rows=_figure_rows(view, figures),
+        able=able,
+        beating=[inline(attacker.name) for attacker in able if attacker.beats],
+        unknown=[inline(attacker.name) for attacker in able if attacker.beats is None],
+        attacker_rows=map(_attacker_row, export.attackers),
+        machine=machine,
+        threads=plural(threads, "thread"),
+        latency_rows=map(_latency_row, export.latencies),
+    )
 
 
-def _what(subject: Subject, contents: Contents) -> list[str]:
-    study, point = subject.view.study, subject.point
-    params = ", ".join(f"{name} {value:g}" for name, value in point.params.items())
-    agreement = contents.settings["agreement"]
-    worst = max(agreement[name] for name in ("module", PROGRAM, ONNX))
-    return [
-        f"# {study.name}, point {point.number}: {point.defense}",
-        "",
-        f"A {study.victim.model} trained on {inline(study.victim.dataset)} (seed {subject.seed}) with its defense "
-        f"against model stealing, {point.defense}{f' ({params})' if params else ''}, as one module: it takes "
-        "images and returns perturbed posteriors p'. Callers never see the clean posteriors p.",
-        "",
-        *_unmeasured(subject),
-        f"Checked before it was written: its answers to {agreement['images']} test images are those of the study; "
-        f"the largest difference of an entry is {worst:.1e}."
-        + (
-            f" At {100 * agreement['jumping']:.1f} % of them more than 1e-5 was allowed: there a rounding of "
-            "p in its last digits moves the defended answer by more."
-            if agreement["jumping"]
-            else ""
-        ),
-    ]
+def _runs(exported: DefendedPoint) -> str:
+    study = exported.view.study
+    seeds = plural(len(study.seeds), "seed")
+    return f"{seeds} × {len(study.repeats)} repeats" if len(study.repeats) > 1 else seeds
 
 
-def _unmeasured(subject: Subject) -> list[str]:
-    """Warn of a point that was exported although its clones were not measured."""
-    if subject.measured:
-        return []
-    outcome = subject.view.outcomes.get(subject.point.number)
-    reached = ""
-    if outcome and outcome.bounds:
-        reached = (
-            f" The search stopped it because of point {outcome.by}, when its worst clone had reached "
-            f"{100 * outcome.bounds['validation']['attacker_accuracy']:.1f} % of the validation images already."
-        )
-    return [
-        f"**The clones of this point were not measured: how well it protects the victim is not known.**{reached}",
-        "",
-    ]
-
-
-def _inputs(subject: Subject) -> list[str]:
-    (channels, height, width), kept = subject.shape, subject.images["test"].shape
-    colors = "gray" if channels == 1 else "red, green, blue"
-    if (kept.height, kept.width) == kept.view:
-        resized = (
-            f"Other sizes must be brought to {height} × {width} first: the study cut what sticks out of these "
-            "proportions off on both sides, and resized bilinearly with antialiasing."
-        )
-    else:
-        resized = (
-            f"The study cut images to their middle square, resized that to {kept.height} × {kept.width} "
-            f"(bilinear, antialiased), and took the middle {height} × {width} of it: do the same."
-        )
-    return [
-        "## Input and output",
-        "",
-        f"- Input `images`: uint8, (B, {channels}, {height}, {width}), {colors}, 0 … 255, B free. Not normalised: "
-        "the module does that itself.",
-        f"- {resized}",
-        f"- Output `posteriors`: float32, (B, {subject.classes}), rows that sum to 1.",
-    ]
-
-
-def _limits(subject: Subject, agreement: Mapping[str, Any]) -> list[str]:
-    lines = [
-        "## Limits",
-        "",
-        "- Thieves are those of the study, with its query pool and its numbers of queries: another one, with more "
-        "queries or better images, may do better. The figures are of the study's test images and of no others.",
-        "- The defence answers the same image the same way, and holds nothing back from who has the files: the "
-        "victim's weights lie beside it, and in it. Deploy the program behind a service.",
-    ]
-    if "matrix" in subject.artifacts["responses"].tensors:
-        lines.append(f"- Who learns T (it is in `{DEFENSE}`) can undo it as far as it can be inverted.")
-    if "misinformer" in subject.artifacts:
-        lines.append("- Every answer asks two networks.")
-    if agreement["made_on"] is not None:
-        lines.append(
-            f"- The study computed its answers on {agreement['made_on']}, the export was checked on another kind "
-            "of processor: hence the difference."
-        )
-    return lines
-
-
-def _latency(contents: Contents) -> list[str]:
-    names = list(contents.latencies[0].files)
-    rows = [
-        [
-            str(row.batch),
-            *(f"{1000 * seconds:.2f} ms" for seconds in (row.undefended, row.defended, *row.files.values())),
-        ]
-        for row in contents.latencies
-    ]
-    threads = plural(contents.threads, "thread")
-    header = ["batch", "victim alone, PyTorch", "with its defense, PyTorch", *(f"`{name}`" for name in names)]
-    return [
-        "## Latency",
-        "",
-        f"Median time of a batch on {contents.machine}, {threads}.",
-        "",
-        *table(header, rows),
-    ]
-
-
-def _loading(subject: Subject, files: Iterable[str]) -> list[str]:
-    channels, *_ = subject.shape
-    study = subject.view.study
-    snippets = {
-        PROGRAM: (
-            "import torch",
-            f'model = torch.export.load("{PROGRAM}").module()',
-            "answers = model(images)  # a uint8 tensor",
-        ),
-        ONNX: (
-            "import onnxruntime",
-            f'session = onnxruntime.InferenceSession("{ONNX}")',
-            'answers = session.run(["posteriors"], {"images": images})[0]  # a uint8 array',
-        ),
-        DEFENSE: (
-            "from safetensors.torch import load_file",
-            f'tensors = load_file("{DEFENSE}")',
-            'answers = (p @ tensors["matrix"]).clamp(1e-12, 1)  # then each row divided by its sum'
-            if "matrix" in subject.artifacts["responses"].tensors
-            else "tensors.keys()  # weights of the second network, named as the victim's are",
-        ),
-        VICTIM: (
-            "from safetensors.torch import load_file",
-            f'tensors = load_file("{VICTIM}")  # classifier.network.*; classifier.mean and .std of the pixels',
-            f"# of emma_tune.models.build_model({study.victim.model!r}, channels={channels}, "
-            f"classes={subject.classes}); or `weights: …/{VICTIM}` in a study",
-        ),
+def _figures(exported: DefendedPoint, without: Point | None) -> dict[str, Mapping[str, float]]:
+    """Collect measures of the exported victim, their means over several runs, and those without a defense."""
+    view, point = exported.view, exported.point
+    runs = list(view.planner.runs)
+    return {
+        f"this victim (seed {exported.seed})": _measured(view, point, [exported.run]),
+        **({f"mean over {_runs(exported)}": _measured(view, point, runs)} if len(runs) > 1 else {}),
+        "undefended": _measured(view, without, runs) if without else {},
     }
-    lines = ["## Loading"]
-    for name in files:
-        if name in snippets:
-            lines += ["", f"`{name}`:", "", "```python", *snippets[name], "```"]
-    return [*lines, "", "`settings.json` names the study, the point, its artifacts by key, and all versions."]
+
+
+def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, float]:
+    """Compute test measures of a point, means over runs; those that are not there are left out."""
+    figures, plan = view.figures(point), view.planner.point(point)
+    records = [view.record(plan.responses[run]) for run in runs]
+    found = [record.metrics if record else {} for record in records]
+    metrics = {name: of.metric.format(part="test") for name, of in MEASURES.items() if of.metric}
+    metrics |= {name: f"test.{name}" for name in SCORES}
+    measured = {
+        name: fmean(metrics_of[metric] for metrics_of in found)
+        for name, metric in metrics.items()
+        if all(metric in metrics_of for metrics_of in found)
+    }
+    if figures:
+        tests = [figures["runs"][str(run)]["test"] for run in runs]
+        measured |= {name: fmean(test[name] for test in tests) for name, of in MEASURES.items() if of.of_clones}
+    return measured
+
+
+def _figure_rows(view: StudyView, columns: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    texts = {name: f"{of.label}, {of.images()}" for name, of in MEASURES.items()} | SCORES
+    return [
+        [text, *(_shown(view, name, column.get(name)) for column in columns.values())]
+        for name, text in texts.items()
+    ]
+
+
+def _shown(view: StudyView, name: str, value: float | None) -> str:
+    """Show a value with its unit; a share with half of its 95 % interval on so many test images."""
+    if value is None:
+        return NOT_MEASURED
+    if name in SCORES:
+        return f"{value:.4f}"
+    of, count = MEASURES[name], view.shapes.get("test", (0, 0))[0]
+    if of.unit != "%" or not count:
+        return of.shown(value)
+    low, high = wilson(value, count)
+    return f"{100 * value:.1f} ± {50 * (high - low):.1f} %"
+
+
+def _attacker_row(attacker: AttackerResult) -> list[str]:
+    name, kind = inline(attacker.name), attacker.kind
+    verdict = {True: "yes", False: "no", None: NOT_MEASURED}[attacker.beats]
+    return [
+        name if attacker.name == kind else f"{name} ({kind})",
+        attacker.knows,
+        _accuracy(attacker.clone) if attacker.attacks else "–",
+        "–" if ATTACKS[kind].needs_matrix else _accuracy(attacker.undefended),
+        verdict if attacker.attacks else "no matrix to know",
+    ]
+
+
+def _latency_row(row: Latency) -> list[str]:
+    seconds = (row.undefended, row.defended, *row.files.values())
+    return [str(row.batch), *(f"{1000 * time:.2f} ms" for time in seconds)]
+
+
+def _accuracy(share: float | None) -> str:
+    return NOT_MEASURED if share is None else percent(share)
+
+
+def inline(text: str) -> str:
+    """Write a name in Markdown, where it can be no markup and break out of no table."""
+    return re.sub(r"([\\`*\[\]<>|&])", r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""The folder of an export: made beside its place and renamed into it, so that no half of one is ever seen."""
+"""The folder of an export: made beside its place and renamed into it, so that a reader never sees half of one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARK = "emma-tune export"
 
 
 def check_free(folder: Path) -> None:
-    """Raises StudyError unless a folder is new, empty, or an earlier export."""
+    """Raise StudyError unless a folder is new, empty, or an earlier export."""
     if folder.is_dir():
         if any(folder.iterdir()) and not _is_export(folder):
             raise StudyError(f"{folder}: expected an earlier export, or an empty or new folder, found other files")
@@ -36,26 +36,26 @@ def _is_export(folder: Path) -> bool:
 
 @contextmanager
 def in_place(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which becomes `folder` if nothing goes wrong.
+    """Yield a folder to write to, which becomes `folder` if nothing goes wrong.
 
     Args:
-        folder: as `check_free` wants it.
+        folder: new, empty, or an earlier export (`check_free`).
 
     Raises:
         StudyError: if another process writes the same export, or it cannot be written.
     """
     folder = folder.absolute()
-    beside = folder.with_name(f".{folder.name}.exporting")  # always the same: what a killed export left is cleared
+    beside = folder.with_name(f".{folder.name}.exporting")  # one name: a killed export is cleared
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        lock = os.open(beside, os.O_RDONLY | os.O_NOFOLLOW)  # it will be cleared: not where a link leads
+        lock = os.open(beside, os.O_RDONLY | os.O_NOFOLLOW)  # never follow a link: the folder will be cleared
         try:
             if not try_lock(lock):
                 raise StudyError(f"{folder}: expected one export at a time, found another under way")
             _clear(beside)
             try:
                 yield beside
-                check_free(folder)  # nobody has put something there meanwhile
+                check_free(folder)  # something may have been put there meanwhile
                 _swap(beside, folder)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
@@ -74,7 +74,7 @@ def _clear(folder: Path) -> None:
 
 
 def _swap(beside: Path, folder: Path) -> None:
-    """Puts a folder in another's place; that one stays if it cannot be done."""
+    """Replace a folder by another; it stays if that fails."""
     before = folder.with_name(f".{folder.name}.before")
     shutil.rmtree(before, ignore_errors=True)
     if folder.exists():

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emma_tune.outputs.export.module import DefendedModel
-from emma_tune.outputs.export.subject import Subject
+from emma_tune.outputs.export.defended_model import DefendedModel
+from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.study.file import StudyError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Answering = Callable[[Tensor], Tensor]
 
 
 def check_installed() -> None:
-    """Raises StudyError if the packages of the extra are not there."""
+    """Raise StudyError if packages of the extra are missing."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise StudyError(
@@ -45,7 +45,7 @@ def check_installed() -> None:
 
 
 def write_programs(model: DefendedModel, shape: tuple[int, int, int], folder: Path) -> None:
-    """Writes `model.pt2` and `model.onnx`, both for any number of images.
+    """Write `model.pt2` and `model.onnx`, both for any number of images.
 
     Args:
         model: in evaluation mode.
@@ -53,7 +53,7 @@ def write_programs(model: DefendedModel, shape: tuple[int, int, int], folder: Pa
         folder: where to.
 
     Raises:
-        StudyError: if one of the formats cannot take the network or the defence.
+        StudyError: if one of the formats cannot take the network or the defense.
     """
     example = torch.zeros((2, *shape), dtype=torch.uint8)  # of one image, the batch would be taken for fixed
     with _quiet():
@@ -61,7 +61,7 @@ def write_programs(model: DefendedModel, shape: tuple[int, int, int], folder: Pa
             program = torch.export.export(
                 model, (example,), dynamic_shapes={IMAGES: {0: torch.export.Dim(BATCH, min=1)}}
             )
-        except Exception as error:  # whatever a tracer meets in a network
+        except Exception as error:  # a tracer can fail in any way
             raise _untaken("torch.export", error) from error
         _tidy(program)
         torch.export.save(program, folder / PROGRAM)
@@ -72,7 +72,7 @@ def write_programs(model: DefendedModel, shape: tuple[int, int, int], folder: Pa
 
 
 def _tidy(program: ExportedProgram) -> None:
-    """Takes out what belongs to this machine, and what PyTorch's translation to ONNX stumbles over."""
+    """Remove what belongs to this machine, and what PyTorch's translation to ONNX stumbles over."""
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of source files, by their path
         if node.target is torch.ops.aten.clamp.default and node.meta["val"].is_floating_point():
@@ -92,13 +92,13 @@ def _write_onnx(program: ExportedProgram, file: Path) -> None:
         program,
         dynamo=True,
         verbose=False,
-        optimize=False,  # the runtime does that on loading; here it takes minutes for a long defence
+        optimize=False,  # the runtime does that on loading; here it takes minutes for a long defense
         output_names=[POSTERIORS],
         custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
     )
     assert exported is not None, "without a file to write to, a program is returned"
     shape = exported.model.graph.inputs[0].shape
-    assert shape is not None, "the program says what it takes"
+    assert shape is not None, "the program states its input"
     exported.rename_axes({cast("Any", shape[0]): BATCH})
     for node in exported.model.graph.all_nodes():
         node.metadata_props.clear()
@@ -106,7 +106,7 @@ def _write_onnx(program: ExportedProgram, file: Path) -> None:
 
 
 def _stable_sort(values: Any, stable: bool = False, dim: int = -1, descending: bool = False) -> Any:
-    """`aten.sort.stable` in ONNX, which PyTorch does not translate: of equal values TopK puts the first first."""
+    """Translate `aten.sort.stable` to ONNX, which PyTorch does not: of equal values TopK puts the first first."""
     from onnxscript import opset18
 
     op: Any = opset18  # its annotations know no values that only a translation has
@@ -116,7 +116,7 @@ def _stable_sort(values: Any, stable: bool = False, dim: int = -1, descending: b
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' remarks on themselves."""
+    """Silence the exporters' logs and warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -127,28 +127,28 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def write_weights(subject: Subject, folder: Path) -> None:
-    """Writes `victim.safetensors` and, where the defence has learned or drawn something, `defense.safetensors`.
+def write_weights(exported: DefendedPoint, folder: Path) -> None:
+    """Write `victim.safetensors` and, where the defense has learned or drawn something, `defense.safetensors`.
 
-    The victim's is that of the store, so that other studies can begin with it. The defence's holds `matrix`, T
-    (K, K), or the weights of the second network.
+    The victim's weights are those of the store, so that other studies can begin with them. The defense's file
+    holds `matrix`, T (K, K), or the weights of the second network.
     """
-    save_file(dict(subject.artifacts["victim"].tensors), folder / VICTIM)
-    misinformer, T = subject.artifacts.get("misinformer"), subject.artifacts["responses"].tensors.get("matrix")
-    if T is not None:
-        save_file({"matrix": T.contiguous()}, folder / DEFENSE)
+    save_file(dict(exported.artifacts["victim"].tensors), folder / VICTIM)
+    misinformer = exported.artifacts.get("misinformer")
+    if exported.matrix is not None:
+        save_file({"matrix": exported.matrix.contiguous()}, folder / DEFENSE)
     elif misinformer:
         save_file(dict(misinformer.tensors), folder / DEFENSE)
 
 
 def load_program(folder: Path) -> Answering:
-    """`model.pt2`, as anybody loads it."""
+    """Load `model.pt2`, as any user does."""
     program: Answering = torch.export.load(folder / PROGRAM).module()
     return program
 
 
 def load_onnx(folder: Path) -> Answering:
-    """`model.onnx` in ONNX Runtime on the CPU, with as many threads as PyTorch has."""
+    """Load `model.onnx` in ONNX Runtime on the CPU, with as many threads as PyTorch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""How long an answer takes, with the defence and without."""
+"""How long an answer takes, with the defense and without it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
+from emma_tune.outputs.export.defended_model import DefendedModel
 from emma_tune.outputs.export.formats import Answering
-from emma_tune.outputs.export.module import DefendedModel
 
 BATCHES = (1, 64)
 ROUNDS = 15
-ENOUGH = 2.0
+TIME_LIMIT = 2.0
 """Seconds after which no further round begins, once there are three."""
 
 
@@ -24,10 +24,10 @@ class Latency:
     """Seconds that a batch takes: medians on this machine.
 
     Attributes:
-        batch: images asked at once.
+        batch: images queried at once.
         undefended: the victim alone, in PyTorch.
-        defended: with its defence, in PyTorch.
-        files: with its defence, by file.
+        defended: with its defense, in PyTorch.
+        files: with its defense, by file.
     """
 
     batch: int
@@ -37,8 +37,10 @@ class Latency:
 
 
 @torch.no_grad()
-def measure(model: DefendedModel, shape: tuple[int, int, int], files: Mapping[str, Answering]) -> list[Latency]:
-    """Asks images of noise, all in turn, so that whatever else the machine does slows all of them.
+def time_batches(
+    model: DefendedModel, shape: tuple[int, int, int], files: Mapping[str, Answering]
+) -> list[Latency]:
+    """Query images of noise, all in turn, so that other work on the machine slows all of them.
 
     Args:
         model: the module.
@@ -46,24 +48,24 @@ def measure(model: DefendedModel, shape: tuple[int, int, int], files: Mapping[st
         files: what was loaded, by file.
     """
     chance = torch.Generator().manual_seed(0)
-    asked: dict[str, Callable[..., Any]] = {"undefended": model.clean, "defended": model, **files}
+    queried: dict[str, Callable[..., Any]] = {"undefended": model.clean, "defended": model, **files}
     rows = []
     for batch in BATCHES:
         images = torch.randint(0, 256, (batch, *shape), dtype=torch.uint8, generator=chance)
-        took = {name: median(times) for name, times in _times(asked, images).items()}
+        took = {name: median(times) for name, times in _times(queried, images).items()}
         rows.append(Latency(batch, took.pop("undefended"), took.pop("defended"), took))
     return rows
 
 
-def _times(asked: Mapping[str, Callable[..., Any]], images: torch.Tensor) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in asked}
+def _times(queried: Mapping[str, Callable[..., Any]], images: torch.Tensor) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in queried}
     began = time.perf_counter()
     for number in range(ROUNDS):
-        if number >= 3 and time.perf_counter() - began > ENOUGH:
+        if number >= 3 and time.perf_counter() - began > TIME_LIMIT:
             break
-        for name, ask in asked.items():
-            ask(images)  # so that none is slower for what the one before has left in the caches
+        for name, answer in queried.items():
+            answer(images)  # warm up: the one before may have left other things in the caches
             started = time.perf_counter()
-            ask(images)
+            answer(images)
             times[name].append(time.perf_counter() - started)
     return times

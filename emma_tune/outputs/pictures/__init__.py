@@ -1,4 +1,4 @@
-"""Pictures of studies, one file a picture, on top of `emma_tune.outputs.report`: reading only.
+"""Pictures of studies, one file a picture; they read a study and write elsewhere.
 
 tradeoff    budget and victim accuracy against the clones of all attackers and of each
 search      what the front was worth, point by point; which hyperparameters mattered
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from emma_tune.outputs.report.page import check_place
+from emma_tune.outputs.files import output_path
 from emma_tune.results import StudyView
 from emma_tune.storage import Place
 from emma_tune.study.file import StudyError
@@ -72,7 +72,7 @@ def plot(
     if unknown:
         raise StudyError(f"NAME: expected {', '.join(NAMES)}, found {unknown[0]}")
     view = StudyView(folder)
-    place = check_place(view, out, "pictures")
+    place = output_path(view, out, "pictures")
     written, left_out = [], {}
     for name in dict.fromkeys(names or NAMES):
         picture = draw(name, [view])

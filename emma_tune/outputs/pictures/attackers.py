@@ -1,4 +1,4 @@
-"""How each attacker's clone learns, point by point of the fronts. One picture a study.
+"""How each attacker's clone learns, point by point of the fronts. One picture for each study.
 
 Test accuracy after each epoch: the mean over seeds, in a band from the lowest to the highest. A front of more
 than twelve points are shown by twelve of them, at even distances in the order of budgets. Dashed: the best clone
@@ -14,10 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from emma_tune.outputs import palette
 from emma_tune.outputs.pictures import style
 from emma_tune.outputs.pictures.picture import Picture, nothing
-from emma_tune.outputs.report.rows import cheap_first, rows_of
+from emma_tune.outputs.points import cheap_first, point_rows
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 
@@ -27,8 +26,8 @@ COLUMNS = ("point", "defense", "attacker", "epoch", "seeds", "mean", "low", "hig
 @style.styled
 def draw(view: StudyView) -> Picture:
     """Draw a study."""
-    members = [row for row in rows_of(view) if row.state == "front"]
-    members.sort(key=lambda row: cheap_first(view.study, row.test[view.study.budget]))
+    members = [row for row in point_rows(view) if row.state == "front"]
+    members.sort(key=lambda row: cheap_first(view.study, row.test))
     points = style.evenly([row.point for row in members])
     table = curves_table(view, points)
     drawn = [point for point in points if (table.point == point.number).any()]
@@ -46,9 +45,7 @@ def draw(view: StudyView) -> Picture:
         axes.set_xlabel("epoch" if place >= len(drawn) - columns else "")
     entries = [style.key(name, **style.attacker_line(view, name)) for name in dict.fromkeys(table.attacker)]
     if style.undefended(view) is not None:
-        entries.append(
-            style.key("undefended: best clone of all", color=palette.BLACK, linestyle="--", linewidth=0.9)
-        )
+        entries.append(style.key("undefended: best clone of all", **style.level("--")))
     style.tidy_key(figure, entries, most=2 * columns)
     return Picture(figure, {"": table})
 
@@ -78,4 +75,4 @@ def _draw_point(view: StudyView, table: pd.DataFrame, axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     without = style.undefended(view)
     if without is not None:
-        axes.axhline(100 * without, color=palette.BLACK, linestyle="--", linewidth=0.9)
+        axes.axhline(100 * without, **style.level("--"))

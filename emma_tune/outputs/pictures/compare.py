@@ -4,7 +4,7 @@ One panel a side: the line is what the fronts of at least half of the runs reach
 the band goes from what one of them reaches to what all do (Fonseca et al. 2011); thin and dashed is the median
 of the reference. Below, the hypervolumes of the fronts: a tick for each seed, the mean and its 95 % interval,
 cut at the ends of the axis. Fronts are chosen by validation figures and shown with test figures; the undefended
-point belongs to every side. Remarks at the bottom say what makes the comparison unfair.
+point belongs to every side. Remarks at the bottom say why the comparison may be unfair.
 
 compare.csv has the sides, compare-seeds.csv their hypervolumes by seed, compare-surfaces.csv the corners of the
 surfaces, compare-remarks.csv the remarks.
@@ -29,7 +29,8 @@ from emma_tune.results import StudyView
 from emma_tune.results.comparison import Group, by_defense, by_study, compare
 from emma_tune.study.measures import measure
 
-Content = Mapping[str, Any]
+Comparison = Mapping[str, Any]
+"""The result of `comparison.compare`, or one side of it."""
 
 LINES = 4
 """Lines of remarks below the picture; the table has all of them."""
@@ -44,34 +45,34 @@ def draw(views: Sequence[StudyView]) -> Picture:
     if len(groups) < 2:
         only = f": only {groups[0].name} has finished points" if groups else ": no side has finished points"
         return nothing(views[0], f"nothing to compare{only}", tables_of({"groups": [], "remarks": []}))
-    content = compare(groups)
-    content["remarks"] += [f"left out, without a finished point: {', '.join(early)}"] if early else []
+    comparison = compare(groups)
+    comparison["remarks"] += [f"left out, without a finished point: {', '.join(early)}"] if early else []
     looks = {group.name: _look(group, place) for place, group in enumerate(groups)}
-    flat = len(content["objectives"]) == 2  # of three a surface is no line
+    flat = len(comparison["objectives"]) == 2  # of three a surface is no line
     rows, _ = style.grid(len(groups))
     heights = [2.3 * rows + 0.4] * flat + [max(1.6, 0.26 * len(groups) + 0.9)]
     figure = Figure(figsize=(11, sum(heights) + 1.3), layout="constrained")
     figure.suptitle(style.heading(views[0]) if len(views) == 1 else ", ".join(looks))
     *above, below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
     for part in above:
-        style.tidy_key(part, _key(content["reference"], looks))
-        _draw_surfaces(content, looks, style.panels(part, len(groups), sharex=True, sharey=True))
-    _draw_worth(content, looks, below.subplots())
-    lines = [line for remark in content["remarks"] for line in textwrap.wrap(remark, 150)]
+        style.tidy_key(part, _key(comparison["reference"], looks))
+        _draw_surfaces(comparison, looks, style.panels(part, len(groups), sharex=True, sharey=True))
+    _draw_worth(comparison, looks, below.subplots())
+    lines = [line for remark in comparison["remarks"] for line in textwrap.wrap(remark, 150)]
     figure.supxlabel("\n".join([*lines[:LINES], *["…"] * (len(lines) > LINES)]), fontsize=8, color=palette.GRAY)
-    return Picture(figure, tables_of(content))
+    return Picture(figure, tables_of(comparison))
 
 
-def tables_of(content: Content) -> dict[str, pd.DataFrame]:
-    """Turn what `comparison.compare` says into tables."""
+def tables_of(comparison: Comparison) -> dict[str, pd.DataFrame]:
+    """Turn a comparison into tables."""
     sides, seeds, corners = [], [], []
-    for group in content["groups"]:
+    for group in comparison["groups"]:
         over = {name: group[name] for name in ("mean", "deviation", "low", "high", "count")}
         gain = {f"difference.{name}": value for name, value in (group["difference"] or {}).items()}
         sides.append({"side": group["name"], **group["points"], **over, **gain})
         seeds += [(group["name"], seed, worth) for seed, worth in group["hypervolume_by_seed"].items()]
         corners += [
-            {"side": group["name"], "surface": name, **dict(zip(content["objectives"], corner, strict=True))}
+            {"side": group["name"], "surface": name, **dict(zip(comparison["objectives"], corner, strict=True))}
             for name, surface in group["surfaces"].items()
             for corner in surface
         ]
@@ -79,7 +80,7 @@ def tables_of(content: Content) -> dict[str, pd.DataFrame]:
         "": pd.DataFrame(sides) if sides else pd.DataFrame(columns=["side"]),
         "seeds": pd.DataFrame(seeds, columns=("side", "seed", "hypervolume")),
         "surfaces": pd.DataFrame(corners) if corners else pd.DataFrame(columns=["side", "surface"]),
-        "remarks": pd.DataFrame({"remark": content["remarks"]}),
+        "remarks": pd.DataFrame({"remark": comparison["remarks"]}),
     }
 
 
@@ -91,22 +92,22 @@ def _look(group: Group, place: int) -> dict[str, Any]:
             "marker": style.MARKERS[place % len(style.MARKERS)],
         }
     (defense,) = group.own
-    mark = palette.DEFENSES[defense]
-    return {"color": mark.color, "marker": mark.marker}
+    color, marker, _ = palette.defense(defense)
+    return {"color": color, "marker": marker}
 
 
-def _draw_surfaces(content: Content, looks: Mapping[str, dict[str, Any]], cells: Sequence[Axes]) -> None:
-    (across, up), groups = content["objectives"], content["groups"]
+def _draw_surfaces(comparison: Comparison, looks: Mapping[str, dict[str, Any]], cells: Sequence[Axes]) -> None:
+    (across, up), groups = comparison["objectives"], comparison["groups"]
     _, columns = style.grid(len(groups))
-    (reference,) = (group for group in groups if group["name"] == content["reference"])
+    (reference,) = (group for group in groups if group["name"] == comparison["reference"])
     for place, (axes, group) in enumerate(zip(cells, groups, strict=True)):
-        color, paths = looks[group["name"]]["color"], _paths(content["objectives"], group)
+        color, paths = looks[group["name"]]["color"], _paths(comparison["objectives"], group)
         if "worst" in paths and "best" in paths:
             axes.fill(
                 *np.concatenate([paths["best"], paths["worst"][::-1]]).T, color=color, alpha=0.25, linewidth=0
             )
         if group is not reference:
-            median = _paths(content["objectives"], reference).get("median")
+            median = _paths(comparison["objectives"], reference).get("median")
             if median is not None:
                 axes.plot(*median.T, color=looks[reference["name"]]["color"], linestyle="--", linewidth=0.9)
         if "median" in paths:
@@ -137,7 +138,7 @@ def _key(reference: str, looks: Mapping[str, dict[str, Any]]) -> list[Any]:
     ]
 
 
-def _paths(objectives: Mapping[str, str], group: Content) -> dict[str, NDArray[np.float64]]:
+def _paths(objectives: Mapping[str, str], group: Comparison) -> dict[str, NDArray[np.float64]]:
     """Turn attainment surfaces into lines, (N, 2), from the worst value of one objective to that of the other."""
     signs = np.array([1.0 if direction == "min" else -1.0 for direction in objectives.values()])
     worst = signs * [measure(name).worst for name in objectives]
@@ -152,8 +153,8 @@ def _paths(objectives: Mapping[str, str], group: Content) -> dict[str, NDArray[n
     return paths
 
 
-def _draw_worth(content: Content, looks: Mapping[str, dict[str, Any]], axes: Axes) -> None:
-    groups = content["groups"]
+def _draw_worth(comparison: Comparison, looks: Mapping[str, dict[str, Any]], axes: Axes) -> None:
+    groups = comparison["groups"]
     values = [worth for group in groups for worth in group["hypervolume_by_seed"].values()]
     low, high = min(values), max(values)
     margin = 0.15 * (high - low) + 1e-3
@@ -167,7 +168,7 @@ def _draw_worth(content: Content, looks: Mapping[str, dict[str, Any]], axes: Axe
         verdict = (group["difference"] or {"verdict": "reference"})["verdict"]
         axes.text(1.01, place, verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.axvline(
-        next(g["mean"] for g in groups if g["name"] == content["reference"]), color=palette.GRAY, linestyle="--"
+        next(g["mean"] for g in groups if g["name"] == comparison["reference"]), color=palette.GRAY, linestyle="--"
     )
     axes.set_yticks(range(len(groups)), [group["name"] for group in groups])
     axes.set_ylim(len(groups) - 0.5, -0.5)

@@ -1,4 +1,4 @@
-"""Where the seconds of a study went, and which were saved. One picture a study.
+"""The seconds of a study by stage and by point, and those that were saved. One picture for each study.
 
 Above, by stage: the seconds that were spent, and those that were saved: because points share a task (each
 further use saves its seconds), because another study had done it before, because points were stopped early (the
@@ -37,7 +37,7 @@ SAVED = {
 def draw(view: StudyView) -> Picture:
     """Draw a study."""
     tasks = view.tasks()
-    stages, points = stages_table(view, tasks), points_table(tasks)
+    stages, points = seconds_by_stage(view, tasks), seconds_by_point(tasks)
     tables = {"": stages, "points": points}
     if points.empty:
         return nothing(view, "no stage is finished yet", tables)
@@ -49,7 +49,7 @@ def draw(view: StudyView) -> Picture:
     return Picture(figure, tables)
 
 
-def stages_table(view: StudyView, tasks: pd.DataFrame) -> pd.DataFrame:
+def seconds_by_stage(view: StudyView, tasks: pd.DataFrame) -> pd.DataFrame:
     """List stages: columns `stage`, `tasks` (finished), `spent`, `elsewhere`, `shared`, `stopped`, in seconds."""
     stopped = status_of(view)["left_out"]["seconds"]
     rows = []
@@ -69,7 +69,7 @@ def stages_table(view: StudyView, tasks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def points_table(tasks: pd.DataFrame) -> pd.DataFrame:
+def seconds_by_point(tasks: pd.DataFrame) -> pd.DataFrame:
     """List `point`, `defense`, `stage` and `seconds` of the tasks that no earlier point needed."""
     if tasks.empty:
         return pd.DataFrame(columns=["point", "defense", "stage", "seconds"])
@@ -79,7 +79,7 @@ def points_table(tasks: pd.DataFrame) -> pd.DataFrame:
 def _draw_stages(stages: pd.DataFrame, axes: Axes) -> None:
     shown = stages[stages.tasks > 0][::-1]
     a_unit, unit = style.time_unit((shown.spent + shown.shared).max())
-    colors = [palette.STAGES[stage] for stage in shown.stage]
+    colors = [palette.stage(stage).color for stage in shown.stage]
     edge: dict[str, Any] = {"edgecolor": palette.BLACK, "linewidth": 0.5}
     axes.barh(shown.stage, shown.spent / a_unit, color=colors, label="spent", **edge)
     left = shown.spent
@@ -104,7 +104,7 @@ def _draw_stages(stages: pd.DataFrame, axes: Axes) -> None:
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, 1.02 * (shown.spent + shown[[*SAVED]].sum(axis=1)).max() / a_unit)
     handles, labels = axes.get_legend_handles_labels()
-    handles[0] = Patch(facecolor=palette.GRAY, **edge)  # a stage each has its color
+    handles[0] = Patch(facecolor=palette.GRAY, **edge)  # each stage has its own color
     axes.legend(handles, labels, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
@@ -116,13 +116,8 @@ def _draw_points(view: StudyView, points: pd.DataFrame, axes: Axes) -> None:
     bottom = np.zeros(len(numbers))
     for stage in (stage for stage in STAGES if stage in wide):
         height = wide[stage].to_numpy() / a_unit
-        look: dict[str, Any] = {
-            "color": palette.STAGES[stage],
-            "hatch": style.HATCHES[stage],
-            "edgecolor": "white",
-            "linewidth": 0,
-        }
-        axes.bar(numbers, height, bottom=bottom, width=0.85, label=stage, **look)
+        look = palette.stage(stage)._asdict()
+        axes.bar(numbers, height, 0.85, bottom, label=stage, edgecolor="white", linewidth=0, **look)
         bottom += height
     axes.set_title("by point: a shared task counts for the first point that needs it")
     axes.set_xlabel("point")

@@ -1,4 +1,4 @@
-"""EMMA's transition matrices T, from the smallest budget to the largest. One picture a study.
+"""EMMA's transition matrices T, from the smallest budget to the largest. One picture for each study.
 
 Those on EMMA's own front, chosen by validation figures; if it has fewer than four, all that are finished, also
 those of stopped points. More than twelve are shown by twelve, at even distances in the order of budgets. T[i, j]
@@ -11,6 +11,7 @@ matrices-trades.csv the largest entries off the diagonals.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,20 +27,16 @@ from numpy.typing import NDArray
 from emma_tune.outputs import palette
 from emma_tune.outputs.pictures import style
 from emma_tune.outputs.pictures.picture import Picture, nothing
-from emma_tune.outputs.report.rows import cheap_first
-from emma_tune.plan import Point
+from emma_tune.outputs.points import PointRow, budget_of, cheap_first, fronts_of, point_rows
 from emma_tune.results import StudyView
 from emma_tune.study.file import StudyError
-from emma_tune.study.measures import MEASURES, value_of
+from emma_tune.study.measures import MEASURES
 
 FEW = 4
 """Members of the front below which all matrices are drawn."""
 
 TRADES = 5
 """Marked entries off a diagonal."""
-
-Costs = Mapping[str, Any]
-"""Test figures of a point by measure; of a stopped one without those of its clones."""
 
 Matrices = Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """T, (K, K), and its singular values, (K,), largest first, by point."""
@@ -48,11 +45,11 @@ Matrices = Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]]
 @style.styled
 def draw(view: StudyView) -> Picture:
     """Draw a study."""
-    points = chosen(view)
-    matrices = _load(view, [point for point, _ in points])
-    points = [(point, costs) for point, costs in points if point.number in matrices]
+    chosen = chosen_rows(view)
+    matrices = _load(view, chosen)
+    drawn = [row for row in chosen if row.point.number in matrices]
     tables = {
-        "": _points_table(view, points),
+        "": _points_table(view, drawn),
         "entries": _entries_table(matrices),
         "spectrum": pd.DataFrame(
             [(n, place, value) for n, (_, values) in matrices.items() for place, value in enumerate(values, 1)],
@@ -63,43 +60,32 @@ def draw(view: StudyView) -> Picture:
             columns=("point", "rank", "from", "to", "share"),
         ),
     }
-    if not points:
+    if not drawn:
         return nothing(view, "no matrix is finished yet", tables)
-    rows, columns = style.grid(len(points))
-    figure = Figure(figsize=(max(7.5, 2.75 * columns), 3.4 * rows + 3.4), layout="constrained")
+    lines, columns = style.grid(len(drawn))
+    figure = Figure(figsize=(max(7.5, 2.75 * columns), 3.4 * lines + 3.4), layout="constrained")
     figure.suptitle(style.heading(view))
-    above, below = figure.subfigures(2, 1, height_ratios=[3.4 * rows, 3.4], squeeze=False).flat
-    cells = style.panels(above, len(points))
+    above, below = figure.subfigures(2, 1, height_ratios=[3.4 * lines, 3.4], squeeze=False).flat
+    cells = style.panels(above, len(drawn))
     largest = max(float(T.max()) for T, _ in matrices.values())
-    for axes, (point, costs) in zip(cells, points, strict=True):
-        image = _draw_matrix(axes, matrices[point.number][0], largest)
-        stopped = ", stopped" if view.state(point) == "dominated" else ""
-        axes.set_title(f"{style.named(point)}\n{style.cost(view, costs)}{stopped}", fontsize=8)
+    for axes, row in zip(cells, drawn, strict=True):
+        image = _draw_matrix(axes, matrices[row.point.number][0], largest)
+        stopped = ", stopped" if row.stopped else ""
+        axes.set_title(f"{style.named(row.point)}\n{budget_of(view.study, row.test)}{stopped}", fontsize=8)
     for axes in cells[::columns]:
         axes.set_ylabel("from class i")
     above.colorbar(image, ax=cells, label="T[i, j], root scale", shrink=0.8, aspect=30)
-    _draw_spectra(view, below.subplots(), points, matrices)
+    _draw_spectra(view, below.subplots(), drawn, matrices)
     return Picture(figure, tables)
 
 
-def chosen(view: StudyView) -> list[tuple[Point, Costs]]:
+def chosen_rows(view: StudyView) -> list[PointRow]:
     """Choose the points to draw, in the order of their budgets on test images."""
-    points: list[tuple[Point, Costs]] = [
-        (point, of["test"]) for point, of in view.members(defenses={view.study.defense.kind})
-    ]
-    if len(points) < FEW:
-        own = [point for point in view.ledger.points.values() if point.defense == view.study.defense.kind]
-        points = [(point, costs) for point in own if (costs := _costs(view, point))]
-    study = view.study
-    return style.evenly(sorted(points, key=lambda of: cheap_first(study, value_of(of[1], study.budget))))
-
-
-def _costs(view: StudyView, point: Point) -> Costs:
-    """Return what is known of a point's test figures: nothing before its matrix is finished."""
-    figures, outcome = view.figures(point), view.outcomes.get(point.number)
-    if figures:
-        return dict(figures["test"])
-    return outcome.bounds["test"] if outcome and outcome.bounds else {}
+    learned = view.study.defense.kind
+    known = [row for row in point_rows(view) if row.point.defense == learned and row.test]
+    members = [row for row in known if row.point.number in fronts_of(view, None)[learned]]
+    chosen = known if len(members) < FEW else members
+    return style.evenly(sorted(chosen, key=lambda row: cheap_first(view.study, row.test)))
 
 
 def trades(T: NDArray[np.float64]) -> list[tuple[int, int, float]]:
@@ -110,28 +96,26 @@ def trades(T: NDArray[np.float64]) -> list[tuple[int, int, float]]:
     return [(int(i), int(j), float(T[i, j])) for i, j in zip(*np.unravel_index(order, T.shape), strict=True)]
 
 
-def _load(view: StudyView, points: Sequence[Point]) -> Matrices:
+def _load(view: StudyView, rows: Sequence[PointRow]) -> Matrices:
     matrices = {}
-    for point in points:
-        try:
-            tensors = view.artifact(point.number, "responses").tensors
-        except StudyError:  # the store has lost it
-            continue
-        matrices[point.number] = tensors["matrix"].double().numpy(), tensors["singular_values"].double().numpy()
+    for number in (row.point.number for row in rows):
+        with contextlib.suppress(StudyError):  # the store has lost it
+            tensors = view.artifact(number, "responses").tensors
+            matrices[number] = tensors["matrix"].double().numpy(), tensors["singular_values"].double().numpy()
     return matrices
 
 
-def _points_table(view: StudyView, points: Sequence[tuple[Point, Costs]]) -> pd.DataFrame:
-    rows = [
+def _points_table(view: StudyView, rows: Sequence[PointRow]) -> pd.DataFrame:
+    known: list[dict[str, Any]] = [
         {
-            "point": point.number,
-            "state": view.state(point),
-            **point.params,
-            **{name: costs.get(name) for name in MEASURES},
+            "point": row.point.number,
+            "state": view.state(row.point),
+            **row.point.params,
+            **{name: row.test.get(name) for name in MEASURES},
         }
-        for point, costs in points
+        for row in rows
     ]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["point", "state", *MEASURES])
+    return pd.DataFrame(known) if known else pd.DataFrame(columns=["point", "state", *MEASURES])
 
 
 def _entries_table(matrices: Matrices) -> pd.DataFrame:
@@ -153,15 +137,14 @@ def _draw_matrix(axes: Axes, T: NDArray[np.float64], largest: float) -> object:
     axes.set_yticks(range(0, len(T), step))
     axes.tick_params(labelsize=7, length=2)
     axes.set_xlabel(
-        "to class j; largest\n" + ", ".join(f"{i}→{j} {share:.2f}" for i, j, share in trades(T)[:3]),
-        fontsize=8,
+        "to class j; largest\n" + ", ".join(f"{i}→{j} {share:.2f}" for i, j, share in trades(T)[:3]), fontsize=8
     )
     return image
 
 
-def _draw_spectra(view: StudyView, axes: Axes, points: Sequence[tuple[Point, Costs]], matrices: Matrices) -> None:
-    for place, ((point, costs), color) in enumerate(zip(points, palette.ramp(len(points)), strict=True)):
-        values = matrices[point.number][1]
+def _draw_spectra(view: StudyView, axes: Axes, rows: Sequence[PointRow], matrices: Matrices) -> None:
+    for place, (row, color) in enumerate(zip(rows, palette.ramp(len(rows)), strict=True)):
+        values = matrices[row.point.number][1]
         axes.plot(
             range(1, len(values) + 1),
             values,
@@ -169,7 +152,7 @@ def _draw_spectra(view: StudyView, axes: Axes, points: Sequence[tuple[Point, Cos
             marker=style.MARKERS[place % len(style.MARKERS)] if len(values) <= 20 else "",
             markersize=4,
             linestyle=style.LINES[place % len(style.LINES)],
-            label=f"point {point.number}, {style.cost(view, costs)}",
+            label=f"point {row.point.number}, {budget_of(view.study, row.test)}",
         )
     axes.set_yscale("log")
     axes.set_title("singular values: an attacker who knows T can undo it if none is 0")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
 from emma_tune.outputs import palette
+from emma_tune.outputs.files import whole_file
 from emma_tune.outputs.pictures import style
 from emma_tune.results import StudyView
 from emma_tune.study.file import StudyError
@@ -46,22 +47,18 @@ class Picture(NamedTuple):
         Raises:
             StudyError: if the folder cannot be written to.
         """
-        undated = {"CreationDate": None}  # the same study gives the same bytes
-        png = folder / f"{name}.png"
+        metadata = {"png": None, "pdf": {"CreationDate": None}}  # the same study gives the same bytes
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             with mpl.rc_context(style.RC):
-                _replace(png, lambda file: self.figure.savefig(file, format="png"))
-                _replace(
-                    png.with_suffix(".pdf"),
-                    lambda file: self.figure.savefig(file, format="pdf", metadata=undated),
-                )
+                for suffix, of in metadata.items():
+                    with whole_file(folder / f"{name}.{suffix}") as file:
+                        self.figure.savefig(file, format=suffix, metadata=of)
             for part, table in self.tables.items():
-                path = folder / (f"{name}-{part}.csv" if part else f"{name}.csv")
-                _replace(path, lambda file, table=table: table.to_csv(file, index=False))  # type: ignore[misc]
+                with whole_file(folder / (f"{name}-{part}.csv" if part else f"{name}.csv")) as file:
+                    table.to_csv(file, index=False)
         except OSError as error:
             raise StudyError(f"{folder}: expected a folder to write to, found {error.strerror}") from error
-        return png
+        return folder / f"{name}.png"
 
 
 def nothing(view: StudyView, missing: str, tables: Mapping[str, pd.DataFrame]) -> Picture:
@@ -70,11 +67,3 @@ def nothing(view: StudyView, missing: str, tables: Mapping[str, pd.DataFrame]) -
     figure.suptitle(style.heading(view))
     figure.text(0.5, 0.45, missing, ha="center", va="center", fontsize=11, color=palette.GRAY)
     return Picture(figure, tables, missing)
-
-
-def _replace(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file whole: a reader sees the old one or the new one."""
-    beside = path.with_name(f".{path.name}")
-    with beside.open("wb") as file:
-        write(file)
-    beside.replace(path)

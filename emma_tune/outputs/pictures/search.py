@@ -1,36 +1,31 @@
-"""How a search went, and what its hyperparameters did. One picture a study.
+"""How a search went, and what its hyperparameters did. One picture for each study.
 
 Above, the hypervolume of the front after each point and by computing time, with points in the order of the
 ledger: of all defenses together, and of each searched defense alone. Points that were stopped or failed count as
-points and cost their seconds; points under way do not count yet. The front is chosen by validation figures and
+points and cost their seconds; unfinished points do not count yet. The front is chosen by validation figures and
 measured by test figures, as `emma-tune front` does, so that a step down is possible.
 
-In the middle, which hyperparameters mattered (fANOVA, Hutter et al. 2014), by validation figures, which the
-search was told. Below, EMMA's hyperparameters against the worst clone and against the budget.
+In the middle, which hyperparameters mattered (fANOVA, Hutter et al. 2014), by validation figures, as seen by
+the search. Below, EMMA's hyperparameters against the worst clone and against the budget.
 
 search.csv has the hypervolumes, search-importance.csv and search-slices.csv the rest.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import optuna
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogLocator, NullFormatter
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, create_trial
 
 from emma_tune.outputs import palette
 from emma_tune.outputs.pictures import style
+from emma_tune.outputs.pictures.importance import EACH, importance_table
 from emma_tune.outputs.pictures.picture import Picture, nothing
-from emma_tune.outputs.report.rows import rows_of
+from emma_tune.outputs.points import point_rows
 from emma_tune.results import StudyView
 from emma_tune.results.figures import Figures
 from emma_tune.results.front import as_losses, hypervolume, nondominated
@@ -51,9 +46,6 @@ STOPPED: dict[str, Any] = {
 
 AT_LEAST = "at_least"
 """Column: what the clones of a stopped point had reached, on validation images."""
-
-EACH = 4
-"""Known points for each searched hyperparameter from which on importances are shown."""
 
 
 @style.styled
@@ -103,7 +95,7 @@ def worth_table(view: StudyView) -> pd.DataFrame:
             worth = [
                 hypervolume([of[part] for of in front], view.study.objectives) for part in ("test", "validation")
             ]
-            rows.append((defense, point.number, count, sum(seconds[key] for key in used), *worth))
+            rows.append((defense, point.number, count, math.fsum(seconds[key] for key in used), *worth))
     columns = ("defense", "point", "points", "seconds", "hypervolume", "hypervolume_validation")
     return pd.DataFrame(rows, columns=columns)
 
@@ -118,22 +110,11 @@ def _draw_worth(worth: pd.DataFrame, part: SubFigure) -> None:
     a_unit, unit = style.time_unit(worth.seconds.max())
     for place, defense in enumerate(worth.defense.unique()):
         rows = worth[worth.defense == defense]
-        color = palette.BLACK if defense == ALL else palette.DEFENSES[defense].color
-        marker = "" if defense == ALL else palette.DEFENSES[defense].marker
-        line = {
-            "color": color,
-            "marker": marker,
-            "markersize": 4,
-            "linestyle": style.LINES[place % len(style.LINES)],
-        }
-        left.step(
-            rows.points,
-            rows.hypervolume,
-            where="post",
-            label="all defenses" if defense == ALL else f"{defense} alone",
-            **line,
-        )
-        right.step(rows.seconds / a_unit, rows.hypervolume, where="post", **line)
+        look = {"color": palette.BLACK, "marker": ""} if defense == ALL else style.mark(defense)
+        look |= {"markersize": 4, "linestyle": style.LINES[place % len(style.LINES)], "where": "post"}
+        label = "all defenses" if defense == ALL else f"{defense} alone"
+        left.step(rows.points, rows.hypervolume, label=label, **look)
+        right.step(rows.seconds / a_unit, rows.hypervolume, **look)
     left.set_xlabel("points, in the order of the ledger")
     left.set_ylabel("hypervolume of the front")
     left.legend(loc="lower right")
@@ -144,54 +125,6 @@ def _draw_worth(worth: pd.DataFrame, part: SubFigure) -> None:
 
 
 # --- importance -------------------------------------------------------------------------------------------
-
-
-def importance_table(view: StudyView) -> pd.DataFrame:
-    """List `defense`, `objective`, `parameter`, `points` (known) and `importance` (a share; empty if too few)."""
-    rows = []
-    points = view.points()
-    for defense, sought in view.study.sought.items():
-        space = {name: _distribution(of) for name, of in sought.space.items() if len(of.grid()) != 1}
-        own: list[dict[Any, Any]] = points[points.defense == defense].to_dict("records") if len(points) else []
-        for objective in view.study.objectives:
-            trials = _trials(own, f"validation.{objective}", space)
-            shares = _shares(trials) if len(space) > 1 and len(trials) >= EACH * len(space) else {}
-            rows += [(defense, objective, name, len(trials), shares.get(name)) for name in space]
-    columns = ("defense", "objective", "parameter", "points", "importance")
-    return pd.DataFrame(rows, columns=columns).astype({"importance": float})
-
-
-def _distribution(dimension: Dimension | EpochChoice) -> BaseDistribution:
-    grid = dimension.grid()
-    if isinstance(dimension, Dimension) and dimension.step is not None:
-        return FloatDistribution(grid[0], grid[-1], step=dimension.step)
-    if grid:
-        return CategoricalDistribution(grid)
-    assert isinstance(dimension, Dimension), "epochs are always choices"
-    return FloatDistribution(*dimension.bounds, log=dimension.log)
-
-
-def _trials(
-    points: Iterable[Mapping[str, Any]], measure: str, space: Mapping[str, BaseDistribution]
-) -> list[FrozenTrial]:
-    """Turn points with a known measure into trials; stopped points have theirs of costs."""
-    trials = []
-    for point in points:
-        value = point.get(measure)
-        if value is not None and not math.isnan(value):
-            with contextlib.suppress(ValueError):  # a point outside the present space
-                params = {name: point[name] for name in space}
-                trials.append(create_trial(params=params, distributions=dict(space), value=value))
-    return trials
-
-
-def _shares(trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    if len({trial.value for trial in trials}) < 2:
-        return {}  # there is no variance to share out
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study()
-    study.add_trials(trials)
-    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
 
 
 def _draw_importance(view: StudyView, importance: pd.DataFrame, part: SubFigure) -> None:
@@ -208,7 +141,7 @@ def _draw_importance(view: StudyView, importance: pd.DataFrame, part: SubFigure)
             continue
         several = importance.defense.nunique() > 1
         names = [f"{row.defense}: {row.parameter}" if several else row.parameter for row in shown.itertuples()]
-        axes.barh(names, shown.importance, color=[palette.DEFENSES[defense].color for defense in shown.defense])
+        axes.barh(names, shown.importance, color=[palette.defense(defense).color for defense in shown.defense])
         axes.set_xlabel("share of the variance, by validation figures")
         axes.grid(axis="y", visible=False)
 
@@ -225,23 +158,24 @@ def _too_few(rows: pd.DataFrame) -> str:
 
 
 def slices_table(view: StudyView) -> pd.DataFrame:
-    """List EMMA's finished and stopped points, with bounds of the clones of the latter."""
+    """List finished and stopped points of the learned defense, with bounds of the clones of the latter."""
     study = view.study
     columns = ["point", "state", *study.sought[study.defense.kind].space, "within_limits", "on_own_front"]
     columns += [study.budget, study.attack, AT_LEAST]
     points = view.points().reindex(columns=["defense", *columns])
-    points[AT_LEAST] = [row.bound(study.attack) for row in rows_of(view)]
+    points[AT_LEAST] = [row.bound(study.attack) for row in point_rows(view)]
     return points[(points.defense == study.defense.kind) & points.state.isin(["finished", "dominated"])][columns]
 
 
 def _draw_slices(view: StudyView, slices: pd.DataFrame, part: SubFigure) -> None:
-    space = view.study.sought[view.study.defense.kind].space
+    defense = view.study.defense.kind
+    space = view.study.sought[defense].space
     varied = {name: dimension for name, dimension in space.items() if slices[name].nunique() > 1}
     space = varied or space
     grid = part.subplots(2, len(space), sharex="col", sharey="row", squeeze=False)
     for row, of in zip(grid, (view.study.attack, view.study.budget), strict=True):
         for axes, (name, dimension) in zip(row, space.items(), strict=True):
-            _draw_slice(slices, axes, name, of)
+            _draw_slice(defense, slices, axes, name, of)
             _scale(axes, dimension)
         row[0].set_ylabel(style.short_label(of))
         if measure(of).unit:
@@ -251,23 +185,18 @@ def _draw_slices(view: StudyView, slices: pd.DataFrame, part: SubFigure) -> None
         axes.set_xlabel(f"{'λ' if name == 'lambda' else name}{', epochs' if name == 'st_epoch' else ''}{fixed}")
     grid[0][0].set_title("EMMA's points")
     part.align_ylabels(grid[:, 0])
-    style.tidy_key(part, _key(slices))
+    style.tidy_key(part, _key(defense, slices))
 
 
-def _draw_slice(slices: pd.DataFrame, axes: Axes, name: str, of: str) -> None:
-    size, mark = measure(of).scale, palette.DEFENSES["emma"]
+def _draw_slice(defense: str, slices: pd.DataFrame, axes: Axes, name: str, of: str) -> None:
+    size = measure(of).scale
     for kept in (True, False):
         rows = slices[(slices.state == "finished") & (slices.within_limits == kept)]
-        axes.plot(rows[name], size * rows[of], **_mark(mark, hollow=not kept))
+        axes.plot(rows[name], size * rows[of], **style.mark(defense, hollow=not kept))
     stopped = slices[slices.state == "dominated"]
     axes.plot(stopped[name], size * stopped[AT_LEAST if measure(of).of_clones else of], **STOPPED)
     front = slices[slices.on_own_front == True]  # noqa: E712
     axes.plot(front[name], size * front[of], **style.ring())
-
-
-def _mark(mark: palette.Mark, *, hollow: bool) -> dict[str, Any]:
-    face = "white" if hollow else mark.color
-    return {"linestyle": "none", "marker": mark.marker, "color": mark.color, "markerfacecolor": face}
 
 
 def _scale(axes: Axes, dimension: Dimension | EpochChoice) -> None:
@@ -287,12 +216,11 @@ def _logarithmic(dimension: Dimension) -> bool:
     return dimension.log or (dimension.choices is not None and 0 < 20 * low <= high)
 
 
-def _key(slices: pd.DataFrame) -> list[Any]:
-    mark = palette.DEFENSES["emma"]
+def _key(defense: str, slices: pd.DataFrame) -> list[Any]:
     finished = slices[slices.state == "finished"]
     entries = [
-        ("within the limits", finished.within_limits.any(), _mark(mark, hollow=False)),
-        ("beyond the limits", not finished.within_limits.all(), _mark(mark, hollow=True)),
+        ("within the limits", finished.within_limits.any(), style.mark(defense, hollow=False)),
+        ("beyond the limits", not finished.within_limits.all(), style.mark(defense, hollow=True)),
         ("stopped, at what its clones had reached", len(finished) < len(slices), STOPPED),
         ("on EMMA’s front", slices.on_own_front.any(), style.ring(9)),
     ]

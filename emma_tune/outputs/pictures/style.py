@@ -1,13 +1,13 @@
-"""How pictures look: sizes, marks, names and units; colors are those of `report.palette`.
+"""How pictures look: sizes, marks, names and units; colors are those of the palette.
 
-Whatever a color says, a marker or a line style says as well: the pictures can be read in black-and-white print.
+A marker or a line style repeats what each color says: the pictures can be read in black-and-white print.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import matplotlib as mpl
@@ -17,11 +17,11 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from emma_tune.outputs import palette
-from emma_tune.outputs.report.rows import attack_of, flat
+from emma_tune.outputs.points import attack_of, flat, undefended_point
 from emma_tune.outputs.words import plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
-from emma_tune.study.measures import measure, value_of
+from emma_tune.study.measures import measure
 
 Item = TypeVar("Item")
 
@@ -58,20 +58,7 @@ COLORS = (
     palette.SKY,
     palette.BLACK,
 )
-"""Colors of what is no defense, attacker or stage, in this order."""
-
-HATCHES = {
-    "victim": "",
-    "posteriors": "....",
-    "surrogate": "\\\\\\\\",
-    "misinformer": "xxxx",
-    "guidance": "++++",
-    "matrix": "////",
-    "responses": "oo",
-    "attacker": "",
-    "evaluation": "----",
-}
-"""Hatches by stage, white on its color."""
+"""Colors of studies side by side, in this order."""
 
 MOST = 12
 """Small multiples in one picture."""
@@ -81,9 +68,6 @@ TITLE = 30
 
 SIDE = 30
 """Characters of a line beside a small axis."""
-
-NARROWEST = 4.0
-"""Points of accuracy that an axis shows at least."""
 
 ACROSS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 3, 6: 3}
 """Columns by the number of small multiples; 4 for more."""
@@ -105,12 +89,6 @@ def named(point: Point) -> str:
     return "\n".join([f"point {point.number}, {point.defense}", *textwrap.wrap(", ".join(params), TITLE)])
 
 
-def cost(view: StudyView, figures: Mapping[str, Any]) -> str:
-    """Show the budget among the figures of a point: l1 0.412."""
-    of = measure(view.study.budget)
-    return f"{of.head} {of.shown(value_of(figures, view.study.budget))}"
-
-
 def short_label(name: str) -> str:
     """Label a small vertical axis with a measure, in lines that fit."""
     return "\n".join(textwrap.wrap(measure(name).axis(), SIDE))
@@ -118,9 +96,19 @@ def short_label(name: str) -> str:
 
 def attacker_line(view: StudyView, name: str) -> dict[str, Any]:
     """Return the line of an attacker: color by its kind, style by its place, so that two of a kind differ."""
-    kind = view.study.attackers[name].kind
     place = list(view.study.attackers).index(name)
-    return {"color": palette.ATTACKS[kind], "linestyle": LINES[place % len(LINES)]}
+    return {"color": palette.attacker(view.study.attackers[name].kind), "linestyle": LINES[place % len(LINES)]}
+
+
+def mark(defense: str, *, hollow: bool = False) -> dict[str, Any]:
+    """Return the look of points of a defense."""
+    color, marker, _ = palette.defense(defense)
+    return {"linestyle": "none", "marker": marker, "color": color, "markerfacecolor": "white" if hollow else color}
+
+
+def level(line: str) -> dict[str, Any]:
+    """Return the look of a level: dashed without a defense, dotted for guessing."""
+    return {"color": palette.BLACK, "linestyle": line, "linewidth": 0.9 if line == "--" else 1.2}
 
 
 def ring(size: float = 11) -> dict[str, Any]:
@@ -148,20 +136,20 @@ def tidy_key(figure: FigureBase, entries: Sequence[Line2D], *, most: int = 6) ->
 
 
 def evenly(items: Sequence[Item], most: int = MOST) -> list[Item]:
-    """Pick at most so many of a sequence, at even distances and with both ends."""
+    """Pick at most `most` items of a sequence, at even distances and with both ends."""
     if len(items) <= most:
         return list(items)
     return [items[round(index)] for index in np.linspace(0, len(items) - 1, most)]
 
 
 def grid(count: int) -> tuple[int, int]:
-    """Return rows and columns for so many small multiples."""
+    """Return rows and columns for a number of small multiples."""
     columns = ACROSS.get(count, 4)
     return math.ceil(count / columns), columns
 
 
 def panels(figure: FigureBase, count: int, **shared: Any) -> list[Axes]:
-    """Make so many axes in a grid, with labels for the caller to set; spare cells stay empty."""
+    """Make `count` axes in a grid, with labels for the caller to set; spare cells stay empty."""
     rows, columns = grid(count)
     axes = figure.subplots(rows, columns, squeeze=False, **shared).flat
     for spare in axes[count:]:
@@ -175,14 +163,14 @@ def widen(axes: Axes, which: str) -> None:
     """Widen a narrow axis of accuracies, so that chance does not fill it.
 
     Args:
-        axes: its limits are those of what is drawn.
+        axes: its limits are those of the data.
         which: x or y.
     """
     low, high = getattr(axes, f"get_{which}lim")()
-    missing = NARROWEST - (high - low)
+    missing = palette.NARROWEST - (high - low)
     if missing > 0:
         top = max(high, min(high + missing / 2, 100.5))
-        getattr(axes, f"set_{which}lim")(top - NARROWEST, top)
+        getattr(axes, f"set_{which}lim")(top - palette.NARROWEST, top)
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
@@ -192,12 +180,8 @@ def time_unit(seconds: float) -> tuple[float, str]:
 
 def undefended(view: StudyView, attacker: str | None = None) -> float | None:
     """Return the undefended victim's clone accuracy, of one attacker or of the study's own measure, if known."""
-    for point in view.ledger.points.values():
-        figures = view.figures(point) if point.defense == "none" else None
-        if figures:
-            known: float | None = flat(figures["test"]).get(attack_of(view.study, attacker))
-            return known
-    return None
+    without = undefended_point(view)
+    return flat(without[1]["test"]).get(attack_of(view.study, attacker)) if without else None
 
 
 def chance(view: StudyView) -> float | None:

@@ -1,1 +1,1 @@
-"""The page of a study, on top of `emma_tune.results`: reading only."""
+"""The page of a study: `content` reads, `sentences` and `cautions` write, `page.html` shows."""

@@ -1,8 +1,7 @@
-"""The content of a report as plain data: everything on the page comes from here."""
+"""The content of a report: all that is read of a study for the page."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,17 +9,17 @@ from typing import Any, NamedTuple
 import yaml
 
 from emma_tune.defenses import CONTROLS, LEARNED
-from emma_tune.outputs.report import charts
-from emma_tune.outputs.report.answer import answer, knowledge, question
-from emma_tune.outputs.report.details import Details, details_of
-from emma_tune.outputs.report.facts import NOTHING, Facts, facts_of
-from emma_tune.outputs.report.rows import JOINT, Row, attack_of, fronts_of, rows_of
-from emma_tune.outputs.report.warnings import Caution, warnings_of
+from emma_tune.outputs.points import JOINT, PointRow, attack_of, flat, fronts_of, point_rows, undefended_point
+from emma_tune.outputs.report.cautions import Caution, cautions_of
+from emma_tune.outputs.report.front_chart import GUESSING, NO_DEFENSE, Figure, front_chart
+from emma_tune.outputs.report.records import Records, records_of
+from emma_tune.outputs.report.summary import Summary, summary_of
 from emma_tune.outputs.words import is_or_are, listed, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.comparison import spread
 from emma_tune.results.confirmation import confirmation_folder, confirmed
+from emma_tune.results.figures import against
 from emma_tune.results.folder import StudyFolder
 from emma_tune.results.front import hypervolume
 from emma_tune.stages import STAGES
@@ -44,7 +43,7 @@ class Front(NamedTuple):
     members: list[int]
     own: dict[str, list[int]]
     note: str
-    figure: charts.Figure
+    figure: Figure
 
     @property
     def numbers(self) -> set[int]:
@@ -53,7 +52,7 @@ class Front(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a stage cost.
+    """The cost of a stage.
 
     Attributes:
         done: finished tasks.
@@ -75,117 +74,98 @@ class Content:
     """A report.
 
     Attributes:
-        facts: what question, answer and warnings are about.
-        written: seconds since 1970.
-        question, answer: sentences.
-        warnings: the cautions beside them.
-        knows: what each attacker knows, by name.
+        view: the study.
+        summary: what question, answer and cautions are about.
+        cautions: beside the answer.
         rows: the points.
         fronts: against the worst clone, then against each attacker.
-        details: curves, matrices, and the machines they come from.
+        records: curves, matrices, and the machines they come from.
         costs: by stage.
         confirmation: `confirmation.confirmed`; None without one.
-        study_file: the complete study, as YAML.
-        images, weights: fingerprints, by name.
     """
 
-    facts: Facts
-    written: float
-    question: list[str]
-    answer: list[str]
-    warnings: list[Caution]
-    knows: dict[str, str]
-    rows: list[Row]
+    view: StudyView
+    summary: Summary
+    cautions: list[Caution]
+    rows: list[PointRow]
     fronts: list[Front]
-    details: Details
+    records: Records
     costs: dict[str, Cost]
     confirmation: Mapping[str, Any] | None
-    study_file: str
-    images: Mapping[str, str]
-    weights: Mapping[str, str]
+
+    @property
+    def study_file(self) -> str:
+        """The study file with every default filled in; it can be run."""
+        complete = self.view.study.model_dump(mode="json", by_alias=True)
+        return yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=100)
 
 
 def content_of(view: StudyView) -> Content:
     """Read a study for a report; nothing is written."""
-    facts, rows = facts_of(view), rows_of(view)
-    fronts = [_front(view, facts, rows, attacker) for attacker in (None, *view.study.attackers)]
+    summary, rows = summary_of(view), point_rows(view)
+    fronts = [_front(view, summary, rows, attacker) for attacker in (None, *view.study.attackers)]
     with_matrix = _with_matrix(view.study.budget, rows, fronts[0])
-    details = details_of(view, _by_interest(facts, rows, fronts), with_matrix)
-    confirmation = _confirmation(view)
-    return Content(
-        facts=facts,
-        written=time.time(),
-        question=question(facts),
-        answer=answer(facts),
-        warnings=warnings_of(facts, [row.point for row in rows]),  # last: reading notes problems
-        knows=knowledge(facts),
-        rows=rows,
-        fronts=fronts,
-        details=details,
-        costs=_costs(view, facts),
-        confirmation=confirmation,
-        study_file=_study_file(view),
-        images=view.planner.images,
-        weights=view.planner.weights,
-    )
+    records = records_of(view, _by_interest(summary, rows, fronts), with_matrix)
+    costs, confirmation = _costs(view, summary), _confirmation(view)
+    cautions = cautions_of(summary, [row.point for row in rows])  # last: reading notes problems
+    return Content(view, summary, cautions, rows, fronts, records, costs, confirmation)
 
 
-def _front(view: StudyView, facts: Facts, rows: Sequence[Row], attacker: str | None) -> Front:
-    own = fronts_of(view, attacker)
-    members = own.pop(JOINT)
-    up = attack_of(view.study, attacker)
-    undefended = next((row.test.get(up) for row in rows if row.point.defense == NOTHING and up in row.test), None)
-    finished = facts.status["points"]["finished"]
-    note = (
-        f"{len(members)} of {plural(finished, 'finished point')} {is_or_are(len(members))} on the "
-        f"joint front, {listed([f'{len(numbers)} on that of {name} alone' for name, numbers in own.items()])}. "
-    )
-    if attacker is None or view.study.attackers[attacker].counts:
-        note += _volumes(view, attacker)
-    else:
-        note += f"{attacker} has no part in choosing them; it attacks only baselines and points on a front."
-    figure = charts.front(view.study, rows, members, own, attack=up, undefended=undefended, chance=facts.chance)
-    return Front(attacker, members, own, note, figure)
+def _front(view: StudyView, summary: Summary, rows: Sequence[PointRow], attacker: str | None) -> Front:
+    fronts, up = fronts_of(view, attacker), attack_of(view.study, attacker)
+    own = {name: numbers for name, numbers in fronts.items() if name != JOINT}
+    without = undefended_point(view)
+    levels = {NO_DEFENSE: flat(without[1]["test"]).get(up) if without else None, GUESSING: summary.chance}
+    figure = front_chart(view.study, rows, fronts, up, levels)
+    return Front(attacker, fronts[JOINT], own, _note(view, fronts[JOINT], own, attacker), figure)
 
 
-def _volumes(view: StudyView, attacker: str | None) -> str:
-    """Say what the joint front is worth, with as many digits as its seeds or images support."""
-    of = view.study.against(attacker).objectives
-    whole = hypervolume([figures["test"] for _, figures in view.members(attacker=attacker)], of)
-    volumes = spread(view, attacker=attacker)["hypervolume_by_seed"]
-    by_seed = [f"{volume:.2f}" for volume in volumes.values()]
-    alone = f"; of each seed alone {', '.join(by_seed)}" if len(by_seed) > 1 else ""
-    goals = ", ".join(f"{measure(name).head} {direction}" for name, direction in of.items())
-    return f"Hypervolume of the joint front ({goals}) {whole:.2f}{alone}."
+def _note(view: StudyView, members: Sequence[int], own: Mapping[str, Sequence[int]], attacker: str | None) -> str:
+    """Say how many points are on the fronts, and what the joint one is worth.
+
+    A hypervolume has as many digits as its seeds or images support.
+    """
+    finished = plural(view.counts()["finished"], "finished point")
+    alone = listed([f"{len(numbers)} on that of {name} alone" for name, numbers in own.items()])
+    counts = f"{len(members)} of {finished} {is_or_are(len(members))} on the joint front, {alone}. "
+    if attacker is not None and not view.study.attackers[attacker].counts:
+        return f"{counts}{attacker} has no part in choosing them; it attacks only baselines and points on a front."
+    objectives = view.study.against(attacker).objectives
+    known = [view.figures(view.ledger.points[number]) for number in members]
+    shown = [of["test"] for figures in known if figures and (of := against(figures, attacker))]
+    by_seed = [f"{volume:.2f}" for volume in spread(view, attacker=attacker)["hypervolume_by_seed"].values()]
+    each = f"; of each seed alone {', '.join(by_seed)}" if len(by_seed) > 1 else ""
+    goals = ", ".join(f"{measure(name).head} {direction}" for name, direction in objectives.items())
+    return f"{counts}Hypervolume of the joint front ({goals}) {hypervolume(shown, objectives):.2f}{each}."
 
 
-def _by_interest(facts: Facts, rows: Sequence[Row], fronts: Sequence[Front]) -> list[Point]:
+def _by_interest(summary: Summary, rows: Sequence[PointRow], fronts: Sequence[Front]) -> list[Point]:
     """Order points whose learning curves can be shown: the best one, those on a front, then the others."""
-    chosen = {facts.chosen["point"]} if facts.chosen else set()
+    chosen = {summary.chosen["point"]} if summary.chosen else set()
     on_some = {number for front in fronts for number in front.numbers}
     known = [row.point for row in rows if row.state in ("front", "finished", "beyond", "unfinished")]
     return sorted(known, key=lambda point: (point.number not in chosen, point.number not in on_some, point.number))
 
 
-def _with_matrix(cost: str, rows: Sequence[Row], front: Front) -> list[Row]:
+def _with_matrix(cost: str, rows: Sequence[PointRow], front: Front) -> list[PointRow]:
     """Order points whose matrix can be shown.
 
-    First those on a front, then EMMA's other finished ones; of each control one more, the nearest in budget to the
-    first of these; then EMMA's stopped ones.
+    First those on a front, then the other finished ones that were learned; of each control one more, the nearest
+    in budget to the first of these; then stopped ones.
     """
     learned = [row for row in rows if row.point.defense in LEARNED and row.test and row.state != "beyond"]
-    finished = [row for row in learned if row.state != "dominated"]
+    finished = [row for row in learned if not row.stopped]
     controls = [row for row in rows if row.state in ("front", "finished") and row.point.defense in CONTROLS]
     on_front = [row for row in (*finished, *controls) if row.point.number in front.numbers]
     others = [row for row in finished if row not in on_front]
     budget = (*on_front, *others)[0].test[cost] if on_front or others else 0.0
     far_first = sorted(controls, key=lambda row: -abs(row.test[cost] - budget))
     nearest = {row.point.defense: row for row in far_first}  # the last one of each stays
-    stopped = [row for row in learned if row.state == "dominated"]
+    stopped = [row for row in learned if row.stopped]
     return [*on_front, *others, *(row for row in nearest.values() if row not in on_front), *stopped]
 
 
-def _costs(view: StudyView, facts: Facts) -> dict[str, Cost]:
+def _costs(view: StudyView, summary: Summary) -> dict[str, Cost]:
     uses, used, once = dict.fromkeys(STAGES, 0), dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0.0)
     seen: set[str] = set()
     for outcome in view.outcomes.values():
@@ -198,11 +178,11 @@ def _costs(view: StudyView, facts: Facts) -> dict[str, Cost]:
         stage: Cost(
             done=tasks["done"],
             reused=tasks["reused"],
-            seconds=facts.status["seconds"][stage],
+            seconds=summary.status["seconds"][stage],
             uses=uses[stage],
             spared=used[stage] - once[stage],
         )
-        for stage, tasks in facts.status["tasks"].items()
+        for stage, tasks in summary.status["tasks"].items()
         if tasks["done"]
     }
 
@@ -219,9 +199,3 @@ def _confirmation(view: StudyView) -> dict[str, Any] | None:
     except StudyError as error:
         view.problems.append(f"the confirmation is not shown: {error}")
         return None
-
-
-def _study_file(view: StudyView) -> str:
-    """Write the study file with every default filled in; it can be run."""
-    complete = view.study.model_dump(mode="json", by_alias=True)
-    return yaml.safe_dump(complete, sort_keys=False, allow_unicode=True, width=100)

@@ -1,6 +1,6 @@
-"""Studies in trackers that people already use. They read a study as anybody does, so that none can stop a run.
+"""Studies in TensorBoard and MLflow. Trackers read a study from disk like any reader, so that none can stop a run.
 
-What is there already is not written again: tracking once more, while a study runs or after it, adds what is new.
+Tracking is idempotent: repeated, while a study runs or after it, it adds what is new.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from emma_tune.results.tables import TaskPlace, placed_tasks
 from emma_tune.stages import SurrogateSettings
 from emma_tune.storage.store import Record
 
+SLASH = "%2F"
+"""A slash in the name of an attacker, which is one step of a path."""
+
 
 @dataclass(frozen=True)
 class Concluded:
@@ -24,8 +27,8 @@ class Concluded:
     Attributes:
         point: with its parameters.
         state: one of these.
-        figures: every measure that is known, as `StudyView.points` names them.
-        tasks: those finished tasks that it was the first to need, by what they are for.
+        figures: every known measure, as `StudyView.points` names them.
+        tasks: the finished tasks that it was the first point to need, by `run_path`.
     """
 
     point: Point
@@ -37,50 +40,45 @@ class Concluded:
 class Tracker(Protocol):
     """Takes finished tasks and concluded points of one study."""
 
-    def task(self, place: TaskPlace, task: Task, record: Record) -> None:
-        """A task is finished."""
+    def log_task(self, place: TaskPlace, task: Task, record: Record) -> None:
+        """Log a finished task."""
 
-    def point(self, concluded: Concluded) -> None:
-        """A point is concluded; its tasks have been handed over before."""
+    def log_point(self, concluded: Concluded) -> None:
+        """Log a concluded point; its tasks have been logged before."""
 
 
 def track(view: StudyView, trackers: Iterable[Tracker]) -> None:
-    """Hands all that is finished of a study to trackers."""
+    """Log all that is finished of a study."""
     trackers = tuple(trackers)
     finished: dict[int, dict[str, Task]] = {}
     for place, task in placed_tasks(view):
         record = view.record(task)
         if record:
-            finished.setdefault(place.point, {})[named(place, task)] = task
+            finished.setdefault(place.point, {})[run_path(place, task)] = task
             for tracker in trackers:
-                tracker.task(place, task, record)
+                tracker.log_task(place, task, record)
     for concluded in _concluded(view, finished):
         for tracker in trackers:
-            tracker.point(concluded)
+            tracker.log_point(concluded)
 
 
 def _concluded(view: StudyView, finished: Mapping[int, Mapping[str, Task]]) -> Iterator[Concluded]:
+    parameters = {name for point in view.ledger.points.values() for name in point.params}
     for row in view.points().to_dict("records"):
         point = view.ledger.points[row["point"]]
         figures = {
             str(name): value
             for name, value in row.items()
-            if isinstance(value, float) and math.isfinite(value) and name not in PARAMETERS | point.params.keys()
+            if isinstance(value, float) and math.isfinite(value) and name not in parameters
         }
         if row["state"] != "unfinished":
             yield Concluded(point, row["state"], figures, finished.get(point.number, {}))
 
 
-PARAMETERS = {"lambda", "lr_gamma", "st_epoch"}
+def run_path(place: TaskPlace, task: Task) -> str:
+    """Name a task by a path: seed, stage and attacker; the legs of a surrogate by their ends.
 
-SLASH = "%2F"
-"""In the name of a thief, which is one step of a path."""
-
-
-def named(place: TaskPlace, task: Task) -> str:
-    """What a task is for, as a path: seed, stage, and whose it is; legs of a surrogate by their ends.
-
-    Thieves have what names a study gives them: one with slashes is still one step of the path.
+    A study names its attackers freely: a name with slashes is still one step of the path.
     """
     end = f"-{task.config.until}" if isinstance(task.config, SurrogateSettings) else ""
     whose = f"-{place.attacker.replace('/', SLASH)}" if place.attacker else ""

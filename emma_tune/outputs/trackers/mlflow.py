@@ -1,11 +1,11 @@
-"""MLflow: an experiment a study, a run for the study, and nested in it one a point; artifacts by their keys."""
+"""MLflow: an experiment for each study, with a run for the study, and nested in it one for each point."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from emma_tune.outputs.trackers import SLASH, Concluded, named
+from emma_tune.outputs.trackers import SLASH, Concluded, run_path
 from emma_tune.plan import Task, key_of
 from emma_tune.results.tables import TaskPlace
 from emma_tune.results.view import StudyView
@@ -17,15 +17,15 @@ PARENT, STUDY, POINT, STATE = "mlflow.parentRunId", "emma_tune.study", "emma_tun
 
 
 class Mlflow:
-    """One study's runs. A point whose state or figures have changed gets a new run in place of its old one.
+    """The runs of one study. A point whose state or figures have changed gets a new run in place of its old one.
 
     Args:
         uri: of the tracking server or data base, as MLflow takes it: `sqlite:///mlflow.db`, `http://…`.
         view: the study.
 
     Raises:
-        StudyError: if MLflow is not installed or does not take the address, or if there is a password in it, which
-            others would see among the processes.
+        StudyError: if MLflow is not installed or does not accept the address, or if there is a password in it,
+            which others could see in the list of processes.
     """
 
     def __init__(self, uri: str, view: StudyView) -> None:
@@ -59,15 +59,15 @@ class Mlflow:
         except MlflowException as error:
             raise StudyError(f"--mlflow: expected an address that MLflow takes, found {uri}: {error}") from error
 
-    def task(self, place: TaskPlace, task: Task, record: Record) -> None:
-        """Its curves belong to the point that needs it first."""
-        self._curves.setdefault(place.point, []).append((named(place, task), record))
+    def log_task(self, place: TaskPlace, task: Task, record: Record) -> None:
+        """Remember the curves of a task for the point that needs it first."""
+        self._curves.setdefault(place.point, []).append((run_path(place, task), record))
 
-    def point(self, concluded: Concluded) -> None:
-        """A nested run: parameters, figures, curves, and where its artifacts lie.
+    def log_point(self, concluded: Concluded) -> None:
+        """Log a nested run: parameters, figures, curves, and the paths of its artifacts.
 
         Raises:
-            StudyError: if MLflow does not take it.
+            StudyError: if MLflow does not accept it.
         """
         number = str(concluded.point.number)
         state = key_of({"state": concluded.state, "figures": dict(concluded.figures)})
@@ -75,7 +75,7 @@ class Mlflow:
         try:
             whole = [run for run in before if self._client.get_run(run).data.tags.get(STATE) == state]
             run = whole[0] if whole else self._logged(concluded)
-            self._client.set_tag(run, STATE, state)  # last: one that was not written to its end is written anew
+            self._client.set_tag(run, STATE, state)  # last, so that an incomplete run is written again
             for old in before:
                 if old != run:
                     self._client.delete_run(old)
@@ -108,7 +108,7 @@ class Mlflow:
             for figure, value in epoch.items()
             if figure != "epoch"
         ]
-        for start in range(0, len(figures), 1000):  # as many as MLflow takes at a time
+        for start in range(0, len(figures), 1000):  # the largest batch that MLflow accepts
             self._client.log_batch(run, metrics=figures[start : start + 1000])
 
     def _new(self, name: str, tags: Mapping[str, str]) -> str:
@@ -116,7 +116,7 @@ class Mlflow:
         return str(run.info.run_id)
 
     def _found(self, tags: Mapping[str, str], by: str) -> dict[str, list[str]]:
-        """Runs with these tags, by the value of another one."""
+        """Find runs with these tags, by the value of another tag."""
         where = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         found: dict[str, list[str]] = {}
         token = None
@@ -130,5 +130,5 @@ class Mlflow:
 
 
 def _allowed(name: str) -> str:
-    """A name as MLflow takes it: characters that it does not are written out as their numbers."""
+    """Escape the characters that MLflow does not accept in a name, as their code points."""
     return re.sub(r"[^\w /.:-]", lambda match: f"-{ord(match[0]):x}-", name, flags=re.ASCII)

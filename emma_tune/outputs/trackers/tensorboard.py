@@ -1,4 +1,4 @@
-"""TensorBoard: event files, a folder a task with its curves, and one a point with its parameters and figures."""
+"""TensorBoard: event files, in a folder for each task (its curves) and each point (parameters and figures)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emma_tune.outputs.trackers import Concluded, named
+from emma_tune.outputs.trackers import Concluded, run_path
 from emma_tune.plan import Task, key_of
 from emma_tune.results.tables import TaskPlace
 from emma_tune.storage.atomic import replacing
@@ -29,11 +29,11 @@ class EventFiles:
     def __init__(self, out: Path, study: str) -> None:
         self._root = out / study
 
-    def task(self, place: TaskPlace, task: Task, record: Record) -> None:
-        """Every figure of every epoch, as a curve."""
+    def log_task(self, place: TaskPlace, task: Task, record: Record) -> None:
+        """Write every figure of every epoch, as a curve."""
         if not record.history:
             return
-        folder = self._root / f"point-{place.point}-{place.defense}" / f"{named(place, task)}-{task.key}"
+        folder = self._root / f"point-{place.point}-{place.defense}" / f"{run_path(place, task)}-{task.key}"
         at = record.provenance.get("finished_at")
         with _written(folder) as writer:
             for epoch in record.history:
@@ -41,8 +41,8 @@ class EventFiles:
                     if name != "epoch":
                         writer.add_scalar(name, value, int(epoch["epoch"]), walltime=at)
 
-    def point(self, concluded: Concluded) -> None:
-        """Parameters and figures, for the tab of hyperparameters."""
+    def log_point(self, concluded: Concluded) -> None:
+        """Write parameters and figures, for the HParams tab."""
         point = concluded.point
         if concluded.state != "finished":
             return
@@ -51,13 +51,13 @@ class EventFiles:
         with _written(folder) as writer:
             params = {"defense": point.defense, **point.params}
             writer.add_hparams(params, figures, name=".", global_step=point.number)
-        for other in set(folder.parent.glob("figures*")) - {folder}:  # from before a thief or a seed was added
+        for other in set(folder.parent.glob("figures*")) - {folder}:  # from before an attacker or a seed was added
             shutil.rmtree(other)
 
 
 @contextmanager
 def _written(folder: Path) -> Iterator[SummaryWriter]:
-    """A writer for a folder that appears when it is complete; one that writes nowhere if it is there already."""
+    """Yield a writer for a folder that appears when complete; one that writes nowhere if it exists."""
     from tensorboardX import SummaryWriter
 
     if folder.exists():

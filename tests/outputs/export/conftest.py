@@ -10,7 +10,7 @@ from tests.outputs.export.laboratory import Laboratory
 
 @pytest.fixture(scope="session", autouse=True)
 def few_rounds():
-    """Times that nobody reads need not be exact."""
+    """Measure few rounds: no test reads the times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "ROUNDS", 2)
         yield

@@ -1,4 +1,4 @@
-"""The card tells what was measured, and who beats the defence."""
+"""The card tells what was measured, and which attackers beat the defense."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from emma_tune.cli import app
-from emma_tune.outputs.export import thieves_at
-from emma_tune.outputs.export.tables import inline
+from emma_tune.outputs.export import attackers_at
+from emma_tune.outputs.export.card import inline
 from emma_tune.results import StudyView
 from tests.outputs.export.laboratory import Laboratory
 from tests.results.desk import part
@@ -82,24 +82,24 @@ def test_a_card_has_the_figures(laboratory, tmp_path):
         ({"soft": 0.95, "hard": 0.0, "inverse": 0.85}, {"soft"}),
     ],
 )
-def test_who_beats_a_defence(laboratory, clones, beating):
+def test_which_attackers_beat_a_defense(laboratory, clones, beating):
     desk = laboratory.desk
     clean, defended = part(0.0, CLEAN), part(0.5, clones)
     desk.finished("none", (clean, clean))
     number = desk.finished("emma", (defended, defended))
     view = desk.view
-    thieves = thieves_at(view, view.ledger.points[number])
+    attackers = attackers_at(view, view.ledger.points[number])
 
-    assert {thief.name for thief in thieves if thief.beats} == beating
+    assert {attacker.name for attacker in attackers if attacker.beats} == beating
 
 
-def test_without_an_undefended_point_nobody_knows(tmp_path):
+def test_without_an_undefended_point_it_is_not_known(tmp_path):
     laboratory = Laboratory(tmp_path)
     number = laboratory.finished("argmax")
     view = StudyView(laboratory.folder)
-    thieves = {thief.name: thief for thief in thieves_at(view, view.ledger.points[number])}
-    assert {thief.beats for thief in thieves.values()} == {None}
-    assert {name for name, thief in thieves.items() if thief.attacks} == {"soft", "hard"}
+    attackers = {attacker.name: attacker for attacker in attackers_at(view, view.ledger.points[number])}
+    assert {attacker.beats for attacker in attackers.values()} == {None}
+    assert {name for name, attacker in attackers.items() if attacker.attacks} == {"soft", "hard"}
     out = tmp_path / "out"
     ended = CliRunner().invoke(app, ["export", str(laboratory.folder), "--point", str(number), "--out", str(out)])
     assert ended.exit_code == 0, ended.output

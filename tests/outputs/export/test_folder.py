@@ -89,7 +89,7 @@ def test_a_folder_that_is_filled_meanwhile_stays(tmp_path):
     assert (tmp_path / "out" / "letter").read_text() == "mine"
 
 
-def test_where_nobody_may_write(tmp_path):
+def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyError, match="expected a folder that can be written"), in_place(tmp_path / "file/out"):
         pass

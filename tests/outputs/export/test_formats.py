@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from emma_tune.defenses import BASELINES, DEFENSES, modelguard_w
 from emma_tune.models import build_model
 from emma_tune.outputs.export import export_point, refusal
+from emma_tune.outputs.export.defended_model import DefendedModel, defended_model
+from emma_tune.outputs.export.defended_point import defended_point
 from emma_tune.outputs.export.formats import load_onnx, load_program, write_programs
-from emma_tune.outputs.export.module import DefendedModel, defended_model
-from emma_tune.outputs.export.subject import choose
 from emma_tune.results import StudyView
 from emma_tune.training.classifier import Classifier
 from tests.outputs.export.laboratory import Laboratory
@@ -61,7 +61,7 @@ np.savez("answers.npz", **answers)
 
 @pytest.fixture(scope="module")
 def exports(digits, tmp_path_factory):
-    """Every defence that can be exported, in a folder of its name; and the number of its point."""
+    """Every defense that can be exported, in a folder of its name; and the number of its point."""
     root = tmp_path_factory.mktemp("exports")
     numbers = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -106,8 +106,8 @@ def test_in_a_process_without_this_package(defense, digits, exports, elsewhere):
 @pytest.mark.parametrize("defense", EXPORTABLE)
 def test_the_module_is_the_study(defense, digits, exports, monkeypatch):
     monkeypatch.setattr(modelguard_w, "SECTIONS", 2)
-    subject = choose(StudyView(digits.folder), exports[1][defense], None)
-    answers = defended_model(subject)(digits.images())
+    exported = defended_point(StudyView(digits.folder), exports[1][defense], None)
+    answers = defended_model(exported)(digits.images())
     torch.testing.assert_close(answers, digits.stored(exports[1][defense]), rtol=0, atol=1e-6)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emma_tune.outputs.pictures.matrices import TRADES, chosen
+from emma_tune.outputs.pictures.matrices import TRADES, chosen_rows
 from emma_tune.outputs.pictures.matrices import draw as draw_matrices
 from tests.outputs.pictures.desk import draw, is_picture, matrix, table, work
 from tests.results.desk import part
@@ -52,7 +52,7 @@ def test_of_a_long_front_twelve_with_both_ends(written):
     desk = written()
     for step in range(30):
         desk.finished("emma", alike(1.9 - step / 20, 0.1 + step / 40))
-    budgets = [costs["l1"] for _, costs in chosen(desk.view)]
+    budgets = [row.test["l1"] for row in chosen_rows(desk.view)]
     assert len(budgets) == 12
     assert budgets == sorted(budgets)
     assert (budgets[0], budgets[-1]) == (pytest.approx(1.9 - 29 / 20), pytest.approx(1.9))
@@ -62,7 +62,7 @@ def test_a_front_of_four_leaves_out_what_it_beats(written, tmp_path):
     desk = written()
     for l1, accuracy in ((0.8, 0.2), (0.6, 0.4), (0.4, 0.6), (0.2, 0.8), (0.9, 0.9)):
         desk.finished("emma", alike(l1, accuracy))
-    assert [point.number for point, _ in chosen(desk.view)] == [3, 2, 1, 0]
+    assert [row.point.number for row in chosen_rows(desk.view)] == [3, 2, 1, 0]
     work(desk, 0, 1)  # the store has lost the others
     assert draw("matrices", desk.root, out=tmp_path) == 0
     assert list(table(tmp_path, "matrices").point) == [1, 0]

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from emma_tune.outputs.pictures.search import importance_table, slices_table, worth_table
+from emma_tune.outputs.pictures.importance import importance_table
+from emma_tune.outputs.pictures.search import slices_table, worth_table
 from tests.outputs.pictures.desk import draw, is_picture, seconds, table
 from tests.results.desk import part
 

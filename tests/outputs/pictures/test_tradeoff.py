@@ -7,22 +7,22 @@ import pytest
 from matplotlib.figure import Figure
 
 from emma_tune.outputs import palette
-from emma_tune.outputs.pictures import tradeoff
-from emma_tune.outputs.report.rows import attack_of, rows_of
+from emma_tune.outputs.pictures import panels, tradeoff
+from emma_tune.outputs.points import attack_of, point_rows
 from emma_tune.results.intervals import wilson
 from tests.outputs.pictures.desk import draw, is_picture, table, verdict, work
 from tests.results.desk import part
 
 
 def fronts_of(view):
-    return tradeoff.fronts_table(view, rows_of(view))
+    return tradeoff.fronts_table(view, point_rows(view))
 
 
 def panel_of(view, across="l1", attacker=None):
     """The axes of a panel, drawn."""
     axes = Figure().subplots()
-    tradeoff.draw_panel(
-        view, rows_of(view), tradeoff.Panel(axes, across, attack_of(view.study, attacker), attacker)
+    panels.draw_panel(
+        view, point_rows(view), panels.TradeoffPanel(axes, across, attack_of(view.study, attacker), attacker)
     )
     return axes
 
@@ -83,7 +83,7 @@ def test_beyond_the_limits_hollow_and_on_the_front_ringed(several):
     [(99, [0, 30, 60, 80, 90, 95, 97, 98, 99]), (76, [10, 40, 60, 70, 74, 75, 76])],
 )
 def test_ticks_of_a_stretched_axis_are_round(top, ticks):
-    assert tradeoff._ticks(top) == ticks
+    assert panels._ticks(top) == ticks
 
 
 def test_failures_stretch_the_axis_that_they_would_squeeze(written):
@@ -108,7 +108,7 @@ def test_a_searched_defense_has_a_line_along_its_own_front(written, objectives):
     (line,) = (line for line in axes.lines if line.get_drawstyle() == "steps-post")
     assert list(line.get_xdata()) == pytest.approx([0.1, 0.5, 1.0, 1.0])
     assert list(line.get_ydata()) == pytest.approx([90, 70, 40, 40])
-    assert line.get_color() == palette.DEFENSES["emma"].color
+    assert line.get_color() == palette.defense("emma").color
 
 
 def test_a_narrow_axis_spans_four_points(written):
@@ -151,7 +151,7 @@ def test_bars_are_95_percent_intervals_of_a_single_seed_too(written):
     desk = written()
     desk.finished("emma", (part(1.0, 0.6), part(1.0, 0.6)))
     work(desk, 0)  # six test images
-    points = tradeoff.points_table(desk.view, rows_of(desk.view)).loc[0]
+    points = tradeoff.tradeoff_table(desk.view, point_rows(desk.view)).loc[0]
     low, high = wilson(0.6, 6)
     ends = (points["attacker_accuracy.interval_low"], points["attacker_accuracy.interval_high"])
     assert ends == pytest.approx((low, high))

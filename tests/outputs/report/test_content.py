@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 
-from emma_tune.outputs.report import details, sections
+from emma_tune.outputs.report import records
 from emma_tune.outputs.report.content import content_of
-from emma_tune.outputs.report.sections import data
+from emma_tune.outputs.report.page import render
+from emma_tune.outputs.report.sections import script_data
 from emma_tune.results.confirmation import confirmation_folder, confirmation_study
 from emma_tune.results.intervals import wilson
 from emma_tune.storage.artifact import Artifact
@@ -120,23 +121,23 @@ def test_a_single_seed_has_intervals_once_the_number_of_images_is_known(written)
 def test_curves_are_means_over_seeds(desk):
     desk.learned(1, [0.1, 0.5], host="here", device="cpu", versions={"torch": "2"})
     content = content_of(desk.view)
-    assert content.details.clones[1] == {"soft": [0.1, 0.5]}
-    assert (content.details.hosts, content.details.devices) == ({"here"}, {"cpu"})
-    assert content.details.versions == {"torch 2"}
-    assert data(content)["points"][1]["curves"] == {"soft": [10, 50]}
-    assert details._mean([[0.1, 0.5], [0.3]]) == [pytest.approx(0.2), 0.5]
+    assert content.records.clones[1] == {"soft": [0.1, 0.5]}
+    assert (content.records.hosts, content.records.devices) == ({"here"}, {"cpu"})
+    assert content.records.versions == {"torch 2"}
+    assert script_data(content)["points"][1]["curves"] == {"soft": [10, 50]}
+    assert records._mean([[0.1, 0.5], [0.3]]) == [pytest.approx(0.2), 0.5]
 
 
 def test_only_so_many_curves_are_read(desk, monkeypatch):
-    monkeypatch.setattr(details, "CLONES", 1)
+    monkeypatch.setattr(records, "CLONES", 1)
     desk.learned(1, [0.1, 0.5])
     desk.learned(0, [0.2, 0.6])
-    assert content_of(desk.view).details.clones == {1: {"soft": [0.1, 0.5]}}  # the best point comes first
+    assert content_of(desk.view).records.clones == {1: {"soft": [0.1, 0.5]}}  # the best point comes first
 
 
 def test_matrices_with_their_spectra(desk):
     desk.matrix(1, torch.eye(10), traces=[9.0, 8.0])
-    (matrix,) = content_of(desk.view).details.matrices
+    (matrix,) = content_of(desk.view).records.matrices
     assert matrix.point.number == 1
     assert matrix.singular_values.tolist() == [1] * 10
     assert matrix.traces == [9.0, 8.0]
@@ -148,10 +149,10 @@ def test_matrices_of_stopped_points_are_shown_and_marked(written):
     for n in range(12):
         desk.matrix(desk.dominated("emma", 0, part(1 - n / 20, 0.9)), torch.eye(10), traces=[10.0, 9.0])
     content = content_of(desk.view)
-    budgets = [matrix.row.test["l1"] for matrix in content.details.matrices]
+    budgets = [matrix.row.test["l1"] for matrix in content.records.matrices]
     assert budgets == pytest.approx([0.45 + n / 20 for n in range(12)])
-    assert sections.matrices(content).count("; stopped. l1 ") == 12
-    charts = data(content)["charts"]
+    assert render(content).count("; stopped. l1 ") == 12
+    charts = script_data(content)["charts"]
     for name in ("spectrum", "traces"):
         assert len({trace["line"]["color"] for trace in charts[name]["data"]}) == 12
         assert charts[name]["data"][0]["name"] == "point 12 (emma, l1 0.450, stopped)"
@@ -162,15 +163,15 @@ def test_a_damaged_matrix_is_a_warning(desk):
     for file in desk.view.store.root.glob("matrix/*/tensors.safetensors"):
         file.write_bytes(b"")
     content = content_of(desk.view)
-    assert content.details.matrices == []
-    assert any("matrix of point 1" in caution.text for caution in content.warnings if caution.kind == "reading")
+    assert content.records.matrices == []
+    assert any("matrix of point 1" in caution.text for caution in content.cautions if caution.kind == "reading")
 
 
 def test_large_matrices_are_fewer(desk, monkeypatch):
-    monkeypatch.setattr(details, "CELLS", 150)
+    monkeypatch.setattr(records, "CELLS", 150)
     desk.matrix(1, torch.eye(10))
     desk.matrix(3, torch.full((10, 10), 0.1))
-    assert [matrix.point.number for matrix in content_of(desk.view).details.matrices] == [1]
+    assert [matrix.point.number for matrix in content_of(desk.view).records.matrices] == [1]
 
 
 def test_losses_of_victims_and_of_the_longest_surrogate(desk):
@@ -178,7 +179,7 @@ def test_losses_of_victims_and_of_the_longest_surrogate(desk):
     for task in (task for task in groundwork if task.stage in ("victim", "surrogate")):
         epochs = task.recipe["config"].get("until", 3)
         desk.record(task, Artifact({}, {}, [{"epoch": e, "loss": 1.0 - e / 10} for e in range(epochs)]))
-    assert content_of(desk.view).details.losses == {
+    assert content_of(desk.view).records.losses == {
         "victim": {1: [1.0, 0.9, 0.8], 2: [1.0, 0.9, 0.8]},
         "surrogate": {1: [1.0], 2: [1.0]},
     }
@@ -202,7 +203,7 @@ def test_a_folder_that_is_no_confirmation_is_a_warning(desk):
     confirmation_folder(desk.root).mkdir()
     content = content_of(desk.view)
     assert content.confirmation is None
-    assert any("confirmation is not shown" in caution.text for caution in content.warnings)
+    assert any("confirmation is not shown" in caution.text for caution in content.cautions)
 
 
 def test_plotly_knows_every_word(desk):
@@ -211,7 +212,7 @@ def test_plotly_knows_every_word(desk):
     for task in (task for task in groundwork if task.stage == "victim"):
         desk.record(task, Artifact({}, {}, [{"epoch": 0, "loss": 1.0}]))
     content = content_of(desk.view)
-    page = data(content)
+    page = script_data(content)
     assert set(page["charts"]) == {"losses", "traces", "spectrum", "matrix-0"}
     for figure in (*page["charts"].values(), *(front["figure"] for front in page["fronts"])):
         go.Figure(figure)  # raises for a word that it does not know
@@ -236,7 +237,7 @@ def test_the_chart_and_the_table_follow_the_objectives(written):
     assert soft.own == inverse.own == {"emma": [1]}
     assert inverse.figure["data"][0]["y"] == [80]
     assert "inverse has no part in choosing them" in inverse.note
-    html = sections.points(content)
+    html = render(content)
     heads = re.findall(r'<button type="button">(.*?)</button></th>', html)
     assert heads[4] == "l1, pool"
     assert heads[-2:] == ["soft, %", "inverse, %"]
@@ -248,9 +249,9 @@ def test_bounds_and_intervals_stand_in_table_and_panel(written):
     desk.finished("none", (part(0, 0.5),) * 2)
     desk.dominated("emma", 0, part(1, 0.965))
     content = content_of(desk.view)
-    html = sections.points(content)
+    html = render(content)
     assert html.count("≥ 96.5<") == 2  # the worst clone and that of soft
     assert "50.0 <small>45.1–54.9</small>" in html
-    panels = data(content)["points"]
+    panels = script_data(content)["points"]
     assert ["worst clone’s accuracy when stopped, validation images", "≥ 96.5 %"] in panels[1]["measures"]
     assert ["worst clone’s accuracy, test images", "50.0 % (95 % 45.1 – 54.9)"] in panels[0]["measures"]

@@ -1,4 +1,4 @@
-"""Everything that can stand in a study has a look of its own."""
+"""Everything that can stand in a study has a look of its own, also what the palette does not list."""
 
 import pytest
 
@@ -8,22 +8,37 @@ from emma_tune.outputs import palette
 from emma_tune.stages import STAGES
 
 
-def test_every_defense_attacker_and_stage_has_one():
-    assert palette.DEFENSES.keys() == set(DEFENSES)
-    assert palette.ATTACKS.keys() == ATTACKS.keys()
-    assert list(palette.STAGES) == list(STAGES)
+def test_every_defense_and_attacker_has_one():
+    assert palette.MARKS.keys() == DEFENSES.keys()
+    assert palette.LINE_COLORS.keys() == ATTACKS.keys()
 
 
 def test_no_two_look_the_same():
-    assert len({(mark.color, mark.marker) for mark in palette.DEFENSES.values()}) == len(palette.DEFENSES)
-    assert len({(mark.color, mark.symbol) for mark in palette.DEFENSES.values()}) == len(palette.DEFENSES)
-    for colors in (palette.ATTACKS, palette.STAGES):
-        assert len(set(colors.values())) == len(colors)
+    marks = [palette.defense(name) for name in DEFENSES]
+    assert len({(mark.color, mark.marker) for mark in marks}) == len(marks)
+    assert len({(mark.color, mark.symbol) for mark in marks}) == len(marks)
+    assert len(set(map(palette.attacker, ATTACKS))) == len(ATTACKS)
+    assert len(set(map(palette.stage, STAGES))) == len({stage.color for stage in STAGES.values()}) == len(STAGES)
     assert len(set(palette.ramp(12))) == 12
 
 
 def test_attackers_have_colors_that_no_defense_has():
-    assert {mark.color for mark in palette.DEFENSES.values()}.isdisjoint(palette.ATTACKS.values())
+    assert {palette.defense(name).color for name in DEFENSES}.isdisjoint(map(palette.attacker, ATTACKS))
+    assert {mark.color for mark in palette.SPARE_MARKS}.isdisjoint(palette.SPARE_LINE_COLORS)
+
+
+@pytest.mark.parametrize(("registry", "look"), [(DEFENSES, palette.defense), (ATTACKS, palette.attacker)])
+def test_what_the_palette_does_not_list_has_a_look_of_its_own(monkeypatch, registry, look):
+    new = ["newest", "another", "third"]
+    for name in new:
+        monkeypatch.setitem(registry, name, None)
+    looks = [look(name) for name in [*registry, "of another version"]]
+    assert len(set(looks)) == len(looks)
+    assert [look(name) for name in reversed(new)] == looks[-2:-5:-1]  # whoever asks first
+
+
+def test_the_order_is_that_of_the_palette():
+    assert palette.in_order(["z", "argmax", "a", "emma", "argmax"]) == ["emma", "argmax", "a", "z"]
 
 
 def luminance(color):
@@ -34,6 +49,7 @@ def luminance(color):
 
 @pytest.mark.parametrize("paper", ["#FDFDFC", "#14171A"])
 def test_lines_are_legible_in_both_themes(paper):
-    for color in (*palette.ATTACKS.values(), *palette.ramp(12)):
+    spare = (*{mark.color for mark in palette.SPARE_MARKS}, *palette.SPARE_LINE_COLORS)
+    for color in (*palette.LINE_COLORS.values(), *spare, *palette.ramp(12)):
         darker, lighter = sorted((luminance(color), luminance(paper)))
         assert (lighter + 0.05) / (darker + 0.05) > 2.5, color

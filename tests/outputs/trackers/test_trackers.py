@@ -20,7 +20,7 @@ LOSSES = [2.0, 1.0, 0.5]
 
 @pytest.fixture
 def desk(written):  # noqa: F811
-    """No defence, finished, with a curve of its thief; a matrix that failed; a point of which nothing is known."""
+    """No defense, finished, with a curve of its attacker; a failed matrix; a point of which nothing is known."""
     desk = written(seeds=[7])
     desk.finished("none", (part(0.0, 0.75), part(0.0, 0.5)))
     desk.failed("emma")
@@ -133,7 +133,7 @@ def test_tracking_again_changes_only_what_has_changed(desk, mlflow):
     assert after.keys() - before.keys() == {"3"}
 
 
-def test_a_run_that_was_not_written_to_its_end_is_written_anew(desk, mlflow):
+def test_an_incomplete_run_is_written_again(desk, mlflow):
     track(desk, "--mlflow", mlflow)
     client = MlflowClient(mlflow)
     (half,) = runs(client, **{"emma_tune.point": "0"})
@@ -144,7 +144,7 @@ def test_a_run_that_was_not_written_to_its_end_is_written_anew(desk, mlflow):
     assert whole.data.metrics == half.data.metrics
 
 
-def test_thieves_may_have_names_that_mlflow_does_not_take(written, mlflow):  # noqa: F811
+def test_attackers_may_have_names_that_mlflow_does_not_take(written, mlflow):  # noqa: F811
     names = ["soft+60", "soft (60)", "a@b", "ü/x"]
     desk = written(seeds=[7], attackers={n: {"kind": "soft", "epochs": e} for e, n in enumerate(names, 1)})
     figures = part(0.0, {name: 0.1 * place for place, name in enumerate(names)})
@@ -178,7 +178,7 @@ def test_what_cannot_be_done_is_named(desk, options, expected):
     assert expected in ended.stderr
 
 
-def test_a_thief_with_a_path_for_a_name_leads_nowhere(written, tmp_path):  # noqa: F811
+def test_an_attacker_with_a_path_for_a_name_leads_nowhere(written, tmp_path):  # noqa: F811
     evil = "x/../../../../../../escaped"
     desk = written(seeds=[7], attackers={"soft": {}, evil: {"kind": "hard"}})
     figures = part(0.0, {"soft": 0.5, evil: 0.6})

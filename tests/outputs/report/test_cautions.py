@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from emma_tune.outputs.report.facts import facts_of
-from emma_tune.outputs.report.warnings import warnings_of
+from emma_tune.outputs.report.cautions import cautions_of
+from emma_tune.outputs.report.summary import summary_of
 from tests.outputs.report.conftest import SIX
 from tests.results.desk import part
 
@@ -14,12 +14,12 @@ FINE = {"seeds": SIX, "limits": {"accuracy_drop": 0.02}}
 
 def kinds(desk):
     view = desk.view
-    return [caution.kind for caution in warnings_of(facts_of(view), list(view.ledger.points.values()))]
+    return [caution.kind for caution in cautions_of(summary_of(view), list(view.ledger.points.values()))]
 
 
 def text(desk, kind):
     view = desk.view
-    cautions = warnings_of(facts_of(view), list(view.ledger.points.values()))
+    cautions = cautions_of(summary_of(view), list(view.ledger.points.values()))
     (caution,) = [caution for caution in cautions if caution.kind == kind]
     return caution.text
 

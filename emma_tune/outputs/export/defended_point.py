@@ -1,4 +1,4 @@
-"""What is exported: one point of a study with one of its victims, whatever it is made from, and why not."""
+"""The point that is exported, with one of the study's victims; and which points cannot be."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import torch
 
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
-from emma_tune.data.mirror import image_cache
-from emma_tune.data.source import DataError
 from emma_tune.defenses import DEFENSES
 from emma_tune.plan import Point, Task
 from emma_tune.results import StudyView
@@ -19,21 +17,21 @@ from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact
 from emma_tune.study.file import StudyError
 
-OWN = ("victim", "posteriors", "responses")
-"""Stages that every exported point has; with a second network its stage comes to them."""
+NEEDED_STAGES = ("victim", "posteriors", "misinformer")
+"""Stages before the answers that an export needs; only some defenses have a second network, the misinformer."""
 
 
 @dataclass(frozen=True)
-class Subject:
+class DefendedPoint:
     """A defended victim as a study has left it.
 
     Attributes:
         view: the study.
-        point: its defence.
+        point: its defense.
         seed: of the victim.
         run: the seed of all that follows the victim; of several repeats the first.
-        tasks: of this chain, by stage; of several legs of a surrogate the last.
-        artifacts: by stage: victim, posteriors, responses, and misinformer where the defence has one.
+        tasks: of this chain, by stage, in the order of the pipeline; of several legs of a surrogate the last.
+        artifacts: by stage: victim, posteriors, responses, and misinformer where the defense has one.
         images: the victim's, by part.
     """
 
@@ -53,64 +51,64 @@ class Subject:
         return config
 
     @property
+    def matrix(self) -> torch.Tensor | None:
+        """T, (K, K), of a defense that is a matrix."""
+        return self.artifacts["responses"].tensors.get("matrix")
+
+    @property
     def measured(self) -> bool:
         """Whether the point is finished: clones were trained on its answers, and measured."""
         return self.view.figures(self.point) is not None
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number of classes K."""
         return int(self.artifacts["responses"].tensors["test"].shape[1])
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of an image as the victim sees it."""
+        """Shape (C, h, w) of an image as the victim sees it."""
         shape = self.images["test"].shape
         return (shape.channels, *shape.view)
 
-    def asked(self, part: str) -> Images:
-        """Images of a part, as they are asked."""
+    def queries(self, part: str) -> Images:
+        """Return the images of a part as the victim is queried with them."""
         return Runtime(torch.device("cpu"), self.images, None).victim_images(part)
 
     def made_on(self, stage: str) -> str | None:
-        """The processor that a stage was computed on, if that was noted."""
+        """Name the processor that a stage was computed on, if that was noted."""
         record = self.view.record(self.tasks[stage])
         return record.provenance.get("device") if record else None
 
 
-def choose(view: StudyView, number: int, seed: int | None, *, force: bool = False) -> Subject:
-    """Fetches all that an export of a point needs.
+def defended_point(view: StudyView, number: int, seed: int | None, *, force: bool = False) -> DefendedPoint:
+    """Fetch all that an export of a point needs.
 
     Args:
         view: the study.
         number: of the point.
         seed: of the victim; the study's first if None.
-        force: whether a point will do whose clones were not measured.
+        force: whether to accept a point whose clones were not measured.
 
     Raises:
         StudyError: if there is no such point or seed, its defense cannot be exported, it failed, its answers
             are not finished, or its clones were not measured.
     """
-    point = view.ledger.points.get(number)
-    why = refusal(point.defense) if point else None
-    if point and why:
-        raise StudyError(f"point {number}: expected a defence that is one function of the image, found {why}")
-    if point and view.state(point) == "failed":
+    point = view.point(number)
+    why = refusal(point.defense)
+    if why:
+        raise StudyError(f"point {number}: expected a defense that is one function of the image, found {why}")
+    if view.state(point) == "failed":
         raise StudyError(
             f"point {number}: expected a finished point, found one that failed: {view.outcomes[number].reason}"
         )
-    responses = view.artifact(number, "responses", seed=seed)  # names what is wrong with point and seed
-    assert point, "a point with answers is in the ledger"
+    responses = view.artifact(number, "responses", seed=seed)
     if not force and view.figures(point) is None:
         raise StudyError(_unmeasured(view, point))
-    run, victim = next((run, victim) for run, victim in view.planner.runs.items() if seed in (None, victim))
-    plan = view.planner.point(point)
-    tasks: dict[str, Task] = {}
-    for task in plan.upstream(plan.responses[run]):
-        tasks.setdefault(task.stage, task)
-    stages = [stage for stage in (*OWN, "misinformer") if stage in tasks and stage != "responses"]
-    artifacts = {stage: view.artifact(number, stage, seed=seed) for stage in stages}
-    return Subject(view, point, victim, run, tasks, {**artifacts, "responses": responses}, _images(view))
+    run, tasks = view.run_of(seed), view.tasks_of(number, seed=seed)
+    artifacts = {stage: view.artifact(number, stage, seed=seed) for stage in NEEDED_STAGES if stage in tasks}
+    artifacts["responses"] = responses
+    return DefendedPoint(view, point, view.planner.runs[run], run, tasks, artifacts, view.images("victim"))
 
 
 def _unmeasured(view: StudyView, point: Point) -> str:
@@ -125,22 +123,12 @@ def _unmeasured(view: StudyView, point: Point) -> str:
 
 
 def refusal(defense: str) -> str | None:
-    """Why a defence cannot be exported; None if it can.
+    """Say why a defense cannot be exported; None if it can.
 
-    What can is a function of p alone, or of p and of another network's answer to the same image.
+    Only a function of p alone, or of p and of another network's answer to the same image, can be.
     """
-    baseline = DEFENSES[defense]
-    if baseline.randomized:
+    if DEFENSES[defense].randomized:
         return f"{defense}, whose noise is drawn from a hash of each query's pixels"
-    if baseline.guided == "surrogate":
+    if DEFENSES[defense].guided == "surrogate":
         return f"{defense}, which takes gradients of a second network for each query"
     return None
-
-
-def _images(view: StudyView) -> Mapping[str, ImageSet]:
-    try:
-        return image_cache(view.store.root).load(view.planner.images["victim"])
-    except (FileNotFoundError, DataError) as error:
-        raise StudyError(
-            f"{view.store.root}: expected the victim's decoded images, found none; run the study again"
-        ) from error

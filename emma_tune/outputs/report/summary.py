@@ -1,4 +1,4 @@
-"""What answer and warnings of a report are about: the undefended point, the best one, the controls, chance."""
+"""The points that the sentences of a report compare: the undefended one, the best one, the best control."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emma_tune.defenses import CONTROLS, DEFENSES
-from emma_tune.outputs.report.rows import cheap_first, flat, fronts_of
+from emma_tune.defenses import CONTROLS, LEARNED
+from emma_tune.outputs.points import NOTHING, ONE_POINT, cheap_first, flat, fronts_of
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.best import best_point
@@ -15,20 +15,14 @@ from emma_tune.results.figures import Figures
 from emma_tune.results.intervals import overlap
 from emma_tune.results.status import status_of
 from emma_tune.study import Study
-from emma_tune.study.measures import measure, value_of
-
-NOTHING = "none"
-"""The name of no defense."""
-
-ONE_POINT = 0.01
-"""A difference of accuracies that counts as none."""
+from emma_tune.study.measures import value_of
 
 Described = Mapping[str, Any]
 """A finished point as `StudyView.described` describes it."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class Summary:
     """A study as a report describes it: points are chosen by validation figures and described by test figures.
 
     Attributes:
@@ -39,7 +33,7 @@ class Facts:
         images: how many the figures are measured on, by part; empty before a victim has answered.
         undefended: the point without a defense; None before it is finished.
         best: `best.best_point` within the study's limits.
-        searched: the best point of the searched defense within the limits; None without one.
+        learned: the best point with a learned matrix within the limits; None without one.
         control: of the controls within the limits that cost no more than the best point, or else of all within the
             limits, the one at which attackers get least; None without one.
         front: points on the joint front or on the own front of a searched defense.
@@ -53,7 +47,7 @@ class Facts:
     images: Mapping[str, int]
     undefended: Described | None
     best: Mapping[str, Any]
-    searched: Described | None
+    learned: Described | None
     control: Described | None
     front: list[Point]
     fronts: Mapping[str, Mapping[str, Any]]
@@ -80,15 +74,15 @@ class Facts:
     def helps(self) -> bool:
         """Whether the chosen point is a defense that lowers the clone's accuracy by more than a point."""
         defends = self.chosen is not None and self.chosen["defense"] != NOTHING
-        return defends and (self.gain is None or self.gain > ONE_POINT + 1e-9)
+        return defends and (self.gain is None or self.gain > ONE_POINT)
 
     @property
-    def learned(self) -> bool:
+    def chosen_is_learned(self) -> bool:
         """Whether the chosen point is a learned matrix."""
-        return self.chosen is not None and DEFENSES[self.chosen["defense"]].learned
+        return self.chosen is not None and self.chosen["defense"] in LEARNED
 
     def clone(self, point: Described) -> float:
-        """What attackers get from a point, by test figures and the study's own measure of that."""
+        """Return what attackers get from a point, by test figures and the study's own measure of that."""
         return value_of(point, self.study.attack)
 
     def alike(self, one: Described | None, other: Described | None) -> bool:
@@ -97,12 +91,12 @@ class Facts:
         return all(ends) and overlap(*ends)  # type: ignore[arg-type]
 
 
-def facts_of(view: StudyView) -> Facts:
-    """Read them without opening the records of concluded points."""
+def summary_of(view: StudyView) -> Summary:
+    """Summarize a study without opening the records of concluded points."""
     kept_by = view.study.limits.kept_by
     best = best_point(view, view.study.limits.bounds)
     on_fronts = {number for front in fronts_of(view, None).values() for number in front}
-    return Facts(
+    return Summary(
         study=view.study,
         folder=str(view.folder.root),
         status=status_of(view),
@@ -110,7 +104,7 @@ def facts_of(view: StudyView) -> Facts:
         images={part: shape[0] for part, shape in view.shapes.items()},
         undefended=_least(view, lambda point, _: point.defense == NOTHING),
         best=best,
-        searched=_least(view, lambda point, of: DEFENSES[point.defense].learned and kept_by(of["validation"])),
+        learned=_least(view, lambda point, of: point.defense in LEARNED and kept_by(of["validation"])),
         control=_control(view, best["point"]),
         front=[view.ledger.points[number] for number in sorted(on_fronts)],
         fronts=view.front()["fronts"],
@@ -129,20 +123,19 @@ def _control(view: StudyView, chosen: Described | None) -> Described | None:
     def kept(point: Point, figures: Figures) -> bool:
         return point.defense in CONTROLS and study.limits.kept_by(figures["validation"])
 
-    def cheap(point: Point, figures: Figures) -> bool:
-        most = value_of(chosen["validation"], study.budget) if chosen else measure(study.budget).best
-        cost = value_of(figures["validation"], study.budget)
-        return kept(point, figures) and cheap_first(study, cost) <= cheap_first(study, most)
+    def as_cheap(point: Point, figures: Figures) -> bool:
+        costs = [cheap_first(study, of["validation"]) for of in (figures, chosen) if of]
+        return kept(point, figures) and costs == sorted(costs)
 
-    return _least(view, cheap) or _least(view, kept)
+    return _least(view, as_cheap) or _least(view, kept)
 
 
 def _least(view: StudyView, wanted: Callable[[Point, Figures], bool]) -> Described | None:
     """Find the wanted finished point at which attackers get least, by validation figures."""
     found = [
         (value_of(figures["validation"], view.study.attack), point.number, point, figures)
-        for point in view.ledger.points.values()
-        if (figures := view.figures(point)) and wanted(point, figures)
+        for point, figures in view.finished.values()
+        if wanted(point, figures)
     ]
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""The points of a report, one row each: standing, figures, their intervals and their range over seeds."""
+"""The points of a study as outputs show them: standing, figures, their intervals and their range over seeds."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from typing import Any
 
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
+from emma_tune.results.reader import MeasuredPoint
 from emma_tune.study import Study
-from emma_tune.study.measures import ATTACKERS, MEASURES, measure
+from emma_tune.study.measures import ATTACKERS, MEASURES, measure, value_of
+
+NOTHING = "none"
+"""The name of no defense."""
 
 JOINT = "joint"
 """The front of all defenses together, among the names of defenses with a front of their own."""
 
-Ends = tuple[float, float]
-"""The lower and the upper end of a range."""
+ONE_POINT = 0.01 + 1e-9
+"""A difference of accuracies that counts as none, so that 0.97 is within a point of 0.98."""
+
+Range = tuple[float, float]
+"""Lower and upper end."""
 
 
 @dataclass(frozen=True)
-class Row:
+class PointRow:
     """A point. Measures are by name, those of single attackers as `attackers.NAME`.
 
     Attributes:
@@ -38,8 +45,8 @@ class Row:
     note: str = ""
     test: Mapping[str, float] = field(default_factory=dict)
     validation: Mapping[str, float] = field(default_factory=dict)
-    spread: Mapping[str, Ends] = field(default_factory=dict)
-    intervals: Mapping[str, Ends] = field(default_factory=dict)
+    spread: Mapping[str, Range] = field(default_factory=dict)
+    intervals: Mapping[str, Range] = field(default_factory=dict)
 
     @property
     def clones(self) -> dict[str, float]:
@@ -48,16 +55,21 @@ class Row:
             name.removeprefix(ATTACKERS): value for name, value in self.test.items() if name.startswith(ATTACKERS)
         }
 
-    def bound(self, name: str) -> float | None:
-        """What the clones of a stopped point had reached on validation images; None if no clone had begun."""
-        return (self.validation.get(name) or None) if self.state == "dominated" else None
+    @property
+    def stopped(self) -> bool:
+        """Whether another point stopped it."""
+        return self.state == "dominated"
 
-    def bar(self, name: str) -> Ends | None:
-        """The ends of the bar of a measure: its interval, or else its range over seeds."""
+    def bound(self, name: str) -> float | None:
+        """Return what the clones of a stopped point had reached on validation images; None if none had begun."""
+        return (self.validation.get(name) or None) if self.stopped else None
+
+    def bar(self, name: str) -> Range | None:
+        """Return the ends of the bar of a measure: its interval, or else its range over seeds."""
         return self.intervals.get(name) or self.spread.get(name)
 
 
-def rows_of(view: StudyView) -> list[Row]:
+def point_rows(view: StudyView) -> list[PointRow]:
     """List every point in order; only the records of unfinished points are opened."""
     fronts = fronts_of(view, None).values()
     return [_row(view, point, {n for front in fronts for n in front}) for point in view.ledger.points.values()]
@@ -82,14 +94,26 @@ def fronts_of(view: StudyView, attacker: str | None) -> dict[str, list[int]]:
     }
 
 
+def undefended_point(view: StudyView) -> MeasuredPoint | None:
+    """Find the finished point without a defense; None if there is none."""
+    return next((found for found in view.finished.values() if found[0].defense == NOTHING), None)
+
+
 def attack_of(study: Study, attacker: str | None) -> str:
     """Name the measure of what attackers get: the study's own, or the clone of one attacker."""
     return study.attack if attacker is None else f"{ATTACKERS}{attacker}"
 
 
-def cheap_first(study: Study, budget: float) -> float:
-    """Sort key of a budget: from cheap to dear."""
+def cheap_first(study: Study, figures: Mapping[str, Any]) -> float:
+    """Sort key of figures: their budget, from cheap to dear."""
+    budget = value_of(figures, study.budget)
     return budget if measure(study.budget).direction == "min" else -budget
+
+
+def budget_of(study: Study, figures: Mapping[str, Any]) -> str:
+    """Show the budget among the figures of a point: l1 0.412."""
+    of = measure(study.budget)
+    return f"{of.head} {of.shown(value_of(figures, study.budget))}"
 
 
 def flat(figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,17 +122,17 @@ def flat(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {name: figures[name] for name in MEASURES if name in figures} | clones
 
 
-def _row(view: StudyView, point: Point, fronts: Collection[int]) -> Row:
+def _row(view: StudyView, point: Point, fronts: Collection[int]) -> PointRow:
     state, outcome, figures = view.state(point), view.outcomes.get(point.number), view.figures(point)
     if state == "failed" and outcome:
-        return Row(point, state, outcome.reason or "")
+        return PointRow(point, state, outcome.reason or "")
     if state == "dominated" and outcome and outcome.bounds:
-        bounds = outcome.bounds
-        return Row(point, state, f"beaten by point {outcome.by}", flat(bounds["test"]), flat(bounds["validation"]))
+        test, validation = (flat(outcome.bounds[part]) for part in ("test", "validation"))
+        return PointRow(point, state, f"beaten by point {outcome.by}", test, validation)
     if figures is None:
-        return Row(point, state)
+        return PointRow(point, state)
     standing = "front" if point.number in fronts else "finished" if view.within_limits(point) else "beyond"
-    return Row(
+    return PointRow(
         point,
         standing,
         test=flat(figures["test"]),
@@ -118,7 +142,7 @@ def _row(view: StudyView, point: Point, fronts: Collection[int]) -> Row:
     )
 
 
-def _spread(runs: list[dict[str, float]]) -> dict[str, Ends]:
+def _spread(runs: list[dict[str, float]]) -> dict[str, Range]:
     if len(runs) < 2:
         return {}
     return {name: (min(run[name] for run in runs), max(run[name] for run in runs)) for name in runs[0]}

@@ -1,4 +1,4 @@
-"""The victim with its defence as one module: images in, perturbed posteriors out."""
+"""The victim with its defense as one module: images in, perturbed posteriors out."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emma_tune.defenses import emma, release
-from emma_tune.outputs.export.subject import Subject
+from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.storage.artifact import Artifact
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.learner import restore_classifier
 
 
 class DefendedModel(nn.Module):
-    """What a service runs: it lets nobody see p.
+    """What a service runs: p never leaves it.
 
     Args:
         victim: in evaluation mode.
         defense: its name.
         params: budget and settings of a baseline.
-        T: (K, K), of a defence that is a matrix.
-        misinformer: the second network of a defence that has one, in evaluation mode.
+        T: (K, K), of a defense that is a matrix.
+        misinformer: the second network of a defense that has one, in evaluation mode.
     """
 
     matrix: Tensor | None
@@ -44,40 +44,40 @@ class DefendedModel(nn.Module):
         self.register_buffer("matrix", T)
 
     def forward(self, images: Tensor) -> Tensor:
-        """p', (B, K) distributions, of images (B, C, h, w) uint8."""
+        """Return p', (B, K) distributions, of images (B, C, h, w) uint8."""
         return self.released(self.clean(images), self.guidance(images))
 
     def clean(self, images: Tensor) -> Tensor:
-        """p, (B, K)."""
+        """Return p, (B, K)."""
         return F.softmax(self.victim(images), dim=1)
 
     def guidance(self, images: Tensor) -> Tensor | None:
-        """What the second network says, (B, K); None if there is none."""
+        """Return the posteriors of the second network, (B, K); None if there is none."""
         return None if self.misinformer is None else F.softmax(self.misinformer(images), dim=1)
 
     def released(self, posteriors: Tensor, guidance: Tensor | None) -> Tensor:
-        """p' of p, (B, K)."""
+        """Return p' of p, (B, K)."""
         if self.matrix is not None:
             return emma.release(posteriors, self.matrix)
         return release(self.defense, self.params, posteriors, guidance=guidance)
 
 
-def defended_model(subject: Subject) -> DefendedModel:
-    """The module of a point, on the CPU, with nothing to train."""
-    study, found = subject.view.study, subject.artifacts
+def defended_model(exported: DefendedPoint) -> DefendedModel:
+    """Build the module of a point, on the CPU, with nothing to train."""
+    study, found = exported.view.study, exported.artifacts
     misinformer = found.get("misinformer")
     model = DefendedModel(
-        _network(subject, study.victim.model, found["victim"]),
-        subject.point.defense,
-        subject.settings.params,
-        T=found["responses"].tensors.get("matrix"),
+        _network(exported, study.victim.model, found["victim"]),
+        exported.point.defense,
+        exported.settings.params,
+        T=exported.matrix,
         # trained on the victim's images, with the victim's network
-        misinformer=_network(subject, study.victim.model, misinformer) if misinformer else None,
+        misinformer=_network(exported, study.victim.model, misinformer) if misinformer else None,
     )
     return model.eval().requires_grad_(False)
 
 
-def _network(subject: Subject, model: str, weights: Artifact) -> Classifier:
-    classifier = new_classifier(model, subject.asked("train"), classes=subject.classes, seed=0, role="victim")
-    restore_classifier(classifier, weights.tensors)  # weights and normalisation are its own
+def _network(exported: DefendedPoint, model: str, weights: Artifact) -> Classifier:
+    classifier = new_classifier(model, exported.queries("train"), classes=exported.classes, seed=0, role="victim")
+    restore_classifier(classifier, weights.tensors)  # weights and normalization are its own
     return classifier

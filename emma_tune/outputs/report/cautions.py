@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from emma_tune.defenses import DEFENSES
-from emma_tune.outputs.report.facts import NOTHING, ONE_POINT, Facts
+from emma_tune.outputs.points import NOTHING, ONE_POINT
+from emma_tune.outputs.report.summary import Summary
 from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural
 from emma_tune.plan import Point
 from emma_tune.results.intervals import MIN_PAIRS
@@ -31,52 +32,53 @@ class Caution(NamedTuple):
     text: str
 
 
-def warnings_of(facts: Facts, asked: list[Point]) -> list[Caution]:
+def cautions_of(summary: Summary, points: list[Point]) -> list[Caution]:
     """List all cautions.
 
     Args:
-        facts: of the study.
-        asked: all points of its ledger.
+        summary: of the study.
+        points: all points of its ledger.
     """
     return [
-        *_seeds(facts),
-        *_chance(facts),
-        *_undone(facts),
-        *_edges(facts),
-        *_budgets(asked),
-        *_progress(facts),
-        *_choice(facts),
-        *(Caution("reading", problem) for problem in facts.status["problems"]),
+        *_seeds(summary),
+        *_chance(summary),
+        *_undone(summary),
+        *_edges(summary),
+        *_budgets(points),
+        *_progress(summary),
+        *_choice(summary),
+        *(Caution("reading", problem) for problem in summary.status["problems"]),
     ]
 
 
-def _seeds(facts: Facts) -> Iterator[Caution]:
-    count = len(facts.study.seeds)
+def _seeds(summary: Summary) -> Iterator[Caution]:
+    count = len(summary.study.seeds)
     if count < MIN_PAIRS:
         yield Caution(
             "seeds",
-            f"{plural(count, 'seed')}: below {MIN_PAIRS}, a difference between two points may be chance.",
+            f"{plural(count, 'seed')}: with fewer than {MIN_PAIRS}, a difference between two points may be "
+            "chance.",
         )
 
 
-def _chance(facts: Facts) -> Iterator[Caution]:
-    if not facts.undefended or not facts.chance:
+def _chance(summary: Summary) -> Iterator[Caution]:
+    if not summary.undefended or not summary.chance:
         return
-    reached = facts.undefended["attacker_accuracy"]
-    if reached <= max(1.5 * facts.chance, facts.chance + 0.05) + 1e-9:
+    reached = summary.undefended["attacker_accuracy"]
+    if reached <= max(1.5 * summary.chance, summary.chance + 0.05) + 1e-9:
         yield Caution(
             "chance",
             f"Even without a defense no clone gets far beyond guessing ({percent(reached)}, guessing "
-            f"{percent(facts.chance)}): there is nothing to defend against, and no defense can show its worth.",
+            f"{percent(summary.chance)}): there is nothing to defend against, and no defense can show its worth.",
         )
 
 
-def _undone(facts: Facts) -> Iterator[Caution]:
+def _undone(summary: Summary) -> Iterator[Caution]:
     """Find attackers that reach with the defense what the best one reaches without."""
-    chosen, undefended = facts.chosen, facts.undefended
+    chosen, undefended = summary.chosen, summary.undefended
     if not chosen or not undefended or chosen["defense"] == NOTHING:
         return
-    least = undefended["attacker_accuracy"] - ONE_POINT - 1e-9
+    least = undefended["attacker_accuracy"] - ONE_POINT
     attackers = [name for name, accuracy in chosen["attackers"].items() if accuracy >= least]
     if attackers:
         shown = listed([f"{name} ({percent(chosen['attackers'][name])})" for name in attackers])
@@ -87,12 +89,12 @@ def _undone(facts: Facts) -> Iterator[Caution]:
         )
 
 
-def _edges(facts: Facts) -> Iterator[Caution]:
+def _edges(summary: Summary) -> Iterator[Caution]:
     """Find members of the front at an end of the search space: something better may lie beyond."""
-    for defense, sought in facts.study.sought.items():
-        members = [point for point in facts.front if point.defense == defense]
+    for defense, sought in summary.study.sought.items():
+        members = [point for point in summary.front if point.defense == defense]
         for name, dimension in sought.space.items():
-            for end, value in _ends(defense, name, dimension, facts.study):
+            for end, value in _ends(defense, name, dimension, summary.study):
                 there = [point.number for point in members if _at(point.params.get(name), value, dimension)]
                 if there:
                     yield Caution(
@@ -106,54 +108,43 @@ def _ends(
     defense: str, name: str, dimension: Dimension | EpochChoice, study: Study
 ) -> Iterator[tuple[str, float]]:
     """List the ends of a dimension that could be moved; a fixed value has none."""
-    low, high = _bounds(dimension)
+    low, high = dimension.bounds
     if low == high:
         return
     parameter = next(of for of in DEFENSES[defense].parameters if of.name == name)
-    least, most = parameter.low, parameter.high
-    if parameter.epochs:
-        most = study.defense.epochs - 1
-    if low > least:
+    most = study.defense.epochs - 1 if parameter.epochs else parameter.high
+    if low > parameter.low:
         yield "lower", low
     if most is None or high < most:
         yield "upper", high
-
-
-def _bounds(dimension: Dimension | EpochChoice) -> tuple[float, float]:
-    if isinstance(dimension, Dimension):
-        return dimension.bounds
-    return min(dimension.grid()), max(dimension.grid())
 
 
 def _at(value: float | None, end: float, dimension: Dimension | EpochChoice) -> bool:
     """Say whether a point's value is at an end; a parameter that is no longer searched has no value."""
     if value is None:
         return False
-    low, high = _bounds(dimension)
+    low, high = dimension.bounds
     if isinstance(dimension, Dimension) and dimension.log:
         if value <= 0:
             return False
-        value, end, low, high = (math.log(x) for x in (value, end, low, high))
+        value, end, low, high = map(math.log, (value, end, low, high))
     return abs(value - end) <= EDGE * (high - low)
 
 
-def _budgets(asked: list[Point]) -> Iterator[Caution]:
+def _budgets(points: list[Point]) -> Iterator[Caution]:
     """Say whether defenses had unequal numbers of points; one without parameters does not count."""
-    counts = Counter(point.defense for point in asked)
+    counts = Counter(point.defense for point in points)
     tuned = {name: of for name, of in counts.items() if DEFENSES[name].parameters}
     if len(set(tuned.values())) > 1:
         shown = ", ".join(f"{name} {of}" for name, of in sorted(tuned.items(), key=lambda item: -item[1]))
         yield Caution(
-            "budgets",
-            f"Unequal tuning budgets, in points: {shown}. A defense with more points had more chances.",
+            "budgets", f"Unequal tuning budgets, in points: {shown}. A defense with more points had more chances."
         )
 
 
-def _progress(facts: Facts) -> Iterator[Caution]:
-    counts, state = facts.status["points"], facts.status["state"]
-    failures = facts.status["failures"]
-    if failures:
-        first = failures[0]
+def _progress(summary: Summary) -> Iterator[Caution]:
+    counts, state = summary.status["points"], summary.status["state"]
+    for first in summary.status["failures"][:1]:
         yield Caution(
             "failed",
             f"{plural(counts['failed'], 'point')} failed and {is_or_are(counts['failed'])} missing "
@@ -168,16 +159,16 @@ def _progress(facts: Facts) -> Iterator[Caution]:
         )
 
 
-def _choice(facts: Facts) -> Iterator[Caution]:
+def _choice(summary: Summary) -> Iterator[Caution]:
     """Say what makes the choice of the best point uncertain."""
-    stopped = facts.best["stopped"]
+    stopped = summary.best["stopped"]
     if stopped:
         yield Caution(
             "stopped",
             f"{plural(len(stopped), 'point')} ({listed([str(number) for number in stopped])}) that stopped early "
             "might be better than the best; search.stop: none runs them to their end.",
         )
-    for name, over in (facts.chosen or {"broken": {}})["broken"].items():
+    for name, over in (summary.chosen or {"broken": {}})["broken"].items():
         yield Caution(
             "broken",
             f"On test images the best point exceeds the limit of {name} by {over:.3f}; it was chosen by "

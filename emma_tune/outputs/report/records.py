@@ -1,4 +1,4 @@
-"""What a report reads from records and tensors: learning curves, matrices, and the machines they come from."""
+"""Read records and tensors for a report: learning curves, matrices, and the machines they come from."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from emma_tune.defenses import DEFENSES
-from emma_tune.outputs.report.rows import Row, cheap_first
+from emma_tune.defenses import LEARNED
+from emma_tune.outputs.points import PointRow, budget_of, cheap_first
 from emma_tune.plan import Point, Task
 from emma_tune.results import StudyView
 from emma_tune.storage.store import Record
+from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ class Matrix:
         row: the point that it belongs to.
         entries: (K, K), row-stochastic.
         singular_values: (K,), largest first.
-        traces: trace(T) after each epoch of its optimisation; empty of a control.
+        traces: trace(T) after each epoch of its optimization; empty for a control.
     """
 
-    row: Row
+    row: PointRow
     entries: NDArray[np.float64]
     singular_values: NDArray[np.float64]
     traces: Curve
@@ -53,10 +54,16 @@ class Matrix:
         """The point that it belongs to."""
         return self.row.point
 
+    def named(self, study: Study) -> str:
+        """Name it in a legend, with its budget."""
+        stopped = ", stopped" if self.row.stopped else ""
+        budget = budget_of(study, self.row.test)
+        return f"point {self.point.number} ({self.point.defense}, {budget}{stopped})"
+
 
 @dataclass
-class Details:
-    """What records and tensors say.
+class Records:
+    """What was read from records and tensors.
 
     Attributes:
         clones: by point and attacker the test accuracy after each epoch, the mean over the runs that got there.
@@ -80,42 +87,42 @@ class Details:
         self.devices |= {provenance["device"]} if provenance.get("device") else set()
 
 
-def details_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[Row]) -> Details:
-    """Read the details.
+def records_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[PointRow]) -> Records:
+    """Read curves and matrices.
 
     Args:
         view: the study; damaged records are noted among its problems and left out.
         clones: points whose clones' curves are wanted; the first `CLONES` of them are read.
         matrices: points whose matrices are wanted, as many as `MATRICES` and `CELLS` allow.
     """
-    details = Details()
+    records = Records()
     for point in clones[:CLONES]:
-        details.clones[point.number] = _clones(view, point, details)
-    _losses(view, details)
+        records.clones[point.number] = _clones(view, point, records)
+    _losses(view, records)
     cells = 0
     for row in matrices[:MATRICES]:
-        matrix = _matrix(view, row, details)
+        matrix = _matrix(view, row, records)
         if matrix is not None:
             cells += matrix.entries.size
-            if cells > CELLS and details.matrices:
+            if cells > CELLS and records.matrices:
                 break
-            details.matrices.append(matrix)
+            records.matrices.append(matrix)
     study = view.study
-    details.matrices.sort(key=lambda matrix: cheap_first(study, matrix.row.test[study.budget]))
-    return details
+    records.matrices.sort(key=lambda matrix: cheap_first(study, matrix.row.test))
+    return records
 
 
-def _read(view: StudyView, task: Task, details: Details) -> Record | None:
+def _read(view: StudyView, task: Task, records: Records) -> Record | None:
     record = view.record(task)
     if record is not None:
-        details.made(record)
+        records.made(record)
     return record
 
 
-def _clones(view: StudyView, point: Point, details: Details) -> dict[str, Curve]:
+def _clones(view: StudyView, point: Point, records: Records) -> dict[str, Curve]:
     runs: dict[str, list[Curve]] = {}
     for (_, attacker), task in view.planner.whole(point).attackers.items():
-        record = _read(view, task, details)
+        record = _read(view, task, records)
         if record is not None:
             runs.setdefault(attacker, []).append([epoch["test.accuracy"] for epoch in record.history])
     return {attacker: _mean(curves) for attacker, curves in runs.items()}
@@ -125,36 +132,31 @@ def _mean(curves: Iterable[Curve]) -> Curve:
     return [fmean(value for value in epoch if value is not None) for epoch in zip_longest(*curves)]
 
 
-def _losses(view: StudyView, details: Details) -> None:
+def _losses(view: StudyView, records: Records) -> None:
     """Read the losses of victims by seed, and of surrogates by run; the longest leg has all epochs."""
     for seed in view.study.seeds:
-        record = _read(view, view.planner.foundation(seed)[0], details)
+        record = _read(view, view.planner.foundation(seed)[0], records)
         if record is not None:
-            details.losses.setdefault("victim", {})[seed] = [epoch["loss"] for epoch in record.history]
+            records.losses.setdefault("victim", {})[seed] = [epoch["loss"] for epoch in record.history]
     for task in view.planner.groundwork().tasks.values():
-        record = _read(view, task, details) if task.stage == "surrogate" else None
+        record = _read(view, task, records) if task.stage == "surrogate" else None
         if record is not None:
             run, curve = task.recipe["config"]["seed"], [epoch["loss"] for epoch in record.history]
-            of_runs = details.losses.setdefault("surrogate", {})
+            of_runs = records.losses.setdefault("surrogate", {})
             of_runs[run] = max(curve, of_runs.get(run, []), key=len)
 
 
-def _matrix(view: StudyView, row: Row, details: Details) -> Matrix | None:
+def _matrix(view: StudyView, row: PointRow, records: Records) -> Matrix | None:
     """Read the matrix of the first seed; note a problem and return None if that fails."""
     import numpy as np
 
-    point = row.point
-    plan = view.planner.point(point)
-    run = next(iter(view.planner.runs))
-    traces = []
-    if DEFENSES[point.defense].learned:
-        task = next(task for task in plan.upstream(plan.responses[run]) if task.stage == "matrix")
-        record = _read(view, task, details)
-        traces = [epoch["trace"] for epoch in record.history] if record else []
+    number, learned = row.point.number, row.point.defense in LEARNED
+    record = _read(view, view.tasks_of(number)["matrix"], records) if learned else None
+    traces = [epoch["trace"] for epoch in record.history] if record else []
     try:
-        stage = "matrix" if DEFENSES[point.defense].learned else "responses"
-        entries = view.artifact(point.number, stage).tensors["matrix"].double().numpy()
+        entries = view.artifact(number, "matrix" if learned else "responses").tensors["matrix"]
     except (StudyError, KeyError) as error:
-        view.problems.append(f"the matrix of point {point.number} is not shown: {error}")
+        view.problems.append(f"the matrix of point {number} is not shown: {error}")
         return None
-    return Matrix(row, entries, np.linalg.svd(entries, compute_uv=False), traces)
+    T = entries.double().numpy()
+    return Matrix(row, T, np.linalg.svd(T, compute_uv=False), traces)

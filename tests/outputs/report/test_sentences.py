@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from emma_tune.outputs.report.answer import answer, knowledge, question
-from emma_tune.outputs.report.facts import facts_of
+from emma_tune.outputs.report.sentences import answer, knowledge, question
+from emma_tune.outputs.report.summary import summary_of
 from tests.outputs.pictures.desk import verdict
 from tests.outputs.report.conftest import SIX
 from tests.results.desk import part
@@ -12,7 +12,7 @@ LIMIT = {"accuracy_drop": 0.02}
 
 
 def told(desk):
-    return answer(facts_of(desk.view))
+    return answer(summary_of(desk.view))
 
 
 def test_three_sentences_with_the_numbers_of_the_test_part(written):
@@ -122,7 +122,7 @@ def test_means_over_enough_seeds(written):
 
 def test_the_question_names_who_attacks_what(written):
     attackers = {"soft": {}, "poor": {"kind": "hard", "queries": 50, "model": "resnet10"}}
-    facts = facts_of(written(attackers=attackers, limits=LIMIT).view)
+    facts = summary_of(written(attackers=attackers, limits=LIMIT).view)
     attacked, asked = question(facts)
     assert "A resnet8 trained on digits" in attacked
     assert "300 images of mnist5k" in attacked
@@ -136,7 +136,7 @@ def test_the_question_names_who_attacks_what(written):
 
 
 def test_one_attacker_is_described_as_one(written):
-    assert "one attacker does so here" in question(facts_of(written().view))[0]
+    assert "one attacker does so here" in question(summary_of(written().view))[0]
 
 
 def test_differences_within_the_intervals_are_called_so(written):
@@ -162,13 +162,13 @@ def test_sentences_follow_the_objectives(written):
     undefended, best, front, _ = told(desk)
     assert undefended.startswith("Without a defense the clone of hard reaches 80.0 %")
     assert "the clone of hard reaches 30.0 %, 50.0 points less" in best
-    assert best.endswith("It costs drop 5.0 points (test images).")
+    assert best.endswith("It costs 5.0 points of the victim's accuracy (test images).")
     assert front == (
-        "The front of emma has 2 points: from drop 2.0 points with a clone of hard of 60.0 % to drop 5.0 points "
-        "with a clone of hard of 30.0 %."
+        "The front of emma has 2 points: from a drop of 2.0 points with a clone of hard of 60.0 % to a drop of "
+        "5.0 points with a clone of hard of 30.0 %."
     )
     assert (
-        "at what cost (accuracy that the victim loses, test images, points)?" in question(facts_of(desk.view))[1]
+        "at what cost (accuracy that the victim loses, test images, points)?" in question(summary_of(desk.view))[1]
     )
 
 
@@ -181,7 +181,7 @@ def test_what_an_attacker_of_the_fronts_reaches(written):
         "The attacker inverse, which knows the answers and the matrix T, reaches 80.0 to 85.0 % at every point of "
         "emma's front."
     )
-    assert knowledge(facts_of(desk.view))["inverse"].endswith("; attacks only baselines and points on a front")
+    assert knowledge(summary_of(desk.view))["inverse"].endswith("; attacks only baselines and points on a front")
 
 
 def test_a_defense_whose_points_were_all_stopped_says_so(written):

@@ -1,0 +1,229 @@
+"""The sentences of a report: question and answer, with the numbers of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from emma_tune.attacks import ATTACKS
+from emma_tune.outputs.points import NOTHING, cheap_first
+from emma_tune.outputs.report.summary import Summary, worst_attacker
+from emma_tune.outputs.words import in_points, is_or_are, listed, numbered, parameters, percent, plural
+from emma_tune.results.intervals import MIN_PAIRS
+from emma_tune.study.measures import ATTACKERS, value_of
+
+MANY = 8
+"""Points from which on they are counted rather than listed."""
+
+
+def named(point: Mapping[str, Any]) -> str:
+    """Name a point by its number, defense and parameters."""
+    inside = ", ".join(filter(None, [point["defense"], parameters(point["params"])]))
+    return f"point {point['point']} ({inside})"
+
+
+def question(summary: Summary) -> list[str]:
+    """Say what is attacked, by whom, and what the study asks; one paragraph each."""
+    study = summary.study
+    count = f"{study.queries.limit:,}" if study.queries.limit else "all"
+    images = f"{count} images of {study.queries.dataset}"
+    attackers = "one attacker does" if len(study.attackers) == 1 else f"{len(study.attackers)} attackers do"
+    limit = study.limits.accuracy_drop
+    within = "" if limit is None else f", if the victim may lose no more than {in_points(limit)} of accuracy"
+    budget, attack = study.axes
+    others = sorted({baseline.kind for baseline in study.baselines} - {NOTHING})
+    beside = f", and compares it with {plural(len(others), 'other defense')} ({listed(others)})" if others else ""
+    return [
+        f"A {study.victim.model} trained on {study.victim.dataset} answers queries. An attacker sends it {images} "
+        f"and trains a clone on the answers; {attackers} so here. The defender can release less precise answers, "
+        "which makes clones worse and the answers less useful.",
+        f"How far does a defense lower the {attack.label}, and at what cost ({budget.axis()}){within}? The study "
+        f"searches {study.defense.kind}, which releases p′ = pT with one learned matrix T{beside}.",
+    ]
+
+
+def knowledge(summary: Summary) -> dict[str, str]:
+    """Say what each attacker knows and uses, by name."""
+    return {
+        name: f"{ATTACKS[attacker.kind].knows}; "
+        + (f"sends {attacker.queries:,} queries, " if attacker.queries else "")
+        + f"trains {attacker.model}"
+        + (f" as {attacker.kind}" if attacker.kind != name else "")
+        + ("" if attacker.counts else "; attacks only baselines and points on a front")
+        for name, attacker in summary.study.attackers.items()
+    }
+
+
+def answer(summary: Summary) -> list[str]:
+    """Answer in a few sentences: without a defense, with the best one, along the fronts, and what that is worth.
+
+    While nothing is finished they say so, and how far the study is.
+    """
+    if not summary.best["finished"]:
+        counts = summary.status["points"]
+        return [
+            f"No point is finished yet: of {plural(counts['asked'], 'point')}, {counts['dominated']} stopped and "
+            f"{counts['failed']} failed."
+        ]
+    worth = (_worst(summary), _learned(summary), _controls(summary), _seeds(summary))
+    paragraphs = (_undefended(summary), _best(summary), " ".join(_fronts(summary)), " ".join(filter(None, worth)))
+    return [paragraph for paragraph in paragraphs if paragraph]
+
+
+def _undefended(summary: Summary) -> str:
+    chance = (
+        f"guessing reaches {percent(summary.chance)}" if summary.chance else "what guessing reaches is unknown"
+    )
+    if not summary.undefended:
+        return f"The clone without a defense is unknown, because no such point is finished; {chance}."
+    one = summary.study.attack.startswith(ATTACKERS)
+    clone = f"the {_clone(summary)}" if one else "the worst clone, the most accurate one of any attacker,"
+    return (
+        f"Without a defense {clone} reaches {percent(summary.clone(summary.undefended))} on the victim's test "
+        f"images; the victim itself reaches {percent(summary.undefended['victim_accuracy'])}; {chance}."
+    )
+
+
+def _clone(summary: Summary) -> str:
+    """Name the clone that the study is about."""
+    attack = summary.study.attack
+    return f"clone of {attack.removeprefix(ATTACKERS)}" if attack.startswith(ATTACKERS) else "worst clone"
+
+
+def _best(summary: Summary) -> str:
+    chosen, best = summary.chosen, summary.best
+    within = " within the limits" if best["bounds"] else ""
+    if chosen is None:
+        return _closest(summary)
+    if chosen["defense"] == NOTHING:
+        of = f"{plural(best['candidates'], 'finished point')}{within}"
+        return (
+            f"No defense helps: by validation figures, none of {of} lowers the accuracy of the {_clone(summary)}."
+        )
+    where = f"the best point{within}, {named(chosen)}, the {_clone(summary)}"
+    costs = _costs(summary, chosen)
+    if not summary.helps:
+        return (
+            f"No defense helps: with {where} still reaches {percent(summary.clone(chosen))}, at most one point "
+            f"less than without a defense. {costs}"
+        )
+    by = f", {in_points(summary.gain)} less than without a defense" if summary.gain is not None else ""
+    by += f"; this is {_alike(summary)}" if summary.alike(chosen, summary.undefended) else ""
+    sentences = [f"With {where} reaches {percent(summary.clone(chosen))}{by}.", costs, _others(summary)]
+    return " ".join(filter(None, sentences))
+
+
+def _closest(summary: Summary) -> str:
+    """Say how far the closest point is from the limits, where none is within them."""
+    nearest = summary.best["nearest"]
+    over = listed([f"{name} by {value:.3f}" for name, value in nearest["excess"].items()])
+    return (
+        f"None of {plural(summary.best['finished'], 'finished point')} is within the limits. The closest, "
+        f"{named(nearest)}, exceeds {over} on validation images; its {_clone(summary)} reaches "
+        f"{percent(summary.clone(nearest))}."
+    )
+
+
+def _alike(summary: Summary) -> str:
+    return f"not distinguishable with {summary.images['test']:,} test images"
+
+
+def _costs(summary: Summary, point: Mapping[str, Any]) -> str:
+    of, name = summary.study.axes[0], summary.study.budget
+    lost = f"{in_points(point['accuracy_drop'])} of the victim's accuracy"
+    if name == "accuracy_drop":
+        return f"It costs {lost} ({of.images()})."
+    shown = of.shown(value_of(point, name))
+    if not of.unit:
+        return f"It costs {of.head} {shown} ({of.images()}, at most {of.worst:g}) and {lost}."
+    more = "" if name == "victim_accuracy" else f", and it costs {lost}"
+    return f"Its budget ({of.label}, {of.images()}) is {shown}{more}."
+
+
+def _others(summary: Summary) -> str:
+    alike = summary.best["alike"]
+    if not alike:
+        return ""
+    others = f"{len(alike)} other points" if len(alike) > MANY else numbered(alike).capitalize()
+    images = f"{summary.images['test']:,} test images"
+    return f"{others} {is_or_are(len(alike))} not distinguishable from it with {images}."
+
+
+def _fronts(summary: Summary) -> Iterator[str]:
+    """Say what each searched defense buys along its own front, or that all its points were stopped."""
+    attack = summary.study.axes[1]
+    for defense, front in summary.fronts.items():
+        points, stopped = front["points"], front["stopped"]
+        if points:
+            ordered = sorted(points, key=lambda point: cheap_first(summary.study, point))
+            ends = [
+                f"{_budget(summary, point)} with a {_clone(summary)} of {percent(summary.clone(point))}"
+                for point in ordered
+            ]
+            reach = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[-1]}"
+            yield f"The front of {defense} has {plural(len(points), 'point')}: {reach}."
+        elif stopped and len(stopped) == front["counts"]["asked"]:
+            least = min(value_of(each["bounds"]["validation"], summary.study.attack) for each in stopped)
+            by = numbered(sorted({each["by"] for each in stopped}))
+            yield (
+                f"All {len(stopped)} points of {defense} stopped early, beaten by {by} even at their bounds "
+                f"({attack.head} ≥ {attack.shown(least)}, validation images). To run them on: emma-tune "
+                f"resume {summary.folder} --set search.stop=own."
+            )
+        for name, reached in front["reached"].items():
+            knows = ATTACKS[summary.study.attackers[name].kind].knows
+            low, high = percent(reached["low"]), percent(reached["high"])
+            accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
+            at = "every point" if reached["points"] == len(points) else plural(reached["points"], "point")
+            yield f"The attacker {name}, which knows {knows}, reaches {accuracy} at {at} of {defense}'s front."
+
+
+def _budget(summary: Summary, point: Mapping[str, Any]) -> str:
+    """Show the budget of a point within a sentence: l1 0.412, a drop of 1.3 points, 96.5 % (victim)."""
+    of = summary.study.axes[0]
+    shown = of.shown(value_of(point, summary.study.budget))
+    forms = {"": f"{of.head} {shown}", "points": f"a {of.head} of {shown}", "%": f"{shown} ({of.head})"}
+    return forms[of.unit]
+
+
+def _worst(summary: Summary) -> str:
+    point = summary.chosen or summary.best["nearest"]
+    attacker = worst_attacker(summary.study, point)
+    knows = ATTACKS[summary.study.attackers[attacker].kind].knows
+    reached = percent(point["attackers"][attacker])
+    return f"The worst attacker of point {point['point']} is {attacker}, which knows {knows}: {reached}."
+
+
+def _learned(summary: Summary) -> str:
+    """Say what a learned matrix reaches where another defense is the best."""
+    best = summary.learned
+    if best is None or summary.chosen_is_learned:
+        return ""
+    return f"With the best point of {best['defense']} within the limits, {named(best)}, {_reaches(summary, best)}."
+
+
+def _reaches(summary: Summary, point: Mapping[str, Any]) -> str:
+    return f"the {_clone(summary)} reaches {percent(summary.clone(point))} at {_budget(summary, point)}"
+
+
+def _controls(summary: Summary) -> str:
+    """Say what matrices reach that were not learned."""
+    control, chosen = summary.control, summary.chosen
+    if control is None:
+        missing = "No control (a matrix that was not learned) is finished within the limits."
+        return missing if summary.chosen_is_learned else ""
+    found = f"With a control, a matrix that was not learned, {named(control)}, {_reaches(summary, control)}"
+    study = summary.study
+    if summary.chosen_is_learned and chosen and cheap_first(study, control) <= cheap_first(study, chosen):
+        if summary.clone(control) <= summary.clone(chosen):
+            found += ": no more cost and no better clone, so that learning is not the cause"
+        elif summary.alike(control, chosen):
+            found += f": no more cost, and {_alike(summary)}, so that learning need not be the cause"
+    return f"{found}."
+
+
+def _seeds(summary: Summary) -> str:
+    count = len(summary.study.seeds)
+    if count >= MIN_PAIRS:
+        return f"All figures are means over {count} seeds."
+    return f"{plural(count, 'seed')}: too few to judge differences, for which {MIN_PAIRS} are needed."
