@@ -18,6 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a worker of one core; thread
 import psutil
 import pytest
 import yaml
+from click.testing import Result
+from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
 from emma_tune.cli import app
@@ -111,6 +113,10 @@ class EmmaTune:
             check=False,
         )
 
+    def here(self, *arguments: object) -> Result:
+        """Run it in this process: what only reads, or is refused before anything starts, needs none of its own."""
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
     def python(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Runs the interpreter."""
         return subprocess.run(
@@ -137,8 +143,8 @@ class EmmaTune:
         return process
 
     def json(self, verb: str, folder: Path) -> dict[str, Any]:
-        """`status --json` or `front --json`; reading needs no process of its own."""
-        ended = CliRunner().invoke(app, [verb, str(folder), "--json"])
+        """`status --json` or `front --json`."""
+        ended = self.here(verb, folder, "--json")
         assert ended.exit_code == 0, ended.stderr
         content: dict[str, Any] = json.loads(ended.stdout)
         return content

@@ -25,7 +25,7 @@ def test_a_task_that_raises_is_retried_once_and_fails_its_point_alone(emma, stud
     assert "matrix: FloatingPointError: matrix: expected finite entries of T" in failure["reason"]
     assert status["tasks"]["matrix"] == {"done": 1, "reused": 0, "running": 0, "failed": 1}
     assert f"point {failure['point']} failed: matrix: FloatingPointError" in ended.stdout
-    assert failure["reason"] in emma("status", folder).stdout.replace("\n", " ")
+    assert failure["reason"] in emma.here("status", folder).stdout.replace("\n", " ")
     told = (folder / "run.log").read_text()
     assert f"{failure['reason']}\n    Traceback (most recent call last):" in told
     assert 'emma_tune/stages/matrix.py", line ' in told
@@ -33,7 +33,7 @@ def test_a_task_that_raises_is_retried_once_and_fails_its_point_alone(emma, stud
     assert json.loads(noted.read_text())["count"] == 2
 
     # every number on the front is a number
-    text = emma("front", folder, "--json").stdout
+    text = emma.here("front", folder, "--json").stdout
     assert "NaN" not in text
     assert "Infinity" not in text
 
