@@ -75,7 +75,7 @@ def test_interrupted_twice_and_resumed_it_is_as_if_nothing_had_happened(emma, st
     assert output.count("saving…") == 2
     assert "SIGTERM received" not in output  # Ray's own handler, and its stack trace
 
-    ended = emma("resume", folder)
+    ended = emma("run", file, "--until", "victim")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert view.store.load_state(victim.key) is None
 
