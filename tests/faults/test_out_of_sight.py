@@ -22,7 +22,8 @@ def test_a_run_waits_for_room_then_for_its_mount_and_writes_nothing_in_its_place
 ):
     with small_disk(tmp_path, "16m") as disk:
         folder, store = disk.path / "runs" / "tiny", disk.path / "runs" / "store"
-        driver = emma.start("run", study_file(**LONG), "--out", folder)
+        attackers = {"soft": {"epochs": 25}, "hard": {"epochs": 25}}
+        driver = emma.start("run", study_file(**{**LONG, "attackers": attackers}), "--out", folder)
         wait_for_artifacts(driver, store)
         witness = Witness(store)
         disk.fill()
