@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a worker of one core; threads that wait for each other are slow
+os.environ["OMP_NUM_THREADS"] = "1"  # as a worker of one core has it: the same bytes, and no threads that wait
 
 import psutil
 import pytest

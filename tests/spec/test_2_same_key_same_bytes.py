@@ -22,15 +22,6 @@ from tests.conftest import wait_for
 EPOCHS = 80
 
 
-@pytest.fixture
-def one_thread():
-    """As a worker with one CPU has it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def interrupt(driver: subprocess.Popen, number: signal.Signals) -> None:
     if number == signal.SIGINT:
         os.killpg(driver.pid, number)  # as Ctrl-C does: the driver and all that it started
@@ -39,7 +30,7 @@ def interrupt(driver: subprocess.Popen, number: signal.Signals) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_twice_and_resumed_it_is_as_if_nothing_had_happened(emma, study_file, tmp_path, one_thread):
+def test_interrupted_twice_and_resumed_it_is_as_if_nothing_had_happened(emma, study_file, tmp_path):
     file = study_file(
         victim={"epochs": EPOCHS}, surrogate={"epochs": 2}, attackers={"soft": {"epochs": 1}}, search={"points": 1}
     )

@@ -19,14 +19,6 @@ from emma_tune.study import Training
 N, K, SEED = 25, 4, 1
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def training(**other: object) -> Training:
     return Training(**{"model": "resnet8", "epochs": 6, "batch_size": 8, "augmentation": "none"} | other)
 

@@ -18,14 +18,6 @@ from tests.pictures import as_images
 K = 3
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def pixels(N: int) -> Tensor:
     return torch.randint(0, 256, (N, 1, 8, 8), generator=torch.Generator().manual_seed(N)).to(torch.uint8)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from emma_tune.attacks import ATTACKS, learn
@@ -18,24 +15,28 @@ from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.data.batches import Images
 from emma_tune.stages import AttackerSettings, ResponsesSettings
 from emma_tune.stages.runtime import Runtime
-from emma_tune.storage.artifact import Artifact, run_through
-from emma_tune.storage.store import Store
+from emma_tune.stages.settings import AttackerSettings, ResponsesSettings
+from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
-from tests.stages.small import EVERY_PART, TRAINING, VIEWS, K, clean, clean_answers, draw, small_runtime, start
+from tests.stages.small import (
+    EVERY_PART,
+    TRAINING,
+    VIEWS,
+    K,
+    clean,
+    clean_answers,
+    content,
+    draw,
+    interrupted,
+    small_runtime,
+    start,
+)
 
 EPOCHS, SEED, N = 4, 1, 18
 SHIFTED = TRAINING.model_copy(update={"epochs": EPOCHS, "augmentation": "shift_flip"})
 T = torch.tensor([[0.3, 0.6, 0.1], [0.05, 0.25, 0.7], [0.8, 0.0, 0.2]])
 """Invertible, and largest off its diagonal."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -235,29 +236,16 @@ def test_a_thief_has_labels_of_five_images_a_class_that_the_victim_was_trained_o
 # --- interruptions ----------------------------------------------------------------------------------------
 
 
-def content(artifact: Artifact) -> tuple[bytes, str]:
-    """All of an artifact, byte by byte."""
-    return save(dict(artifact.tensors)), json.dumps([artifact.metrics, artifact.history])
-
-
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_interruptions_leave_no_trace_in_any_clone(kind, runtime, tmp_path: Path):
-    responses, config, store = heard(kind, runtime), settings(kind, queries=13), Store(tmp_path)
-    through = run_through(start("attacker", config, runtime, responses=responses))
+    responses, config = heard(kind, runtime), settings(kind, queries=13)
+
+    def begin(state: State | None) -> StageRun:
+        return start("attacker", config, runtime, state, responses=responses)
+
+    through = run_through(begin(None))
     assert len(through.history) == EPOCHS
     for pauses in ({1}, {2}, {3}, {4}, {1, 2, 3, 4}):
-        stage, done = start("attacker", config, runtime, responses=responses), 0
-        while True:
-            try:
-                progress = next(stage)
-            except StopIteration as finished:
-                again = finished.value
-                break
-            done += 1
-            assert (progress.epoch, progress.epochs) == (done, EPOCHS)
-            if done in pauses:
-                store.save_state("task", progress.state(), seconds=1.0)
-                stage.close()
-                state, _ = store.load_state("task")
-                stage = start("attacker", config, runtime, state, responses=responses)
+        again, epochs = interrupted(begin, pauses, tmp_path)
+        assert epochs == EPOCHS
         assert content(again) == content(through), f"interrupted after {pauses}"
