@@ -1,4 +1,4 @@
-"""Noise of randomized defenses: each image has its own, the same whenever it is asked again, unless it is fresh."""
+"""Noise of randomized defenses: each image has its own, the same whenever it is asked again unless it is fresh."""
 
 from __future__ import annotations
 
