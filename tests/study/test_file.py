@@ -79,9 +79,11 @@ def test_a_value_instead_of_a_range_fixes_a_hyperparameter(tmp_path, value):
     assert study.search.space.dimensions["lambda"].grid() == (float(value),)
 
 
-def test_steps_are_the_values_a_person_would_write(tmp_path):
-    study = load_study(changed(tmp_path, {"search.space.lambda": {"low": 0.1, "high": 0.5, "step": 0.1}}))
-    assert study.search.space.dimensions["lambda"].grid() == (0.1, 0.2, 0.3, 0.4, 0.5)
+@pytest.mark.parametrize("values", [(0.1, 0.2, 0.3, 0.4, 0.5), (0.0, 0.1, 0.2, 0.3)])  # 0.3 / 0.1 is below 3
+def test_steps_are_the_values_a_person_would_write(tmp_path, values):
+    space = {"low": values[0], "high": values[-1], "step": 0.1}
+    study = load_study(changed(tmp_path, {"search.space.lambda": space}))
+    assert study.search.space.lambda_.grid() == values
 
 
 def test_a_relative_store_means_relative_to_the_file_wherever_one_stands(tmp_path, monkeypatch):

@@ -201,6 +201,18 @@ def test_what_a_network_draws_is_the_same_whatever_was_drawn_before_and_where_tr
     assert same(through.state(), resumed.state())
 
 
+def test_a_network_draws_something_else_in_every_epoch():
+    learner = Learner(fresh(draw(8)[0]), training(), seed=1, role="victim")
+
+    def drawn(epoch: int) -> Tensor:
+        learner.begin(epoch)
+        return torch.rand(4)
+
+    first, second = drawn(0), drawn(1)
+    assert not torch.equal(first, second)
+    assert torch.equal(drawn(0), first)
+
+
 @pytest.mark.slow
 def test_compiled_training_is_the_same_training_and_can_go_on() -> None:
     images, targets = draw(24)
