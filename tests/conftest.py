@@ -47,7 +47,7 @@ TINY: dict[str, Any] = {
 }
 
 WHOLE = ("space", "attackers")
-"""Given anew rather than field by field."""
+"""Replaced as a whole rather than field by field."""
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

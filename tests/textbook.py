@@ -14,10 +14,10 @@ from torch.func import functional_call
 
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
-from emma_tune.stages.settings import MatrixSettings
-from emma_tune.study import Training
+from emma_tune.stages import MatrixSettings
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.seeds import generator
+from emma_tune.training.settings import Training
 
 # --- formulas ---------------------------------------------------------------------------------------------
 

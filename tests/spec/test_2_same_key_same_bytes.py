@@ -30,7 +30,7 @@ def interrupt(driver: subprocess.Popen, number: signal.Signals) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_twice_and_resumed_it_is_as_if_nothing_had_happened(emma, study_file, tmp_path):
+def test_interrupted_twice_and_resumed_a_training_has_the_same_bytes(emma, study_file, tmp_path):
     file = study_file(
         victim={"epochs": EPOCHS}, surrogate={"epochs": 2}, attackers={"soft": {"epochs": 1}}, search={"points": 1}
     )
@@ -50,7 +50,7 @@ def test_interrupted_twice_and_resumed_it_is_as_if_nothing_had_happened(emma, st
         began = time.monotonic()
         interrupt(driver, number)
         assert driver.wait(timeout=30) == 130
-        assert time.monotonic() - began < 10  # what is promised to whoever interrupts, not a measurement
+        assert time.monotonic() - began < 10  # promised to users, not a measurement
 
         view = StudyView(folder)
         (victim,) = (t for t in view.planner.point(Point(0, "none")).tasks.values() if t.stage == "victim")
@@ -83,7 +83,7 @@ def test_interrupted_twice_and_resumed_it_is_as_if_nothing_had_happened(emma, st
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_ray_is_starting_is_an_interruption_too(emma, study_file, tmp_path, number):
+def test_a_signal_while_ray_is_starting_interrupts_the_run(emma, study_file, tmp_path, number):
     driver = emma.start("run", study_file())
     wait_for((tmp_path / "runs" / "tiny" / "driver.lock").exists, what="the driver")
     time.sleep(1)  # Ray takes several seconds, and for a moment has its own handler in place

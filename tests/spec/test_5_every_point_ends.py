@@ -45,7 +45,7 @@ def test_a_task_that_raises_is_retried_once_and_fails_its_point_alone(emma, stud
     assert all(row["done"] == row["reused"] for row in again["tasks"].values())
 
 
-def test_a_foundation_that_fails_ends_the_study(emma, study_file, tmp_path):
+def test_a_victim_that_fails_fails_every_point(emma, study_file, tmp_path):
     ended = emma("run", study_file(victim={"lr": 1.0e30}))
     assert ended.returncode == 3, ended.stdout + ended.stderr
     status = emma.json("status", tmp_path / "runs" / "tiny")

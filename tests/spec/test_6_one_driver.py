@@ -1,11 +1,11 @@
-"""6. One study has one driver: a second is told who holds it."""
+"""6. One study has one driver: a second is refused and told which process holds it."""
 
 from __future__ import annotations
 
 from tests.conftest import wait_for
 
 
-def test_a_second_driver_is_turned_away(emma, study_file, tmp_path, monkeypatch):
+def test_a_second_driver_is_refused(emma, study_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "tiny"
     file = study_file(victim={"epochs": 2000})

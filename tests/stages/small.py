@@ -14,12 +14,10 @@ from torch import Tensor
 from emma_tune.data.augmentation import augment
 from emma_tune.data.images import ImageSet
 from emma_tune.defenses import BASELINES
-from emma_tune.stages import STAGES
+from emma_tune.stages import STAGES, ResponsesSettings, Views
 from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import ResponsesSettings, Views
 from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
 from emma_tune.storage.store import Store
-from emma_tune.study import Frozen, Training
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.fields import Frozen
 from emma_tune.training.learner import Learner, restore_classifier
@@ -43,7 +41,7 @@ def draw(N: int, seed: int) -> ImageSet:
 
 
 def small_runtime(queries: int = 18) -> Runtime:
-    """Of 21, 14 and 13 images of the victim's, and so many queries."""
+    """Images of the victim, 21, 14 and 13 by part, and a number of queries."""
     victim = {"train": draw(21, 1), "validation": draw(14, 2), "test": draw(13, 3)}
     return Runtime(torch.device("cpu"), victim, ImageSet(draw(queries, 4).images))
 
@@ -60,7 +58,7 @@ def pixels(runtime: Runtime) -> dict[str, Tensor]:
 
 def views_by_hand(images: Tensor, views: Views) -> Tensor:
     """Every first view in order of the images, then every second one, …: (M·N, C, h, w), for N ≤ 128."""
-    assert len(images) <= 128, "views are drawn for so many images at a time"
+    assert len(images) <= 128, "views are drawn for 128 images at a time"
     drawn = [
         augment(
             images,
@@ -75,7 +73,7 @@ def views_by_hand(images: Tensor, views: Views) -> Tensor:
 
 
 def clean(asked: dict[str, int], seed: int = 0) -> Artifact:
-    """Posteriors drawn by chance, some of them sure, for so many images of each part."""
+    """Posteriors drawn by chance, some of them one-hot, for a number of images of each part."""
     chance = np.random.default_rng(seed)
     drawn = {part: torch.from_numpy(chance.dirichlet(np.full(K, 0.5), N)).float() for part, N in asked.items()}
     for p in drawn.values():
@@ -155,7 +153,7 @@ def parameters(kind: str) -> dict[str, float]:
     """A budget of its grid, and its settings."""
     baseline = BASELINES[kind]
     place = 0 if kind == "top_k" else 1  # three of three classes would be all
-    budget = {baseline.parameter.name: float(baseline.parameter.grid[place])} if baseline.parameter else {}
+    budget = {baseline.budget.name: float(baseline.budget.grid[place])} if baseline.budget else {}
     return {**budget, **baseline.settings}
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import (
+from emma_tune.stages import (
     GuidanceSettings,
     MisinformerSettings,
     PosteriorsSettings,
     ResponsesSettings,
 )
+from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.learner import Learner, restore_classifier
@@ -38,7 +38,7 @@ from tests.stages.small import (
 
 N = 18
 OWN = {"mad": "surrogate", "grad2": "surrogate", "adaptive_misinformation": "misinformer"}
-"""Guided defences, and the stage whose network guides them."""
+"""Guided defenses, and the stage whose network guides them."""
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def farthest(G: Tensor, p: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("views", [None, VIEWS], ids=["images", "views"])
 @pytest.mark.parametrize("defense", OWN)
-def test_guidance_is_what_the_defense_wants_to_know_of_each_image_that_is_asked(defense, views, runtime, trained):
+def test_guidance_is_the_formula_of_each_defense_for_each_query(defense, views, runtime, trained):
     _, artifact = trained
     double = new_classifier("resnet8", runtime.query_images(), classes=K, seed=7, role="victim")
     restore_classifier(double, artifact.tensors)
@@ -134,7 +134,7 @@ def test_guidance_is_what_the_defense_wants_to_know_of_each_image_that_is_asked(
 
 @pytest.mark.parametrize("views", [None, VIEWS], ids=["images", "views"])
 @pytest.mark.parametrize("defense", OWN)
-def test_guidance_that_was_interrupted_is_the_same(defense, views, runtime, trained, tmp_path: Path, monkeypatch):
+def test_interrupted_guidance_is_the_same(defense, views, runtime, trained, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("emma_tune.stages.guidance.BATCH", 7)  # several reports in each part
     config = GuidanceSettings(defense=defense, model="resnet8", views=views)
     inputs = {"posteriors": answers_to(runtime, views), OWN[defense]: trained[1]}
@@ -151,7 +151,7 @@ def test_guidance_that_was_interrupted_is_the_same(defense, views, runtime, trai
         assert content(again) == content(through), f"interrupted after {pauses}"
 
 
-def test_guidance_tells_how_far_it_is(runtime, trained, monkeypatch):
+def test_guidance_reports_its_progress(runtime, trained, monkeypatch):
     monkeypatch.setattr("emma_tune.stages.guidance.BATCH", 10)
     config = GuidanceSettings(defense="adaptive_misinformation", model="resnet8")
     inputs = {"posteriors": clean_answers(runtime), "misinformer": trained[1]}
@@ -160,7 +160,7 @@ def test_guidance_tells_how_far_it_is(runtime, trained, monkeypatch):
     assert counts == [(done, 18 + 15 + 14 + 13) for done in (10, 18, 28, 33, 43, 47, 57, 60)]
 
 
-def test_guidance_that_is_no_number_raises(runtime, trained):
+def test_guidance_that_is_not_finite_raises(runtime, trained):
     broken = {name: value * math.nan if "weight" in name else value for name, value in trained[1].tensors.items()}
     config = GuidanceSettings(defense="grad2", model="resnet8")
     run = start("guidance", config, runtime, posteriors=clean_answers(runtime), surrogate=Artifact(broken))

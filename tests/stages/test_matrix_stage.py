@@ -14,7 +14,7 @@ from emma_tune.stages.matrix import optimize_matrix, settled
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.surrogate import train_surrogate
 from emma_tune.storage.artifact import Artifact, State, run_through
-from emma_tune.study import Training
+from emma_tune.training.settings import Training
 
 N, K, SEED = 25, 4, 1
 

@@ -1,4 +1,4 @@
-"""Measures held against closed forms and plain loops."""
+"""Measures compared with closed forms and plain loops."""
 
 import math
 

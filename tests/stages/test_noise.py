@@ -11,10 +11,10 @@ from torch import Tensor
 
 from emma_tune.data.images import ImageSet
 from emma_tune.defenses import BASELINES
-from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import (
+from emma_tune.stages import (
     Views,
 )
+from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact
 from tests.stages.small import (
     EVERY_PART,
@@ -48,13 +48,13 @@ def alike() -> Runtime:
 
 
 def alike_answers(runtime: Runtime, classes: int = 40) -> Artifact:
-    """The same clean answer to all, of so many classes that no two draws are alike by accident."""
+    """The same clean answer to all, with enough classes that no two draws are equal by chance."""
     p = torch.arange(1.0, classes + 1)
     return Artifact({part: (p / p.sum()).repeat(len(images), 1) for part, images in pixels(runtime).items()})
 
 
 @pytest.mark.parametrize("kind", RANDOMIZED)
-def test_who_asks_the_same_image_again_hears_the_same_wherever_and_whenever(kind):
+def test_the_same_image_gets_the_same_answer_wherever_and_whenever_it_is_asked(kind):
     runtime = alike()
     posteriors = alike_answers(runtime)
     first, again = (answered(configured(kind), runtime, posteriors) for _ in range(2))
@@ -91,7 +91,7 @@ def test_another_seed_draws_other_noise(kind, fresh):
         assert not torch.equal(one.tensors[part], other.tensors[part])
 
 
-def test_what_a_query_hears_does_not_depend_on_what_else_is_asked(runtime):
+def test_the_answer_to_a_query_does_not_depend_on_other_queries(runtime):
     fewer = replace(runtime, queries=runtime.queries.take(np.array([7, 3])))
     all_of_them = answered(configured("gaussian"), runtime, alike_answers(runtime)).tensors["queries"]
     assert torch.equal(
@@ -116,7 +116,7 @@ def test_a_view_has_noise_of_its_own_unless_it_is_the_image_itself(kind, runtime
         assert float((mean - clean_ones).square().sum()) < 0.8 * float((once - clean_ones).square().sum())
 
 
-def test_noise_belongs_to_what_the_network_sees(runtime):
+def test_noise_depends_only_on_the_pixels_that_the_network_sees(runtime):
     margin = replace(runtime, queries=ImageSet(draw(4, 9).images[[0, 0, 1, 2]].copy(), view=(6, 6)))
     margin.queries.images[1, :, 0, :] = 255  # outside the middle
     posteriors = alike_answers(runtime)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from emma_tune.defenses import BASELINES, release
-from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import (
+from emma_tune.stages import (
     ResponsesSettings,
 )
+from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact
 from tests.stages.small import (
     EVERY_PART,
@@ -120,7 +120,7 @@ def test_every_baseline_releases_its_answers_to_all_that_is_asked(kind, fresh, r
 
 @pytest.mark.parametrize("views", [VIEWS, PLAIN_VIEWS], ids=["views", "views that change nothing"])
 @pytest.mark.parametrize(("kind", "fresh"), KINDS)
-def test_to_views_every_baseline_answers_one_by_one_and_the_mean_is_heard(kind, fresh, views, runtime):
+def test_to_views_every_baseline_answers_one_by_one_and_the_mean_is_kept(kind, fresh, views, runtime):
     config, posteriors = configured(kind, fresh=fresh, views=views), answers_to(runtime, views)
     guidance, images = guidance_for(kind, posteriors), asked_by_hand(runtime, views)["queries"]
     artifact = answered(config, runtime, posteriors, **guidance)
@@ -133,7 +133,7 @@ def test_to_views_every_baseline_answers_one_by_one_and_the_mean_is_heard(kind, 
     assert artifact.timings.keys() == {"answer"}
 
 
-def test_to_views_a_learned_matrix_answers_one_by_one_and_the_mean_is_heard(runtime):
+def test_to_views_a_learned_matrix_answers_one_by_one_and_the_mean_is_kept(runtime):
     T, posteriors = torch.tensor([[0.3, 0.6, 0.1], [0.05, 0.25, 0.7], [0.8, 0.0, 0.2]]), answers_to(runtime, VIEWS)
     config = ResponsesSettings(defense="emma", views=VIEWS)
     artifact = answered(config, runtime, posteriors, matrix=Artifact({"matrix": T}))
@@ -214,7 +214,7 @@ print(list(answered(configured("uniform"), runtime, clean_answers(runtime)).tens
 """
 
 
-def test_who_has_learned_a_matrix_can_answer_by_one_that_nobody_has_learned():
+def test_after_a_learned_matrix_the_same_process_can_release_with_a_control_matrix():
     command = [sys.executable, "-c", AFTER_A_MATRIX]  # a process that has imported one stage before the other
     here = Path(__file__).parents[2]
     ended = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120, check=False)
@@ -261,7 +261,7 @@ def test_every_measure_recomputed(kind, fresh, runtime):
 
 
 @pytest.mark.parametrize("part", MEASURED)
-def test_a_measure_that_is_no_number_raises(part, runtime):
+def test_a_measure_that_is_not_finite_raises(part, runtime):
     broken = {name: p * math.nan if name == part else p for name, p in clean_answers(runtime).tensors.items()}
     with pytest.raises(FloatingPointError, match=rf"responses.*{part}\.l1"):
         answered(configured("none"), runtime, Artifact(broken))

@@ -23,10 +23,10 @@ from emma_tune.stages import (
 )
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
-from emma_tune.study import Frozen, Training
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.fields import Frozen
 from emma_tune.training.learner import Learner
+from emma_tune.training.settings import Training
 from tests.stages.small import content, interrupted
 
 K, EPOCHS = 3, 4

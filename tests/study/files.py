@@ -30,7 +30,7 @@ def changed(folder: Path, changes: dict[str, Any]) -> Path:
 
 
 def finding(path: Path, *overrides: str) -> str:
-    """The one line that is said of a wrong study."""
+    """The one line that names what is wrong with a study."""
     with pytest.raises(StudyError) as raised:
         load_study(path, overrides)
     message = str(raised.value)

@@ -51,14 +51,14 @@ def test_surrogate_and_attackers_take_what_they_leave_out_from_the_victim(tmp_pa
     changes = {
         "victim": victim,
         "surrogate": {"epochs": 9, "lr": 0.2},
-        "attackers": {"soft": None, "thief": {"kind": "hard", "model": "resnet8", "batch_size": 64}},
+        "attackers": {"soft": None, "attacker": {"kind": "hard", "model": "resnet8", "batch_size": 64}},
     }
     study = load_study(changed(tmp_path, changes))
     shared = {key: value for key, value in victim.items() if key != "dataset"}
     assert study.surrogate.model_dump() == {**shared, "epochs": 9, "lr": 0.2}
     own = {"queries": None, "views": 4, "when": "always"}
     assert study.attackers["soft"].model_dump() == {**shared, **own, "kind": "soft"}
-    assert study.attackers["thief"].model_dump() == {
+    assert study.attackers["attacker"].model_dump() == {
         **shared,
         **own,
         "kind": "hard",
@@ -83,7 +83,7 @@ def test_a_value_instead_of_a_range_fixes_a_hyperparameter(tmp_path, value):
 def test_steps_are_the_values_a_person_would_write(tmp_path, values):
     space = {"low": values[0], "high": values[-1], "step": 0.1}
     study = load_study(changed(tmp_path, {"search.space.lambda": space}))
-    assert study.search.space.lambda_.grid() == values
+    assert study.search.space.dimensions["lambda"].grid() == values
 
 
 def test_a_relative_store_means_relative_to_the_file_wherever_one_stands(tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "at most surrogate.epochs = 7",
         "8",
     ),
-    "st_epoch at the end of the defence": (
+    "st_epoch at the end of the defense": (
         {"defense.epochs": 8},
         "search.space.st_epoch",
         "less than defense.epochs = 8",
@@ -173,7 +173,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "one of adaptive_misinformation, argmax",
         "'top'",
     ),
-    "unknown defence": ({"defense.kind": "noise"}, "defense.kind", "'emma'", "'noise'"),
+    "unknown defense": ({"defense.kind": "noise"}, "defense.kind", "one of emma", "'noise'"),
     "unknown objective": (
         {"objectives": {"l1": "min", "speed": "max"}},
         "objectives.speed",
@@ -222,7 +222,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "no attackers": ({"attackers": {}}, "attackers", "at least one value", "{}"),
     "no seeds": ({"seeds": []}, "seeds", "at least one value", "[]"),
     "repeated seeds": ({"seeds": [1, 2, 1]}, "seeds", "each value once", "[1, 2, 1]"),
-    "repeated baselines": ({"baselines": ["none", "none"]}, "baselines", "each defence once", "none, none"),
+    "repeated baselines": ({"baselines": ["none", "none"]}, "baselines", "each defense once", "none, none"),
     "grid over a continuous range": (
         {"search.sampler": "grid", "search.space.lambda": 0.5},
         "search.space.lr_gamma",

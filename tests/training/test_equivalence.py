@@ -29,7 +29,9 @@ from emma_tune.stages import (
 )
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, State
-from emma_tune.study import Defense, Frozen, Training
+from emma_tune.study import Optimization
+from emma_tune.training.fields import Frozen
+from emma_tune.training.settings import Training
 from tests.textbook import Learned, Network, epochs_run, fresh, learn, matrix_epochs, normalized
 
 K, SEED, ST_EPOCH = 4, 3407, 2
@@ -67,7 +69,7 @@ def exact():
 
 @pytest.fixture(scope="module")
 def images() -> dict[str, ImageSet]:
-    """Coloured noise in which a bright row tells the class, not always the right one."""
+    """Colored noise in which a bright row tells the class, not always the right one."""
     chance = np.random.default_rng(8)
 
     def draw(N: int, brightest: int) -> ImageSet:
@@ -95,7 +97,7 @@ def share(one: list[int], other: list[int]) -> float:
 
 @dataclass
 class Clone:
-    """The training of an attacker, and its best epoch: the first of the highest validation accuracy."""
+    """An attacker's: its training, and the number of its best epoch, the first of the highest validation accuracy."""
 
     learned: Learned
     answers: list[dict[str, Tensor]]
@@ -190,7 +192,7 @@ def close_matrices(found: Tensor, expected: Tensor, what: str) -> None:
 
 
 def close_weights(found: Mapping[str, Tensor], expected: Network, what: str) -> None:
-    """Weights, the buffers of batch norm and the normalisation: all that a classifier consists of."""
+    """Weights, the buffers of batch norm and the normalization: all that a classifier consists of."""
     state = {f"classifier.{name}": value for name, value in expected.state_dict().items()}
     assert {name for name in found if name.startswith("classifier.")} == state.keys()
     for name, value in state.items():
@@ -375,7 +377,7 @@ def costs(plain: SimpleNamespace, images: dict[str, ImageSet]) -> dict[str, floa
 
 
 def gains(plain: SimpleNamespace, clone: Clone) -> dict[str, float]:
-    """What an attacker gains."""
+    """What an attacker has of it."""
     found = {}
     for name, epoch in (("best", clone.best), ("last", -1)):
         for part in PARTS:
