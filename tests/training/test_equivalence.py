@@ -97,7 +97,7 @@ def share(one: list[int], other: list[int]) -> float:
 
 @dataclass
 class Clone:
-    """An attacker's: its training, and the number of its best epoch, the first of the highest validation accuracy."""
+    """A clone: its training, and the number of its best epoch, the first of the highest validation accuracy."""
 
     learned: Learned
     answers: list[dict[str, Tensor]]
