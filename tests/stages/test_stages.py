@@ -147,6 +147,12 @@ def test_a_younger_surrogate_is_a_leg_of_the_same_series(pipeline: Pipeline) -> 
         assert content(run_through(pipeline.start("surrogate", legs[3], state))) == content(straight)
 
 
+def test_a_leg_adds_the_epochs_since_the_leg_before() -> None:
+    first, second = (SurrogateSettings(training=TRAINING, until=until, seed=1) for until in (1, 3))
+    assert first.epochs() == (1, EPOCHS)
+    assert second.epochs(first) == (2, EPOCHS)
+
+
 def test_a_surrogate_of_no_epochs_is_the_initialization(pipeline: Pipeline) -> None:
     config = SurrogateSettings(training=TRAINING, until=0, seed=1)
     tensors = run_through(pipeline.start("surrogate", config)).tensors
