@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emma_tune.data.images import ImageSet
+from emma_tune.defenses.emma import project_rows
 from emma_tune.stages import MatrixSettings, SurrogateSettings
 from emma_tune.stages.matrix import optimize_matrix, settled
 from emma_tune.stages.runtime import Runtime
@@ -166,6 +167,18 @@ def test_the_kept_matrix_is_the_snapshot_of_the_lowest_trace(
     assert not torch.equal(lowest.tensors["matrix"], last.tensors["matrix"])
     assert lowest.metrics["trace"] == pytest.approx(min(traces), abs=1e-6)
     assert last.metrics["trace"] == pytest.approx(traces[-1], abs=1e-6)
+
+
+def test_of_two_matrices_with_the_same_trace_the_later_one_is_kept(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact
+) -> None:
+    later, earlier = (project_rows(torch.eye(K).roll(step, 0)) for step in (1, 2))
+    states, _ = epochs_of(configure(), pool, surrogate)
+    tensors = {**states[0].tensors, "matrix.last": later, "matrix.lowest": earlier}
+    config = configure(**{"lambda": 0.0, "lr_gamma": 1e-38, "keep": "lowest_trace"})  # T stays where it is
+    state = State(states[0].epoch, tensors, states[0].history)
+    stage = optimize_matrix(config, posteriors=pool[1], surrogate=surrogate, runtime=pool[0], state=state)
+    torch.testing.assert_close(run_through(stage).tensors["matrix"], later)
 
 
 def test_a_state_is_a_copy(pool: tuple[Runtime, Artifact], surrogate: Artifact) -> None:
