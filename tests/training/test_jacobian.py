@@ -122,7 +122,7 @@ def test_a_gradient_that_vanishes_is_at_right_angles_to_everything() -> None:
     p[0], p[1] = torch.eye(K, dtype=torch.float64)[1], torch.tensor([0.4, 0.3, 0.2, 0.1])
     found = gradient_cosines(classifier, images, p)
     assert (rows_of_g(classifier, images[1])[1] == 0).all()
-    assert found[0].tolist() == [0] * K  # what the attacker follows vanishes as well
+    assert found[0].tolist() == [0] * K  # the attacker's gradient vanishes as well
     assert found[1, 1] == 0
     torch.testing.assert_close(found, cosines_by_hand(classifier, images, p), atol=1e-12, rtol=0)
 
