@@ -19,7 +19,6 @@ import psutil
 import pytest
 import yaml
 from click.testing import Result
-from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
 from emma_tune.cli import app

@@ -22,7 +22,7 @@ def test_at_the_start_it_is_named_and_nothing_is_started(emma, study_file, tmp_p
 
         ended = emma.here("run", study_file(store=str(disk.path / "store")))
         assert ended.exit_code == 2, ended.output
-        assert f"store: expected {disk.path}/store to be a place that can be written to, found" in ended.stderr
+        assert f"{disk.path}/store: expected a place that can be written to, found" in ended.stderr
         assert "Read-only file system" in ended.stderr
         assert "Traceback" not in ended.stderr
         assert set(contents(tmp_path / "runs" / "tiny")) <= {"driver.lock", "run.log"}

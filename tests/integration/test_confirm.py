@@ -111,7 +111,9 @@ def test_points_are_confirmed_on_the_same_victim_however_often_one_is_interrupte
     # the searched study is as it was, byte for byte
     assert outside_the_confirmation(folder) == searched
 
-    # going on with a confirmation proposed nothing
+    # resuming a confirmation proposes nothing and computes nothing
+    ended = emma("resume", again)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert list(read_ledger(again / "ledger.jsonl").points) == [0, 1]
     assert StudyFolder(again).read().given
     assert not (again / "optuna-journal.log").exists()
