@@ -154,7 +154,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "one of crop_flip, none, randaugment, shift, shift_flip",
         "'blur'",
     ),
-    "unknown sampler": ({"search.sampler": "bayes"}, "search.sampler", "'gp', 'tpe', 'nsga2'", "'bayes'"),
+    "unknown sampler": ({"search.sampler": "bayes"}, "search.sampler", "one of gp, tpe, nsga2", "'bayes'"),
     "unknown attacker": (
         {"attackers.soft.kind": "sly"},
         "attackers.soft.kind",
