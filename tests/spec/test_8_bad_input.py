@@ -19,7 +19,7 @@ LATE = {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 3}
         ({"victim": {"dataset": "cifar"}}, "victim.dataset", "a known data set", "'cifar'"),
         ({"queries": {"dataset": "cats"}}, "queries.dataset", "a known query pool", "'cats'"),
         ({"victim": {"model": "vgg"}}, "victim.model", "a known network", "'vgg'"),
-        ({"search": {"sampler": "luck"}}, "search.sampler", "'gp', 'tpe'", "'luck'"),
+        ({"search": {"sampler": "luck"}}, "search.sampler", "a known sampler", "'luck'"),
         ({"attackers": {"evil": {}}}, "attackers.evil.kind", "a known attacker", "'evil'"),
     ],
 )
