@@ -1,4 +1,4 @@
-"""Studies small enough to run many times, the command line as a user has it, and an end for what it started."""
+"""Studies small enough to run many times, and the command line as a user has it, ended with the test."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a worker of one core; threads that wait for each other are slow
+os.environ["OMP_NUM_THREADS"] = "1"  # as a worker of one core has it: the same bytes, and no threads that wait
 
 import psutil
 import pytest
 import yaml
+from click.testing import Result
 from typer.testing import CliRunner
 
 from emma_tune.cli import app
@@ -45,7 +46,7 @@ TINY: dict[str, Any] = {
 }
 
 WHOLE = ("space", "attackers")
-"""Given anew rather than field by field."""
+"""Replaced as a whole rather than field by field."""
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def study_file(tmp_path: Path) -> Callable[..., Path]:
-    """Writes the tiny study with changes, `study_file(search={"points": 3})`; gives its path."""
+    """Return a function that writes the tiny study with changes, `study_file(search={"points": 3})`."""
 
     def write(**changes: Any) -> Path:
         study = merged(TINY, changes)
@@ -100,7 +101,7 @@ class EmmaTune:
         self._started: list[psutil.Process] = []
 
     def __call__(self, *arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        """Runs it to its end."""
+        """Run it to its end."""
         return subprocess.run(
             self._command(arguments),
             cwd=self.folder,
@@ -111,8 +112,12 @@ class EmmaTune:
             check=False,
         )
 
+    def here(self, *arguments: object) -> Result:
+        """Run it in this process: what only reads, or is refused before anything starts, needs none of its own."""
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
     def python(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Runs the interpreter."""
+        """Run the Python interpreter."""
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=self.folder,
@@ -123,7 +128,7 @@ class EmmaTune:
         )
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Starts it in a session of its own."""
+        """Start it in a session of its own."""
         process = subprocess.Popen(
             self._command(arguments),
             cwd=self.folder,
@@ -137,14 +142,14 @@ class EmmaTune:
         return process
 
     def json(self, verb: str, folder: Path) -> dict[str, Any]:
-        """`status --json` or `front --json`; reading needs no process of its own."""
-        ended = CliRunner().invoke(app, [verb, str(folder), "--json"])
+        """`status --json` or `front --json`."""
+        ended = self.here(verb, folder, "--json")
         assert ended.exit_code == 0, ended.stderr
         content: dict[str, Any] = json.loads(ended.stdout)
         return content
 
     def end_all(self) -> None:
-        """Nothing that a test started outlives it."""
+        """Kill everything that a test has started."""
         for process in self._started:
             if process.is_running():
                 kill_tree(process.pid)
@@ -166,7 +171,7 @@ def emma(tmp_path: Path) -> Iterator[EmmaTune]:
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """A process and all below it."""
+    """List a process and all its descendants."""
     try:
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
@@ -175,7 +180,7 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL to a process and all below it, Ray's among them, at once."""
+    """Kill a process and all its descendants, Ray's among them, with SIGKILL at once."""
     for process in tree(pid):
         try:
             process.kill()
@@ -184,7 +189,7 @@ def kill_tree(pid: int) -> None:
 
 
 def workers(pid: int) -> list[psutil.Process]:
-    """The Ray workers of a driver that are running a stage."""
+    """List the Ray workers of a driver that are running a stage."""
     found = []
     for process in tree(pid):
         try:
@@ -196,17 +201,17 @@ def workers(pid: int) -> list[psutil.Process]:
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float = 90, what: str = "") -> Any:
-    """Waits until `condition` gives something true, and gives that."""
+    """Wait until `condition` returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
             return value
         time.sleep(0.1)
-    raise AssertionError(f"waited {seconds:g} s in vain: {what}")
+    raise AssertionError(f"timeout after {seconds:g} s, waiting for: {what}")
 
 
 def artifact_bytes(store: Path) -> dict[str, str]:
-    """Every file of every finished artifact, by path, as the hash of its bytes."""
+    """Hash the bytes of every file of every finished artifact, by path."""
     hashes = {}
     for record in store.glob("*/*/record.json"):
         if record.parent.parent.name in ("incoming", "aside", "partial"):
@@ -217,7 +222,7 @@ def artifact_bytes(store: Path) -> dict[str, str]:
 
 
 def determined(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    """What a recipe determines of an artifact: all its bytes but where, when and by whom it was made."""
+    """Return what a recipe determines of an artifact: all its bytes but its provenance."""
     record = json.loads((folder / "record.json").read_text())
     del record["provenance"], record["checksum"]
     return (folder / "tensors.safetensors").read_bytes(), record

@@ -1,4 +1,4 @@
-"""What every thief makes of the answers, also of answers that are hardly any."""
+"""What every attacker makes of the answers, also of answers that are hardly any."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def matrix_of(classes: int = K) -> Tensor:
 
 
 def labeled_of(classes: int = K, each: int = 5) -> tuple[Tensor, Tensor]:
-    """Answers to so many images of each class, most of them sure, and their labels."""
+    """Answers to a number of images of each class, most of them confident, and their labels."""
     labels = torch.arange(classes).repeat(each)
     sure = torch.eye(classes, dtype=torch.float64)[labels]
     return 0.1 * answers_of(len(labels), classes, seed=2) + 0.9 * sure, labels
@@ -107,7 +107,7 @@ def test_equal_answers_become_equal_targets(kind, case):
     ("kind", "case"),
     [(kind, case) for kind in ATTACKS for case in LOOTS if kind != "estimated" or case not in UNDECIDED],
 )
-def test_every_thief_keeps_the_queries_in_their_places(kind, case):
+def test_every_attacker_keeps_the_order_of_the_queries(kind, case):
     loot = LOOTS[case]
     order = torch.randperm(len(loot.answers), generator=chance(2))
     shuffled = learn(kind, replace(loot, answers=loot.answers[order])).targets
@@ -159,7 +159,7 @@ def test_every_loss_is_a_mean_over_the_batch(kind):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ATTACKS if kind != "forward"])
-def test_all_thieves_but_one_hold_their_clone_against_their_targets(kind):
+def test_all_attackers_but_one_train_with_cross_entropy_on_their_targets(kind):
     lesson = learn(kind, LOOTS["as it should be"])
     logits = torch.randn(50, K, generator=chance(5), dtype=torch.float64)
     total = 0.0
@@ -169,11 +169,11 @@ def test_all_thieves_but_one_hold_their_clone_against_their_targets(kind):
     assert float(lesson.loss(logits, lesson.targets)) == pytest.approx(total / 50, rel=1e-12)
 
 
-# --- what a thief knows -----------------------------------------------------------------------------------
+# --- what an attacker knows -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_every_thief_says_what_it_knows(kind):
+def test_every_attacker_says_what_it_knows(kind):
     attack = ATTACKS[kind]
     assert attack.knows.startswith("the answers")
     assert bool(re.search(r"\bT\b", attack.knows)) == attack.needs_matrix
@@ -202,7 +202,7 @@ def test_who_knows_the_matrix_refuses_to_go_without(kind):
         learn(kind, replace(LOOTS["as it should be"], matrix=None))
 
 
-# --- the thieves who take the answers as they come --------------------------------------------------------
+# --- the attackers who take the answers as they come --------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", LOOTS)

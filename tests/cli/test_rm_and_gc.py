@@ -105,6 +105,14 @@ def test_gc_removes_what_no_study_uses_and_states_that_no_open_point_wants(fille
     assert emma("gc", store.root).stdout.startswith("removed 0 artifacts and 0 saved states")
 
 
+def test_gc_removes_the_saved_state_of_a_task_that_has_finished(filled):
+    victim = next(key for key in (name.partition("/") for name in filled.used) if key[0] == "victim")[2]
+    save_state(filled.store, victim)
+    assert emma("gc", filled.store.root).exit_code == 0
+    assert filled.store.load_state(victim) is None
+    assert filled.store.has("victim", victim)
+
+
 def test_gc_keeps_what_any_study_below_the_folder_uses(filled, new, tmp_path):
     # of another study, of one deeper down with its store by another path, and of a confirmation
     other = new("other", victim={"lr": 0.05})

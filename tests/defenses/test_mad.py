@@ -16,14 +16,6 @@ from emma_tune.training.classifier import Classifier
 B, K = 10, 5
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def draw(count: int = B, classes: int = K) -> Tensor:
     """Posteriors, every third one one-hot, (count, classes) float64."""
     chance = torch.Generator().manual_seed(classes)

@@ -16,9 +16,7 @@ from tests.integration.faulty import begun
 
 @pytest.mark.slow
 def test_of_two_drivers_that_start_at_the_same_moment_one_drives(emma, study_file, tmp_path, chance):
-    file = study_file(victim={"epochs": 2000})
-    for number in range(2):
-        race(emma, file, tmp_path / "runs" / f"tiny-{number}", seconds=chance.uniform(0, 4))
+    race(emma, study_file(victim={"epochs": 2000}), tmp_path / "runs" / "tiny", seconds=chance.uniform(0, 4))
 
 
 @pytest.mark.long

@@ -19,12 +19,10 @@ from tests.faults.mounts import PAGE, needs_mounts, small_disk
 from tests.faults.runs import (
     LONG,
     Patient,
-    ended_well,
     finished,
     output,
     points,
     wait_for_artifacts,
-    wait_until_said,
 )
 
 pytestmark = needs_mounts
@@ -139,23 +137,6 @@ def test_who_has_patience_waits_for_room_and_says_so(disk):
 
 
 # --- whole runs -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_run_waits_for_room_and_goes_on(emma, study_file, tmp_path, through):
-    with small_disk(tmp_path, "16m") as disk:
-        folder, store = disk.path / "runs" / "tiny", disk.path / "runs" / "store"
-        driver = emma.start("run", study_file(**LONG), "--out", folder)
-        wait_for_artifacts(driver, store)
-        witness = Witness(store)
-        disk.fill()
-        wait_until_said(emma, driver, "waiting for the storage")
-        assert "No space left on device" in output(emma)
-        witness.look()
-        disk.clear()
-        ended_well(emma, driver)
-        witness.look()
-        check_study(folder, through)
 
 
 @pytest.mark.long

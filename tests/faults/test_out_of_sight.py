@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.conftest import workers
+from tests.conftest import wait_for, workers
 from tests.faults.invariants import Witness, check_study
 from tests.faults.mounts import needs_mounts, small_disk
 from tests.faults.runs import LONG, ended_well, output, wait_for_artifacts, wait_until_said
@@ -17,15 +17,27 @@ WAITING = "waiting for the storage"
 
 @pytest.mark.slow
 @needs_mounts
-def test_a_mount_that_goes_is_waited_for_and_nothing_is_written_where_it_was(emma, study_file, tmp_path, through):
+def test_a_run_waits_for_room_then_for_its_mount_and_writes_nothing_in_its_place(
+    emma, study_file, tmp_path, through
+):
     with small_disk(tmp_path, "16m") as disk:
         folder, store = disk.path / "runs" / "tiny", disk.path / "runs" / "store"
-        driver = emma.start("run", study_file(**LONG), "--out", folder)
+        attackers = {"soft": {"epochs": 25}, "hard": {"epochs": 25}}
+        driver = emma.start("run", study_file(**{**LONG, "attackers": attackers}), "--out", folder)
         wait_for_artifacts(driver, store)
         witness = Witness(store)
-        witness.look()
-        disk.vanish()
+        disk.fill()
         wait_until_said(emma, driver, WAITING)
+        assert "No space left on device" in output(emma)
+        witness.look()
+        disk.clear()
+        before = witness.look()
+        wait_for(
+            lambda: driver.poll() is not None or witness.look() > before, what="an artifact, once there is room"
+        )
+        times = output(emma).count(WAITING)
+        disk.vanish()
+        wait_for(lambda: driver.poll() is not None or output(emma).count(WAITING) > times, what=WAITING)
         time.sleep(3)
         assert [path for path in disk.path.rglob("*") if path.is_file()] == []
         disk.come_back()

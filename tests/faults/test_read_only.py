@@ -11,16 +11,17 @@ from tests.faults.runs import LONG, ended_well, output, wait_for_artifacts, wait
 pytestmark = needs_mounts
 
 
-def test_at_the_start_it_is_named_and_nothing_is_started(emma, study_file, tmp_path):
+def test_at_the_start_it_is_named_and_nothing_is_started(emma, study_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with small_disk(tmp_path) as disk:
         disk.read_only()
-        ended = emma("run", study_file(), "--out", disk.path / "runs" / "tiny")
-        assert ended.returncode == 2, ended.stdout + ended.stderr
+        ended = emma.here("run", study_file(), "--out", disk.path / "runs" / "tiny")
+        assert ended.exit_code == 2, ended.output
         assert f"{disk.path}/runs/tiny: expected a folder that can be read and written, found" in ended.stderr
         assert "Read-only file system" in ended.stderr
 
-        ended = emma("run", study_file(store=str(disk.path / "store")))
-        assert ended.returncode == 2, ended.stdout + ended.stderr
+        ended = emma.here("run", study_file(store=str(disk.path / "store")))
+        assert ended.exit_code == 2, ended.output
         assert f"{disk.path}/store: expected a place that can be written to, found" in ended.stderr
         assert "Read-only file system" in ended.stderr
         assert "Traceback" not in ended.stderr

@@ -105,7 +105,7 @@ class Slow(Watched):
 class Long(Slow):
     """Takes longer for an epoch of the victim than Tune waits for a worker that is to stop."""
 
-    rest = 20.0
+    rest = 16.0
 
     @staticmethod
     def is_wrong(task: Task) -> bool:

@@ -15,7 +15,8 @@ from tests.conftest import wait_for, workers
 @pytest.mark.slow
 def test_fractions_of_a_gpu_are_taken_and_given_back(emma, study_file, tmp_path):
     shares = {stage: {"cpu": 0.5, "gpu": 0.5} for stage in ("victim", "surrogate", "matrix", "attacker")}
-    file = study_file(resources=shares, attackers={"soft": {"epochs": 20}, "hard": {"epochs": 20}})
+    attackers = {"soft": {"epochs": 20}, "hard": {"epochs": 20}}
+    file = study_file(resources=shares, attackers=attackers, baselines=["none"], search={"points": 1})
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1})
     try:
         driver = emma.start("run", file, "--address", cluster.address)
@@ -32,7 +33,7 @@ def test_fractions_of_a_gpu_are_taken_and_given_back(emma, study_file, tmp_path)
         assert taken <= {0.0, 0.5, 1.0}
         assert 1.0 in taken
         assert "gpu shares are ignored" not in (tmp_path / "output.log").read_text()
-        assert emma.json("status", tmp_path / "runs" / "tiny")["points"]["finished"] == 4
+        assert emma.json("status", tmp_path / "runs" / "tiny")["points"]["finished"] == 2
         assert not workers(driver.pid)
     finally:
         ray.shutdown()

@@ -34,7 +34,6 @@ CHANGES = {
         "space": {"lambda": 0.1, "lr_gamma": {"choices": [WEAK[0], STRONG, WEAK[1]]}, "st_epoch": 0},
     },
 }
-OFF = ("--set", "search.stop=none")
 
 
 def trained(folder: Path) -> int:
@@ -49,58 +48,67 @@ def numbered(folder: Path) -> dict[int, tuple[str, float | None]]:
     return {point.number: (point.defense, point.params.get("lr_gamma")) for point in points}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", ["joint", "own"])
-def test_the_front_is_the_same_for_less_work_and_what_was_left_can_be_made_up(emma, study_file, tmp_path, stop):
-    through, left = tmp_path / "runs" / "through", tmp_path / "runs" / "left"
-    ended = emma("run", study_file(name="through", store="store-through", **CHANGES), *OFF)
+def run(emma, study_file, name: str, stop: str) -> tuple[Path, str]:
+    """Run the study under a name and with a store of its own; return its folder and what was printed."""
+    ended = emma("run", study_file(name=name, store=f"store-{name}", **CHANGES), "--set", f"search.stop={stop}")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "stopped as dominated" not in ended.stdout
-    file = study_file(name="left", store="store-left", **CHANGES)
-    ended = emma("run", file, "--set", f"search.stop={stop}")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return emma.folder / "runs" / name, ended.stdout
 
-    assert numbered(left) == numbered(through)
+
+@pytest.mark.slow
+def test_the_front_is_the_same_for_less_work_and_stopped_points_can_be_finished_later(emma, study_file):
+    through, printed = run(emma, study_file, "through", "none")
+    assert "stopped as dominated" not in printed
+    assert trained(through) == 4 * (6 + SLOW)
+    whole = status_of(StudyView(through))
+    assert whole["points"] == {**emma.json("front", through)["counts"], "running": 0}
+    assert whole["left_out"]["epochs"] == 0
+
+    for stop in ("joint", "own"):
+        folder, printed = run(emma, study_file, stop, stop)
+        check_stopped(emma, folder, through, stop, printed)
+
+    # switched off: every point is run to its end, with the same figures as if it had never been stopped
+    run(emma, study_file, "joint", "none")
+    joint = emma.folder / "runs" / "joint"
+    assert status_of(StudyView(joint))["points"] == whole["points"]
+    table, expected = StudyView(joint).points(), StudyView(through).points()
+    assert table[expected.columns].equals(expected)
+    assert trained(joint) == trained(through)
+
+
+def check_stopped(emma, folder: Path, through: Path, stop: str, printed: str) -> None:
+    """Compare a study whose dominated points were stopped with the one that ran them all to their ends."""
+    assert numbered(folder) == numbered(through)
     # by its own defense only the second weak one is beaten for sure: by the first, which costs less
-    weak = {
-        number for number, (_, step) in numbered(left).items() if step in (WEAK if stop == "joint" else WEAK[1:])
-    }
-    expected, table = emma.json("front", through), StudyView(left).points().set_index("point")
+    sure = WEAK if stop == "joint" else WEAK[1:]
+    weak = {number for number, (_, step) in numbered(folder).items() if step in sure}
+    expected, table = emma.json("front", through), StudyView(folder).points().set_index("point")
     stopped = set(table.index[table.state == "dominated"])
     assert weak <= stopped <= set(numbered(through)) - {point["point"] for point in expected["points"]}
     assert expected["counts"] == {"asked": 4, "finished": 4, "infeasible": 0, "dominated": 0, "failed": 0}
     ends = {"asked": 4, "finished": 4 - len(stopped), "infeasible": 0, "dominated": len(stopped), "failed": 0}
-    found = emma.json("front", left)
+    found = emma.json("front", folder)
     own, expected_own = found["fronts"].pop("emma"), expected["fronts"].pop("emma")
-    assert found == {**expected, "study": "left", "counts": ends, "fronts": {}, "stop": stop}
+    assert found == {**expected, "study": stop, "counts": ends, "fronts": {}, "stop": stop}
     assert {of["point"] for of in own["stopped"]} == stopped
     if stop == "own":  # the whole front of the defense is there
         assert own["points"] == expected_own["points"]
 
-    whole, status = status_of(StudyView(through)), emma.json("status", left)
-    assert whole["points"] == {**expected["counts"], "running": 0}
-    assert whole["left_out"]["epochs"] == 0
+    status = emma.json("status", folder)
     assert status["state"] == "finished"
     assert status["points"] == {**ends, "running": 0}
-    assert 0 < status["left_out"]["epochs"] <= len(stopped) * SLOW
+    assert 0 < status["left_out"]["epochs"] <= len(stopped) * (6 + SLOW)
     assert status["left_out"]["seconds"] > 0
     points = "1 point" if len(stopped) == 1 else f"{len(stopped)} points"
-    assert f"{points} stopped as dominated: " in ended.stdout
-    assert trained(left) < trained(through) == 4 * (6 + SLOW)
-    assert not list((tmp_path / "store-left").glob("partial/*/state.safetensors"))
+    assert f"{points} stopped as dominated: " in printed
+    assert trained(folder) < trained(through)
+    assert not list(StudyView(folder).store.root.glob("partial/*/state.safetensors"))
 
+    reached = StudyView(through).points().set_index("point")["validation.attacker_accuracy"]
     for number in stopped:
-        reached = StudyView(through).points().set_index("point").loc[number, "validation.attacker_accuracy"]
-        assert table.loc[number, "validation.attacker_accuracy_at_least"] == reached
-    storage = JournalStorage(JournalFileBackend(str(left / "optuna-journal.log")))
-    trials = optuna.load_study(study_name="left", storage=storage).trials
+        assert table.loc[number, "validation.attacker_accuracy_at_least"] == reached[number]
+    storage = JournalStorage(JournalFileBackend(str(folder / "optuna-journal.log")))
+    trials = optuna.load_study(study_name=stop, storage=storage).trials
     assert {trial.user_attrs["point"] for trial in trials if trial.user_attrs["stopped"]} == stopped
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
-
-    # switched off: every point is run to its end, and comes out as if it had never been left
-    ended = emma("run", file, *OFF)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert status_of(StudyView(left))["points"] == whole["points"]
-    table, expected = StudyView(left).points(), StudyView(through).points()
-    assert table[expected.columns].equals(expected)
-    assert trained(left) == trained(through)

@@ -44,12 +44,12 @@ ALL = {"victim": 1, "posteriors": 1, "matrix": 2, "responses": 4, "attacker": 8,
 
 
 def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
-    file, folder, store, ended = finished
+    _, folder, store, ended = finished
 
     # plain lines without a terminal, a table of the front, and where it lies
     assert "\x1b" not in ended.stdout
     assert "points 0 of 4" in ended.stdout
-    assert "tiny: fronts, figures of test images" in ended.stdout
+    assert "tiny: fronts; test figures" in ended.stdout
     assert "folder: runs/tiny" in ended.stdout
     assert ended.stdout.startswith("tiny: 4 points of emma and 2 baselines, attackers soft, hard; ")
     check_what_is_left_for_people(folder, ended.stdout, emma)
@@ -78,7 +78,7 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert set(none["attackers"]) == {"soft", "hard"}
     assert none["attacker_accuracy"] == max(none["attackers"].values())
     assert {"l1", "victim_accuracy", "attacker_accuracy", "attackers"} <= set(none["validation"])
-    table = emma("front", folder, "--csv").stdout.splitlines()
+    table = emma.here("front", folder, "--csv").stdout.splitlines()
     assert table[0].startswith("point,defense,state")
     assert len(table) == 1 + len(front["fronts"]["emma"]["points"]) + len(front["references"])
     assert {point["defense"] for point in front["references"]} == {"none", "argmax"}
@@ -92,13 +92,27 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
 
     before = artifact_bytes(store)
 
-    # again: nothing runs, nothing changes
-    assert emma("run", file).returncode == 0
-    status = emma.json("status", folder)
-    assert sum(made(status).values()) == 0
+    # again, from the file that is left beside the results: nothing runs, nothing changes; a page that cannot be
+    # written is reported, and the run is no worse
+    page = folder / "report.html"
+    page.unlink()
+    page.mkdir()
+    ended = emma("run", folder / "study.yaml", "--out", folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr == f"{page} could not be written: --out: expected a file, found the folder {page}\n"
+    assert (folder / "front.csv").exists()
+    assert (folder / "run.log").read_text().count(" run of tiny: process ") == 2
+    assert sum(made(emma.json("status", folder)).values()) == 0
     assert artifact_bytes(store) == before
+    page.rmdir()
 
-    # extended: a point more, new attackers, another sampler, another seed; only what is new runs
+    wrong = emma.here("resume", folder, "--set", "search.pionts=3")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert wrong.stderr == (
+        "--set search.pionts=3: search.pionts: expected a known key (did you mean points?), found 'pionts'\n"
+    )
+
+    # resumed with a point more, new attackers, another sampler, another seed: only what is new runs
     changes = (
         "attackers.inverse={when: front, epochs: 1}",
         "search.points=+1",
@@ -106,7 +120,7 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
         "attackers.late={kind: soft, epochs: 1}",
         "seeds=[3407, 1]",
     )
-    ended = emma("run", file, *(word for change in changes for word in ("--set", change)))
+    ended = emma("resume", folder, *(word for change in changes for word in ("--set", change)))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     status = emma.json("status", folder)
     new = made(status)
@@ -126,6 +140,8 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert status["points"]["finished"] == 5
     assert all(set(point["attackers"]) == {"soft", "hard", "late", "inverse"} for point in members)
     assert all(set(point["attackers"]) == {"soft", "hard", "late"} for point in front["references"])
+    assert "attackers.late" in (folder / "front.csv").read_text().splitlines()[0]
+    assert load_study(folder / "study.yaml").search.points == 3
 
     # shared: a second study with the same victim trains no victim
     second = study_file(
@@ -159,8 +175,8 @@ def test_files_are_what_they_should_be_and_damage_is_repaired_and_reported(finis
     # the ledger is torn in the last conclusion: of the others `status` believes what the ledger says
     ledger.write_bytes(b"".join(lines[: last + 1])[:-20])
 
-    status = emma("status", folder)
-    assert status.returncode == 0
+    status = emma.here("status", folder)
+    assert status.exit_code == 0
     assert "ledger.jsonl, line" in status.stderr
     assert "record.json: expected a complete record" in status.stderr
 
@@ -177,48 +193,13 @@ def test_files_are_what_they_should_be_and_damage_is_repaired_and_reported(finis
 def check_what_is_left_for_people(folder: Path, said: str, emma: EmmaTune) -> None:
     for name in ("study.yaml", "front.csv", "tradeoff.png", "report.html", "run.log"):
         assert f"  {name} " in said.partition("folder: ")[2]
-    assert (folder / "front.csv").read_text() == emma("front", folder, "--csv").stdout
+    assert (folder / "front.csv").read_text() == emma.here("front", folder, "--csv").stdout
     assert "<html" in (folder / "report.html").read_text()
     told = (folder / "run.log").read_text()
     assert told.count(" run of tiny: process ") == 1
     assert "ended · points 4 of 4" in told
     assert load_study(folder / "study.yaml").model_copy(update={"store": None}) == StudyView(folder).study
     assert json.loads((folder / "progress.json").read_text())["tasks"] == []
-
-
-def test_the_study_that_is_left_runs_again_and_a_resumed_one_takes_other_values(finished, emma, tmp_path):
-    _, folder, store, _ = finished
-    before = artifact_bytes(store)
-    ended = emma("run", folder / "study.yaml", "--out", folder)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert artifact_bytes(store) == before
-    assert (folder / "run.log").read_text().count(" run of tiny: process ") == 2
-
-    wrong = emma("resume", folder, "--set", "search.pionts=3")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == (
-        "--set search.pionts=3: search.pionts: expected a known key (did you mean points?), found 'pionts'\n"
-    )
-    ended = emma("resume", folder, "--set", "search.points=+1", "--set", "attackers.late={kind: soft, epochs: 1}")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    new = made(emma.json("status", folder))
-    assert (new["victim"], new["matrix"], new["attacker"]) == (0, 1, 4 + 3)
-    table = (folder / "front.csv").read_text()
-    assert "attackers.late" in table.splitlines()[0]
-    assert load_study(folder / "study.yaml").search.points == 3
-    after = artifact_bytes(store)
-    assert {path: after.get(path) for path in before} == before
-
-
-def test_a_file_for_people_that_cannot_be_written_is_said_and_the_run_is_no_worse(finished, emma):
-    file, folder, _, _ = finished
-    (folder / "report.html").unlink()
-    (folder / "report.html").mkdir()
-    ended = emma("run", file)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    page = folder / "report.html"
-    assert ended.stderr == f"{page} could not be written: --out: expected a file, found the folder {page}\n"
-    assert (folder / "front.csv").exists()
 
 
 def check_files(folder: Path, store: Path) -> None:

@@ -45,7 +45,7 @@ def test_an_epoch_that_takes_long_is_ended_and_saved_at_an_interruption(faulty, 
         return 0
 
     wait_for(lambda: saved() == 2, seconds=150, what="the second epoch of the victim")
-    time.sleep(5)  # the driver hears how long it took; of the third more than Tune's ten seconds are left
+    time.sleep(3)  # the driver hears how long it took; of the third more than Tune's ten seconds are left
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(timeout=90) == 130, (tmp_path / "output.log").read_text()
     assert saved() == 3

@@ -1,4 +1,4 @@
-"""What each defense and each thief needs, what points share of it, and what a repeat does anew."""
+"""What each defense and each attacker needs, what points share of it, and what a repeat runs again."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def test_a_task_reads_what_its_defense_goes_by(planner, defense):
 
 @pytest.mark.parametrize("defense", DEFENSES)
 def test_who_knows_a_matrix_is_sent_only_where_there_is_one(planner, defense):
-    thieves = {name: {} for name in ATTACKS} | {"late": {"kind": "inverse", "epochs": 5}}
-    made = planner(attackers=thieves)
+    attackers = {name: {} for name in ATTACKS} | {"late": {"kind": "inverse", "epochs": 5}}
+    made = planner(attackers=attackers)
     plan = made.point(point_of(defense))
     blind = {"soft", "hard", "estimated", "smoothed"}
     sent = blind | {"inverse", "forward", "late"} if defense in LINEAR else blind
@@ -121,7 +121,7 @@ def test_a_defense_is_told_its_parameters_as_numbers_and_whether_noise_is_fresh(
 
 @pytest.mark.parametrize(("defense", "budget"), [("mad", "epsilon"), ("grad2", "epsilon"),
                                                  ("adaptive_misinformation", "tau")])  # fmt: skip
-def test_guidance_is_found_once_for_all_budgets_and_all_thieves(planner, defense, budget):
+def test_guidance_is_found_once_for_all_budgets_and_all_attackers(planner, defense, budget):
     made = planner()
     one, other = (made.point(point_of(defense, **{budget: value})) for value in (0.25, 0.75))
     shared = one.tasks.keys() & other.tasks.keys()
@@ -222,7 +222,7 @@ def test_who_asks_views_has_clean_answers_guidance_and_responses_of_their_own(pl
     (answers,), (released,) = asked_views(plan, "posteriors"), asked_views(plan, "responses")
     assert plan.tasks[released].inputs["posteriors"] == answers
     assert plan.attackers[SEED, "smoothed"].inputs == {"responses": released}
-    # what it costs, and what its clone is held against, are the answers to images as they are
+    # its costs, and what its clone is compared with, are of the answers to images as they are
     assert plan.responses == plain.responses
     assert plan.evaluations[SEED, "smoothed"].inputs["responses"] == plain.responses[SEED].key
     assert plan.evaluations[SEED, "smoothed"].inputs["posteriors"] == only(plain, "posteriors").key
@@ -234,9 +234,9 @@ def test_who_asks_views_has_clean_answers_guidance_and_responses_of_their_own(pl
         assert plan.tasks[found].inputs["posteriors"] == answers
 
 
-def test_points_and_thieves_share_views_that_are_alike(planner):
-    thieves = {**SMOOTHED, "twin": {"kind": "smoothed", "views": 3, "epochs": 7, "queries": 50}}
-    made = planner(attackers=thieves)
+def test_points_and_attackers_share_views_that_are_alike(planner):
+    attackers = {**SMOOTHED, "twin": {"kind": "smoothed", "views": 3, "epochs": 7, "queries": 50}}
+    made = planner(attackers=attackers)
     plans = [made.point(point) for point in (point_of("none"), point_of("emma"), point_of("mad", epsilon=0.25),
                                              point_of("mad", epsilon=0.5))]  # fmt: skip
     for stage in ("posteriors", "responses"):
@@ -260,8 +260,8 @@ def test_points_and_thieves_share_views_that_are_alike(planner):
 )
 def test_views_are_named_by_how_they_are_made(planner, changes, others):
     def views(**more) -> set[str]:
-        thieves = {"smoothed": {"views": 3, **more}, "soft": {}}
-        return asked_views(planner(attackers=thieves).point(point_of("none")), "posteriors")
+        attackers = {"smoothed": {"views": 3, **more}, "soft": {}}
+        return asked_views(planner(attackers=attackers).point(point_of("none")), "posteriors")
 
     assert (views() != views(**changes)) == others
 
@@ -271,7 +271,7 @@ def test_who_asks_no_views_does_not_depend_on_their_number(planner):
     assert keys[0] == keys[1]
 
 
-def test_how_many_queries_a_thief_asks_is_its_own_affair(planner):
+def test_how_many_queries_an_attacker_asks_is_its_own_affair(planner):
     whole, few = (planner(attackers={"soft": {"queries": n}}).point(point_of("mad")) for n in (None, 50))
     changed = {task.stage for key, task in few.tasks.items() if key not in whole.tasks}
     assert changed == {"attacker", "evaluation"}
@@ -305,7 +305,7 @@ def test_a_run_of_the_chain_is_named_by_its_seed_which_is_the_studys_own_in_repe
 
 
 @pytest.mark.parametrize("defense", DEFENSES)
-def test_a_repeat_has_the_same_victim_and_everything_else_anew(planner, defense):
+def test_a_repeat_keeps_the_victim_and_runs_everything_else_again(planner, defense):
     whole, again = (planner(repeats=repeats).point(point_of(defense)) for repeats in ([0], [1]))
     same = {"victim", "posteriors"} | ({"responses"} if defense in ALIKE else set())
     for stage in STAGES:
@@ -318,7 +318,7 @@ def test_a_repeat_has_the_same_victim_and_everything_else_anew(planner, defense)
     assert both.tasks.keys() == whole.tasks.keys() | again.tasks.keys()
 
 
-def test_views_of_a_repeat_are_drawn_anew(planner):
+def test_a_repeat_draws_other_views(planner):
     plans = [planner(attackers=SMOOTHED, repeats=[n]).point(point_of("none")) for n in (0, 1)]
     assert asked_views(plans[0], "posteriors").isdisjoint(asked_views(plans[1], "posteriors"))
 

@@ -63,8 +63,10 @@ def test_a_sampler_that_would_hold_up_the_driver_is_named():
 
 WRONG = {
     "--seconds=attackers=3": "--seconds: expected STAGE=NUMBER with one of victim, ",
+    "--seconds=attacker=0": "--seconds: expected seconds, more than 0, found attacker=0",
     "--seconds=attacker=long": "--seconds: expected STAGE=NUMBER, found attacker=long",
     "--seconds=attacker=-1": "--seconds: expected seconds, more than 0, found attacker=-1",
+    "--gpu-use=attacker=1.5": "--gpu-use: expected a number in (0, 1], found attacker=1.5",
     "--times=nowhere": "nowhere: expected the folder of a study",
 }
 

@@ -31,7 +31,7 @@ def test_another_attacker_reruns_no_matrix(study_file):
     assert {stage for stage in before if before[stage] != after[stage]} == {"attacker", "evaluation"}
 
 
-def test_where_and_how_it_runs_is_no_part_of_what_it_is(study_file, tmp_path):
+def test_device_workers_and_paths_change_no_key(study_file, tmp_path):
     before = tasks(study_file())
     resources = {stage: {"cpu": 2, "gpu": 0.25} for stage in OWN_TRIAL_STAGES}
     assert tasks(study_file(name="elsewhere", resources=resources, store=str(tmp_path / "x"))) == before

@@ -25,8 +25,8 @@ LATE = {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 3}
 )
 def test_a_wrong_study_is_one_line_and_exit_code_2(emma, study_file, tmp_path, changes, place, expected, found):
     file = study_file(**changes)
-    ended = emma("run", file)
-    assert ended.returncode == 2
+    ended = emma.here("run", file)
+    assert ended.exit_code == 2
     (line,) = ended.stderr.splitlines()
     for part in (
         str(file),
@@ -39,10 +39,11 @@ def test_a_wrong_study_is_one_line_and_exit_code_2(emma, study_file, tmp_path, c
     assert [path.name for path in tmp_path.iterdir()] == [file.name]  # nothing was started or made
 
 
-def test_a_missing_file_and_a_missing_folder_are_named(emma, tmp_path):
+def test_a_missing_file_and_a_missing_folder_are_named(emma, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for command in (("run", "absent.yaml"), ("resume", "absent"), ("status", "absent"), ("front", "absent")):
-        ended = emma(*command)
-        assert ended.returncode == 2
+        ended = emma.here(*command)
+        assert ended.exit_code == 2
         (line,) = ended.stderr.splitlines()
         assert "absent" in line
         assert "expected" in line
@@ -50,12 +51,13 @@ def test_a_missing_file_and_a_missing_folder_are_named(emma, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_studys_folder_is_left_alone(emma, study_file, tmp_path):
+def test_a_folder_with_other_files_in_it_is_left_alone(emma, study_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "tiny"
     folder.mkdir(parents=True)
     (folder / "precious.txt").write_text("mine")
-    ended = emma("run", study_file())
-    assert ended.returncode == 2
+    ended = emma.here("run", study_file())
+    assert ended.exit_code == 2
     assert "expected a study's folder, or an empty or new one, found other files" in ended.stderr
     assert [path.name for path in folder.iterdir()] == ["precious.txt"]
 

@@ -93,7 +93,7 @@ def test_pickles_among_the_images_and_weights_of_a_store_are_not_loaded(bomb, tm
 
 
 @pytest.mark.parametrize("name", ["npz", "cifar10", "weights"])
-def test_pickles_that_somebody_gives_as_data_are_not_loaded(bomb, tmp_path, name):
+def test_pickles_given_as_data_are_not_loaded(bomb, tmp_path, name):
     file = tmp_path / "given.pth"
     if name == "cifar10":
         (tmp_path / "cifar-10-batches-py").mkdir()

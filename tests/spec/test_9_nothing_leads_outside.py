@@ -36,7 +36,7 @@ def test_the_name_of_a_study_is_the_name_of_a_folder(study_file, name):
 
 @pytest.fixture
 def cached(tmp_path):
-    """Images in a store, those of somebody else beside it; and where the store says what it has."""
+    """Images in a store, other images beside it; and where the store says what it has."""
     cache = ImageCache(tmp_path / "store")
     source = Source("mine", "1", lambda: {"train": ImageSet(np.zeros((3, 1, 4, 4), np.uint8), np.arange(3))}, None)
     fingerprint = cache.get(source, lambda done, total: None).fingerprint
@@ -112,7 +112,7 @@ def test_a_point_of_a_ledger_has_a_defense_that_there_is(written, tmp_path, monk
 
 
 def test_sweeping_a_store_takes_only_what_stores_leave(tmp_path):
-    """A `store:` may be a folder in which somebody already has an `incoming` of his own."""
+    """A `store:` may be a folder that already has an `incoming` of another program."""
     old = time.time() - ABANDONED_AFTER - 1
     for name in ("letters", "0123456789abcdef" * 2):
         (tmp_path / "incoming" / name).mkdir(parents=True)

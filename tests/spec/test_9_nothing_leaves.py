@@ -135,7 +135,7 @@ def test_no_dashboard_is_started(seen):
     assert not [name for name in names if "dashboard" in name and not name.startswith("ray::dashboarda")]
 
 
-def test_nobody_else_can_read_the_token_that_lets_code_into_ray(seen):
+def test_no_other_user_can_read_the_token_of_ray(seen):
     assert (seen.folder / "home" / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
 
 
@@ -150,7 +150,7 @@ def test_no_secret_is_in_what_a_study_leaves_or_prints(seen):
     assert [file for file in files if CANARY.encode() in file.read_bytes()] == []
 
 
-def test_no_name_of_a_file_is_obeyed_by_a_terminal(seen):
+def test_no_file_name_reaches_the_terminal_with_control_characters(seen):
     printed = [seen.folder / "output.log", *seen.folder.glob("*.out")]
     assert r"/3\x1b[2J[red].png" in printed[0].read_text()
     assert [file for file in printed if "\x1b" in file.read_text()] == []

@@ -1,4 +1,4 @@
-"""Measures held against closed forms and plain loops."""
+"""Measures compared with closed forms and plain loops."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emma_tune.stages.metrics import accuracy, agreement, all_finite, ece, flip_rate, l1, nll
+from emma_tune.stages.metrics import accuracy, agreement, all_finite, ece, flip_rate, l1, nll, spectrum
 
 UNTIMED = settings(deadline=None)
 
@@ -147,3 +147,11 @@ def test_figures_are_refused_as_soon_as_one_of_them_is_not_finite(value):
         all_finite("responses", figures)
     del figures["nll"]
     assert all_finite("responses", figures) == {"l1": 0.5, "ece": 0.0}
+
+
+@pytest.mark.parametrize("K", [2, 10, 100])
+def test_the_rank_counts_what_single_precision_can_tell_from_zero_in_a_matrix_of_its_size(K):
+    for share, rank in ((0.9, 1), (1.1, K)):
+        values = np.full(K, share * K * np.finfo(np.float32).eps)
+        values[0] = 1.0
+        assert spectrum(values)["rank"] == rank == np.linalg.matrix_rank(np.diag(values), tol=K * 2.0**-23)

@@ -1,17 +1,13 @@
 """Every stage leaves the same bytes however often it was interrupted, and what it leaves is what it says."""
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
 from emma_tune.stages import (
     STAGES,
@@ -27,11 +23,11 @@ from emma_tune.stages import (
 )
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
-from emma_tune.storage.store import Store
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.fields import Frozen
 from emma_tune.training.learner import Learner
 from emma_tune.training.settings import Training
+from tests.stages.small import content, interrupted
 
 K, EPOCHS = 3, 4
 PARTS = ("validation", "test")
@@ -54,14 +50,6 @@ SETTINGS: dict[str, Frozen] = {
 UNUSED: dict[str, set[str]] = {stage: set() for stage in STAGES}
 """Inputs that these settings have no use for."""
 UNUSED |= {"guidance": {"misinformer"}, "responses": {"guidance"}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -93,28 +81,6 @@ def pipeline() -> Pipeline:
     return made
 
 
-def content(artifact: Artifact) -> tuple[bytes, str]:
-    """All of an artifact, byte by byte."""
-    return save(dict(artifact.tensors)), json.dumps([artifact.metrics, artifact.history])
-
-
-def interrupted(pipeline: Pipeline, name: str, config: Frozen, pauses: set[int], store: Store) -> Artifact:
-    """Runs a stage; after each epoch counted in `pauses` it is thrown away and begun anew from its saved state."""
-    stage, done = pipeline.start(name, config), 0
-    while True:
-        try:
-            progress = next(stage)
-        except StopIteration as finished:
-            return finished.value
-        done += 1
-        if done in pauses:
-            store.save_state("task", progress.state(), seconds=1.0)
-            stage.close()
-            loaded = store.load_state("task")
-            assert loaded is not None
-            stage = pipeline.start(name, config, loaded[0])
-
-
 @pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if stage.own_trial])
 def test_interruptions_leave_no_trace(pipeline: Pipeline, tmp_path: Path, name: str) -> None:
     config = SETTINGS[name].model_copy(update={"until": EPOCHS}) if name == "surrogate" else SETTINGS[name]
@@ -123,7 +89,7 @@ def test_interruptions_leave_no_trace(pipeline: Pipeline, tmp_path: Path, name: 
     if name == "matrix":  # which matrix is kept must depend on what the state carries
         assert through.history[-1]["trace"] > through.history[-1]["lowest_trace"]
     for pauses in ({1}, {2}, {3}, {4}, {1, 2, 3, 4}):
-        again = interrupted(pipeline, name, config, pauses, Store(tmp_path))
+        again, _ = interrupted(lambda state: pipeline.start(name, config, state), pauses, tmp_path)
         assert content(again) == content(through), f"interrupted after {pauses}"
 
 
@@ -167,7 +133,7 @@ def test_a_settled_matrix_stays_settled(pipeline: Pipeline, tmp_path: Path, leas
     through = run_through(pipeline.start("matrix", config))
     assert len(through.history) < 4
     for pause in range(1, len(through.history) + 1):
-        again = interrupted(pipeline, "matrix", config, {pause}, Store(tmp_path))
+        again, _ = interrupted(lambda state: pipeline.start("matrix", config, state), {pause}, tmp_path)
         assert content(again) == content(through)
 
 
@@ -181,49 +147,18 @@ def test_a_younger_surrogate_is_a_leg_of_the_same_series(pipeline: Pipeline) -> 
         assert content(run_through(pipeline.start("surrogate", legs[3], state))) == content(straight)
 
 
+def test_a_leg_adds_the_epochs_since_the_leg_before() -> None:
+    first, second = (SurrogateSettings(training=TRAINING, until=until, seed=1) for until in (1, 3))
+    assert first.epochs() == (1, EPOCHS)
+    assert second.epochs(first) == (2, EPOCHS)
+
+
 def test_a_surrogate_of_no_epochs_is_the_initialization(pipeline: Pipeline) -> None:
     config = SurrogateSettings(training=TRAINING, until=0, seed=1)
     tensors = run_through(pipeline.start("surrogate", config)).tensors
     fresh = new_classifier("resnet8", pipeline.runtime.query_images(), classes=K, seed=1, role="surrogate")
     assert tensors.keys() == {f"classifier.{name}" for name in fresh.state_dict()}
     assert all(torch.equal(tensors[f"classifier.{name}"], value) for name, value in fresh.state_dict().items())
-
-
-def test_the_victim_answers_in_evaluation_mode(pipeline: Pipeline) -> None:
-    tensors, runtime = pipeline.artifacts["victim"].tensors, pipeline.runtime
-    # another seed and other images: weights and normalisation must come from the artifact
-    victim = new_classifier("resnet8", runtime.query_images(), classes=K, seed=99, role="victim")
-    victim.load_state_dict({name.removeprefix("classifier."): value for name, value in tensors.items()})
-    images = {part: runtime.victim_images(part) for part in PARTS} | {"queries": runtime.query_images()}
-    images["labeled"] = Images(runtime.labeled)
-    answers = pipeline.artifacts["posteriors"].tensors
-    assert answers.keys() == images.keys()
-    for part, batch in images.items():
-        with torch.no_grad():
-            expected = torch.softmax(victim.eval()(batch.batch(torch.arange(len(batch)))).double(), dim=1)
-        torch.testing.assert_close(answers[part].double(), expected, rtol=0, atol=1e-6)
-    metrics = pipeline.artifacts["victim"].metrics
-    for part in PARTS:
-        right = [int(p.argmax()) == y for p, y in zip(answers[part], runtime.victim[part].labels, strict=True)]
-        assert metrics[f"{part}.accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-12)
-
-
-@pytest.mark.parametrize("defense", ["emma", "none", "argmax"])
-def test_responses_are_what_the_defense_releases(pipeline: Pipeline, defense: str) -> None:
-    config = ResponsesSettings(defense=defense)
-    matrices = {"matrix": pipeline.artifacts["matrix"]} if defense == "emma" else {}
-    inputs = {"posteriors": pipeline.artifacts["posteriors"]} | matrices
-    released = run_through(STAGES["responses"].start(config, inputs=inputs, runtime=pipeline.runtime)).tensors
-    clean = pipeline.artifacts["posteriors"].tensors
-    T = pipeline.artifacts["matrix"].tensors["matrix"].double().numpy()
-    assert released.keys() - clean.keys() == ({"matrix", "singular_values"} if defense == "emma" else set())
-    for part in clean:
-        p = clean[part].double().numpy()
-        expected = {"none": p, "argmax": np.eye(K)[p.argmax(axis=1)], "emma": np.clip(p @ T, 1e-12, 1)}[defense]
-        if defense == "emma":
-            expected = expected / expected.sum(axis=1, keepdims=True)
-        tolerance = 1e-6 if defense == "emma" else 0  # one float32 product of K terms
-        np.testing.assert_allclose(released[part].double().numpy(), expected, rtol=0, atol=tolerance)
 
 
 def test_emma_releases_no_zero(pipeline: Pipeline) -> None:
@@ -271,62 +206,7 @@ def _accuracy(answers: Tensor, labels: np.ndarray) -> float:
     return sum(guess == label for guess, label in zip(top, labels, strict=True)) / len(labels)
 
 
-def test_a_thief_that_diverges_raises(pipeline: Pipeline) -> None:
+def test_an_attacker_that_diverges_raises(pipeline: Pipeline) -> None:
     config = AttackerSettings(kind="soft", training=TRAINING.model_copy(update={"lr": 1e30}), seed=1)
     with pytest.raises(FloatingPointError, match="attacker"):
         run_through(pipeline.start("attacker", config))
-
-
-def test_every_measure_recomputed(pipeline: Pipeline) -> None:
-    p, released, clone = (
-        {part: tensor.double().tolist() for part, tensor in pipeline.artifacts[stage].tensors.items()}
-        for stage in ("posteriors", "responses", "attacker")
-    )
-
-    def top(rows: list[list[float]]) -> list[int]:
-        return [max(range(K), key=row.__getitem__) for row in rows]
-
-    def share(one: list[int], other: list[int]) -> float:
-        return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
-
-    def l1(part: str) -> float:
-        pairs = zip(released[part], p[part], strict=True)
-        return sum(abs(a - b) for pair in pairs for a, b in zip(*pair, strict=True)) / len(p[part])
-
-    expected = {f"{part}.l1": l1(part) for part in ("queries", *PARTS)}
-    expected |= {f"{part}.flip_rate": 1 - share(top(released[part]), top(p[part])) for part in ("queries", *PARTS)}
-    for part in PARTS:
-        labels = pipeline.runtime.victim[part].labels.tolist()
-        defended, undefended = share(top(released[part]), labels), share(top(p[part]), labels)
-        expected[f"{part}.victim_accuracy"] = defended
-        expected[f"{part}.undefended_accuracy"] = undefended
-        expected[f"{part}.accuracy_drop"] = undefended - defended
-        pairs = list(zip(released[part], labels, strict=True))
-        expected[f"{part}.nll"] = -sum(math.log(row[label]) for row, label in pairs) / len(pairs)
-        gaps = [0.0] * 15
-        for row, label in pairs:
-            gaps[min(int(15 * max(row)), 14)] += max(row) - (row[label] == max(row))
-        expected[f"{part}.ece"] = sum(map(abs, gaps)) / len(pairs)
-        for epoch in ("best", "last"):
-            guesses = top(clone[f"{epoch}.{part}"])
-            expected[f"{part}.clone_accuracy.{epoch}"] = share(guesses, labels)
-            expected[f"{part}.agreement_defended.{epoch}"] = share(guesses, top(released[part]))
-            expected[f"{part}.agreement_undefended.{epoch}"] = share(guesses, top(p[part]))
-    costs, gains = pipeline.artifacts["responses"].metrics, pipeline.artifacts["evaluation"].metrics
-    of_clone = {name for name in expected if "clone" in name or "agreement" in name}
-    assert gains.keys() == of_clone  # what a defense costs is known before a thief has begun
-    T = pipeline.artifacts["matrix"].tensors["matrix"].double().numpy()
-    lengths = np.sqrt(np.linalg.eigvalsh(T @ T.T))
-    expected |= {
-        "matrix.trace": sum(T[k, k] for k in range(K)),
-        "matrix.rank": float(np.linalg.matrix_rank(T, tol=1e-5)),
-        "matrix.smallest_singular_value": lengths[0],
-        "matrix.condition_number": lengths[-1] / lengths[0],
-    }
-    assert costs.keys() == expected.keys() - of_clone
-    metrics = costs | gains
-    assert metrics == pytest.approx(expected, abs=1e-9)
-    assert metrics["queries.l1"] > 0.1, "the defense must have changed something"
-    for part in PARTS:
-        clone_accuracy = metrics[f"{part}.clone_accuracy.best"]
-        assert clone_accuracy == pipeline.artifacts["attacker"].metrics[f"best.{part}.accuracy"]

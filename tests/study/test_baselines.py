@@ -46,7 +46,7 @@ FIXED: dict[str, tuple[Any, list[dict[str, float | bool]]]] = {
         {"kind": "adaptive_misinformation", "nu": 10},
         [{"tau": 0.5, "nu": 10}, {"tau": 0.9, "nu": 10}, {"tau": 0.99, "nu": 10}],
     ),
-    "noise anew for each answer": (
+    "new noise for each answer": (
         {"kind": "gaussian", "sigma": [0.1, 0.2], "fresh": True},
         [{"sigma": 0.1, "fresh": True}, {"sigma": 0.2, "fresh": True}],
     ),
@@ -273,12 +273,12 @@ def test_a_continuous_budget_does_not_go_with_the_grid(tmp_path):
         load_study(written(tmp_path, "none", entry, **GRID))
 
 
-def test_a_thief_who_knows_a_matrix_is_not_alone(tmp_path):
-    thieves = {"inverse": {}, "late": {"kind": "forward"}}
+def test_an_attacker_who_knows_a_matrix_is_not_alone(tmp_path):
+    attackers = {"inverse": {}, "late": {"kind": "forward"}}
     with pytest.raises(StudyError, match="attackers: expected an attacker with `when: always` that needs no"):
-        load_study(written(tmp_path, "none", attackers=thieves))
-    assert load_study(written(tmp_path, "none", attackers={**thieves, "soft": {}})).attackers.keys() == {
-        *thieves,
+        load_study(written(tmp_path, "none", attackers=attackers))
+    assert load_study(written(tmp_path, "none", attackers={**attackers, "soft": {}})).attackers.keys() == {
+        *attackers,
         "soft",
     }
 

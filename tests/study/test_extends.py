@@ -51,7 +51,7 @@ def test_attackers_objectives_and_dimensions_are_taken_as_a_whole(tmp_path, base
     assert study.search.space.lr_gamma.value == 0.3, "the other dimensions stay"
 
 
-def test_each_of_the_resources_is_taken_from_whoever_names_it_auto_or_not(tmp_path, base):
+def test_each_of_the_resources_comes_from_the_last_file_that_names_it_auto_or_not(tmp_path, base):
     base.write_text(base.read_text() + "resources: auto\n")
     study = load_study(extending(tmp_path, "resources: {attacker: {cpu: 2, gpu: 0.5}}\n"))
     assert (study.share("attacker").cpu, study.share("attacker").gpu) == (2, 0.5)

@@ -1,4 +1,4 @@
-"""The table of measures, from which everything else that is said of them derives."""
+"""The table of measures, from which tables, pages and pictures derive."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""A whole pipeline is the method as FACTS §1 writes it down: stated once more below, plainly, and gone through
-from the images to the last figure without anything the package computed on the way.
+"""A whole pipeline is the method as FACTS §1 writes it down (tests/textbook.py), from the images to the last
+figure, without anything the package computed on the way.
 
 Both sides compute in float64. Only the first weights and the seeds of the order are common to both.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
-from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
 from emma_tune.stages import (
     STAGES,
@@ -33,10 +30,9 @@ from emma_tune.stages import (
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, State
 from emma_tune.study import Optimization
-from emma_tune.training.classifier import new_classifier
 from emma_tune.training.fields import Frozen
-from emma_tune.training.seeds import generator
 from emma_tune.training.settings import Training
+from tests.textbook import Learned, Network, epochs_run, fresh, learn, matrix_epochs, normalized
 
 K, SEED, ST_EPOCH = 4, 3407, 2
 PARTS = ("validation", "test")
@@ -64,18 +60,16 @@ def matrix_settings(**other: object) -> MatrixSettings:
 
 @pytest.fixture(scope="module", autouse=True)
 def exact():
-    """float64, and one thread, since sums that are split differ in their last bits."""
-    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    """Compute in float64."""
+    dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
     yield
     torch.set_default_dtype(dtype)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def images() -> dict[str, ImageSet]:
-    """Coloured noise in which a bright row tells the class, not always the right one."""
+    """Colored noise in which a bright row tells the class, not always the right one."""
     chance = np.random.default_rng(8)
 
     def draw(N: int, brightest: int) -> ImageSet:
@@ -92,178 +86,6 @@ def images() -> dict[str, ImageSet]:
     return victims | few | {"queries": ImageSet(draw(40, 220).images)}
 
 
-# The method, plainly. ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Network:
-    """Weights and buffers as plain tensors; `body` lends its layers only."""
-
-    body: nn.Module
-    weights: dict[str, Tensor]
-    buffers: dict[str, Tensor]
-    mean: Tensor
-    std: Tensor
-
-    def forward(self, weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Logits in training mode; the buffers that are handed in are updated."""
-        return functional_call(self.body.train(), (weights, buffers), ((x / 255 - self.mean) / self.std,))
-
-    def answer(self, images: ImageSet) -> Tensor:
-        """Posteriors in evaluation mode, one image after the other."""
-        answers = []
-        for x in torch.from_numpy(images.images).to(torch.float64):
-            pixels = (x[None] / 255 - self.mean) / self.std
-            logits = functional_call(self.body.eval(), (self.weights, self.buffers), (pixels,))
-            answers.append(log_softmax(logits)[0].exp())
-        return torch.stack(answers)
-
-    def state(self) -> dict[str, Tensor]:
-        """By the names that the package gives them."""
-        tensors = {f"network.{name}": value for name, value in (self.weights | self.buffers).items()}
-        tensors |= {"mean": self.mean, "std": self.std}
-        return {f"classifier.{name}": value for name, value in tensors.items()}
-
-
-def fresh(images: ImageSet, role: str) -> Network:
-    """The first weights are the package's; the statistics are those of the images it will learn from."""
-    body = new_classifier("resnet8", Images(images), classes=K, seed=SEED, role=role).network
-    pixels = torch.from_numpy(images.images).to(torch.float64) / 255
-    mean = torch.stack([pixels[:, c].mean() for c in range(3)]).view(1, 3, 1, 1)
-    std = torch.stack([pixels[:, c].std(correction=1) for c in range(3)]).view(1, 3, 1, 1)
-    weights = {name: w.detach().contiguous().clone() for name, w in body.named_parameters()}
-    buffers = {name: b.clone() for name, b in body.named_buffers()}
-    return Network(body, weights, buffers, mean, std)
-
-
-def log_softmax(logits: Tensor) -> Tensor:
-    return logits - torch.logsumexp(logits, dim=1, keepdim=True)
-
-
-def cross_entropy(targets: Tensor, logits: Tensor) -> Tensor:
-    return -(targets * log_softmax(logits)).sum() / len(logits)
-
-
-def normalized(rows: Tensor) -> Tensor:
-    return rows / rows.sum(dim=1, keepdim=True)
-
-
-def cosine(training: Training, epoch: int) -> float:
-    lowest = training.lr * 1e-3
-    return lowest + (training.lr - lowest) * (1 + math.cos(math.pi * epoch / training.epochs)) / 2
-
-
-def batches(N: int, training: Training, role: str, epoch: int) -> list[Tensor]:
-    """Indices; a lone last image joins the batch before."""
-    order = torch.randperm(N, generator=generator(SEED, role, "order", epoch))
-    found, start = [], 0
-    while start < N:
-        stop = start + training.batch_size
-        if stop + 1 >= N:
-            stop = N
-        found.append(order[start:stop])
-        start = stop
-    return found
-
-
-def descend(
-    network: Network, velocity: dict[str, Tensor], x: Tensor, targets: Tensor, training: Training, lr: float
-) -> float:
-    """One step of SGD, v = m v + (g + wd w), w = w − lr v, whose first v is g + wd w. Gives the loss before it."""
-    weights = {name: w.detach().requires_grad_() for name, w in network.weights.items()}
-    loss = cross_entropy(targets, network.forward(weights, network.buffers, x))
-    gradients = torch.autograd.grad(loss, list(weights.values()))
-    for (name, w), gradient in zip(network.weights.items(), gradients, strict=True):
-        step = gradient + training.weight_decay * w
-        velocity[name] = training.momentum * velocity[name] + step if name in velocity else step
-        network.weights[name] = w - lr * velocity[name]
-    return float(loss.detach())
-
-
-@dataclass
-class Learned:
-    """A training epoch by epoch: mean losses a sample, and the network after each."""
-
-    losses: list[float]
-    after: list[Network]
-
-
-def learn(images: ImageSet, targets: Tensor, training: Training, role: str, epochs: int) -> Learned:
-    network, velocity, learned = fresh(images, role), {}, Learned([], [])
-    pixels = torch.from_numpy(images.images).to(torch.float64)
-    for epoch in range(epochs):
-        total = 0.0
-        for chunk in batches(len(pixels), training, role, epoch):
-            lr = cosine(training, epoch)
-            total += len(chunk) * descend(network, velocity, pixels[chunk], targets[chunk], training, lr)
-        learned.losses.append(total / len(pixels))
-        learned.after.append(copy.deepcopy(network))
-    return learned
-
-
-def outer_loss(network: Network, x: Tensor, p: Tensor, T: Tensor, lr: float, weight: float) -> Tensor:
-    """Steps 1 to 3, differentiable in T through the virtual step; the network stays as it is."""
-    s = normalized(torch.clamp(p @ T, 1e-12, 1))
-    theta = {name: w.detach().requires_grad_() for name, w in network.weights.items()}
-    inner = cross_entropy(s, network.forward(theta, copy.deepcopy(network.buffers), x))
-    slopes = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
-    virtual = {name: w - lr * slope for (name, w), slope in zip(theta.items(), slopes, strict=True)}
-    q = log_softmax(network.forward(virtual, copy.deepcopy(network.buffers), x)).exp()
-    align, mislead = torch.zeros(()), torch.zeros(())
-    for i in range(len(p)):
-        top = int(p[i].argmax())
-        align = align - torch.log(p[i] @ T[:, top]) / len(p)
-        mislead = mislead - torch.log(1.000001 - q[i, top]) / len(p)
-    return weight * align + (1 - weight) * mislead
-
-
-@dataclass
-class Epoch:
-    """What an epoch of the matrix left."""
-
-    T: Tensor
-    surrogate: Network
-    outer: float
-    change: float
-    trace: float
-    clamped: bool
-
-
-def matrix_epochs(surrogate: Network, images: ImageSet, p: Tensor, config: MatrixSettings) -> list[Epoch]:
-    """Steps 1 to 5 up to the end of the series, as if it was never stopped; momentum starts at zero."""
-    network, velocity, training = copy.deepcopy(surrogate), {}, config.training
-    pixels = torch.from_numpy(images.images).to(torch.float64)
-    T, epochs = torch.eye(K), []
-    for epoch in range(config.st_epoch, training.epochs):
-        before, outer, clamped, lr = T, 0.0, False, cosine(training, epoch)
-        for chunk in batches(len(pixels), training, "matrix", epoch):
-            x, answers = pixels[chunk], p[chunk]
-            leaf = T.clone().requires_grad_()
-            loss = outer_loss(network, x, answers, leaf, lr, config.lambda_)
-            (slope,) = torch.autograd.grad(loss, leaf)
-            moved = T - config.lr_gamma * slope
-            clamped = clamped or bool((moved < 0).any())
-            T = normalized(torch.clamp(moved, min=1e-12))
-            descend(network, velocity, x, normalized(torch.clamp(answers @ T, 1e-12, 1)), training, lr)
-            outer += len(chunk) * float(loss.detach())
-        change, trace = float((T - before).abs().mean()), sum(float(T[k, k]) for k in range(K))
-        epochs.append(Epoch(T, copy.deepcopy(network), outer / len(pixels), change, trace, clamped))
-    return epochs
-
-
-def epochs_run(epochs: list[Epoch], threshold: float, patience: int) -> int:
-    """Both stopping tests, at the end of every epoch; T began as the identity, of trace K."""
-    lowest, missed = float(K), 0
-    for done, epoch in enumerate(epochs, start=1):
-        if epoch.trace < lowest:
-            lowest = epoch.trace
-        else:
-            missed += 1
-        if epoch.change < threshold or missed == patience:
-            return done
-    return len(epochs)
-
-
 def top(answers: Tensor) -> list[int]:
     return [max(range(K), key=row.__getitem__) for row in answers.tolist()]
 
@@ -275,7 +97,7 @@ def share(one: list[int], other: list[int]) -> float:
 
 @dataclass
 class Clone:
-    """The training of an attacker, and its best epoch: the first of the highest validation accuracy."""
+    """A clone: its training, and the number of its best epoch, the first of the highest validation accuracy."""
 
     learned: Learned
     answers: list[dict[str, Tensor]]
@@ -284,7 +106,7 @@ class Clone:
 
 
 def steal(images: dict[str, ImageSet], targets: Tensor) -> Clone:
-    learned = learn(images["queries"], targets, ATTACKER, "attacker", ATTACKER.epochs)
+    learned = learn(images["queries"], targets, ATTACKER, "attacker", seed=SEED)
     answers = [{part: network.answer(images[part]) for part in PARTS} for network in learned.after]
     accuracies = {
         part: [share(top(after[part]), images[part].labels.tolist()) for after in answers] for part in PARTS
@@ -296,9 +118,9 @@ def steal(images: dict[str, ImageSet], targets: Tensor) -> Clone:
 def plain(images: dict[str, ImageSet]) -> SimpleNamespace:
     """The whole method, from the images to the clones."""
     queries = images["queries"]
-    victim = learn(images["train"], torch.eye(K)[images["train"].labels], VICTIM, "victim", VICTIM.epochs)
+    victim = learn(images["train"], torch.eye(K)[images["train"].labels], VICTIM, "victim", seed=SEED)
     p = {part: victim.after[-1].answer(images[part]) for part in ANSWERED}
-    surrogate = learn(queries, p["queries"], SURROGATE, "surrogate", SURROGATE.epochs)
+    surrogate = learn(queries, p["queries"], SURROGATE, "surrogate", seed=SEED)
     matrix = matrix_epochs(surrogate.after[ST_EPOCH - 1], queries, p["queries"], matrix_settings())
     ran = matrix[: epochs_run(matrix, 0.01, 3)]
     T = min(ran, key=lambda epoch: epoch.trace).T
@@ -355,7 +177,7 @@ def ran(images: dict[str, ImageSet]) -> dict[str, Ran]:
     return made
 
 
-# Comparisons. -----------------------------------------------------------------------------------
+# One compared with the other. ----------------------------------------------------------------------------------
 
 
 def close(found: Tensor, expected: Tensor, what: str, *, rtol: float = RTOL, atol: float = ATOL) -> None:
@@ -371,7 +193,7 @@ def close_matrices(found: Tensor, expected: Tensor, what: str) -> None:
 
 def close_weights(found: Mapping[str, Tensor], expected: Network, what: str) -> None:
     """Weights, the buffers of batch norm and the normalization: all that a classifier consists of."""
-    state = expected.state()
+    state = {f"classifier.{name}": value for name, value in expected.state_dict().items()}
     assert {name for name in found if name.startswith("classifier.")} == state.keys()
     for name, value in state.items():
         close(found[name], value, f"{what}: {name}")
@@ -446,7 +268,7 @@ def test_the_matrix_and_its_surrogate_after_every_epoch(
     if st_epoch == 0:
         untrained = SurrogateSettings(training=SURROGATE, until=0, seed=SEED)
         young = run(images, "surrogate", untrained, posteriors=posteriors).artifact
-        begins = fresh(images["queries"], "surrogate")
+        begins = fresh(images["queries"], "surrogate", classes=K, seed=SEED)
     else:  # or else there were none that could be carried over
         assert any(name.startswith("momentum.") and w.abs().max() > 0 for name, w in young.tensors.items())
     stage = run(images, "matrix", config, posteriors=posteriors, surrogate=young)
@@ -555,7 +377,7 @@ def costs(plain: SimpleNamespace, images: dict[str, ImageSet]) -> dict[str, floa
 
 
 def gains(plain: SimpleNamespace, clone: Clone) -> dict[str, float]:
-    """What an attacker gains."""
+    """What an attacker has of it."""
     found = {}
     for name, epoch in (("best", clone.best), ("last", -1)):
         for part in PARTS:

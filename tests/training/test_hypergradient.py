@@ -23,14 +23,6 @@ B, LR = 12, 0.1
 NETWORKS = ("smooth", "convolution", "batch_norm", "resnet8")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def draw(kind: str, K: int, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
     """A network in training mode and a batch for it, always the same ones."""
     chance = torch.Generator().manual_seed(5)

@@ -16,14 +16,6 @@ B, K = 7, 4
 NETWORKS = ("smooth", "batch_norm", "resnet8")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def draw(kind: str, channels: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Classifier, Tensor, Tensor]:
     """A network in evaluation mode whose batch norm has seen something, images (B, C, 8, 8), posteriors (B, K)."""
     chance = torch.Generator().manual_seed(5)

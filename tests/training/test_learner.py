@@ -18,14 +18,6 @@ from tests.pictures import as_images
 K = 3
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def pixels(N: int) -> Tensor:
     return torch.randint(0, 256, (N, 1, 8, 8), generator=torch.Generator().manual_seed(N)).to(torch.uint8)
 
@@ -207,6 +199,18 @@ def test_what_a_network_draws_is_the_same_whatever_was_drawn_before_and_where_tr
     resumed.restore(begun.state())
     resumed.epoch(images, targets, 1)
     assert same(through.state(), resumed.state())
+
+
+def test_a_network_draws_something_else_in_every_epoch():
+    learner = Learner(fresh(draw(8)[0]), training(), seed=1, role="victim")
+
+    def drawn(epoch: int) -> Tensor:
+        learner.begin(epoch)
+        return torch.rand(4)
+
+    first, second = drawn(0), drawn(1)
+    assert not torch.equal(first, second)
+    assert torch.equal(drawn(0), first)
 
 
 @pytest.mark.slow

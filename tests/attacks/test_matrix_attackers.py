@@ -1,4 +1,4 @@
-"""Closed forms of the thieves who undo a matrix: known, in the loss, or found out."""
+"""Closed forms of the attackers who undo a matrix: known, in the loss, or found out."""
 
 from __future__ import annotations
 

@@ -1,16 +1,13 @@
-"""Every thief at work: one clone, one order, one choice of queries, and what each makes of the answers."""
+"""Every attacker at work: one clone, one order, one choice of queries, and what each makes of the answers."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from emma_tune.attacks import ATTACKS, learn
@@ -18,24 +15,27 @@ from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.data.batches import Images
 from emma_tune.stages import AttackerSettings, ResponsesSettings
 from emma_tune.stages.runtime import Runtime
-from emma_tune.storage.artifact import Artifact, run_through
-from emma_tune.storage.store import Store
+from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
-from tests.stages.small import EVERY_PART, TRAINING, VIEWS, K, clean, clean_answers, draw, small_runtime, start
+from tests.stages.small import (
+    EVERY_PART,
+    TRAINING,
+    VIEWS,
+    K,
+    clean,
+    clean_answers,
+    content,
+    draw,
+    interrupted,
+    small_runtime,
+    start,
+)
 
 EPOCHS, SEED, N = 4, 1, 18
 SHIFTED = TRAINING.model_copy(update={"epochs": EPOCHS, "augmentation": "shift_flip"})
 T = torch.tensor([[0.3, 0.6, 0.1], [0.05, 0.25, 0.7], [0.8, 0.0, 0.2]])
 """Invertible, and largest off its diagonal."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def runtime() -> Runtime:
 
 
 def sure_of_labels(runtime: Runtime) -> Artifact:
-    """Clean answers that are right about the images that a thief has labels of."""
+    """Clean answers that are right about the images that an attacker has labels of."""
     labels = torch.from_numpy(runtime.labeled.labels)
     return Artifact({**clean_answers(runtime).tensors, "labeled": torch.eye(K)[labels]})
 
@@ -60,7 +60,7 @@ def released_to_views(runtime: Runtime, matrix: Tensor = T) -> Artifact:
 
 
 def heard(kind: str, runtime: Runtime, matrix: Tensor = T) -> Artifact:
-    """What a thief of that kind is answered."""
+    """What an attacker of that kind is answered."""
     return (released_to_views if ATTACKS[kind].asks_views else released)(runtime, matrix)
 
 
@@ -89,7 +89,7 @@ def assert_is(artifact: Artifact, losses: list[float], answers: Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_a_clone_is_trained_on_the_lesson_of_its_thief(kind, runtime):
+def test_a_clone_is_trained_on_the_lesson_of_its_attacker(kind, runtime):
     responses = heard(kind, runtime)
     labels = torch.from_numpy(runtime.labeled.labels)
     got = responses.tensors
@@ -99,16 +99,16 @@ def test_a_clone_is_trained_on_the_lesson_of_its_thief(kind, runtime):
     assert artifact.tensors.keys() == {f"{e}.{part}" for e in ("best", "last") for part in ("validation", "test")}
 
 
-def test_thieves_that_make_different_things_of_the_answers_have_different_clones(runtime):
+def test_attackers_that_make_different_things_of_the_answers_have_different_clones(runtime):
     clones = {kind: train(kind, heard(kind, runtime), runtime).tensors["last.test"] for kind in ATTACKS}
     for kind, other in [("soft", "hard"), ("soft", "inverse"), ("soft", "forward"), ("soft", "smoothed")]:
         assert float((clones[kind] - clones[other]).abs().max()) > 1e-2, (kind, other)
 
 
-# --- all thieves share initialisation, order and augmentation ---------------------------------------------
+# --- all attackers share initialization, order and augmentation ---------------------------------------------
 
 
-def test_who_learns_next_to_nothing_is_the_same_clone_whatever_its_attack_is(runtime):
+def test_at_a_vanishing_learning_rate_all_attackers_have_the_same_clone(runtime):
     # no weight moves, while batch norm sees the images: in their order, shifted and mirrored
     clones = {kind: train(kind, heard(kind, runtime), runtime, lr=1e-12).tensors for kind in ATTACKS}
     for kind, tensors in clones.items():
@@ -130,7 +130,7 @@ def test_where_nothing_was_changed_there_is_nothing_to_undo(kind, runtime):
 
 
 @pytest.mark.parametrize("kind", ["inverse", "estimated"])
-def test_who_undoes_the_matrix_has_the_clone_of_who_was_never_defended_against(kind, runtime):
+def test_an_attacker_that_undoes_the_matrix_has_the_clone_of_an_undefended_victim(kind, runtime):
     undefended, defended = released(runtime, torch.eye(K)), released(runtime)
     soft, clone = train("soft", undefended, runtime, lr=0.02), train(kind, defended, runtime, lr=0.02)
     torch.testing.assert_close(clone.tensors["last.test"], soft.tensors["last.test"], rtol=0, atol=1e-4)
@@ -141,7 +141,7 @@ def test_who_undoes_the_matrix_has_the_clone_of_who_was_never_defended_against(k
 
 @pytest.mark.parametrize("count", [2, 9, 17])
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_who_asks_less_is_trained_on_a_fixed_choice_of_the_pool_and_its_answers(kind, count, runtime):
+def test_fewer_queries_are_a_fixed_subset_of_the_pool_with_their_answers(kind, count, runtime):
     chosen = sorted(np.random.default_rng(0).permutation(N)[:count].tolist())
     responses = heard(kind, runtime)
     got, labels = responses.tensors, torch.from_numpy(runtime.labeled.labels)
@@ -152,13 +152,13 @@ def test_who_asks_less_is_trained_on_a_fixed_choice_of_the_pool_and_its_answers(
 
 
 @pytest.mark.parametrize("count", [N, N + 1, 10**6])
-def test_who_may_ask_more_than_there_is_asks_all(count, runtime):
+def test_a_limit_above_the_pool_asks_all(count, runtime):
     responses = released(runtime)
     few, all_of_them = train("soft", responses, runtime, queries=count), train("soft", responses, runtime)
     assert content(few) == content(all_of_them)
 
 
-def test_the_answers_that_are_not_asked_for_do_not_count(runtime):
+def test_answers_to_unused_queries_do_not_count(runtime):
     responses = released(runtime)
     unasked = sorted(np.random.default_rng(0).permutation(N)[7:].tolist())
     other = responses.tensors["queries"].clone()
@@ -181,11 +181,11 @@ def test_a_clone_may_be_of_another_kind_of_network(kind, runtime):
     assert_is(artifact, *by_hand(lesson, runtime.query_images(), runtime, "resnet10"))
 
 
-# --- what a thief says of itself --------------------------------------------------------------------------
+# --- what an attacker says of itself --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_the_figures_of_a_clone_are_its_accuracies_and_what_its_thief_says(kind, runtime):
+def test_the_figures_of_a_clone_are_its_accuracies_and_what_its_attacker_says(kind, runtime):
     artifact = train(kind, heard(kind, runtime), runtime)
     accuracies = {f"{e}.{part}.accuracy" for e in ("best", "last") for part in ("validation", "test")}
     assert artifact.metrics.keys() - accuracies == ({"matrix_error"} if kind == "estimated" else set())
@@ -196,12 +196,12 @@ def test_the_figures_of_a_clone_are_its_accuracies_and_what_its_thief_says(kind,
         assert artifact.metrics[name] == pytest.approx(sum(right) / len(right), abs=1e-12)
 
 
-def test_who_has_sure_answers_to_labeled_images_finds_the_matrix(runtime):
+def test_with_confident_answers_to_labeled_images_the_matrix_is_found(runtime):
     error = train("estimated", released(runtime), runtime).metrics["matrix_error"]
     assert error < 1e-6, "T is single, and so are the answers"
 
 
-def test_who_has_labels_of_the_wrong_images_finds_its_rows_in_another_order(runtime):
+def test_with_labels_of_the_wrong_images_its_rows_are_found_in_another_order(runtime):
     responses = released(runtime)
     labels = torch.from_numpy(runtime.labeled.labels)
     wrong = Artifact({**responses.tensors, "labeled": torch.eye(K)[(labels + 1) % K] @ T})
@@ -217,7 +217,7 @@ def test_where_there_is_no_matrix_its_error_is_none(defense, runtime):
     assert "matrix_error" not in train("estimated", responses, runtime).metrics
 
 
-def test_a_thief_has_labels_of_five_images_a_class_that_the_victim_was_trained_on():
+def test_an_attacker_has_labels_of_five_images_a_class_that_the_victim_was_trained_on():
     labels = np.array([0] * 12 + [1] * 3 + [2] * 30)[np.random.default_rng(5).permutation(45)]
     images = draw(45, 6).images
     runtime = replace(
@@ -235,29 +235,16 @@ def test_a_thief_has_labels_of_five_images_a_class_that_the_victim_was_trained_o
 # --- interruptions ----------------------------------------------------------------------------------------
 
 
-def content(artifact: Artifact) -> tuple[bytes, str]:
-    """All of an artifact, byte by byte."""
-    return save(dict(artifact.tensors)), json.dumps([artifact.metrics, artifact.history])
-
-
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_interruptions_leave_no_trace_in_any_clone(kind, runtime, tmp_path: Path):
-    responses, config, store = heard(kind, runtime), settings(kind, queries=13), Store(tmp_path)
-    through = run_through(start("attacker", config, runtime, responses=responses))
+    responses, config = heard(kind, runtime), settings(kind, queries=13)
+
+    def begin(state: State | None) -> StageRun:
+        return start("attacker", config, runtime, state, responses=responses)
+
+    through = run_through(begin(None))
     assert len(through.history) == EPOCHS
     for pauses in ({1}, {2}, {3}, {4}, {1, 2, 3, 4}):
-        stage, done = start("attacker", config, runtime, responses=responses), 0
-        while True:
-            try:
-                progress = next(stage)
-            except StopIteration as finished:
-                again = finished.value
-                break
-            done += 1
-            assert (progress.epoch, progress.epochs) == (done, EPOCHS)
-            if done in pauses:
-                store.save_state("task", progress.state(), seconds=1.0)
-                stage.close()
-                state, _ = store.load_state("task")
-                stage = start("attacker", config, runtime, state, responses=responses)
+        again, epochs = interrupted(begin, pauses, tmp_path)
+        assert epochs == EPOCHS
         assert content(again) == content(through), f"interrupted after {pauses}"
