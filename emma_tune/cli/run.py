@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,14 +39,19 @@ if TYPE_CHECKING:
 BEGAN = time.monotonic()
 
 
-class Until(StrEnum):
-    """The stages that a run can end with."""
+def _last_stages() -> list[str]:
+    """List the stages that a run can end with, for completion and errors."""
+    from emma_tune.stages import STAGES
 
-    VICTIM = "victim"
-    SURROGATE = "surrogate"
-    MATRIX = "matrix"
-    RESPONSES = "responses"
-    ATTACKER = "attacker"
+    return [name for name, stage in STAGES.items() if stage.last]
+
+
+def _checked_last(until: str | None) -> str | None:
+    from emma_tune.study.file import StudyError
+
+    if until is not None and until not in _last_stages():
+        raise StudyError(f"--until: expected one of {', '.join(_last_stages())}, found {until!r}")
+    return until
 
 
 @app.command()
@@ -64,7 +68,12 @@ def run(
     ] = None,
     overrides: Overrides = None,
     until: Annotated[
-        Until | None, typer.Option(help="The last stage to run; run again without it to continue from there.")
+        str | None,
+        typer.Option(
+            metavar="STAGE",
+            autocompletion=_last_stages,
+            help="The last stage to run, e.g. matrix; run again without it to continue from there.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be run and reused, and the approximate cost.")
@@ -79,7 +88,7 @@ def run(
     folder: Place = out or Path("runs") / checked.name
     refuse_client(address, folder, study)
     store = absolute(as_place(checked.store) if checked.store else absolute(folder).parent / "store")
-    order = RunOrder(checked, folder, store, BEGAN, address, until.value if until else None)
+    order = RunOrder(checked, folder, store, BEGAN, address, _checked_last(until))
     if dry_run:
         _preview(order)
     else:
