@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def load_study(folder: str | PathLike[str]) -> StudyView:
-    """A study as it lies on disk, whether it is running, finished or interrupted; needs no Ray.
+    """Open a study on disk, whether it is running, finished or interrupted; needs no Ray.
 
     Args:
         folder: of the study, a path or a URL, as `emma-tune run` names it at its end.

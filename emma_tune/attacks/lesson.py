@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Logits (B, K) and targets (B, K) → a scalar to minimise."""
+"""Logits (B, K) and targets (B, K) → a scalar to minimize."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Lesson:
 
     Attributes:
         targets: of each query, (N, K) distributions.
-        loss: what is minimised.
+        loss: what is minimized.
         metrics: the attack's own metrics.
     """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -29,6 +30,7 @@ class Parameter:
         whole: whether only whole numbers make sense.
         above: whether a value must be above `low`.
         epochs: whether it counts the epochs that the surrogate is trained before the matrix.
+        release: of a learned defense: whether its release takes it.
         about: describes it in the schema of a study.
     """
 
@@ -40,6 +42,7 @@ class Parameter:
     whole: bool = False
     above: bool = False
     epochs: bool = False
+    release: bool = False
     about: str = ""
 
     @property
@@ -77,16 +80,17 @@ class Defense:
     """A defense.
 
     Attributes:
-        where: `module:function`. Of a learned defense (posteriors (N, K), T) → responses (N, K). Of a linear one
-            that is not learned (K, params, generator) → T, (K, K). Of any other (posteriors (N, K), params) →
-            responses (N, K), with `seeds` and `guidance` where it takes them.
+        where: `module:function`. Of a learned defense (posteriors (N, K), T, params) → responses (N, K). Of a
+            linear one that is not learned (K, params, generator) → T, (K, K). Of any other (posteriors (N, K),
+            params) → responses (N, K), with `seeds` and `guidance` where it takes them.
         parameters: of a learned defense all that is searched; of a baseline its budget, if there is one to choose.
         settings: its other parameters, with their usual values.
         linear: p' = pT for some T.
         randomized: takes `seeds`, one a query, (N,) int64.
         guided: takes `guidance`, (N, K): what the guidance stage found out about each query by the network of
             this stage, `surrogate` or `misinformer`; None if it takes none.
-        objective: of a learned defense `module:function`: parameters → `Objective`; None if nothing is learned.
+        objective: of a learned defense `module:function`: (release, params) → `Objective`; None if nothing is
+            learned. T begins as the identity, and is projected as EMMA's is.
     """
 
     where: str
@@ -115,7 +119,15 @@ class Defense:
     def objective_of(self, params: Mapping[str, float]) -> Objective:
         """Return what the matrix of a learned defense minimizes under these parameters."""
         assert self.objective is not None, "only a learned defense has an objective"
-        return cast(Objective, resolve_name(self.objective)(params))
+        return cast(Objective, resolve_name(self.objective)(self.release_of(params), params))
+
+    def release_of(self, params: Mapping[str, float]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return how a learned defense releases answers by its matrix: (posteriors, T) → responses."""
+        return partial(self.function, **self.release_params(params))
+
+    def release_params(self, params: Mapping[str, float]) -> dict[str, float]:
+        """Select the parameters that the release of a learned defense takes."""
+        return {of.name: float(params[of.name]) for of in self.parameters if of.release}
 
 
 def _epsilon(*grid: float) -> tuple[Parameter]:

@@ -5,7 +5,7 @@ T minimizes `L_out = λ L_align(T) + (1−λ) L_mis(θ'(T))`, where θ' is a sur
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -67,6 +67,6 @@ def mislead_loss(logits: Tensor, posteriors: Tensor) -> Tensor:
     return -(1.000001 - F.softmax(logits, dim=1).gather(1, top)).log().mean()
 
 
-def objective(params: Mapping[str, float]) -> Objective:
+def objective(release: Callable[[Tensor, Tensor], Tensor], params: Mapping[str, float]) -> Objective:
     """Weigh staying useful against misleading: `L_out = λ L_align + (1−λ) L_mis`, with λ = params["lambda"]."""
     return Objective(release, params["lambda"], align_loss, mislead_loss)

@@ -2,7 +2,7 @@
 
 For each answer the linear program
 
-    minimise Σ_i q_i log p_i   with q on the simplex, ‖q − p‖₁ ≤ ε, q_t ≥ q_i for t = argmax p.
+    minimize Σ_i q_i log p_i   with q on the simplex, ‖q − p‖₁ ≤ ε, q_t ≥ q_i for t = argmax p.
 
 With q_t = τ given, what is best is greedy: mass goes from the likeliest classes to the least likely ones, each of
 which can take τ. The optimum as a function of τ is convex, so τ is found by golden sections.

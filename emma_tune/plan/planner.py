@@ -203,7 +203,8 @@ class Planner:
         chain, inputs = [posteriors], {"posteriors": posteriors.key}
         defense = DEFENSES[point.defense]
         if defense.learned:
-            settings = ResponsesSettings(defense=point.defense, views=views)
+            params = defense.release_params(point.params)
+            settings = ResponsesSettings(defense=point.defense, params=params, views=views)
             return [*chain, self._task("responses", settings, {**inputs, "matrix": before[-1].key})]
         if defense.guided:
             own = before[-1]
@@ -234,11 +235,7 @@ class Planner:
 
     def _matrix(self, point: Point, run: int, surrogate: Task) -> Task:
         how, training = self.study.defense, self._training(self.study.surrogate)
-        own = {
-            "lambda",
-            "lr_gamma",
-            "st_epoch",
-        }  # fields of the settings; other parameters of a defense go as `params`
+        own = {"lambda", "lr_gamma", "st_epoch"}  # fields of the settings; others go into `params`
         settings = MatrixSettings(
             defense=point.defense,
             training=training.model_copy(

@@ -43,7 +43,7 @@ def named(number: int) -> str:
 
 
 def key_of(recipe: Mapping[str, Any]) -> str:
-    """Hash a recipe: the first 80 bits of SHA-256 over the its canonical JSON, as 20 hexadecimal digits."""
+    """Hash a recipe: the first 80 bits of SHA-256 over its canonical JSON, as 20 hexadecimal digits."""
     canonical = json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:20]
 

@@ -10,7 +10,7 @@ from emma_tune.search.workload import Effort, TaskKind
 from emma_tune.stages import STAGES
 from emma_tune.storage.store import Record
 
-FORWARD_PASSES = {"matrix": 10.0, "attacker": 3.0, "surrogate": 3.0}
+FORWARD_PASSES = {name: float(stage.pool_step) for name, stage in STAGES.items() if stage.pool_step}
 """Stages that train a network on the query pool, with the forward passes that a step of each costs: one that has
 been timed stands in for one that has not."""
 

@@ -173,7 +173,10 @@ class ResponsesSettings(StageSettings):
     """Release answers under a defense: a learned one by its matrix, a baseline by its parameters."""
 
     defense: str
-    params: dict[str, float] = Field(default_factory=dict, description="of a baseline: its budget and settings")
+    params: dict[str, float] = Field(
+        default_factory=dict,
+        description="of a baseline: all; of a learned defense: those that its release takes",
+    )
     fresh: bool = Field(False, description="whether noise is drawn each time the same image is asked")
     seed: int | None = Field(None, description="of what a baseline draws; None where nothing is drawn")
     views: Views | None = None
@@ -217,6 +220,7 @@ class Stage:
         shared: whether points with other values of the searched parameters share its artifacts.
         measures: whether its metrics are figures of a point.
         last: whether a run may end with it (`--until`).
+        pool_step: forward passes that a training step on the query pool costs; 0 if it does not train on it.
         resources: the stage whose resources it takes where a study gives it none of its own.
     """
 
@@ -231,6 +235,7 @@ class Stage:
     shared: bool = False
     measures: bool = False
     last: bool = False
+    pool_step: int = 0
     resources: str | None = None
 
     def start(
@@ -287,6 +292,7 @@ STAGES: dict[str, Stage] = {
         before_points=True,
         shared=True,
         last=True,
+        pool_step=TRAINING,
     ),
     "misinformer": Stage(
         f"{_HERE}.misinformer:train_misinformer",
@@ -312,6 +318,7 @@ STAGES: dict[str, Stage] = {
         images=("queries",),
         version=2,
         last=True,
+        pool_step=MATRIX_STEP,
     ),
     "responses": Stage(  # the matrix under a learned defense, guidance under a guided one
         f"{_HERE}.responses:release_responses",
@@ -331,6 +338,7 @@ STAGES: dict[str, Stage] = {
         inputs=("responses",),
         version=3,
         last=True,
+        pool_step=TRAINING,
     ),
     "evaluation": Stage(
         f"{_HERE}.evaluation:evaluate",

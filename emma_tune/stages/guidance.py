@@ -39,7 +39,7 @@ def find_guidance(
     asked = runtime.asked(config.views)
     K = posteriors.tensors["queries"].shape[1]
     classifier = new_classifier(config.model, runtime.query_images(), classes=K, seed=0, role="surrogate")
-    restore_classifier(classifier, own.tensors)  # weights and normalisation are its own
+    restore_classifier(classifier, own.tensors)  # weights and normalization are its own
     classifier = classifier.to(runtime.device).eval()
     found = {part: state.tensors[part] if state else p[:0] for part, p in posteriors.tensors.items()}
     seconds, answered = 0.0, 0
@@ -80,6 +80,7 @@ def guidance_of(defense: str, classifier: Classifier, images: Tensor, posteriors
             return farthest_class(gradient_cosines(classifier, images, posteriors))
         case "grad2":
             return gradient_sums(classifier, images)
-        case _:
+        case "adaptive_misinformation":
             with torch.no_grad():
                 return F.softmax(classifier(images), dim=1)
+    raise ValueError(f"guidance: expected a guided defense, found {defense}")

@@ -18,7 +18,7 @@ def answer_cleanly(config: PosteriorsSettings, *, victim: Artifact, runtime: Run
     classifier = new_classifier(
         config.model, runtime.victim_images("train"), classes=runtime.classes, seed=0, role="victim"
     )
-    restore_classifier(classifier, victim.tensors)  # weights and normalisation are the victim's own
+    restore_classifier(classifier, victim.tensors)  # weights and normalization are the victim's own
     classifier = classifier.to(runtime.device)
     asked = runtime.asked(config.views)
     return Artifact({part: posteriors_of(classifier, images) for part, images in asked.items()})

@@ -40,7 +40,7 @@ def release_responses(
         FloatingPointError: if a measure is not finite.
     """
     defense = DEFENSES[config.defense]
-    by_matrix = defense.function if defense.learned else emma.release
+    by_matrix = defense.release_of(config.params) if defense.learned else emma.release
     T = _matrix(config, matrix, classes=posteriors.tensors["queries"].shape[1])
     asked = runtime.asked(config.views)
     released: dict[str, Tensor] = {}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from emma_tune.data.augmentation import augment
 from emma_tune.data.images import ImageSet
-from emma_tune.defenses.emma import objective, project_rows
+from emma_tune.defenses.emma import objective, project_rows, release
 from emma_tune.models import build_model
 from emma_tune.stages import MatrixSettings
 from emma_tune.stages.matrix import optimize_matrix
@@ -25,7 +25,7 @@ from tests.pictures import as_images
 from tests.textbook import textbook_hypergradient, textbook_step
 
 K, LR, LR_GAMMA, WEIGHT = 10, 0.1, 0.3, 0.03
-OBJECTIVE = objective({"lambda": WEIGHT})
+OBJECTIVE = objective(release, {"lambda": WEIGHT})
 
 
 class Plain(nn.Module):

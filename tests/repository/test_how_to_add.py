@@ -34,8 +34,8 @@ LEARNED = {
     "defenses/unsure.py": '''
 """A matrix that leaves the clone unsure, instead of wrong."""
 from emma_tune.defenses import Objective
-from emma_tune.defenses.emma import align_loss, release
-def objective(params):
+from emma_tune.defenses.emma import align_loss
+def objective(release, params):
     return Objective(release, params["alpha"], align_loss, negative_entropy)
 def negative_entropy(logits, posteriors):
     log_q = logits.log_softmax(dim=1)
@@ -52,16 +52,12 @@ def negative_entropy(logits, posteriors):
 }
 DIMENSION = {
     "defenses/__init__.py": {
-        'Parameter("lambda"': 'Parameter("temperature", low=0, high=None, above=True, about="of p before T"),',
+        'Parameter("lambda"': 'Parameter("temperature", low=0, high=None, above=True, release=True, about="p"),',
     },
     "defenses/emma.py": {
-        "def objective": """
-def objective(params):
-    def flatter(p):
-        powers = p ** (1 / params["temperature"])
-        return powers / powers.sum(dim=1, keepdim=True)
-    return Objective(lambda p, T: release(flatter(p), T), params["lambda"], align_loss, mislead_loss)
-""",
+        "def release(posteriors": "def release(posteriors, T, *, temperature=1):",
+        "mixed = (": "posteriors = (posteriors ** (1 / temperature)) "
+        "/ (posteriors ** (1 / temperature)).sum(dim=1, keepdim=True)",
     },
 }
 ATTACKER = {
@@ -169,7 +165,7 @@ def inserted(content: str, place: str, code: str) -> str:
         at -= 1  # its decorator
     indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
     if code.lstrip().startswith(place):
-        return "\n".join([*lines[:at], code.strip()]) + "\n"  # the last function of a file, written otherwise
+        return "\n".join([*lines[:at], indent + code, *lines[at + 1 :]]) + "\n"  # the line, written otherwise
     return "\n".join([*lines[:at], indent + code, *lines[at:]]) + "\n"
 
 
@@ -224,6 +220,12 @@ def test_a_defense_an_attacker_a_measure_a_data_set_a_stage_and_a_dimension(copy
     assert len(audits) == 4
     (matrix,) = (copy / "runs" / "store" / "matrix").glob("*/record.json")
     assert 1 <= json.loads(matrix.read_text())["recipe"]["config"]["params"]["temperature"] <= 2
+    configs = [
+        json.loads(path.read_text())["recipe"]["config"]
+        for path in (copy / "runs/store/responses").glob("*/record.json")
+    ]
+    (released,) = (config["params"] for config in configs if config["defense"] == "emma")
+    assert 1 <= released["temperature"] <= 2  # what T was optimized for is what is released
     page = (copy / "runs" / "tiny" / "report.html").read_text()
     assert all(name in page for name in ("tempered", "sharpened", "expected calibration error"))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from emma_tune.defenses.emma import align_loss, mislead_loss, objective
+from emma_tune.defenses.emma import align_loss, mislead_loss, objective, release
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
@@ -21,6 +21,11 @@ from tests.textbook import outer_loss, textbook_hypergradient
 
 B, LR = 12, 0.1
 NETWORKS = ("smooth", "convolution", "batch_norm", "resnet8")
+
+
+def weighed(weight):
+    """EMMA's objective under a weight λ."""
+    return objective(release, {"lambda": weight})
 
 
 def draw(kind: str, K: int, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
@@ -70,7 +75,7 @@ def test_is_double_backward(
 ) -> None:
     net, x = draw(kind, K, dtype)
     p, T = draw_answers(K, place, dtype)
-    gradient, loss = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=objective({"lambda": weight}))
+    gradient, loss = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=weighed(weight))
     expected, expected_loss = textbook_hypergradient(net, x, p, T, LR, weight)
     assert gradient.dtype == dtype
     assert relative(gradient, expected) <= tolerance
@@ -81,7 +86,7 @@ def test_is_double_backward(
 def test_single_precision_is_near_the_exact_gradient(kind: str) -> None:
     net, x = draw(kind, 10, torch.float32)
     p, T = draw_answers(10, "inside", torch.float32)
-    gradient, _ = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=objective({"lambda": 0.03}))
+    gradient, _ = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=weighed(0.03))
     exact = x if x.dtype == torch.uint8 else x.double()
     expected, _ = textbook_hypergradient(copy.deepcopy(net).double(), exact, p.double(), T.double(), LR, 0.03)
     assert relative(gradient.double(), expected) <= 1e-4
@@ -92,7 +97,7 @@ def test_is_the_slope_of_the_outer_loss(weight: float) -> None:
     net, x = draw("smooth", 4, torch.float64)
     p, T = draw_answers(4, "inside", torch.float64)
     p = 0.9 * p + 0.1 / 4  # nothing at the clamp, where there is no slope
-    gradient, _ = hypergradient(ForwardPass(net, x), p, T, lr=1.0, objective=objective({"lambda": weight}))
+    gradient, _ = hypergradient(ForwardPass(net, x), p, T, lr=1.0, objective=weighed(weight))
     h = 1e-5
     for k in range(4):
         for j in range(4):
@@ -110,7 +115,7 @@ def test_only_buffers_change_and_as_one_training_forward_changes_them(kind: str)
     trained = copy.deepcopy(net)
     trained(x)
     handed = [tensor.clone() for tensor in (x, p, T)]
-    gradient, loss = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=objective({"lambda": 0.3}))
+    gradient, loss = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=weighed(0.3))
     assert net.state_dict().keys() == trained.state_dict().keys()
     assert all(torch.equal(value, trained.state_dict()[name]) for name, value in net.state_dict().items())
     assert all(w.grad is None and w.requires_grad for w in net.parameters())
@@ -125,7 +130,7 @@ def test_the_real_update_goes_on_from_the_same_pass(kind: str) -> None:
     p, T = draw_answers(10, "inside", torch.float64)
     alone = copy.deepcopy(net)
     forward = ForwardPass(net, x)
-    hypergradient(forward, p, T, lr=LR, objective=objective({"lambda": 0.3}))
+    hypergradient(forward, p, T, lr=LR, objective=weighed(0.3))
     F.cross_entropy(forward.logits, p @ T).backward()
     F.cross_entropy(alone(x), p @ T).backward()
     for (name, found), expected in zip(net.named_parameters(), alone.parameters(), strict=True):
@@ -169,7 +174,7 @@ def test_frozen_weights_stay_where_they_are() -> None:
     net, x = draw("batch_norm", 4, torch.float64)
     net[0].requires_grad_(False)
     p, T = draw_answers(4, "inside", torch.float64)
-    gradient, _ = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=objective({"lambda": 0.3}))
+    gradient, _ = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=weighed(0.3))
     with torch.no_grad():
         features = net[0](x)
     expected, _ = textbook_hypergradient(net[1:], features, p, T, LR, 0.3)
@@ -193,7 +198,7 @@ def test_half_precision_errs_no_more_than_double_backward_does(kind: str) -> Non
     exact, _ = textbook_hypergradient(net, x, p, T, LR, 0.03)
     of_textbook, _ = textbook_hypergradient(HalfPrecision(net), x, p, T, LR, 0.03)
     forward = ForwardPass(net, x, precision="bf16")
-    found, _ = hypergradient(forward, p, T, lr=LR, objective=objective({"lambda": 0.03}))
+    found, _ = hypergradient(forward, p, T, lr=LR, objective=weighed(0.03))
     assert forward.logits.dtype == found.dtype == torch.float32
     assert 0 < relative(found, exact) < 1.5 * relative(of_textbook, exact)
 
@@ -206,7 +211,7 @@ def check_against_textbook(net: nn.Module, x: Tensor) -> None:
         expected, _ = textbook_hypergradient(net, x, p[:4], T, LR, 0.03)
         after = torch.get_rng_state()
         torch.manual_seed(9)
-        gradient, _ = hypergradient(ForwardPass(net, x), p[:4], T, lr=LR, objective=objective({"lambda": 0.03}))
+        gradient, _ = hypergradient(ForwardPass(net, x), p[:4], T, lr=LR, objective=weighed(0.03))
         assert torch.equal(torch.get_rng_state(), after)
     assert relative(gradient, expected) <= 1e-9
 

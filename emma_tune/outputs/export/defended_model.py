@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emma_tune.defenses import emma, release
+from emma_tune.defenses import DEFENSES, emma, release
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.storage.artifact import Artifact
 from emma_tune.training.classifier import Classifier, new_classifier
@@ -58,7 +58,9 @@ class DefendedModel(nn.Module):
     def released(self, posteriors: Tensor, guidance: Tensor | None) -> Tensor:
         """Return p' of p, (B, K)."""
         if self.matrix is not None:
-            return emma.release(posteriors, self.matrix)
+            defense = DEFENSES[self.defense]
+            release_by = defense.release_of(self.params) if defense.learned else emma.release
+            return release_by(posteriors, self.matrix)
         return release(self.defense, self.params, posteriors, guidance=guidance)
 
 

@@ -12,9 +12,11 @@ import math
 from collections.abc import Mapping
 
 from emma_tune.plan import Task, key_of
+from emma_tune.results.figures import PARTS
 from emma_tune.stages import MatrixSettings, ResponsesSettings
 from emma_tune.storage.artifact import Metrics
 from emma_tune.study import Dimension, Study
+from emma_tune.study.measures import MEASURES
 
 MOST, UNDEFENDED, BEST_GAIN, OTHERS = 1.5, 0.9, 0.4, 0.25
 
@@ -23,8 +25,8 @@ class Invented:
     """Metrics of tasks that are not run; the ranges of a study's search space count."""
 
     def __init__(self, study: Study) -> None:
-        ranges = ((n, of) for n, of in study.search.space.dimensions.items() if isinstance(of, Dimension))
-        (self._weight, self._weights), (self._rate, self._rates), *_ = ranges
+        ranges = [(n, of) for n, of in study.search.space.dimensions.items() if isinstance(of, Dimension)]
+        (self._weight, self._weights), (self._rate, self._rates) = ranges[0], ranges[-1]
         self._of_matrix: dict[str, tuple[float, float]] = {}
         self._of_responses: dict[str, tuple[float, float]] = {}
 
@@ -35,13 +37,16 @@ class Invented:
         elif isinstance(task.config, ResponsesSettings):
             l1, clone = self._of_responses[task.key] = self._released(task.config, task.inputs)
             drop = 0.02 * l1
-            cost = {"l1": l1, "accuracy_drop": drop, "victim_accuracy": 0.95 - drop, "flip_rate": drop}
-            return {"queries.l1": l1} | {
-                f"{part}.{n}": x for part in ("validation", "test") for n, x in cost.items()
+            cost = {"l1": l1, "l1_queries": l1, "accuracy_drop": drop, "victim_accuracy": 0.95 - drop}
+            return {
+                of.metric.format(part=part): cost.get(name, of.best)
+                for part in PARTS
+                for name, of in MEASURES.items()
+                if of.metric
             }
         elif task.stage == "evaluation":
             _, clone = self._of_responses[task.inputs["responses"]]
-            return {f"{part}.clone_accuracy.best": clone for part in ("validation", "test")}
+            return {f"{part}.clone_accuracy.best": clone for part in PARTS}
         return {}
 
     def _released(self, config: ResponsesSettings, inputs: Mapping[str, str]) -> tuple[float, float]:
