@@ -59,10 +59,6 @@ def best_point(view: StudyView, bounds: Mapping[str, float]) -> dict[str, Any]:
 def best_within(view: StudyView, budgets: Sequence[float]) -> dict[str, Any]:
     """Find for each budget the best point within it, of each defense: the table that papers print.
 
-    Args:
-        view: the study.
-        budgets: the worst accepted values of the study's budget measure.
-
     Returns:
         `budget` and `attack`: the measures; `rows`: for each budget `at`, and under `points` by defense the best
         point within it and the study's limits, by validation figures, as `StudyView.described`; None without one.

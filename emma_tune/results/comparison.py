@@ -20,12 +20,7 @@ UNDEFENDED = "none"
 def spread(
     study: StudyReader, *, attacker: str | None = None, defenses: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Describe how a front varies over seeds: chosen by validation figures, measured by test figures.
-
-    Args:
-        study: the study.
-        attacker: as `StudyReader.members` takes it.
-        defenses: as `StudyReader.members` takes it.
+    """Describe how a front, as `StudyReader.members` has it, varies over seeds, by test figures.
 
     Returns:
         `hypervolume_by_seed`, of each victim's own front, with repeats the mean over them; of these `mean`,
@@ -48,13 +43,7 @@ def spread(
 
 @dataclass(frozen=True)
 class Group:
-    """One side of a comparison.
-
-    Attributes:
-        name: of the study, of the defense, or of both.
-        view: the study.
-        defenses: its defenses; all if None.
-    """
+    """One side of a comparison: a study, or the points of some of its defenses; of all if None."""
 
     name: str
     view: StudyReader
@@ -68,10 +57,8 @@ class Group:
 
 def by_study(views: Sequence[StudyReader]) -> list[Group]:
     """Make a group of each study, with all its defenses."""
-    names = [view.study.name for view in views]
-    if len(set(names)) < len(names):
-        names = [str(view.folder.root) for view in views]
-    return [Group(name, view, None) for name, view in zip(names, views, strict=True)]
+    distinct = len({view.study.name for view in views}) == len(views)
+    return [Group(view.study.name if distinct else str(view.folder.root), view, None) for view in views]
 
 
 def by_defense(views: Sequence[StudyReader]) -> list[Group]:

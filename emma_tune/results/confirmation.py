@@ -58,11 +58,7 @@ def points_to_confirm(view: StudyReader, numbers: Collection[int] | None) -> lis
 
 
 def confirmed(view: StudyReader, again: StudyReader) -> dict[str, Any]:
-    """Compare the figures of points in the search with those under fresh seeds.
-
-    Args:
-        view: the study.
-        again: its confirmation.
+    """Compare the figures of points in the search with those under fresh seeds, of the study's confirmation.
 
     Returns:
         `study`, `repeats`, `objectives`, `counts`, and `points`, each with `point`, `defense`, `params`, `state`;

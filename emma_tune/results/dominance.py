@@ -28,11 +28,7 @@ ALL = ""
 
 
 class Rivals:
-    """The finished points of a study that keep its limits, and may stop others.
-
-    Args:
-        study: its objectives, limits, and which points may stop which.
-        finished: finished points with their validation figures.
+    """The finished points of a study that keep its limits, and may stop others; with their validation figures.
 
     Attributes:
         arrivals: how often a point joined those that may stop others; as long as it stays, bounds that are not
@@ -87,12 +83,7 @@ class Rivals:
 
 
 def front_of(study: Study, finished: Mapping[int, Mapping[str, Any]]) -> list[int]:
-    """List the points that keep the limits and that no other of them beats.
-
-    Args:
-        study: its objectives and limits.
-        finished: validation figures by the number of the point; the points compete with one another alone.
-    """
+    """List the points that keep the limits and that no other of them beats, by their validation figures."""
     within = {number: figures for number, figures in finished.items() if study.limits.kept_by(figures)}
     kept = nondominated(as_losses(list(within.values()), study.objectives))
     return [number for number, keep in zip(within, kept, strict=True) if keep]
@@ -101,12 +92,9 @@ def front_of(study: Study, finished: Mapping[int, Mapping[str, Any]]) -> list[in
 def targets(
     study: Study, finished: Iterable[tuple[Point, Mapping[str, Any]]], searched: Collection[str]
 ) -> list[Point]:
-    """List the points that the attackers of the fronts (`when: front`) attack.
+    """List the points that the attackers of the fronts (`when: front`) attack, by validation figures.
 
-    Args:
-        study: its objectives and limits.
-        finished: finished points with their validation figures.
-        searched: defenses of which only the members of their own front count; of the others every point.
+    Of defenses in `searched` these are the members of their own front, of the others all finished points.
     """
     points: dict[int, Point] = {}
     by_defense: dict[str, dict[int, Mapping[str, Any]]] = {}
@@ -122,15 +110,9 @@ def targets(
 
 
 def current_outcomes(study: Study, ledger: Ledger, digest: str) -> dict[int, Outcome]:
-    """Pick the outcomes that hold for a study as it is now.
+    """Pick the outcomes, by number, that hold for a study as it is now, with this `Planner.digest`.
 
-    Args:
-        study: as it is now.
-        ledger: its points.
-        digest: `Planner.digest` of the study.
-
-    Returns:
-        By number; a stopped point is in it only as long as a finished one beats it, and names that one.
+    A stopped point is among them only as long as a finished one beats it, and names that one.
     """
     current = {n: outcome for n, outcome in ledger.outcomes.items() if outcome.plan == digest}
     finished = [(ledger.points[n], of.figures["validation"]) for n, of in current.items() if of.figures]

@@ -44,10 +44,6 @@ Clones = Mapping[tuple[int, str], Metrics]
 def point_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
     """Gather a point's measures: means over runs; of clones, those of the best epoch by validation accuracy.
 
-    Args:
-        plan: the point's tasks.
-        metrics_of: asked for responses and evaluations.
-
     Returns:
         For each part `l1`, `l1_queries`, `victim_accuracy`, `accuracy_drop`, `flip_rate`, `attackers` (clone
         accuracy by name) and `attacker_accuracy` (the worst case: per run the maximum over attackers, then the
@@ -63,11 +59,7 @@ def point_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
 
 
 def front_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
-    """Gather what the attackers of the fronts (`when: front`) reach at a point.
-
-    Args:
-        plan: of these attackers, `Planner.verdict`.
-        metrics_of: asked for evaluations.
+    """Gather what the attackers of the fronts (`when: front`) reach at a point, planned by `Planner.verdict`.
 
     Returns:
         For each part `attackers`, clone accuracy by name; the same of each run under `runs`; None while one is
@@ -77,8 +69,7 @@ def front_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
     if len(clones) < len(plan.evaluations):
         return None
     return _over_runs(
-        plan.responses,
-        lambda part, runs: {"attackers": _clones(_accuracies(part, clones, runs))["attackers"]},
+        plan.responses, lambda part, runs: {"attackers": _clones(_accuracies(part, clones, runs))["attackers"]}
     )
 
 

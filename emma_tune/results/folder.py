@@ -56,8 +56,7 @@ FOR_PEOPLE = {
     RUN_LOG: "messages of the runs, and tracebacks of failed tasks",
 }
 """Files of a study's folder for people to open."""
-DOCTOR_FILES = (IDENTITY, "sight")
-"""Files that `emma-tune doctor` leaves in folders for studies."""
+DOCTOR_FILES = (IDENTITY, "sight")  # left by `emma-tune doctor` in folders for studies
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,7 @@ class Started:
 
 
 class RunLog:
-    """The log of a study's driver, with times. A line that cannot be written is dropped; the run goes on.
-
-    Args:
-        storage: of the study's folder.
-    """
+    """The log of a study's driver, with times. A line that cannot be written is dropped; the run goes on."""
 
     def __init__(self, storage: Storage) -> None:
         self._lock = Lock()  # the watcher of a cluster's head writes from its own thread
@@ -109,12 +104,7 @@ class RunLog:
 
 
 class StudyFolder:
-    """The folder of one study.
-
-    Args:
-        root: the folder, or the URL of a prefix; it need not exist.
-        patience: how long a call that fails for the moment is retried.
-    """
+    """The folder of one study, on disk or at a URL; it need not exist."""
 
     def __init__(self, root: Place, patience: Patience = IMPATIENT) -> None:
         self.root = root.absolute() if is_local(root) else root

@@ -12,11 +12,7 @@ from emma_tune.study.measures import Direction, measure, value_of
 
 
 def as_losses(points: Sequence[Mapping[str, Any]], objectives: Mapping[str, Direction]) -> NDArray[np.float64]:
-    """Turn points into rows of values to minimize: (N, D), signs of `max` objectives turned.
-
-    Args:
-        points: their figures of one part.
-        objectives: measures with their directions.
+    """Turn the figures of points, of one part, into rows to minimize: (N, D), signs of `max` objectives turned.
 
     Raises:
         ValueError: for a value that is not finite, which a dominance filter would pass over in silence.

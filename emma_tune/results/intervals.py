@@ -8,23 +8,18 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 CONFIDENCE = 0.95
-
-MIN_VALUES = 3
-"""Fewest values with an interval."""
-
+MIN_VALUES = 3  # fewest values with an interval
 MIN_PAIRS = 6
 """Fewest pairs from which a difference is judged: with fewer, no sign test can reach 5 %, as 2·2⁻⁵ is more."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval.
+    """The mean of n values with its 95 % interval.
 
     Attributes:
-        mean: of the values.
         deviation: their standard deviation (n − 1); None of a single value.
-        low: lower end of the interval; None of fewer than three values.
-        high: upper end.
+        low, high: ends of the interval; None of fewer than three values.
         count: n.
     """
 

@@ -30,14 +30,7 @@ from emma_tune.storage import IMPATIENT, Patience, Place, storage_at
 
 
 class Done(NamedTuple):
-    """A finished task, as an outcome records it.
-
-    Attributes:
-        stage: its stage.
-        run: the run that made it.
-        seconds: it took.
-        epochs: it ran.
-    """
+    """A finished task, as an outcome records it, with the run that made it."""
 
     stage: str
     run: str
@@ -203,10 +196,7 @@ def _left_out(path: Place, place: int, line: bytes, why: str) -> str:
 class LedgerWriter:
     """Append to a ledger. Only the driver that holds the study may have one.
 
-    Args:
-        path: of the ledger; created if missing. An incomplete last line, left by a kill, is cut off: it was never
-            acted upon.
-        patience: how long an event that cannot be written for the moment is retried.
+    The file is created if missing. An incomplete last line, left by a kill, is cut off: it was never acted upon.
     """
 
     def __init__(self, path: Place, patience: Patience = IMPATIENT) -> None:

@@ -21,16 +21,11 @@ from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 from emma_tune.study.measures import value_of
 
-MeasuredPoint = tuple[Point, Figures]
-"""A finished point with its figures."""
+MeasuredPoint = tuple[Point, Figures]  # finished, with its figures
 
 
 class StudyReader:
     """A study on disk; what `StudyView` adds tables and descriptions to.
-
-    Args:
-        folder: of the study.
-        patience: how long a storage call that fails for the moment is retried.
 
     Raises:
         StudyError: if it is not the folder of a study.
@@ -106,11 +101,7 @@ class StudyReader:
         return bool(known and self.study.limits.kept_by(known["validation"]))
 
     def counts(self, defenses: Collection[str] | None = None) -> dict[str, int]:
-        """Count the points asked, finished, of those infeasible (beyond the limits), dominated and failed.
-
-        Args:
-            defenses: only points of these count; all if None.
-        """
+        """Count points, of these defenses or of all: asked, finished, of those infeasible, dominated, failed."""
         points = [point for point in self.ledger.points.values() if defenses is None or point.defense in defenses]
         states = [self.state(point) for point in points]
         finished = [point for point, state in zip(points, states, strict=True) if state == "finished"]

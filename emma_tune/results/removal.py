@@ -40,15 +40,7 @@ class Garbage:
 def collect(store: Store, folder: Place, *, dry_run: bool = False) -> Garbage:
     """Remove artifacts that no study below a folder uses, and states that none of their open points needs.
 
-    Decoded images and weights stay. No run of these studies can start meanwhile.
-
-    Args:
-        store: the store.
-        folder: holds all studies that may use it.
-        dry_run: remove nothing.
-
-    Returns:
-        What was removed, or would be.
+    Decoded images and weights stay. No run of these studies can start meanwhile. A dry run removes nothing.
 
     Raises:
         StudyError: if this is not a store, no study uses it, one that does is running, or one cannot be read.
@@ -101,11 +93,7 @@ def _users(store: Store, folder: Place) -> Iterator[StudyFolder]:
 
 
 def _read_whole(study: StudyFolder) -> StudyReader:
-    """Read a study; every line of its ledger must be readable.
-
-    Raises:
-        StudyError: if one is not.
-    """
+    """Read a study; every line of its ledger must be readable, or a StudyError names those that are not."""
     reader = StudyReader(study.root)
     if reader.ledger.problems:
         raise StudyError("\n".join([*reader.ledger.problems, f"{study.root}: {UNKNOWN_USES}"]))
@@ -142,11 +130,7 @@ def _identity(store: Store) -> bytes | None:
 
 
 def check_removable(root: Place, own: Collection[Place]) -> None:
-    """Make sure that a folder holds one study, and that it is not running.
-
-    Args:
-        root: the folder.
-        own: folders of studies in it that belong to it.
+    """Make sure that a folder holds one study, with those in it that are its `own`, and that none is running.
 
     Raises:
         StudyError: if not.

@@ -14,9 +14,6 @@ from emma_tune.stages import STAGES
 def status_of(study: StudyReader) -> dict[str, Any]:
     """Describe how far a study is.
 
-    Args:
-        study: the study on disk.
-
     Returns:
         `study`, `state` (running, finished, interrupted), `driver`, `points` (asked, finished, dominated, failed,
         running), `tasks` by stage (done, reused: of those, made by another run than the last, running, failed),

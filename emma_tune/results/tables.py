@@ -31,12 +31,8 @@ def points(study: StudyReader) -> pd.DataFrame:
     on_front = {point.number for point, _ in study.members()}
     on_own = {point.number for defense in study.study.sought for point, _ in study.members(defenses={defense})}
     rows = [
-        {
-            **_row(study, point),
-            "on_front": point.number in on_front,
-            "on_own_front": point.number in on_own,
-        }
-        for point in study.ledger.points.values()
+        {**_row(study, point), "on_front": number in on_front, "on_own_front": number in on_own}
+        for number, point in study.ledger.points.items()
     ]
     return pd.DataFrame(rows)
 
@@ -88,10 +84,8 @@ def placed_tasks(study: StudyReader) -> Iterator[tuple[TaskPlace, Task]]:
     for point in study.ledger.points.values():
         plan = study.planner.whole(point)
         for run, seed in study.planner.runs.items():
-            ends = {"": plan.responses[run]} | {
-                name: task for (of, name), task in plan.evaluations.items() if of == run
-            }
-            for attacker, end in ends.items():
+            clones = {name: task for (of, name), task in plan.evaluations.items() if of == run}
+            for attacker, end in {"": plan.responses[run], **clones}.items():
                 for task in plan.upstream(end):
                     if task.key not in seen:
                         seen.add(task.key)
@@ -109,25 +103,20 @@ def tasks(study: StudyReader) -> pd.DataFrame:
 
     points = study.ledger.points.values()
     uses = Counter(key for point in points for key in study.planner.whole(point).tasks)
-    rows = []
-    for place, task in placed_tasks(study):
-        record = study.record(task)
-        if record:
-            made = record.provenance
-            rows.append(
-                {
-                    **place._asdict(),
-                    "stage": task.stage,
-                    "key": task.key,
-                    "uses": uses[task.key],
-                    "seconds": made.get("seconds", 0.0),
-                    "epochs": len(record.history),
-                    "finished_at": made.get("finished_at"),
-                    "host": made.get("host"),
-                    "device": made.get("device"),
-                    "made_by": made.get("run"),
-                }
-            )
+    rows = [
+        {
+            **place._asdict(),
+            "stage": task.stage,
+            "key": task.key,
+            "uses": uses[task.key],
+            "seconds": record.provenance.get("seconds", 0.0),
+            "epochs": len(record.history),
+            **{name: record.provenance.get(name) for name in ("finished_at", "host", "device")},
+            "made_by": record.provenance.get("run"),
+        }
+        for place, task in placed_tasks(study)
+        if (record := study.record(task))
+    ]
     return pd.DataFrame(rows)
 
 

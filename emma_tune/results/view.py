@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from emma_tune.attacks import ATTACKS
 from emma_tune.plan import Point, Task
 from emma_tune.results import tables
-from emma_tune.results.figures import Figures
+from emma_tune.results.figures import PARTS, Figures
 from emma_tune.results.front import hypervolume
 from emma_tune.results.intervals import wilson
 from emma_tune.results.reader import MeasuredPoint, StudyReader
@@ -40,15 +40,12 @@ class StudyView(StudyReader):
         raise StudyError(f"{self.folder.root}: expected a seed of the study, {self.study.seeds}, found {seed}")
 
     def tasks_of(self, number: int, *, seed: int | None = None, attacker: str | None = None) -> dict[str, Task]:
-        """Return the tasks of a point by stage, in the order of the pipeline.
+        """Return the tasks of a point by stage, in the order of the pipeline; of several surrogate legs the last.
 
         Args:
             number: of the point.
             seed: of the victim, as `run_of` takes it.
             attacker: whose the stages attacker and evaluation are; the first that applies to the point if None.
-
-        Returns:
-            Of several legs of a surrogate the last.
 
         Raises:
             StudyError: if there is no such point, seed or attacker.
@@ -66,13 +63,7 @@ class StudyView(StudyReader):
     def artifact(
         self, point: int, stage: str, *, seed: int | None = None, attacker: str | None = None
     ) -> Artifact:
-        """Load what a stage left for a point: tensors, metrics, history.
-
-        Args:
-            point: its number.
-            stage: one that the point has.
-            seed: as `tasks_of` takes it.
-            attacker: as `tasks_of` takes it.
+        """Load what a stage left for a point: tensors, metrics, history; seed and attacker as `tasks_of` has them.
 
         Raises:
             StudyError: if there is no such point, seed, stage or attacker, or nothing finished.
@@ -109,22 +100,13 @@ class StudyView(StudyReader):
     def attackers(self) -> dict[str, dict[str, Any]]:
         """Describe the attackers: `kind`, what each `knows`, `when`, `model`, `queries` (None: the whole pool)."""
         return {
-            name: {
-                "kind": of.kind,
-                "knows": ATTACKS[of.kind].knows,
-                "when": of.when,
-                "model": of.model,
-                "queries": of.queries,
-            }
+            name: {"kind": of.kind, "knows": ATTACKS[of.kind].knows}
+            | {"when": of.when, "model": of.model, "queries": of.queries}
             for name, of in self.study.attackers.items()
         }
 
     def front(self, *, attacker: str | None = None, defenses: Collection[str] | None = None) -> dict[str, Any]:
-        """Describe the fronts: membership by validation figures, shown with test figures.
-
-        Args:
-            attacker: as `members` takes it.
-            defenses: as `members` takes it.
+        """Describe the fronts, as `members` takes them: chosen by validation figures, shown with test figures.
 
         Returns:
             `study`, `objectives`, `stop` (`search.stop`), `budget` and `attack` (the measures that are its axes),
@@ -186,13 +168,17 @@ class StudyView(StudyReader):
             `point`, `params`, `defense`, every measure of the test part, under `validation` those that decide, and
             under `intervals` the ends of the 95 % interval of every share of test images, by measure.
         """
-        names = (*MEASURES, "attackers")
+        # a point that ended before a measure was introduced lacks it
+        known = {
+            part: {name: figures[part][name] for name in (*MEASURES, "attackers") if name in figures[part]}
+            for part in PARTS
+        }
         return {
             "point": point.number,
             "params": dict(point.params),
             "defense": point.defense,
-            **{name: figures["test"][name] for name in names},
-            "validation": {name: figures["validation"][name] for name in names},
+            **known["test"],
+            "validation": known["validation"],
             "intervals": self.intervals(figures["test"]),
             **more,
         }

@@ -53,3 +53,11 @@ def test_what_the_palette_does_not_list_is_drawn(view, monkeypatch):
     assert {"none", "emma"} <= {
         text.get_text() for legend in picture.figure.legends for text in legend.get_texts()
     }
+
+
+def test_a_point_that_ended_before_the_new_measure_is_described_without_it(view, tmp_path):
+    desk = made(tmp_path / "before")
+    desk.finished("emma", (part(0.5, 0.7),) * 2)
+    (described,) = desk.view.front()["points"]
+    assert "doubt" not in described and "doubt" not in described["validation"]
+    assert described["l1"] == 0.5
