@@ -100,13 +100,7 @@ def complain(*lines: str) -> None:
 
 
 def answer(content: Any, show: Callable[[Any], None], *, as_json: bool) -> None:
-    """Print content as one JSON object, or for people.
-
-    Args:
-        content: what a verb found out.
-        show: prints it for people.
-        as_json: whether programs read it.
-    """
+    """Print what a verb found out: as one JSON object, or, by `show`, for people."""
     if as_json:
         typer.echo(json.dumps(content, indent=1))
     else:
@@ -119,14 +113,7 @@ def print_csv(table: pd.DataFrame) -> None:
 
 
 def at_most_one(**given: bool) -> None:
-    """Refuse options that exclude each other.
-
-    Args:
-        given: by name of an option, without dashes, whether it was given.
-
-    Raises:
-        StudyError: if more than one was.
-    """
+    """Raise StudyError if more than one of these options, which exclude each other, was given."""
     from emma_tune.study.file import StudyError
 
     names = [f"--{name}" for name, is_given in given.items() if is_given]
@@ -135,11 +122,7 @@ def at_most_one(**given: bool) -> None:
 
 
 def numbers(option: str, text: str, kind: Callable[[str], Number], example: str) -> list[Number]:
-    """Parse numbers with commas between them.
-
-    Raises:
-        StudyError: if they are none; it shows the example.
-    """
+    """Parse numbers with commas between them, or raise StudyError with an example."""
     from emma_tune.study.file import StudyError
 
     with suppress(ValueError):
@@ -150,13 +133,7 @@ def numbers(option: str, text: str, kind: Callable[[str], Number], example: str)
 
 
 def named_numbers(option: str, form: str, texts: Iterable[str] | None, known: Collection[str]) -> dict[str, float]:
-    """Parse texts such as `l1=0.8`.
-
-    Args:
-        option: for the message.
-        form: likewise, such as MEASURE=VALUE.
-        texts: as given.
-        known: the names that may stand before the sign.
+    """Parse texts such as `l1=0.8`, of the form MEASURE=VALUE.
 
     Raises:
         StudyError: if a name is not known, or a number is none.

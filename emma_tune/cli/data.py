@@ -19,11 +19,8 @@ from emma_tune.storage import IMPATIENT, Patience, Place, as_place
 if TYPE_CHECKING:
     from emma_tune.outputs.trackers import Tracker
 
-TRACK_EVERY = 5.0
-"""Seconds between two updates of a tracker."""
-
-STORAGE_PATIENCE = 600.0
-"""Seconds to wait for a storage that fails while a study is followed."""
+TRACK_EVERY = 5.0  # seconds between two updates of a tracker
+STORAGE_PATIENCE = 600.0  # seconds to wait for a storage that fails while a study is followed
 
 data = typer.Typer(help="List data sets, and download them.", no_args_is_help=True)
 app.add_typer(data, name="data")
@@ -147,10 +144,7 @@ def track(
 
 @app.command()
 @user_errors()
-def rm(
-    folder: Folder,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
+def rm(folder: Folder, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Remove a study: its folder with its points, confirmation and reports. Its store stays; see gc."""
     from emma_tune.outputs.words import plural
     from emma_tune.results import StudyView

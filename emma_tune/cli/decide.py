@@ -39,20 +39,15 @@ def best(
 
 
 def _bounds(view: StudyView, given: list[str] | None) -> dict[str, float]:
-    """Parse the accepted values, and check that each is in its measure's range.
-
-    Raises:
-        StudyError: if one is not.
-    """
+    """Parse the accepted values; raise StudyError unless each is in its measure's range."""
     from emma_tune.attacks import ATTACKS
     from emma_tune.study.file import StudyError
     from emma_tune.study.measures import ATTACKERS, MEASURES, measure
 
     everywhere = [name for name, of in view.study.counting.items() if not ATTACKS[of.kind].needs_matrix]
-    known = [*MEASURES, *(f"{ATTACKERS}{name}" for name in everywhere)]
-    bounds = named_numbers(
-        "--max", "MEASURE=VALUE", given, [name for name in known if measure(name).direction == "min"]
-    )
+    names = [*MEASURES, *(f"{ATTACKERS}{name}" for name in everywhere)]
+    known = [name for name in names if measure(name).direction == "min"]
+    bounds = named_numbers("--max", "MEASURE=VALUE", given, known)
     for name, bound in bounds.items():
         of = measure(name)
         if not of.best <= bound <= of.worst:

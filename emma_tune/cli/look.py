@@ -99,11 +99,9 @@ def _check_names(view: StudyView, attacker: str | None, defenses: list[str] | No
 
 
 def front_table(view: StudyView, content: dict[str, Any]) -> pd.DataFrame:
-    """Return every column of the points of all fronts, then of the references.
+    """Return every column of the points of all fronts, then of the references, in the content of `view.front`.
 
-    Args:
-        view: the study.
-        content: its `front`; if that is against one attacker, its clone stands for the worst one.
+    If that is against one attacker, its clone stands for the worst one.
     """
     points = view.points()
     if points.empty:

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 def opening(study: Study, folder: Place, address: str | None, given: int | None) -> str:
     """Return the line that says what a run is about to do.
 
-    Args:
-        study: checked.
-        folder: of the study.
-        address: of a Ray cluster; None for this machine.
-        given: the number of points of a run without a search; None if points are searched.
+    Of a run without a search the number of points is given. Without an address, this machine runs it.
     """
     if given is None:
         baselines = len(study.baselines) - len(study.sought) + 1

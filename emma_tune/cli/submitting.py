@@ -17,11 +17,6 @@ REPLACED = ("--address", "--out")
 def refuse_client(address: str | None, folder: Place, study: Path | None = None) -> None:
     """Check that an address is not one of Ray's client server.
 
-    Args:
-        address: as the user gave it.
-        folder: of the study, or of the studies.
-        study: the study file of `run`.
-
     Raises:
         StudyError: with the command to type instead.
     """

@@ -10,12 +10,7 @@ from typer.core import TyperGroup
 
 
 class Verb(NamedTuple):
-    """A verb's place in the help.
-
-    Attributes:
-        panel: the group it is listed in.
-        example: a command to type.
-    """
+    """A verb in the help: the group it is listed in, and a command to type."""
 
     panel: str
     example: str

@@ -16,13 +16,7 @@ from emma_tune.study.file import StudyError
 
 
 def write_answers(view: StudyView, number: int, seed: int | None, out: Path) -> dict[str, NDArray[Any]]:
-    """Write the answers p' of one point to a .npz file.
-
-    Args:
-        view: the study.
-        number: of the point.
-        seed: of the victim; the study's first if None. Of several repeats the first is taken.
-        out: the file; replaced if it exists.
+    """Write the answers p' of one point to a .npz file: of a victim's seed (or the first), the first repeat.
 
     Returns:
         What was written: for the parts `queries`, `validation` and `test`, in the order of the images,

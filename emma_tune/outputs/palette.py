@@ -16,19 +16,13 @@ from emma_tune.stages import STAGES
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 GRAY, BLACK = "#7F7F7F", "#333333"
-
+NARROWEST = 4.0  # points of accuracy that an axis shows at least
 
 Look = TypeVar("Look")
 
 
 class Mark(NamedTuple):
-    """How points of a defense are drawn.
-
-    Attributes:
-        color: hexadecimal.
-        marker: Matplotlib's name.
-        symbol: Plotly's name.
-    """
+    """How points of a defense are drawn: a marker has a name in Matplotlib, and as a symbol one in Plotly."""
 
     color: str
     marker: str
@@ -36,12 +30,7 @@ class Mark(NamedTuple):
 
 
 class Fill(NamedTuple):
-    """How bars of a stage are drawn.
-
-    Attributes:
-        color: hexadecimal.
-        hatch: Matplotlib's name, drawn in white on the color.
-    """
+    """How bars of a stage are drawn: Matplotlib's hatch is white on the color."""
 
     color: str
     hatch: str
@@ -87,10 +76,6 @@ SPARE_LINE_COLORS = ("#B5533C", "#3E8E41", "#8E5EA2", "#4B7BB5", "#A67C00")
 
 RAMP = ("#0072B2", "#8A5FBF", "#C2417C", "#D55E00", "#B58900")
 """From the smallest budget to the largest, legible on light and on dark paper."""
-
-
-NARROWEST = 4.0
-"""Points of accuracy that an axis shows at least."""
 
 
 def defense(name: str) -> Mark:

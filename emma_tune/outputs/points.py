@@ -12,8 +12,7 @@ from emma_tune.results.reader import MeasuredPoint
 from emma_tune.study import Study
 from emma_tune.study.measures import ATTACKERS, MEASURES, measure, value_of
 
-NOTHING = "none"
-"""The name of no defense."""
+NOTHING = "none"  # the name of no defense
 
 JOINT = "joint"
 """The front of all defenses together, among the names of defenses with a front of their own."""
@@ -21,8 +20,7 @@ JOINT = "joint"
 ONE_POINT = 0.01 + 1e-9
 """A difference of accuracies that counts as none, so that 0.97 is within a point of 0.98."""
 
-Range = tuple[float, float]
-"""Lower and upper end."""
+Range = tuple[float, float]  # lower and upper end
 
 
 @dataclass(frozen=True)

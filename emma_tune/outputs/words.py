@@ -36,6 +36,13 @@ def numbered(numbers: Sequence[int], noun: str = "point") -> str:
     return f"{noun}{'' if len(numbers) == 1 else 's'} {listed([str(number) for number in numbers])}"
 
 
+def confirmed_standing(point: Mapping[str, Any]) -> str:
+    """Say whether a confirmation keeps a point, as `confirmed` describes it, on its front."""
+    if not point["on_front"]:
+        return "not on the front of the search"
+    return "stays on the front" if point["still_on_front"] else f"leaves the front: {point['why']}"
+
+
 def parameters(params: Mapping[str, Any]) -> str:
     """List the parameters of a point: lambda 0.01, st_epoch 5."""
     return ", ".join(f"{name} {value:.4g}" for name, value in params.items())

@@ -118,7 +118,8 @@ def _of_point(
         return {}
     by_repeat = [_of_repeat(again, after, repeat) for repeat in again.study.repeats]
     known, measures = flat(before["test"]), {}
-    for name in (*MEASURES, *(name for name in by_repeat[0] if name not in MEASURES)):
+    ordered = dict.fromkeys((*MEASURES, *by_repeat[0]))
+    for name in (name for name in ordered if name in by_repeat[0]):
         of = measure(name)
         over_repeats = interval([figures[name] for figures in by_repeat]).within(*sorted((of.best, of.worst)))
         measures[name] = {"searched": known.get(name), **asdict(over_repeats)}

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from emma_tune.cli.printing.tables import point_counts, show, table
-from emma_tune.outputs.words import listed, numbered, parameters, percent, plural
+from emma_tune.outputs.words import confirmed_standing, listed, numbered, parameters, percent, plural
 from emma_tune.study.measures import ATTACKERS, measure, value_of
 
 
@@ -89,7 +89,7 @@ def show_confirmation(content: dict[str, Any]) -> None:
     shown = table(*columns, left=text, title=title)
     for point in content["points"]:
         first = [str(point["point"]), point["defense"], parameters(point["params"])]
-        note = _standing(point) if "measures" in point else point["state"]
+        note = confirmed_standing(point) if "measures" in point else point["state"]
         for name, of in _decisive(content, point):
             numbers = [of["searched"], of["mean"], of["deviation"]]
             ends = "–" if of["low"] is None else f"{of['low']:.4f} … {of['high']:.4f}"
@@ -105,10 +105,3 @@ def _decisive(content: Mapping[str, Any], point: Mapping[str, Any]) -> Iterable[
     """Return objectives, the victim's accuracy, and the clone accuracy of every attacker."""
     shown = {*content["objectives"], "victim_accuracy", "accuracy_drop", "attacker_accuracy"}
     return ((n, of) for n, of in point.get("measures", {}).items() if n in shown or n.startswith(ATTACKERS))
-
-
-def _standing(point: Mapping[str, Any]) -> str:
-    """Say whether the confirmation keeps a point on its front."""
-    if not point["on_front"]:
-        return "not on the front of the search"
-    return "stays on the front" if point["still_on_front"] else f"leaves the front: {point['why']}"

@@ -13,12 +13,7 @@ from emma_tune.study.measures import measure, value_of
 
 
 def show_front(content: dict[str, Any], folder: object) -> None:
-    """Print the front of each searched defense, then the references, and what is to be known of them.
-
-    Args:
-        content: as `StudyView.front` describes it.
-        folder: of the study, for commands to type.
-    """
+    """Print what `StudyView.front` describes: the front of each searched defense, then the references."""
     if content["references"] or any(of["points"] for of in content["fronts"].values()):
         _show_table(content)
     for name, of in content["fronts"].items():
@@ -175,11 +170,10 @@ def show_budgets(content: dict[str, Any]) -> None:
     )
     shown = table(of.head, *names)
     for row in content["rows"]:
+        points = (row["points"].get(name) for name in names)
         cells = [
-            "–"
-            if point is None
-            else f"{_figure(point, content['attack'], decides=False)} (point {point['point']})"
-            for point in (row["points"].get(name) for name in names)
+            f"{_figure(of, content['attack'], decides=False)} (point {of['point']})" if of else "–"
+            for of in points
         ]
         shown.add_row(f"{sign} {row['at']:g}", *cells)
     show(shown)

@@ -10,12 +10,8 @@ from emma_tune.cli.printing.tables import show, table
 from emma_tune.outputs.words import percent, plural
 
 BARS = " ▁▂▃▄▅▆▇█"
-
-OVERLOADED_DRIVER = 0.8
-"""Share of the driver's time from which on it is close to its limit."""
-
-SLOW_PROPOSALS = 600.0
-"""Seconds of proposals in total from which on the sampler's cost is worth a line."""
+OVERLOADED_DRIVER = 0.8  # share of the driver's time from which on it is close to its limit
+SLOW_PROPOSALS = 600.0  # seconds of proposals in total from which on the sampler's cost is worth a line
 
 
 def show_simulation(content: dict[str, Any]) -> None:

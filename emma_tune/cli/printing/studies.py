@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from emma_tune.storage import Place
     from emma_tune.study import Study
 
-REFRESH_EVERY = 2.0
-"""Seconds between two updates of a study that is followed in a terminal."""
-
-FOLLOWED_LINE_EVERY = 5.0
-"""Seconds between two lines where there is no terminal, as a run prints them."""
+REFRESH_EVERY = 2.0  # seconds between two updates of a study that is followed in a terminal
+FOLLOWED_LINE_EVERY = 5.0  # seconds between two lines where there is no terminal, as a run prints them
 
 WORST, VICTIM = "attacker_accuracy", "victim_accuracy"
 AT_LEAST = f"validation.{WORST}_at_least"

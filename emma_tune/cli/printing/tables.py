@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
 
 def table(*columns: str, left: Collection[str] = (), title: str | None = None) -> Table:
-    """Begin a table without rows.
-
-    Args:
-        columns: their heads.
-        left: heads of columns of text; the others are numbers, aligned at the right.
-        title: a line above the table.
-    """
+    """Begin a table without rows: columns of text are aligned left, the others, of numbers, right."""
     from rich.table import Table
 
     begun = Table(title=title, box=None, title_justify="left")

@@ -39,8 +39,7 @@ from emma_tune.results import StudyView
 __all__ = ["AttackerResult", "Export", "Latency", "attackers_at", "export_point", "refusal"]
 
 CARD = "MODEL_CARD.md"
-OF_CLONES = ("attacker", "evaluation")
-"""Stages that no answer depends on."""
+OF_CLONES = ("attacker", "evaluation")  # stages that no answer depends on
 
 
 def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, force: bool = False) -> Export:

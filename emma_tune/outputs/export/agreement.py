@@ -12,8 +12,8 @@ from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.formats import Answering
 from emma_tune.study.file import StudyError
 
-COMPARED = 512
-"""Test images that are queried at most."""
+COMPARED = 512  # test images that are queried at most
+DRAWS = 16
 
 TOLERANCE = 1e-5
 """Largest accepted difference of an entry of p'."""
@@ -24,19 +24,12 @@ ROUNDING, OTHER_PROCESSOR = 5e-6, 2e-2
 SOFTMAX = 4 * torch.finfo(torch.float32).eps
 """Largest relative difference of a posterior for the same logits: exponential, sum and quotient are rounded."""
 
-DRAWS = 16
-
 
 def check(exported: DefendedPoint, model: DefendedModel, files: dict[str, Answering]) -> dict[str, float]:
     """Query module and files with the study's test images.
 
     Defenses may jump: of two classes that are level, a rounding decides. There p' may differ by as much as the
     defense itself moves when the logits move by a rounding.
-
-    Args:
-        exported: has the stored answers.
-        model: the module.
-        files: what was loaded, by file.
 
     Returns:
         The largest difference of an entry from the stored answers, by `module` and by file; and as `jumping` the
@@ -63,8 +56,7 @@ def _compared(name: str, answers: Tensor, stored: Tensor, allowed: Tensor) -> fl
     if answers.shape != stored.shape or answers.dtype != stored.dtype:
         found = f"{tuple(answers.shape)} {answers.dtype}"
         raise StudyError(f"{name}: expected answers {tuple(stored.shape)} {stored.dtype}, found {found}")
-    difference = (answers - stored).abs().amax(dim=1)
-    difference = difference.nan_to_num(nan=torch.inf)
+    difference = (answers - stored).abs().amax(dim=1).nan_to_num(nan=torch.inf)
     wrong = (difference > allowed).nonzero().flatten().tolist()
     if wrong:
         worst = max(wrong, key=lambda row: float(difference[row]))
@@ -77,13 +69,9 @@ def _compared(name: str, answers: Tensor, stored: Tensor, allowed: Tensor) -> fl
 
 @torch.no_grad()
 def _allowed(model: DefendedModel, images: Tensor, posteriors: Tensor, nudge: float) -> Tensor:
-    """Bound each image's difference, (N,): `TOLERANCE`, or twice what the defense moves by roundings of p.
+    """Bound each image's difference, (N,): `TOLERANCE`, or twice what the defense moves by roundings of p, (N, K).
 
-    Args:
-        model: the module.
-        images: (N, C, h, w).
-        posteriors: p as stored, (N, K).
-        nudge: largest change of a logit.
+    The nudge is the largest change of a logit.
     """
     guidance = model.guidance(images)
     chance = torch.Generator().manual_seed(0)

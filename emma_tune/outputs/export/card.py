@@ -29,15 +29,7 @@ SCORES = {"ece": "ECE of p', 15 bins, test images", "nll": "NLL of p', nats, tes
 
 @dataclass(frozen=True)
 class Export:
-    """What was written.
-
-    Attributes:
-        files: names, in the folder.
-        settings: as in settings.json.
-        latencies: of batches of 1 and 64.
-        attackers: of the study, at this point.
-        measured: whether the point's clones were.
-    """
+    """What was written: names of files, the content of settings.json, and what the card describes."""
 
     files: list[str]
     settings: dict[str, Any]
@@ -47,14 +39,7 @@ class Export:
 
 
 def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads: int) -> str:
-    """Write the card of an export, in Markdown.
-
-    Args:
-        exported: the point.
-        export: what the card describes.
-        machine: where latencies were measured, in words.
-        threads: that were used.
-    """
+    """Write the card of an export, in Markdown; latencies were measured on this machine with so many threads."""
     view, point = exported.view, exported.point
     without, able = undefended_point(view), [attacker for attacker in export.attackers if attacker.attacks]
     outcome, figures = view.outcomes.get(point.number), _figures(exported, without[0] if without else None)

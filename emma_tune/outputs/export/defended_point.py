@@ -82,13 +82,7 @@ class DefendedPoint:
 
 
 def defended_point(view: StudyView, number: int, seed: int | None, *, force: bool = False) -> DefendedPoint:
-    """Fetch all that an export of a point needs.
-
-    Args:
-        view: the study.
-        number: of the point.
-        seed: of the victim; the study's first if None.
-        force: whether to accept a point whose clones were not measured.
+    """Fetch all that an export of a point needs, as `export_point` takes it.
 
     Raises:
         StudyError: if there is no such point or seed, its defense cannot be exported, it failed, its answers

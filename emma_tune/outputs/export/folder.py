@@ -36,10 +36,7 @@ def _is_export(folder: Path) -> bool:
 
 @contextmanager
 def in_place(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write to, which becomes `folder` if nothing goes wrong.
-
-    Args:
-        folder: new, empty, or an earlier export (`check_free`).
+    """Yield a folder to write to, which takes the place of one that is free if nothing goes wrong.
 
     Raises:
         StudyError: if another process writes the same export, or it cannot be written.

@@ -45,12 +45,7 @@ def check_installed() -> None:
 
 
 def write_programs(model: DefendedModel, shape: tuple[int, int, int], folder: Path) -> None:
-    """Write `model.pt2` and `model.onnx`, both for any number of images.
-
-    Args:
-        model: in evaluation mode.
-        shape: (C, h, w) of an image.
-        folder: where to.
+    """Write `model.pt2` and `model.onnx`, both for any number of images of this shape (C, h, w).
 
     Raises:
         StudyError: if one of the formats cannot take the network or the defense.

@@ -15,8 +15,7 @@ from emma_tune.outputs.export.formats import Answering
 
 BATCHES = (1, 64)
 ROUNDS = 15
-TIME_LIMIT = 2.0
-"""Seconds after which no further round begins, once there are three."""
+TIME_LIMIT = 2.0  # seconds after which no further round begins, once there are three
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,7 @@ class Latency:
 def time_batches(
     model: DefendedModel, shape: tuple[int, int, int], files: Mapping[str, Answering]
 ) -> list[Latency]:
-    """Query images of noise, all in turn, so that other work on the machine slows all of them.
-
-    Args:
-        model: the module.
-        shape: (C, h, w) of an image.
-        files: what was loaded, by file.
-    """
+    """Query module and files with noise of shape (C, h, w), in turn, so that other work slows all of them."""
     chance = torch.Generator().manual_seed(0)
     queried: dict[str, Callable[..., Any]] = {"undefended": model.clean, "defended": model, **files}
     rows = []

@@ -32,21 +32,12 @@ NAMES = (*ONE_STUDY, "compare")
 
 
 def module(name: str) -> ModuleType:
-    """Import the module of a picture, and Matplotlib with it.
-
-    Args:
-        name: one of `NAMES`.
-    """
+    """Import the module of a picture, one of `NAMES`, and Matplotlib with it."""
     return import_module(f"emma_tune.outputs.pictures.{NAMES[NAMES.index(name)]}")  # only names of the table
 
 
 def draw(name: str, views: Sequence[StudyView]) -> Picture:
-    """Draw a picture.
-
-    Args:
-        name: one of `NAMES`.
-        views: one study; for `compare` one or more.
-    """
+    """Draw a picture, one of `NAMES`, of one study; `compare` of one or more."""
     picture: Picture = module(name).draw(*views) if name in ONE_STUDY else module(name).draw(views)
     return picture
 

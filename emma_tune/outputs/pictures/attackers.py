@@ -52,14 +52,13 @@ def draw(view: StudyView) -> Picture:
 
 def curves_table(view: StudyView, points: Sequence[Point]) -> pd.DataFrame:
     """List test accuracies in [0, 1] after each epoch, from 1, over the seeds whose clones are finished."""
-    rows = []
-    for point in points:
-        for (_, attacker), task in view.planner.whole(point).attackers.items():
-            record = view.record(task)
-            for epoch in record.history if record else ():
-                rows.append(
-                    (point.number, point.defense, attacker, int(epoch["epoch"]) + 1, epoch["test.accuracy"])
-                )
+    rows = [
+        (point.number, point.defense, attacker, int(epoch["epoch"]) + 1, epoch["test.accuracy"])
+        for point in points
+        for (_, attacker), task in view.planner.whole(point).attackers.items()
+        if (record := view.record(task))
+        for epoch in record.history
+    ]
     table = pd.DataFrame(rows, columns=[*COLUMNS[:4], "accuracy"])
     over = table.groupby(list(COLUMNS[:4]), sort=False).accuracy
     return over.agg(seeds="count", mean="mean", low="min", high="max").reset_index()
@@ -69,9 +68,8 @@ def _draw_point(view: StudyView, table: pd.DataFrame, axes: Axes) -> None:
     for attacker in table.attacker.unique():
         rows, line = table[table.attacker == attacker], style.attacker_line(view, attacker)
         axes.plot(rows.epoch, 100 * rows["mean"], **line, linewidth=1.4)
-        axes.fill_between(
-            rows.epoch, 100 * rows.low, 100 * rows.high, color=line["color"], alpha=0.15, linewidth=0
-        )
+        band = {"color": line["color"], "alpha": 0.15, "linewidth": 0}
+        axes.fill_between(rows.epoch, 100 * rows.low, 100 * rows.high, **band)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     without = style.undefended(view)
     if without is not None:

@@ -32,8 +32,7 @@ from emma_tune.study.measures import measure
 Comparison = Mapping[str, Any]
 """The result of `comparison.compare`, or one side of it."""
 
-LINES = 4
-"""Lines of remarks below the picture; the table has all of them."""
+LINES = 4  # of remarks below the picture; the table has all of them
 
 
 @style.styled
@@ -86,13 +85,9 @@ def tables_of(comparison: Comparison) -> dict[str, pd.DataFrame]:
 
 def _look(group: Group, place: int) -> dict[str, Any]:
     """Return color and marker: a defense has its own, studies have theirs by their place."""
-    if group.own is None:
-        return {
-            "color": style.COLORS[place % len(style.COLORS)],
-            "marker": style.MARKERS[place % len(style.MARKERS)],
-        }
-    (defense,) = group.own
-    color, marker, _ = palette.defense(defense)
+    color, marker = style.COLORS[place % len(style.COLORS)], style.MARKERS[place % len(style.MARKERS)]
+    for defense in group.own or ():
+        color, marker, _ = palette.defense(defense)
     return {"color": color, "marker": marker}
 
 
@@ -103,9 +98,8 @@ def _draw_surfaces(comparison: Comparison, looks: Mapping[str, dict[str, Any]], 
     for place, (axes, group) in enumerate(zip(cells, groups, strict=True)):
         color, paths = looks[group["name"]]["color"], _paths(comparison["objectives"], group)
         if "worst" in paths and "best" in paths:
-            axes.fill(
-                *np.concatenate([paths["best"], paths["worst"][::-1]]).T, color=color, alpha=0.25, linewidth=0
-            )
+            band = np.concatenate([paths["best"], paths["worst"][::-1]])
+            axes.fill(*band.T, color=color, alpha=0.25, linewidth=0)
         if group is not reference:
             median = _paths(comparison["objectives"], reference).get("median")
             if median is not None:
@@ -129,12 +123,11 @@ def _draw_surfaces(comparison: Comparison, looks: Mapping[str, dict[str, Any]], 
 
 
 def _key(reference: str, looks: Mapping[str, dict[str, Any]]) -> list[Any]:
+    dashed = {"color": looks[reference]["color"], "linestyle": "--", "linewidth": 0.9}
     return [
         style.key("half of the runs reach this", color=palette.GRAY, linewidth=1.6),
         style.key("from one run to all runs", color=palette.GRAY, alpha=0.3, linewidth=8),
-        style.key(
-            f"half of the runs of {reference}", color=looks[reference]["color"], linestyle="--", linewidth=0.9
-        ),
+        style.key(f"half of the runs of {reference}", **dashed),
     ]
 
 

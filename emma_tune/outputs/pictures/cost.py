@@ -85,15 +85,8 @@ def _draw_stages(stages: pd.DataFrame, axes: Axes) -> None:
     left = shown.spent
     for name, (label, hatch) in SAVED.items():
         if shown[name].sum() > 0:
-            axes.barh(
-                shown.stage,
-                shown[name] / a_unit,
-                left=left / a_unit,
-                color="white",
-                hatch=hatch,
-                label=label,
-                **edge,
-            )
+            look = {"color": "white", "hatch": hatch, "label": label, **edge}
+            axes.barh(shown.stage, shown[name] / a_unit, left=left / a_unit, **look)
             left = left + shown[name]
     totals = [f"{stages.spent.sum() / a_unit:.3g} {unit} spent"]
     totals += [

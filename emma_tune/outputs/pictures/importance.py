@@ -19,8 +19,7 @@ from optuna.trial import FrozenTrial, create_trial
 from emma_tune.results import StudyView
 from emma_tune.study import Dimension, EpochChoice
 
-EACH = 4
-"""Known points for each searched hyperparameter from which on importances are shown."""
+EACH = 4  # known points for each searched hyperparameter from which on importances are shown
 
 
 def importance_table(view: StudyView) -> pd.DataFrame:

@@ -32,11 +32,8 @@ from emma_tune.results import StudyView
 from emma_tune.study.file import StudyError
 from emma_tune.study.measures import MEASURES
 
-FEW = 4
-"""Members of the front below which all matrices are drawn."""
-
-TRADES = 5
-"""Marked entries off a diagonal."""
+FEW = 4  # members of the front below which all matrices are drawn
+TRADES = 5  # marked entries off a diagonal
 
 Matrices = Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """T, (K, K), and its singular values, (K,), largest first, by point."""
@@ -107,12 +104,8 @@ def _load(view: StudyView, rows: Sequence[PointRow]) -> Matrices:
 
 def _points_table(view: StudyView, rows: Sequence[PointRow]) -> pd.DataFrame:
     known: list[dict[str, Any]] = [
-        {
-            "point": row.point.number,
-            "state": view.state(row.point),
-            **row.point.params,
-            **{name: row.test.get(name) for name in MEASURES},
-        }
+        {"point": row.point.number, "state": view.state(row.point), **row.point.params}
+        | {name: row.test.get(name) for name in MEASURES}
         for row in rows
     ]
     return pd.DataFrame(known) if known else pd.DataFrame(columns=["point", "state", *MEASURES])
@@ -136,9 +129,8 @@ def _draw_matrix(axes: Axes, T: NDArray[np.float64], largest: float) -> object:
     axes.set_xticks(range(0, len(T), step))
     axes.set_yticks(range(0, len(T), step))
     axes.tick_params(labelsize=7, length=2)
-    axes.set_xlabel(
-        "to class j; largest\n" + ", ".join(f"{i}→{j} {share:.2f}" for i, j, share in trades(T)[:3]), fontsize=8
-    )
+    largest_trades = ", ".join(f"{i}→{j} {share:.2f}" for i, j, share in trades(T)[:3])
+    axes.set_xlabel(f"to class j; largest\n{largest_trades}", fontsize=8)
     return image
 
 

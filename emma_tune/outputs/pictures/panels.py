@@ -16,14 +16,10 @@ from emma_tune.outputs.points import JOINT, PointRow, cheap_first, fronts_of
 from emma_tune.results import StudyView
 from emma_tune.study.measures import measure
 
-NARROW = 0.2
-"""Share of an axis below which points within the limits get a stretched axis,"""
+NARROW, WIDE = 0.2, 10.0
+"""An axis of `WIDE` points of accuracy or more is stretched if those within the limits take the share `NARROW`."""
 
-WIDE = 10.0
-"""if all points together span so many points of accuracy."""
-
-TICK_LENGTH = 7.0
-"""Of the tick of a stopped point, in points of print."""
+TICK_LENGTH = 7.0  # of the tick of a stopped point, in points of print
 
 
 class TradeoffPanel(NamedTuple):
@@ -134,15 +130,9 @@ def _draw_levels(view: StudyView, panel: TradeoffPanel) -> None:
 
 
 def _fit(panels: Sequence[Axes], which: str, rows: Sequence[PointRow], names: Sequence[str]) -> None:
-    """Widen a narrow axis; stretch one on which failures would squeeze all that is of use.
+    """Widen a narrow axis, x or y, of panels that share it; stretch one on which failures would squeeze the rest.
 
     A stretched axis shows the logarithm of what accuracies lack.
-
-    Args:
-        panels: that share this axis.
-        which: x or y.
-        rows: the points.
-        names: measures on the axis.
     """
     shown = [
         (100 * row.test[name], row.state) for row in rows for name in names if name in row.test and not row.stopped

@@ -19,11 +19,9 @@ from emma_tune.study.file import StudyError
 
 
 class Picture(NamedTuple):
-    """A picture.
+    """A picture with the tables behind it: the first under an empty name, others by their part.
 
     Attributes:
-        figure: what it shows.
-        tables: the tables behind it; the first under an empty name, others by their part.
         missing: why there is nothing to see; empty if there is something.
     """
 

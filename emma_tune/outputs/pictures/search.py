@@ -32,8 +32,8 @@ from emma_tune.results.front import as_losses, hypervolume, nondominated
 from emma_tune.study import Dimension, EpochChoice
 from emma_tune.study.measures import measure
 
-ALL = "all"
-"""Name of all defenses together."""
+ALL = "all"  # names all defenses together
+AT_LEAST = "at_least"  # column: what the clones of a stopped point had reached, on validation images
 
 STOPPED: dict[str, Any] = {
     "linestyle": "none",
@@ -43,9 +43,6 @@ STOPPED: dict[str, Any] = {
     "markerfacecolor": "white",
 }
 """The look of stopped points."""
-
-AT_LEAST = "at_least"
-"""Column: what the clones of a stopped point had reached, on validation images."""
 
 
 @style.styled

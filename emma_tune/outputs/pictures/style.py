@@ -49,25 +49,12 @@ styled = mpl.rc_context(RC)
 
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 0.8)))
 MARKERS = "osD^vP"
-COLORS = (
-    palette.BLUE,
-    palette.VERMILION,
-    palette.GREEN,
-    palette.ORANGE,
-    palette.PURPLE,
-    palette.SKY,
-    palette.BLACK,
-)
+_HUES = (palette.BLUE, palette.VERMILION, palette.GREEN, palette.ORANGE, palette.PURPLE)
+COLORS = (*_HUES, palette.SKY, palette.BLACK)
 """Colors of studies side by side, in this order."""
 
-MOST = 12
-"""Small multiples in one picture."""
-
-TITLE = 30
-"""Characters of a line above a small multiple."""
-
-SIDE = 30
-"""Characters of a line beside a small axis."""
+MOST = 12  # small multiples in one picture
+TITLE, SIDE = 30, 30  # characters of a line above a small multiple, and of one beside a small axis
 
 ACROSS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 3, 6: 3}
 """Columns by the number of small multiples; 4 for more."""
@@ -160,12 +147,7 @@ def panels(figure: FigureBase, count: int, **shared: Any) -> list[Axes]:
 
 
 def widen(axes: Axes, which: str) -> None:
-    """Widen a narrow axis of accuracies, so that chance does not fill it.
-
-    Args:
-        axes: its limits are those of the data.
-        which: x or y.
-    """
+    """Widen a narrow axis of accuracies, x or y, from the limits of its data, so that chance does not fill it."""
     low, high = getattr(axes, f"get_{which}lim")()
     missing = palette.NARROWEST - (high - low)
     if missing > 0:

@@ -16,29 +16,18 @@ from emma_tune.results.intervals import MIN_PAIRS
 from emma_tune.study import Study
 from emma_tune.study.search import Dimension, EpochChoice
 
-EDGE = 0.01
-"""Share of a range, on its own scale, that counts as its end."""
+EDGE = 0.01  # share of a range, on its own scale, that counts as its end
 
 
 class Caution(NamedTuple):
-    """A caution.
-
-    Attributes:
-        kind: one of seeds, edge, undone, chance, failed, budgets, unfinished, stopped, broken, reading.
-        text: a sentence or two.
-    """
+    """A sentence or two: on seeds, edge, undone, chance, failed, budgets, unfinished, stopped, broken, reading."""
 
     kind: str
     text: str
 
 
 def cautions_of(summary: Summary, points: list[Point]) -> list[Caution]:
-    """List all cautions.
-
-    Args:
-        summary: of the study.
-        points: all points of its ledger.
-    """
+    """List all cautions about a study with these points in its ledger."""
     return [
         *_seeds(summary),
         *_chance(summary),

@@ -74,10 +74,7 @@ class Content:
     """A report.
 
     Attributes:
-        view: the study.
         summary: what question, answer and cautions are about.
-        cautions: beside the answer.
-        rows: the points.
         fronts: against the worst clone, then against each attacker.
         records: curves, matrices, and the machines they come from.
         costs: by stage.

@@ -13,17 +13,11 @@ from emma_tune.study.measures import measure
 Figure = dict[str, Any]
 """`data`: traces; `layout`: what this chart alone needs. The page adds the colors of its theme and the sizes."""
 
-CROWD = 200
-"""Points from which on marks are smaller."""
-
-TICK = 1.5
-"""Length of the tick of a stopped point, in points of accuracy."""
-
+CROWD = 200  # points from which on marks are smaller
+TICK = 1.5  # length of the tick of a stopped point, in points of accuracy
+FAINT = 0.3  # opacity of points beyond the limits
 NO_DEFENSE, GUESSING = "no defense", "guessing"
 """Levels of the clone's accuracy; guessing is shown only where it is near."""
-
-FAINT = 0.3
-"""Opacity of points beyond the limits."""
 
 
 class _Extent(NamedTuple):

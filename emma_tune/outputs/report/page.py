@@ -22,11 +22,7 @@ STRONG = re.compile(r"(?:\d+\.\d to )?\d+\.\d (?:%|points\b)|l1 \d\.\d+")
 
 
 def write_report(folder: Place, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Write the page of a study, running, finished or interrupted.
-
-    Args:
-        folder: of the study; nothing in it changes but its `report` and `report.html`.
-        out: where to write; the study's `report/index.html` if None.
+    """Write the page of a study, running, finished or interrupted: to `out`, or `report/index.html` in its folder.
 
     Returns:
         Where it lies, and what could not be read.
@@ -48,11 +44,8 @@ def render(content: Content) -> str:
     """Render the page as HTML. The template escapes every text of a study."""
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-    return (
-        environment()
-        .get_template("page.html")
-        .render(content=content, written=time.strftime("%F %H:%M"), plotly=Markup(get_plotlyjs()))
-    )
+    page, plotly = environment().get_template("page.html"), Markup(get_plotlyjs())
+    return page.render(content=content, written=time.strftime("%F %H:%M"), plotly=plotly)
 
 
 def environment() -> Environment:

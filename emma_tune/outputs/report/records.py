@@ -20,14 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CLONES = 100
-"""Points whose clones' curves are read: each attacker of each seed has a record."""
-
-MATRICES = 12
-"""Matrices that are shown."""
-
-CELLS = 250_000
-"""Entries of all matrices on the page together: each takes about seven bytes."""
+CLONES = 100  # points whose clones' curves are read: each attacker of each seed has a record
+MATRICES = 12  # matrices that are shown
+CELLS = 250_000  # entries of all matrices on the page together: each takes about seven bytes
 
 Curve = list[float]
 """One value an epoch."""
@@ -88,12 +83,9 @@ class Records:
 
 
 def records_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[PointRow]) -> Records:
-    """Read curves and matrices.
+    """Read curves of clones and matrices of these points, as many as `CLONES`, `MATRICES` and `CELLS` allow.
 
-    Args:
-        view: the study; damaged records are noted among its problems and left out.
-        clones: points whose clones' curves are wanted; the first `CLONES` of them are read.
-        matrices: points whose matrices are wanted, as many as `MATRICES` and `CELLS` allow.
+    Damaged records are noted among the study's problems and left out.
     """
     records = Records()
     for point in clones[:CLONES]:
@@ -107,8 +99,7 @@ def records_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[Poin
             if cells > CELLS and records.matrices:
                 break
             records.matrices.append(matrix)
-    study = view.study
-    records.matrices.sort(key=lambda matrix: cheap_first(study, matrix.row.test))
+    records.matrices.sort(key=lambda matrix: cheap_first(view.study, matrix.row.test))
     return records
 
 

@@ -10,7 +10,7 @@ from emma_tune.outputs.report import charts
 from emma_tune.outputs.report.content import Content
 from emma_tune.outputs.report.records import Matrix
 from emma_tune.outputs.report.sentences import knowledge
-from emma_tune.outputs.words import listed, parameters, percent, plural
+from emma_tune.outputs.words import confirmed_standing, listed, parameters, percent, plural
 from emma_tune.study.measures import ATTACKERS, MEASURES, measure
 
 STANDING = {
@@ -24,13 +24,7 @@ STANDING = {
 
 
 class Figure(NamedTuple):
-    """A number in a table.
-
-    Attributes:
-        text: as shown.
-        value: what it is sorted by; empty if missing, which comes behind all others.
-        interval: its 95 % interval as shown; empty if unknown.
-    """
+    """A number in a table, and its 95 % interval, as shown; sorted by value, which is empty if missing: last."""
 
     text: str
     value: float | str
@@ -123,9 +117,7 @@ def confirmed_rows(content: Content) -> Iterator[list[str]]:
         if "measures" not in point:
             yield [*first, *["–"] * 4, point["state"]]
             continue
-        state = "not on the front of the search"
-        if point["on_front"]:
-            state = "stays on the front" if point["still_on_front"] else f"leaves the front: {point['why']}"
+        state = confirmed_standing(point)
         for name, of in point["measures"].items():
             reach = "–" if of["low"] is None else f"{of['low']:.4f} … {of['high']:.4f}"
             searched = "–" if of["searched"] is None else f"{of['searched']:.4f}"

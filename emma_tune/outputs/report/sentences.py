@@ -12,8 +12,7 @@ from emma_tune.outputs.words import in_points, is_or_are, listed, numbered, para
 from emma_tune.results.intervals import MIN_PAIRS
 from emma_tune.study.measures import ATTACKERS, value_of
 
-MANY = 8
-"""Points from which on they are counted rather than listed."""
+MANY = 8  # points from which on they are counted rather than listed
 
 
 def named(point: Mapping[str, Any]) -> str:

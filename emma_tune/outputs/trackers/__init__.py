@@ -16,17 +16,14 @@ from emma_tune.results.tables import TaskPlace, placed_tasks
 from emma_tune.stages import SurrogateSettings
 from emma_tune.storage.store import Record
 
-SLASH = "%2F"
-"""A slash in the name of an attacker, which is one step of a path."""
+SLASH = "%2F"  # in the name of an attacker, which is one step of a path
 
 
 @dataclass(frozen=True)
 class Concluded:
-    """A point that is finished, dominated or failed.
+    """A point in its state: finished, dominated or failed.
 
     Attributes:
-        point: with its parameters.
-        state: one of these.
         figures: every known measure, as `StudyView.points` names them.
         tasks: the finished tasks that it was the first point to need, by `run_path`.
     """

@@ -19,12 +19,7 @@ if TYPE_CHECKING:
 
 
 class EventFiles:
-    """One study's event files.
-
-    Args:
-        out: the folder that TensorBoard is pointed at.
-        study: the study's name; its folders lie below a folder of that name.
-    """
+    """One study's event files, below a folder of its name in the one that TensorBoard is pointed at."""
 
     def __init__(self, out: Path, study: str) -> None:
         self._root = out / study

@@ -15,8 +15,7 @@ from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
-MAX_NAMED = 5
-"""Most broken images that are named; beyond that only their number is."""
+MAX_NAMED = 5  # most broken images that are named; beyond that only their number is
 
 
 @contextmanager
@@ -67,11 +66,7 @@ def pool_source(study: Study, shape: Shape) -> Source:
 
 
 def _located(study: Study, name: str, place: str) -> Found:
-    """Find a data set that a study names in a field.
-
-    Raises:
-        StudyError: if it is missing, with how to get it.
-    """
+    """Find a data set that a study names in a field; if it is missing, raise StudyError with how to get it."""
     root = Path(study.data_root) if study.data_root else None
     found = find(name, root)
     if found is None:
@@ -95,11 +90,7 @@ def remarks_on(name: str, bad: tuple[BadImage, ...]) -> list[str]:
 
 
 def check_labels(parts: Mapping[str, ImageSet]) -> None:
-    """Check that a victim is trained on two classes at least, and tested on no others.
-
-    Raises:
-        StudyError: if not.
-    """
+    """Raise StudyError unless a victim is trained on two classes at least, and tested on no others."""
     of = {name: part.labels for name, part in parts.items()}
     assert all(labels is not None for labels in of.values()), "a labeled set has labels"
     classes = int(of["train"].max()) + 1  # type: ignore[union-attr]

@@ -26,8 +26,7 @@ from emma_tune.study.file import StudyError
 UNKNOWN_FINGERPRINT = "unknown"
 """Placeholder for a fingerprint, so that plans can be made; no store has a key made from it."""
 
-ASSUMED_IMAGES = 50_000
-"""Assumed size of a pool of unknown size."""
+ASSUMED_IMAGES = 50_000  # in a pool of unknown size
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,7 @@ class Materials:
 
 
 def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
-    """Decode the images, unless they are in the store, read the weights, and check both.
-
-    Args:
-        study: checked.
-        store: where arrays and weights are kept for the workers.
-        report: called while images are decoded.
+    """Decode the images, unless the store has them, put the weights there, and check both.
 
     Raises:
         StudyError: if something is missing, cannot be read, or does not fit.
