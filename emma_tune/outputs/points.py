@@ -97,6 +97,17 @@ def undefended_point(view: StudyView) -> MeasuredPoint | None:
     return next((found for found in view.finished.values() if found[0].defense == NOTHING), None)
 
 
+def undefended_clone(view: StudyView, attacker: str | None = None) -> float | None:
+    """Return the undefended victim's clone accuracy, of one attacker or of the study's own measure, if known."""
+    without = undefended_point(view)
+    return flat(without[1]["test"]).get(attack_of(view.study, attacker)) if without else None
+
+
+def chance(view: StudyView) -> float | None:
+    """Return 1/K, the accuracy of guessing among K classes; None before a victim has answered."""
+    return 1 / view.shapes["test"][1] if view.shapes else None
+
+
 def attack_of(study: Study, attacker: str | None) -> str:
     """Name the measure of what attackers get: the study's own, or the clone of one attacker."""
     return study.attack if attacker is None else f"{ATTACKERS}{attacker}"

@@ -16,8 +16,7 @@ import torch
 
 import emma_tune
 from emma_tune.outputs.export.agreement import COMPARED, check
-from emma_tune.outputs.export.attackers import AttackerResult, attackers_at
-from emma_tune.outputs.export.card import Export, model_card
+from emma_tune.outputs.export.card import AttackerResult, Export, attackers_at, model_card
 from emma_tune.outputs.export.defended_model import defended_model
 from emma_tune.outputs.export.defended_point import DefendedPoint, defended_point, refusal
 from emma_tune.outputs.export.folder import MARK, SETTINGS, check_free, in_place

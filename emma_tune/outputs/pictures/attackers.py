@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from emma_tune.outputs.pictures import style
 from emma_tune.outputs.pictures.picture import Picture, nothing
-from emma_tune.outputs.points import cheap_first, point_rows
+from emma_tune.outputs.points import cheap_first, point_rows, undefended_clone
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 
@@ -44,7 +44,7 @@ def draw(view: StudyView) -> Picture:
         axes.set_ylabel("clone accuracy, %" if place % columns == 0 else "")
         axes.set_xlabel("epoch" if place >= len(drawn) - columns else "")
     entries = [style.key(name, **style.attacker_line(view, name)) for name in dict.fromkeys(table.attacker)]
-    if style.undefended(view) is not None:
+    if undefended_clone(view) is not None:
         entries.append(style.key("undefended: best clone of all", **style.level("--")))
     style.tidy_key(figure, entries, most=2 * columns)
     return Picture(figure, {"": table})
@@ -71,6 +71,6 @@ def _draw_point(view: StudyView, table: pd.DataFrame, axes: Axes) -> None:
         band = {"color": line["color"], "alpha": 0.15, "linewidth": 0}
         axes.fill_between(rows.epoch, 100 * rows.low, 100 * rows.high, **band)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    without = style.undefended(view)
+    without = undefended_clone(view)
     if without is not None:
         axes.axhline(100 * without, **style.level("--"))

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from emma_tune.outputs import palette
 from emma_tune.outputs.pictures import style
-from emma_tune.outputs.points import JOINT, PointRow, cheap_first, fronts_of
+from emma_tune.outputs.points import JOINT, PointRow, chance, cheap_first, fronts_of, undefended_clone
 from emma_tune.results import StudyView
 from emma_tune.study.measures import measure
 
@@ -121,7 +121,7 @@ def _draw_front(
 
 def _draw_levels(view: StudyView, panel: TradeoffPanel) -> None:
     """Draw what attackers reach without a defense, and by guessing unless that is far below all points."""
-    axes, without, guess = panel.axes, style.undefended(view, panel.attacker), style.chance(view)
+    axes, without, guess = panel.axes, undefended_clone(view, panel.attacker), chance(view)
     if without is not None:
         axes.axhline(100 * without, **style.level("--"), zorder=2)
     low, high = axes.get_ylim()

@@ -17,7 +17,6 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from emma_tune.outputs import palette
-from emma_tune.outputs.points import attack_of, flat, undefended_point
 from emma_tune.outputs.words import plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
@@ -158,14 +157,3 @@ def widen(axes: Axes, which: str) -> None:
 def time_unit(seconds: float) -> tuple[float, str]:
     """Return the seconds in a unit that suits such a time, and its name."""
     return (3600.0, "hours") if seconds > 3 * 3600 else (60.0, "minutes") if seconds > 300 else (1.0, "seconds")
-
-
-def undefended(view: StudyView, attacker: str | None = None) -> float | None:
-    """Return the undefended victim's clone accuracy, of one attacker or of the study's own measure, if known."""
-    without = undefended_point(view)
-    return flat(without[1]["test"]).get(attack_of(view.study, attacker)) if without else None
-
-
-def chance(view: StudyView) -> float | None:
-    """Return 1/K, the accuracy of guessing among K classes; None before a victim has answered."""
-    return 1 / view.shapes["test"][1] if view.shapes else None

@@ -21,7 +21,7 @@ from emma_tune.outputs import palette
 from emma_tune.outputs.pictures import style
 from emma_tune.outputs.pictures.panels import TradeoffPanel, draw_panels, stopped_mark
 from emma_tune.outputs.pictures.picture import Picture, nothing
-from emma_tune.outputs.points import JOINT, PointRow, attack_of, fronts_of, point_rows
+from emma_tune.outputs.points import JOINT, PointRow, attack_of, chance, fronts_of, point_rows, undefended_clone
 from emma_tune.results import StudyView
 from emma_tune.study.measures import MEASURES, measure
 
@@ -88,9 +88,9 @@ def _key(view: StudyView, rows: Sequence[PointRow]) -> list[Any]:
             entries.append(style.key(f"{defense}'s front", color=color, linewidth=1.2))
     if fronts[JOINT]:
         entries.append(style.key("joint front", **style.ring(9)))
-    if style.undefended(view) is not None:
+    if undefended_clone(view) is not None:
         entries.append(style.key("undefended", **style.level("--")))
-    guess = style.chance(view)
+    guess = chance(view)
     if guess is not None:
         entries.append(style.key(f"guessing: {100 * guess:.3g} %, if in view", **style.level(":")))
     return entries

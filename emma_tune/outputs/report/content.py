@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from emma_tune.defenses import CONTROLS, LEARNED
-from emma_tune.outputs.points import JOINT, PointRow, attack_of, flat, fronts_of, point_rows, undefended_point
+from emma_tune.outputs.points import JOINT, PointRow, attack_of, fronts_of, point_rows, undefended_clone
 from emma_tune.outputs.report.cautions import Caution, cautions_of
 from emma_tune.outputs.report.front_chart import GUESSING, NO_DEFENSE, Figure, front_chart
 from emma_tune.outputs.report.records import Records, records_of
@@ -111,8 +111,7 @@ def content_of(view: StudyView) -> Content:
 def _front(view: StudyView, summary: Summary, rows: Sequence[PointRow], attacker: str | None) -> Front:
     fronts, up = fronts_of(view, attacker), attack_of(view.study, attacker)
     own = {name: numbers for name, numbers in fronts.items() if name != JOINT}
-    without = undefended_point(view)
-    levels = {NO_DEFENSE: flat(without[1]["test"]).get(up) if without else None, GUESSING: summary.chance}
+    levels = {NO_DEFENSE: undefended_clone(view, attacker), GUESSING: summary.chance}
     figure = front_chart(view.study, rows, fronts, up, levels)
     return Front(attacker, fronts[JOINT], own, _note(view, fronts[JOINT], own, attacker), figure)
 

@@ -74,12 +74,15 @@ class Records:
     hosts: set[str] = field(default_factory=set)
     devices: set[str] = field(default_factory=set)
 
-    def made(self, record: Record) -> None:
-        """Note where and with what an artifact was made."""
-        provenance = record.provenance
-        self.versions |= {f"{name} {version}" for name, version in provenance.get("versions", {}).items()}
-        self.hosts |= {provenance["host"]} if provenance.get("host") else set()
-        self.devices |= {provenance["device"]} if provenance.get("device") else set()
+    def read(self, view: StudyView, task: Task) -> Record | None:
+        """Read the record of a task, and note where and with what it was made."""
+        record = view.record(task)
+        if record is not None:
+            made = record.provenance
+            self.versions |= {f"{name} {version}" for name, version in made.get("versions", {}).items()}
+            self.hosts |= {made["host"]} if made.get("host") else set()
+            self.devices |= {made["device"]} if made.get("device") else set()
+        return record
 
 
 def records_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[PointRow]) -> Records:
@@ -103,17 +106,10 @@ def records_of(view: StudyView, clones: Sequence[Point], matrices: Sequence[Poin
     return records
 
 
-def _read(view: StudyView, task: Task, records: Records) -> Record | None:
-    record = view.record(task)
-    if record is not None:
-        records.made(record)
-    return record
-
-
 def _clones(view: StudyView, point: Point, records: Records) -> dict[str, Curve]:
     runs: dict[str, list[Curve]] = {}
     for (_, attacker), task in view.planner.whole(point).attackers.items():
-        record = _read(view, task, records)
+        record = records.read(view, task)
         if record is not None:
             runs.setdefault(attacker, []).append([epoch["test.accuracy"] for epoch in record.history])
     return {attacker: _mean(curves) for attacker, curves in runs.items()}
@@ -126,11 +122,11 @@ def _mean(curves: Iterable[Curve]) -> Curve:
 def _losses(view: StudyView, records: Records) -> None:
     """Read the losses of victims by seed, and of surrogates by run; the longest leg has all epochs."""
     for seed in view.study.seeds:
-        record = _read(view, view.planner.foundation(seed)[0], records)
+        record = records.read(view, view.planner.foundation(seed)[0])
         if record is not None:
             records.losses.setdefault("victim", {})[seed] = [epoch["loss"] for epoch in record.history]
     for task in view.planner.groundwork().tasks.values():
-        record = _read(view, task, records) if task.stage == "surrogate" else None
+        record = records.read(view, task) if task.stage == "surrogate" else None
         if record is not None:
             run, curve = task.recipe["config"]["seed"], [epoch["loss"] for epoch in record.history]
             of_runs = records.losses.setdefault("surrogate", {})
@@ -142,7 +138,7 @@ def _matrix(view: StudyView, row: PointRow, records: Records) -> Matrix | None:
     import numpy as np
 
     number, learned = row.point.number, row.point.defense in LEARNED
-    record = _read(view, view.tasks_of(number)["matrix"], records) if learned else None
+    record = records.read(view, view.tasks_of(number)["matrix"]) if learned else None
     traces = [epoch["trace"] for epoch in record.history] if record else []
     try:
         entries = view.artifact(number, "matrix" if learned else "responses").tensors["matrix"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emma_tune.defenses import CONTROLS, LEARNED
-from emma_tune.outputs.points import NOTHING, ONE_POINT, cheap_first, flat, fronts_of
+from emma_tune.outputs.points import NOTHING, ONE_POINT, chance, cheap_first, flat, fronts_of
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.best import best_point
@@ -29,7 +29,7 @@ class Summary:
         study: the study.
         folder: of the study, for commands to type.
         status: `status.status_of`.
-        classes: K; None before a victim has answered.
+        chance: the accuracy of guessing, 1/K; None before a victim has answered.
         images: how many the figures are measured on, by part; empty before a victim has answered.
         undefended: the point without a defense; None before it is finished.
         best: `best.best_point` within the study's limits.
@@ -43,7 +43,7 @@ class Summary:
     study: Study
     folder: str
     status: Mapping[str, Any]
-    classes: int | None
+    chance: float | None
     images: Mapping[str, int]
     undefended: Described | None
     best: Mapping[str, Any]
@@ -51,11 +51,6 @@ class Summary:
     control: Described | None
     front: list[Point]
     fronts: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def chance(self) -> float | None:
-        """The accuracy of guessing, 1/K."""
-        return 1 / self.classes if self.classes else None
 
     @property
     def chosen(self) -> Described | None:
@@ -100,7 +95,7 @@ def summary_of(view: StudyView) -> Summary:
         study=view.study,
         folder=str(view.folder.root),
         status=status_of(view),
-        classes=view.shapes["test"][1] if view.shapes else None,
+        chance=chance(view),
         images={part: shape[0] for part, shape in view.shapes.items()},
         undefended=_least(view, lambda point, _: point.defense == NOTHING),
         best=best,
