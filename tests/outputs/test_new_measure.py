@@ -59,5 +59,6 @@ def test_a_point_that_ended_before_the_new_measure_is_described_without_it(view,
     desk = made(tmp_path / "before")
     desk.finished("emma", (part(0.5, 0.7),) * 2)
     (described,) = desk.view.front()["points"]
-    assert "doubt" not in described and "doubt" not in described["validation"]
+    assert "doubt" not in described
+    assert "doubt" not in described["validation"]
     assert described["l1"] == 0.5

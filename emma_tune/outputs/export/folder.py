@@ -36,7 +36,7 @@ def _is_export(folder: Path) -> bool:
 
 @contextmanager
 def in_place(folder: Path) -> Iterator[Path]:
-    """Yield a folder to write to, which takes the place of one that is free if nothing goes wrong.
+    """Yield a folder to write to; it takes the place of the given one, which is free, if nothing goes wrong.
 
     Raises:
         StudyError: if another process writes the same export, or it cannot be written.
