@@ -20,8 +20,7 @@ from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
-from emma_tune.tuning.cluster.connection import start_or_join
-from emma_tune.tuning.cluster.head import SAFE, head_watched
+from emma_tune.tuning.cluster.connection import SAFE, head_watched, start_or_join
 from emma_tune.tuning.cluster.nodes import check_storage
 from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible

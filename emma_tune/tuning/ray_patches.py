@@ -87,19 +87,18 @@ def protect_token() -> None:
         (Path.home() / ".ray" / "auth_token").chmod(0o600)
 
 
-def fail_fast_at_joining() -> None:
-    """Limit each attempt to reach a head to 2 s; Ray's own attempts take minutes in all."""
-    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
-
-
 def head_timeout() -> int:
     """Return the seconds that a cluster's head may be gone, as the user has set them or as Ray has it."""
     return int(os.environ.get(HEAD_TIMEOUT, "60"))
 
 
-def set_head_timeout(seconds: int) -> None:
-    """Set after how many seconds without a head Ray ends this process; call it before Ray joins a cluster."""
-    os.environ[HEAD_TIMEOUT] = str(seconds)
+def set_timeouts(head: int) -> None:
+    """Set after how many seconds without a head Ray ends this process; call it before Ray joins a cluster.
+
+    And limit each attempt to reach a head at first to 2 s; Ray's own attempts take minutes in all.
+    """
+    os.environ[HEAD_TIMEOUT] = str(head)
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
 
 
 def cluster_id(address: str) -> str:
