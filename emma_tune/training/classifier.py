@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emma_tune.data.batches import Images
-from emma_tune.data.views import QueryImages
+from emma_tune.data.batches import Images, QueryImages
 from emma_tune.models import build_model, is_torchvisions
 from emma_tune.models.pretrained import PretrainedWeights, load_body
 from emma_tune.training.seeds import derive_seed
