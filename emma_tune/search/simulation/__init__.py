@@ -8,9 +8,8 @@ import numpy as np
 
 from emma_tune.search.driver import REPORTS
 from emma_tune.search.simulation.cluster import Cluster
-from emma_tune.search.simulation.proposing import ask_seconds
 from emma_tune.search.simulation.replay import Replay, Simulation
-from emma_tune.search.simulation.times import CHEAP, Times, measured
+from emma_tune.search.simulation.times import CHEAP, Times, ask_seconds, measured
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.study import AUTO, Study
 

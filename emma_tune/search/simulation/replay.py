@@ -22,8 +22,7 @@ from emma_tune.search.driver import OVER, new_driver
 from emma_tune.search.outcomes import SearchContext
 from emma_tune.search.simulation.cluster import UNIT, Cluster, Demand, Placement
 from emma_tune.search.simulation.invented import Invented
-from emma_tune.search.simulation.proposing import TimedProposer
-from emma_tune.search.simulation.times import Times
+from emma_tune.search.simulation.times import TimedProposer, Times
 from emma_tune.search.trial_shares import Capacity
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.storage.store import Record, Store
