@@ -6,7 +6,7 @@ Reads only, needs no Ray, and works without images that are not there yet.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from emma_tune.plan import Planner, Point, Task, placeholders
 from emma_tune.plan.materials import KnownMaterials, look_up
@@ -19,36 +19,22 @@ from emma_tune.study import Study
 
 @dataclass
 class StageForecast:
-    """What a run would do of a stage.
-
-    Attributes:
-        tasks: how many.
-        done: of those, how many the store has.
-        epochs: of training in the others, at most.
-        flops: floating-point operations of the others, an addition and a multiplication counted as two.
-    """
+    """What a run would do of a stage."""
 
     tasks: int = 0
-    done: int = 0
-    epochs: float = 0.0
-    flops: float = 0.0
+    done: int = 0  # of those, how many the store has
+    epochs: float = 0.0  # of training in the others, at most
+    flops: float = 0.0  # of the others, an addition and a multiplication counted as two
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would do.
+    """What a run would do."""
 
-    Attributes:
-        stages: by name, in the order of the pipeline.
-        points: searched ones, of which `asked` are known.
-        asked: searched points that the ledger has.
-        remarks: what is missing or not known, a line each.
-    """
-
-    stages: Mapping[str, StageForecast]
-    points: int
-    asked: int
-    remarks: tuple[str, ...] = field(default=())
+    stages: Mapping[str, StageForecast]  # by name, in the order of the pipeline
+    points: int  # searched ones
+    asked: int  # of those, how many the ledger has
+    remarks: tuple[str, ...] = ()  # what is missing or not known, a line each
 
 
 def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = None) -> Forecast:
@@ -56,13 +42,8 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
 
     Points still to be proposed count at the mean over `st_epoch`; a matrix and a dominated point may end earlier
     than is counted here. Points that an earlier run stopped, and that are still beaten, are not counted. Attackers
-    of the fronts (`when: front`) count for the points that they would attack by what has been measured so far.
-
-    Args:
-        study: checked.
-        store: may not exist yet.
-        ledger: the study's points so far.
-        until: the last stage; all if None.
+    of the fronts (`when: front`) count for the points that they would attack by what has been measured so far. The
+    store need not exist yet; `until` is the last stage, None for all.
 
     Raises:
         StudyError: if a network does not take the images.

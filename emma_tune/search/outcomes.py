@@ -20,19 +20,12 @@ from emma_tune.study.measures import value_of
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What the search of one run is made of.
-
-    Attributes:
-        planner: of the study.
-        ledger: the study's points so far.
-        writer: appends to it.
-        proposers: Optuna's side, by searched defense; empty if only the ledger's points are wanted.
-    """
+    """What the search of one run is made of."""
 
     planner: Planner
     ledger: Ledger
     writer: LedgerWriter
-    proposers: Mapping[str, Proposer]
+    proposers: Mapping[str, Proposer]  # by searched defense; empty if only the ledger's points are wanted
 
 
 class PointOutcomes:

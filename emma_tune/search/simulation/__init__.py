@@ -27,23 +27,9 @@ PERIODS = 20
 
 
 def simulate(
-    study: Study,
-    *,
-    nodes: int,
-    cpus: int,
-    gpus: int,
-    times: Times,
-    start_seconds: float = START_SECONDS,
+    study: Study, *, nodes: int, cpus: int, gpus: int, times: Times, start_seconds: float = START_SECONDS
 ) -> dict[str, Any]:
-    """Replay a study from nothing on a simulated cluster.
-
-    Args:
-        study: the study.
-        nodes: how many.
-        cpus: of each node.
-        gpus: of each node.
-        times: of its tasks.
-        start_seconds: that the driver needs for a trial.
+    """Replay a study from nothing on a simulated cluster; `cpus` and `gpus` are those of each node.
 
     Returns:
         `study`, `cluster` (nodes, cpus, gpus, slots), `makespan` (seconds), `utilization` (of `cpu` and `gpu`:
