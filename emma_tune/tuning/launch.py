@@ -37,11 +37,6 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
 
     Running again resumes: what the store has is not computed again.
 
-    Args:
-        order: what to run.
-        console: where to show progress.
-        trainable: the class of the workers.
-
     Raises:
         StudyError: if the folder is another study's, the study is already running, the cluster is too small, or
             one of its nodes sees another storage.

@@ -130,17 +130,12 @@ def _record_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter)
 
 
 class DriverSearcher(NeverPickled, Searcher):
-    """Hand Tune's questions to the driver of a study.
-
-    Attributes:
-        driver: the driver.
-        broken: the first exception raised by the driver, which Tune would not pass on: the run must end with it.
-    """
+    """Hand Tune's questions to the driver of a study."""
 
     def __init__(self, driver: StudyDriver) -> None:
         super().__init__()
         self.driver = driver
-        self.broken: Exception | None = None
+        self.broken: Exception | None = None  # the first of the driver's, which Tune would not pass on
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing."""

@@ -34,8 +34,6 @@ RAY_WAITS_LONGER = 15
 
 SAFE = "finished tasks are saved, run the same command again to continue"
 
-EXIT_CODE = 1
-
 CHECK_INTERVAL, RECHECK_INTERVAL = 1.0, 0.05
 """Seconds between checks of a head, while it answers and while it does not: Ray must not be the first to see it
 again."""
@@ -103,11 +101,7 @@ def _silence() -> None:
 
 @contextmanager
 def head_watched(say: Callable[[str], None]) -> Iterator[None]:
-    """End the process with exit code 1 if the head of the cluster is lost within the block.
-
-    Args:
-        say: shows the user a line.
-    """
+    """End the process with exit code 1 if the head of the cluster is lost within the block."""
     watch = _HeadWatch(ray.get_runtime_context().gcs_address, say)
     threading.Thread(target=watch.run, name="head watch", daemon=True).start()
     try:
@@ -153,13 +147,13 @@ class _HeadWatch:
         host, _, port = self._address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return True
         except OSError:
             return False
-        return True
 
     def _end(self, what: str) -> None:
         if self.over.is_set():
             return
         print(f"the cluster's head at {self._address} {what}; {SAFE}", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        os._exit(EXIT_CODE)  # the main thread is within Ray and does not come back from it
+        os._exit(1)  # the main thread is within Ray and does not come back from it

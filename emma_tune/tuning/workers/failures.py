@@ -34,11 +34,7 @@ EXIT = re.compile(r"Worker exit type: (\w+) Worker exit detail: (.*?\.)(?:\s|$)"
 
 
 class FailureScheduler(ray_patches.NeverPickled, FIFOScheduler):
-    """First in, first out; and what Tune reports only to a scheduler: that a worker died.
-
-    Args:
-        driver: of the run.
-    """
+    """First in, first out; and what Tune reports only to a scheduler: that a worker died."""
 
     def __init__(self, driver: StudyDriver) -> None:
         super().__init__()
@@ -78,15 +74,10 @@ def death_reason(text: str) -> str:
 
 
 class Limit(NamedTuple):
-    """How long a task may take.
+    """How long a task may take."""
 
-    Attributes:
-        seconds: from when its worker begins or continues it to its end.
-        place: where the study says so.
-    """
-
-    seconds: float
-    place: str
+    seconds: float  # from when its worker begins or continues it to its end
+    place: str  # where the study says so
 
 
 class _Attempt(NamedTuple):
@@ -99,13 +90,8 @@ class Timeouts(ray_patches.NeverPickled, Callback):
     """Stops workers whose task is late.
 
     The first time the worker is killed and Tune starts the trial in a fresh process, which continues from the last
-    saved state; the second time the trial ends with the reason.
-
-    Args:
-        driver: of the run.
-        store: where failures are noted.
-        run: identifies this run.
-        limits: by the stage that a trial begins with; none for a stage without a limit.
+    saved state; the second time the trial ends with the reason. The limits are those of the stage that a trial
+    begins with.
     """
 
     def __init__(self, driver: StudyDriver, store: Store, run: str, limits: Mapping[str, Limit]) -> None:
