@@ -21,12 +21,7 @@ DRAWN = 128
 
 
 class Images:
-    """A set of images as training reads it.
-
-    Args:
-        images: arrays, perhaps mapped from a file.
-        device: of the batches.
-    """
+    """A set of images as training reads it: arrays, perhaps mapped from a file, in batches on a device."""
 
     def __init__(self, images: ImageSet, device: torch.device | str = "cpu") -> None:
         self._set = images
@@ -72,21 +67,13 @@ class QueryImages(Protocol):
 
 @dataclass(frozen=True)
 class AugmentedViews:
-    """Several augmented views of each image, as images of their own.
-
-    Attributes:
-        images: N of them.
-        count: views M of each.
-        augmentation: one of `emma_tune.study.AUGMENTATIONS`.
-        smallest_crop: as `augment` takes it.
-        chance: returns the generator of a view, by its number.
-    """
+    """Several augmented views of each image, as images of their own."""
 
     images: Images
-    count: int
-    augmentation: str
+    count: int  # views of each image
+    augmentation: str  # as `augment` takes it, like the next
     smallest_crop: float
-    chance: Callable[[int], torch.Generator]
+    chance: Callable[[int], torch.Generator]  # returns the generator of a view, by its number
 
     def __len__(self) -> int:
         return self.count * len(self.images)

@@ -73,10 +73,10 @@ class ResNet(nn.Module):
     """Images (B, channels, H, W) to logits (B, classes).
 
     Args:
-        channels: channels of the images.
-        classes: number of classes.
+        channels: of the images.
+        classes: their number.
         width: channels after the stem.
-        blocks: basic blocks in each stage.
+        blocks: how many in each stage.
     """
 
     def __init__(self, *, channels: int, classes: int, width: int, blocks: tuple[int, ...]) -> None:

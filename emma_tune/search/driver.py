@@ -27,13 +27,7 @@ OVER: Final = "over"
 
 
 class StudyDriver:
-    """Drives one study. `new_driver` builds one.
-
-    Attributes:
-        trials: the tasks of each trial under way.
-        busy: seconds that stages ran, of all trials together.
-        most_slots: how many trials could run at once, at most so far.
-    """
+    """Drives one study. `new_driver` builds one."""
 
     def __init__(
         self,
@@ -53,9 +47,9 @@ class StudyDriver:
         self._run = run
         self.agenda = points.agenda
         self.outcomes = points.outcomes
-        self.trials: dict[str, list[Task]] = {}
-        self.busy = 0.0
-        self.most_slots = shares.capacity.slots
+        self.trials: dict[str, list[Task]] = {}  # under way, with their tasks
+        self.busy = 0.0  # seconds that stages ran, of all trials together
+        self.most_slots = shares.capacity.slots  # how many trials could run at once, at most so far
         self._deaths: dict[str, str] = {}
         self._given_up: dict[str, str] = {}
         self._waiting: set[str] = set()

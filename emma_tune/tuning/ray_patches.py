@@ -154,13 +154,8 @@ def _forget_reset(task: Any) -> None:
 
 
 def extend_stop_timeout(controller: Any, seconds: float) -> None:
-    """Give workers that are told to stop at least so many seconds before Tune kills them; it has ten, fixed.
-
-    Args:
-        controller: what Tune passes to a scheduler, which is a wrapper of its controller.
-        seconds: for the longest step that a worker may have to finish.
-    """
-    wrapped = controller.stop_trial.__self__
+    """Give workers that are told to stop at least so many seconds before Tune kills them; it has ten, fixed."""
+    wrapped = controller.stop_trial.__self__  # a scheduler gets a wrapper of Tune's controller
     wrapped._actor_force_cleanup_timeout = max(wrapped._actor_force_cleanup_timeout, seconds)
 
 
@@ -191,9 +186,7 @@ def forgive_failure(trial: Trial) -> None:
 def kill_worker(trial: Trial, *, last: bool) -> None:
     """Kill the worker of a trial, from outside; Tune's own way would ask the worker, which hangs.
 
-    Args:
-        trial: with or without a worker.
-        last: end the trial with it; else Tune starts the trial again in a fresh process.
+    The `last` time the trial ends with it; else Tune starts the trial again in a fresh process.
     """
     import ray
 

@@ -40,10 +40,7 @@ again."""
 
 
 def start_or_join(address: str | None) -> None:
-    """Start Ray on this machine alone, or join a cluster.
-
-    Args:
-        address: `auto` or `HOST:PORT`; None starts one here.
+    """Join the cluster at an address, `auto` or `HOST:PORT`; without one start Ray on this machine alone.
 
     Raises:
         StudyError: if no cluster answers there, or not as Ray of this version does.
