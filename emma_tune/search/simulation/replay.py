@@ -100,8 +100,7 @@ class _MemoryStore(Store):
     def check(self, stage: str, key: str) -> bool:
         return key in self._records
 
-    def has(self, stage: str, key: str) -> bool:
-        return key in self._records
+    has = check
 
     def record(self, stage: str, key: str) -> Record | None:
         return self._records.get(key)
