@@ -40,9 +40,9 @@ class CorruptArtifactError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """A finished artifact without its tensors; its recipe, what it was made from, determines all but provenance."""
+    """A finished artifact without its tensors; all but its provenance follows from its recipe."""
 
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, Any]  # what it was made from
     metrics: Metrics  # what the stage measured
     history: list[Metrics]  # the metrics of its epochs
     provenance: Mapping[str, Any]  # how this copy was made: seconds, host, versions, the run
