@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emma_tune.data.batches import center_crop
 from emma_tune.data.randaugment import rand_augment
 
 
@@ -38,6 +37,12 @@ def augment(
         return images
     images = _shift(images, max(1, images.shape[-1] // 8), generator)
     return _flip(images, generator) if kind == "shift_flip" else images
+
+
+def center_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the center of images (B, C, H, W), of `size` (h, w), as torchvision's CenterCrop."""
+    top, left = (round((have - want) / 2) for have, want in zip(images.shape[-2:], size, strict=True))
+    return images[..., top : top + size[0], left : left + size[1]]
 
 
 def resized_crop(images: Tensor, size: tuple[int, int], smallest: float, generator: torch.Generator) -> Tensor:

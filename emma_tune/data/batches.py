@@ -1,26 +1,27 @@
-"""Batches of images on the device, from arrays in memory or on disk."""
+"""Batches of images on the device, as they are or augmented views of them, from arrays in memory or on disk."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from emma_tune.data.augmentation import augment, center_crop
 from emma_tune.data.images import ImageSet, PixelStatistics, Shape
 
 ON_DEVICE = 2 << 30
 """Bytes up to which a set is moved to an accelerator as a whole; larger ones are moved batch by batch."""
 
+DRAWN = 128
+"""Images whose views are drawn at a time, whatever the batch size, so that the views are the same."""
+
 
 class Images:
-    """A set of images as training reads it.
-
-    Args:
-        images: arrays, perhaps mapped from a file.
-        device: of the batches.
-    """
+    """A set of images as training reads it: arrays, perhaps mapped from a file, in batches on a device."""
 
     def __init__(self, images: ImageSet, device: torch.device | str = "cpu") -> None:
         self._set = images
@@ -54,7 +55,39 @@ class Images:
             yield center_crop(batch.to(self.device, non_blocking=True), self.shape.view)
 
 
-def center_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the center of images (B, C, H, W), of `size` (h, w), as torchvision's CenterCrop."""
-    top, left = (round((have - want) / 2) for have, want in zip(images.shape[-2:], size, strict=True))
-    return images[..., top : top + size[0], left : left + size[1]]
+class QueryImages(Protocol):
+    """Images that a network is queried with."""
+
+    def __len__(self) -> int:
+        """Return their number."""
+
+    def plain(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield all of them in order, in batches (B, C, h, w) uint8 of `batch_size` at most."""
+
+
+@dataclass(frozen=True)
+class AugmentedViews:
+    """Several augmented views of each image, as images of their own."""
+
+    images: Images
+    count: int  # views of each image
+    augmentation: str  # as `augment` takes it, like the next
+    smallest_crop: float
+    chance: Callable[[int], torch.Generator]  # returns the generator of a view, by its number
+
+    def __len__(self) -> int:
+        return self.count * len(self.images)
+
+    def plain(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield all first views in order of the images, then all second ones, …, whatever the batch size is."""
+        for view in range(self.count):
+            chance = self.chance(view)
+            for indices in torch.arange(len(self.images)).split(DRAWN):
+                drawn = augment(
+                    self.images.batch(indices),
+                    self.augmentation,
+                    chance,
+                    size=self.images.shape.view,
+                    smallest_crop=self.smallest_crop,
+                )
+                yield from drawn.split(batch_size)

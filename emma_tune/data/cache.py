@@ -40,19 +40,12 @@ FORM = 1
 
 @dataclass(frozen=True)
 class Source:
-    """Images as a study wants them, before they are decoded.
+    """Images as a study wants them, before they are decoded."""
 
-    Attributes:
-        name: shown to users.
-        stamp: changes whenever the images, their labels, or the selection may have changed.
-        read: returns the parts by name.
-        shape: what they are brought to; None leaves arrays as they are.
-    """
-
-    name: str
-    stamp: str
+    name: str  # shown to users
+    stamp: str  # changes whenever the images, their labels, or the selection may have changed
     read: Callable[[], Mapping[str, Part]]
-    shape: Shape | None
+    shape: Shape | None  # what they are brought to; None leaves arrays as they are
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:
@@ -68,15 +61,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Cached:
-    """The result of decoding a source.
+    """The result of decoding a source."""
 
-    Attributes:
-        fingerprint: of the arrays.
-        bad: files that could not be read and were left out.
-    """
-
-    fingerprint: str
-    bad: tuple[BadImage, ...] = ()
+    fingerprint: str  # of the arrays
+    bad: tuple[BadImage, ...] = ()  # files that could not be read and were left out
 
     def to_json(self) -> bytes:
         """Serialize as the note of a source."""
@@ -181,7 +169,6 @@ class ImageCache:
         return fingerprint
 
     def _remember(self, source: Source, cached: Cached) -> None:
-        """Write the note of a source."""
         self._notes.write(_note(source), cached.to_json())
 
 

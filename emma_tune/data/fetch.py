@@ -1,14 +1,19 @@
-"""Downloads of official data sets, by torchvision's addresses and checksums."""
+"""Downloads of official data sets, by torchvision's addresses and checksums, unpacked whole or not at all."""
 
 from __future__ import annotations
 
+import lzma
+import os
+import shutil
+import tarfile
 import time
+import zlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from emma_tune.data.archives import unpack
 from emma_tune.data.source import DataError
+from emma_tune.storage.atomic import temporary_beside
 
 CALTECH256 = (
     "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar",
@@ -18,6 +23,12 @@ CALTECH256 = (
 
 RETRY_PAUSES = (1.0, 2.0)
 """Seconds between two attempts."""
+
+MOST_BYTES = 16 * 2**30
+"""Limit of an archive's content: ten times the largest data set that is downloaded."""
+
+MOST_ENTRIES = 1_000_000
+DAMAGED = (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error)
 
 
 def fetch(name: str, root: Path) -> None:
@@ -68,6 +79,65 @@ def _download_and_unpack(url: str, md5: str, folder: Path) -> None:
     archive = folder.with_name(url.rpartition("/")[2])
     download_url(url, str(archive.parent), filename=archive.name, md5=md5)
     unpack(archive, folder)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Extract one of the topmost folders of a tar archive.
+
+    A new folder appears when all of it has been extracted; in an existing one, files of the same name are
+    replaced. Owners, modes and times of the archive are ignored.
+
+    Args:
+        archive: compressed or not.
+        folder: the folder to make; it has this name in the archive.
+
+    Raises:
+        DataError: if an entry is neither file nor folder or leads elsewhere, if the archive is too large or
+            damaged, or has no such folder; nothing is extracted then.
+        OSError: if it cannot be read, or there is no room.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_beside(folder) as temporary:
+        _extract(archive, folder.name, temporary)
+        if not folder.exists():
+            (temporary / folder.name).rename(folder)
+        else:
+            shutil.copytree(temporary / folder.name, folder, dirs_exist_ok=True, copy_function=os.replace)
+
+
+def _extract(archive: Path, name: str, target: Path) -> None:
+    """Extract what is below `name` in the archive into a folder that is made."""
+    count = size = 0
+
+    def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+        nonlocal count, size
+        count, size = count + 1, size + member.size
+        if size > MOST_BYTES or count > MOST_ENTRIES:
+            raise DataError(
+                f"{archive}: expected at most {MOST_BYTES:,} bytes in {MOST_ENTRIES:,} entries, found more"
+            )
+        _check(archive, member)
+        if PurePosixPath(member.name).parts[:1] != (name,):
+            return None
+        return tarfile.data_filter(member, path).replace(mode=None, mtime=None, deep=False)  # type: ignore[arg-type]
+
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter=checked)
+    except DAMAGED as error:
+        raise DataError(f"{archive}: expected an archive, found one that cannot be read ({error})") from error
+    if not (target / name).is_dir():
+        raise DataError(f"{archive}: expected a folder {name}, found none")
+
+
+def _check(archive: Path, member: tarfile.TarInfo) -> None:
+    """Refuse what `tarfile.data_filter` would allow or repair: links, and names that lead out of the archive."""
+    if not (member.isreg() or member.isdir()):
+        kind = "a link" if member.islnk() or member.issym() else "a device or the like"
+        raise DataError(f"{archive}: expected files and folders, found {kind}: {member.name!r}")
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name or PureWindowsPath(member.name).drive:
+        raise DataError(f"{archive}: expected names below where it is unpacked, found {member.name!r}")
 
 
 FETCHERS: dict[str, Callable[[Path], None]] = {

@@ -27,17 +27,11 @@ DecodeCallback = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Files:
-    """Images in files, one in each.
-
-    Attributes:
-        root: a folder.
-        names: paths below it, with slashes.
-        labels: (N,) int64 in [0, K), or None.
-    """
+    """Images in files, one in each."""
 
     root: Path
-    names: tuple[str, ...]
-    labels: NDArray[np.int64] | None = None
+    names: tuple[str, ...]  # paths below the root, with slashes
+    labels: NDArray[np.int64] | None = None  # (N,) in [0, K)
 
     def __len__(self) -> int:
         return len(self.names)

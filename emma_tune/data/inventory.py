@@ -11,17 +11,11 @@ from emma_tune.data.table import DataSet
 
 
 class Entry(NamedTuple):
-    """A line of the inventory.
+    """A line of the inventory."""
 
-    Attributes:
-        name: as a study gives it.
-        described: what it is, and how to get it.
-        found: where, with the images in each part; empty if it is not there.
-    """
-
-    name: str
-    described: DataSet
-    found: str
+    name: str  # as a study gives it
+    described: DataSet  # what it is, and how to get it
+    found: str  # where, with the images in each part; empty if it is not there
 
 
 def inventory(root: Path | None) -> list[Entry]:

@@ -1,6 +1,13 @@
-"""The CIFAR form of ResNet: a 3×3 stem without pooling, then stages of basic blocks (He et al. 2016)."""
+"""Residual networks for small images: a 3×3 stem without pooling, then stages of blocks.
+
+ResNet in its CIFAR form (He et al. 2016), and wide residual networks, with norm and ReLU before each convolution
+(Zagoruyko & Komodakis 2016).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,14 +35,48 @@ class BasicBlock(nn.Module):
         return F.relu(out + self.shortcut(x))
 
 
+class WideBlock(nn.Module):
+    """Two 3×3 convolutions after norm and ReLU; the shortcut starts before them, or after the first ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.shortcut: nn.Module | None = None
+        if stride != 1 or channels_in != channels_out:
+            self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to (B, channels_in, H, W)."""
+        activated = F.relu(self.norm1(x))
+        passed = x if self.shortcut is None else self.shortcut(activated)
+        out: Tensor = self.conv2(F.relu(self.norm2(self.conv1(activated))))
+        return out + passed
+
+
+def _stages(
+    block: Callable[[int, int, int], nn.Module], channels_in: int, width: int, depths: tuple[int, ...]
+) -> nn.Sequential:
+    """Build stages of some blocks each; from one to the next the width doubles and the image halves."""
+    blocks = []
+    for stage, depth in enumerate(depths):
+        for number in range(depth):
+            stride = 2 if stage > 0 and number == 0 else 1
+            blocks.append(block(channels_in, width * 2**stage, stride))
+            channels_in = width * 2**stage
+    return nn.Sequential(*blocks)
+
+
 class ResNet(nn.Module):
-    """Images (B, channels, H, W) to logits (B, classes); in each stage the width doubles and the image halves.
+    """Images (B, channels, H, W) to logits (B, classes).
 
     Args:
-        channels: channels of the images.
-        classes: number of classes.
+        channels: of the images.
+        classes: their number.
         width: channels after the stem.
-        blocks: basic blocks in each stage.
+        blocks: how many in each stage.
     """
 
     def __init__(self, *, channels: int, classes: int, width: int, blocks: tuple[int, ...]) -> None:
@@ -43,16 +84,8 @@ class ResNet(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
-        stages: list[nn.Module] = []
-        channels_in = width
-        for stage, depth in enumerate(blocks):
-            channels_out = width * 2**stage
-            for block in range(depth):
-                stride = 2 if stage > 0 and block == 0 else 1
-                stages.append(BasicBlock(channels_in, channels_out, stride))
-                channels_in = channels_out
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(channels_in, classes)
+        self.stages = _stages(BasicBlock, width, width, blocks)
+        self.head = nn.Linear(width * 2 ** (len(blocks) - 1), classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (B, classes)."""
@@ -61,21 +94,36 @@ class ResNet(nn.Module):
         return logits
 
 
-def resnet8(*, channels: int, classes: int) -> ResNet:
-    """Build three stages of one block, width 16: 78 thousand weights, for images of a few pixels."""
-    return ResNet(channels=channels, classes=classes, width=16, blocks=(1, 1, 1))
+class WideResNet(nn.Module):
+    """Images (B, channels, H, W) to logits (B, classes), in three stages.
+
+    Args:
+        channels: channels of the images.
+        classes: number of classes.
+        depth: layers, 6n + 4.
+        widen: factor k on the widths 16, 32, 64.
+    """
+
+    def __init__(self, *, channels: int, classes: int, depth: int, widen: int) -> None:
+        super().__init__()
+        assert depth % 6 == 4, "a wide residual network has 6n + 4 layers"
+        self.stem = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.stages = _stages(WideBlock, 16, 16 * widen, (depth // 6,) * 3)
+        self.norm = nn.BatchNorm2d(64 * widen)
+        self.head = nn.Linear(64 * widen, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute logits (B, classes)."""
+        features = F.relu(self.norm(self.stages(self.stem(images)))).mean(dim=(2, 3))
+        logits: Tensor = self.head(features)
+        return logits
 
 
-def resnet10(*, channels: int, classes: int) -> ResNet:
-    """Build four stages of one block, width 64."""
-    return ResNet(channels=channels, classes=classes, width=64, blocks=(1, 1, 1, 1))
-
-
-def resnet18(*, channels: int, classes: int) -> ResNet:
-    """Build four stages of two blocks, width 64."""
-    return ResNet(channels=channels, classes=classes, width=64, blocks=(2, 2, 2, 2))
-
-
-def resnet34(*, channels: int, classes: int) -> ResNet:
-    """Build four stages of three, four, six and three blocks, width 64: the network of the paper's CIFAR runs."""
-    return ResNet(channels=channels, classes=classes, width=64, blocks=(3, 4, 6, 3))
+resnet8 = partial(ResNet, width=16, blocks=(1, 1, 1))  # 78 thousand weights, for images of a few pixels
+resnet10 = partial(ResNet, width=64, blocks=(1, 1, 1, 1))
+resnet18 = partial(ResNet, width=64, blocks=(2, 2, 2, 2))
+resnet34 = partial(ResNet, width=64, blocks=(3, 4, 6, 3))  # the network of the paper's CIFAR runs
+wrn40_2 = partial(WideResNet, depth=40, widen=2)  # 2.2 million weights; in the publications of other defenses

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from emma_tune.plan import Point, PointPlan, Task
@@ -16,7 +16,6 @@ from emma_tune.search.workload import Workload
 from emma_tune.stages import STAGES
 
 DEPTH = {stage: depth for depth, stage in enumerate(STAGES)}
-
 
 _Rank = tuple[int, int, int, int, str]
 """Sort key of ready tasks, the smallest first: first point, depth, place of an open point, position in it, key."""
@@ -167,14 +166,9 @@ class Agenda:
         return point.number in self._opened
 
     @property
-    def open(self) -> tuple[PointPlan, ...]:
-        """The plans of the points that are open."""
-        return tuple(self._open.values())
-
-    @property
-    def open_points(self) -> int:
-        """How many points are open."""
-        return len(self._open)
+    def open(self) -> Collection[PointPlan]:
+        """The plans of the points that are open, in the order of opening."""
+        return self._open.values()
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Count by stage how many tasks are done, running, failed and waiting."""
@@ -188,7 +182,7 @@ class Agenda:
         self._tasks[key] = task
         self.workload.enter(task, self._tasks.get(task.continues) if task.continues else None)
         self._users[key] = {}
-        if self._is_done(task) and key not in self._done:
+        if self._is_done(task):
             self._done.add(key)
         self._lacks[key] = len(needs - self._done)
         for need in needs:
@@ -200,7 +194,6 @@ class Agenda:
         return self._tasks[key]
 
     def _close(self, place: int) -> PointPlan:
-        """Close an open point."""
         plan = self._open.pop(place)
         del self._opened[plan.point.number], self._left[place]
         self._ripe.discard(place)

@@ -27,13 +27,7 @@ OVER: Final = "over"
 
 
 class StudyDriver:
-    """Drives one study. `new_driver` builds one.
-
-    Attributes:
-        trials: the tasks of each trial under way.
-        busy: seconds that stages ran, of all trials together.
-        most_slots: how many trials could run at once, at most so far.
-    """
+    """Drives one study. `new_driver` builds one."""
 
     def __init__(
         self,
@@ -53,9 +47,9 @@ class StudyDriver:
         self._run = run
         self.agenda = points.agenda
         self.outcomes = points.outcomes
-        self.trials: dict[str, list[Task]] = {}
-        self.busy = 0.0
-        self.most_slots = shares.capacity.slots
+        self.trials: dict[str, list[Task]] = {}  # under way, with their tasks
+        self.busy = 0.0  # seconds that stages ran, of all trials together
+        self.most_slots = shares.capacity.slots  # how many trials could run at once, at most so far
         self._deaths: dict[str, str] = {}
         self._given_up: dict[str, str] = {}
         self._waiting: set[str] = set()
@@ -83,26 +77,18 @@ class StudyDriver:
         }
 
     def hear(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """Take in a trial's report.
-
-        Returns:
-            True if no open point needs the trial any more, so that it can be stopped.
-        """
+        """Take in a trial's report; True if no open point needs the trial any more, so that it can be stopped."""
         self.busy += result.get("busy", 0.0)
         self._time.report(trial_id, result)
-        self._note_waiting(trial_id, result.get("waiting"))
+        if "waiting" not in result:
+            self._waiting.discard(trial_id)
+        else:
+            if not self._waiting:  # the first worker to wait for the storage is reported
+                self.say(f"waiting for the storage: {result['waiting']}")
+            self._waiting.add(trial_id)
         self.points.report_clone(result)
         tasks = self.trials.get(trial_id, [])
         return bool(tasks) and not result.get("done") and not self.agenda.wants(tasks)
-
-    def _note_waiting(self, trial_id: str, what: str | None) -> None:
-        """Note whether a worker waits for the storage; the first one to wait is reported."""
-        if what is None:
-            self._waiting.discard(trial_id)
-        else:
-            if not self._waiting:
-                self.say(f"waiting for the storage: {what}")
-            self._waiting.add(trial_id)
 
     def ended(self, trial_id: str, result: Mapping[str, Any] | None) -> None:
         """End a trial: its tasks are done, unwanted or failed; without a result its worker died too often."""
@@ -184,15 +170,7 @@ class StudyDriver:
 def new_driver(
     context: SearchContext, store: Store, capacity: Capacity, *, run: str, say: Callable[[str], None]
 ) -> StudyDriver:
-    """Build the driver of a study, which takes up the ledger's points at once.
-
-    Args:
-        context: of the search.
-        store: of artifacts.
-        capacity: of the cluster.
-        run: identifies this run.
-        say: shows the user a line.
-    """
+    """Build the driver of a study, which takes up the ledger's points at once; `say` shows the user a line."""
     workload, paces = Workload(), Paces()
     records = TaskRecords(store, context.ledger, workload, paces, say)
     points = PointSearch(context, Agenda(records.is_done, workload), PointOutcomes(context, records), say)

@@ -6,7 +6,7 @@ Reads only, needs no Ray, and works without images that are not there yet.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from emma_tune.plan import Planner, Point, Task, placeholders
 from emma_tune.plan.materials import KnownMaterials, look_up
@@ -19,36 +19,22 @@ from emma_tune.study import Study
 
 @dataclass
 class StageForecast:
-    """What a run would do of a stage.
-
-    Attributes:
-        tasks: how many.
-        done: of those, how many the store has.
-        epochs: of training in the others, at most.
-        flops: floating-point operations of the others, an addition and a multiplication counted as two.
-    """
+    """What a run would do of a stage."""
 
     tasks: int = 0
-    done: int = 0
-    epochs: float = 0.0
-    flops: float = 0.0
+    done: int = 0  # of those, how many the store has
+    epochs: float = 0.0  # of training in the others, at most
+    flops: float = 0.0  # of the others, an addition and a multiplication counted as two
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would do.
+    """What a run would do."""
 
-    Attributes:
-        stages: by name, in the order of the pipeline.
-        points: searched ones, of which `asked` are known.
-        asked: searched points that the ledger has.
-        remarks: what is missing or not known, a line each.
-    """
-
-    stages: Mapping[str, StageForecast]
-    points: int
-    asked: int
-    remarks: tuple[str, ...] = field(default=())
+    stages: Mapping[str, StageForecast]  # by name, in the order of the pipeline
+    points: int  # searched ones
+    asked: int  # of those, how many the ledger has
+    remarks: tuple[str, ...] = ()  # what is missing or not known, a line each
 
 
 def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = None) -> Forecast:
@@ -56,21 +42,14 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
 
     Points still to be proposed count at the mean over `st_epoch`; a matrix and a dominated point may end earlier
     than is counted here. Points that an earlier run stopped, and that are still beaten, are not counted. Attackers
-    of the fronts (`when: front`) count for the points that they would attack by what has been measured so far.
-
-    Args:
-        study: checked.
-        store: may not exist yet.
-        ledger: the study's points so far.
-        until: the last stage; all if None.
+    of the fronts (`when: front`) count for the points that they would attack by what has been measured so far. The
+    store need not exist yet; `until` is the last stage, None for all.
 
     Raises:
         StudyError: if a network does not take the images.
     """
     materials = look_up(study, store)
     planner = Planner(study, materials.images, materials.weights, until=until)
-    stages = {name: StageForecast() for name in STAGES}
-
     asked = sum(point.defense in study.sought for point in ledger.points.values())
     known_points = [(point.defense, point.params) for point in ledger.points.values()]
     fixed = [
@@ -87,23 +66,23 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
     finished = [(ledger.points[n], of.figures["validation"]) for n, of in outcomes.items() if of.figures]
     for point in (*targets(study, finished, study.sought), *fixed) if until is None else ():
         tasks |= planner.verdict(point).tasks
-    cost = _Cost(materials, tasks)
+    count = _Count(store, materials, tasks)
     for task in tasks.values():
-        _count(stages[task.stage], task, _is_done(store, task), cost)
+        count.add(task)
 
     counted = set(tasks)
     unproposed = list(_unproposed(study, ledger))
     for point in unproposed:
         for task in planner.point(point).tasks.values():
             if task.key not in counted:
-                _count(stages[task.stage], task, _is_done(store, task), cost)
+                count.add(task)
             if STAGES[task.stage].shared:
                 counted.add(task.key)
     open_points = unproposed or len(outcomes) < len(ledger.points)
     waiting = ", ".join(name for name, attacker in study.attackers.items() if not attacker.counts)
     remarks = [f"not counted: what {waiting} (when: front) will attack of the fronts, once the search is over"]
     return Forecast(
-        stages,
+        count.stages,
         asked + len(unproposed),
         asked,
         (*materials.remarks, *(remarks if waiting and until is None and open_points else ())),
@@ -119,32 +98,29 @@ def _unproposed(study: Study, ledger: Ledger) -> Iterator[Point]:
             yield stand_ins[number % len(stand_ins)]
 
 
-def _count(stage: StageForecast, task: Task, done: bool, cost: _Cost) -> None:
-    stage.tasks += 1
-    stage.done += done
-    if not done:
-        epochs, flops = cost.of(task)
-        stage.epochs += epochs
-        stage.flops += flops
+class _Count:
+    """Counts tasks by stage, with epochs and floating-point operations of those that the store does not have."""
 
-
-def _is_done(store: Store, task: Task) -> bool:
-    try:
-        return store.record(task.stage, task.key) is not None
-    except CorruptArtifactError:
-        return False  # it would be computed again
-
-
-class _Cost:
-    """Epochs and floating-point operations of tasks, out of all that are planned, by key."""
-
-    def __init__(self, materials: KnownMaterials, tasks: Mapping[str, Task]) -> None:
+    def __init__(self, store: Store, materials: KnownMaterials, tasks: Mapping[str, Task]) -> None:
+        self.stages = {name: StageForecast() for name in STAGES}
+        self._store = store
         self._sizes = Sizes(**materials.counts, classes=materials.classes)
         self._flops = materials.forward_flops
         self._tasks = tasks
 
-    def of(self, task: Task) -> tuple[float, float]:
-        """Return the epochs and the floating-point operations of a task."""
+    def add(self, task: Task) -> None:
+        stage = self.stages[task.stage]
+        stage.tasks += 1
+        if self._is_done(task):
+            stage.done += 1
+            return
         epochs, _ = task.config.epochs(self._tasks[task.continues].config if task.continues else None)
         model, images = task.config.passes(self._sizes, epochs)
-        return epochs, images * self._flops(model) if images else 0.0
+        stage.epochs += epochs
+        stage.flops += images * self._flops(model) if images else 0.0
+
+    def _is_done(self, task: Task) -> bool:
+        try:
+            return self._store.record(task.stage, task.key) is not None
+        except CorruptArtifactError:
+            return False  # it would be computed again

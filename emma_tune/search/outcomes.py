@@ -20,31 +20,16 @@ from emma_tune.study.measures import value_of
 
 @dataclass(frozen=True)
 class SearchContext:
-    """What the search of one run is made of.
-
-    Attributes:
-        planner: of the study.
-        ledger: the study's points so far.
-        writer: appends to it.
-        proposers: Optuna's side, by searched defense; empty if only the ledger's points are wanted.
-    """
+    """What the search of one run is made of."""
 
     planner: Planner
     ledger: Ledger
     writer: LedgerWriter
-    proposers: Mapping[str, Proposer]
+    proposers: Mapping[str, Proposer]  # by searched defense; empty if only the ledger's points are wanted
 
 
 class PointOutcomes:
-    """Ends points, and counts them.
-
-    Attributes:
-        finished: how many points are.
-        paused: how many came as far as this run was to go (`--until`).
-        dominated: how many were stopped because nothing could bring them to a front.
-        failed: how many did.
-        failures: points that failed, or that an attacker of the fronts failed to attack, with the reason.
-    """
+    """Ends points, and counts them: paused are those that came as far as this run was to go (`--until`)."""
 
     def __init__(self, context: SearchContext, records: TaskRecords) -> None:
         planner = context.planner
@@ -59,7 +44,7 @@ class PointOutcomes:
         self._fronts: dict[str, dict[int, tuple[Point, Figures]]] = {name: {} for name in self._study.sought}
         self._ended: Counter[str] = Counter()
         self.finished = self.paused = self.dominated = self.failed = 0
-        self.failures: dict[int, str] = {}
+        self.failures: dict[int, str] = {}  # reasons by point, also where an attacker of the fronts failed
 
     @property
     def ended(self) -> int:

@@ -10,7 +10,7 @@ from emma_tune.search.workload import Effort, TaskKind
 from emma_tune.stages import STAGES
 from emma_tune.storage.store import Record
 
-FORWARD_PASSES = {name: float(stage.pool_step) for name, stage in STAGES.items() if stage.pool_step}
+FORWARD_PASSES = {name: float(stage.pool_step) for name, stage in reversed(STAGES.items()) if stage.pool_step}
 """Stages that train a network on the query pool, with the forward passes that a step of each costs: one that has
 been timed stands in for one that has not."""
 
@@ -75,7 +75,7 @@ class Paces:
         return None
 
     def _stand_in(self, stage: str) -> float | None:
-        for other, passes in FORWARD_PASSES.items():
+        for other, passes in sorted(FORWARD_PASSES.items(), key=lambda row: -row[1]):  # the costliest first
             pace = self._mean(lambda kind, other=other: kind.stage == other)  # type: ignore[misc]
             if pace is not None:
                 return pace * FORWARD_PASSES[stage] / passes

@@ -42,7 +42,7 @@ class PointSearch:
         while tasks is None and self._may_propose(slots):
             self._propose()
             tasks = self.agenda.next()
-        if tasks is None and not (self._attacking_fronts or self.agenda.open_points or self._points_left()):
+        if tasks is None and not (self._attacking_fronts or self.agenda.open or self._points_left()):
             self._attack_fronts()
             tasks = self.agenda.next()
         return tasks
@@ -50,7 +50,7 @@ class PointSearch:
     @property
     def is_over(self) -> bool:
         """Whether every point is closed, the attacked ones too."""
-        return self._attacking_fronts and not self.agenda.open_points
+        return self._attacking_fronts and not self.agenda.open
 
     def foundations_done(self) -> bool:
         """Tell whether what every point depends on is done."""
@@ -163,9 +163,9 @@ class PointSearch:
 
     def _may_propose(self, slots: int) -> bool:
         """Tell whether an open point more could use what is free: proposals shall know as much as possible."""
-        if not self._points_left() or self.agenda.open_points >= slots:
+        if not self._points_left() or len(self.agenda.open) >= slots:
             return False
-        return self.foundations_done() or not self.agenda.open_points
+        return self.foundations_done() or not self.agenda.open
 
     def _points_left(self) -> bool:
         """Tell whether to propose more points at some time; not on a foundation that has failed."""

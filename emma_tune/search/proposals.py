@@ -67,15 +67,12 @@ class Proposer:
             self._open[point.number] = self._ask(point.number)
 
     def propose(self, number: int, index: int, before: Iterable[Point]) -> tuple[Params, dict[str, Any]]:
-        """Propose the next point.
+        """Propose the next point: its parameters, and what the sampler needs to remember of it.
 
         Args:
             number: the point's number in the ledger.
             index: how many points were searched before it.
             before: these points; a grid leaves them out, whatever it was when they were proposed.
-
-        Returns:
-            Its parameters, and what the sampler needs to remember of it.
         """
         before = list(before)
         enumerated = self._enumerated(index, before)
@@ -212,10 +209,7 @@ class _Journal(BaseJournalBackend):
 def new_proposers(study: Study, journal: Path, patience: Patience = IMPATIENT) -> dict[str, Proposer]:
     """Make one for each searched defense, with an empty journal: the ledger is what counts, and fills it again.
 
-    Args:
-        study: the study.
-        journal: path of the journal file, which optuna-dashboard reads live; an old one is replaced.
-        patience: how long to retry when the journal cannot be written for the moment.
+    The journal's file, which optuna-dashboard reads live, replaces an old one.
     """
     storage = JournalStorage(_Journal(journal, patience))
     return {defense: Proposer(study, defense, storage) for defense in study.sought}

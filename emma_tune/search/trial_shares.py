@@ -27,17 +27,11 @@ MemoryKind = tuple[str, str]
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster offers to trials.
+    """What a cluster offers to trials."""
 
-    Attributes:
-        slots: how many trials can run at once.
-        shares: `cpu` and `gpu` of each stage's trials; `gpu` may be `auto`.
-        gpus: of all nodes.
-    """
-
-    slots: int
-    shares: Mapping[str, Mapping[str, float | str]]
-    gpus: int
+    slots: int  # how many can run at once
+    shares: Mapping[str, Mapping[str, float | str]]  # `cpu` and `gpu` by stage; `gpu` may be `auto`
+    gpus: int  # of all nodes
 
 
 class TrialShares:
@@ -45,10 +39,6 @@ class TrialShares:
 
     Until a kind of task has been measured, a task of a stage with `gpu: auto` takes a whole GPU, and as many are
     handed out as there are GPUs: the others then take less.
-
-    Attributes:
-        capacity: of the cluster as it is now.
-        granted: `cpu` and `gpu` of the latest trial of each stage.
     """
 
     def __init__(
@@ -57,13 +47,13 @@ class TrialShares:
         earlier: Callable[[Collection[str]], Iterable[Record]],
         say: Callable[[str], None],
     ) -> None:
-        self.capacity = capacity
+        self.capacity = capacity  # as it is now
         self._earlier = earlier
         self._say = say
         self._needs: dict[MemoryKind, float] = {}
         self._measuring: set[str] = set()
         self._recalled: set[str] = set()
-        self.granted: dict[str, Mapping[str, float]] = {}
+        self.granted: dict[str, Mapping[str, float]] = {}  # `cpu` and `gpu` of the latest trial of each stage
         self._gpu_of_trial: dict[str, float] = {}
         self._enlarged: dict[str, float] = {}
         self._starved: dict[str, str] = {}

@@ -41,27 +41,19 @@ def effort_of(task: Task, before: Task | None) -> Effort:
 
 
 class Workload:
-    """The work left in the tasks of open points, by kind.
-
-    Attributes:
-        efforts: of every task, by key.
-        left: epochs left in the open tasks of a kind.
-        open: how many tasks of a kind are open.
-        waiting: how many of those wait.
-        size: epochs of the largest task of a kind.
-        running: epochs left of each running task, by key.
-        trained: epochs that the tasks of a stage have done.
-        spared: epochs that they were spared, because no open point needs them any more.
-    """
+    """The work left in the tasks of open points, by kind."""
 
     def __init__(self) -> None:
+        # of each task, by key: its effort; the epochs left if it is open, and if it runs
         self.efforts: dict[str, Effort] = {}
         self._left: dict[str, float] = {}
+        self.running: dict[str, float] = {}
+        # of each kind: the epochs left in open tasks, their number, how many of them wait, epochs of the largest
         self.left: dict[TaskKind, float] = defaultdict(float)
         self.open: Counter[TaskKind] = Counter()
         self.waiting: Counter[TaskKind] = Counter()
         self.size: dict[TaskKind, float] = defaultdict(float)
-        self.running: dict[str, float] = {}
+        # of each stage: the epochs done, and those spared, because no open point needs them any more
         self.trained: dict[str, float] = defaultdict(float)
         self.spared: dict[str, float] = defaultdict(float)
 

@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from emma_tune.data.views import QueryImages
+from emma_tune.data.batches import QueryImages
 from emma_tune.defenses import DEFENSES, control_matrix, emma, release
 from emma_tune.stages import ResponsesSettings
 from emma_tune.stages import metrics as measure

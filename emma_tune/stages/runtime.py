@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emma_tune.data.batches import Images
+from emma_tune.data.batches import AugmentedViews, Images, QueryImages
 from emma_tune.data.images import ImageSet, few_of_each, subset
-from emma_tune.data.views import AugmentedViews, QueryImages
 from emma_tune.models import NONE
 from emma_tune.models.pretrained import PretrainedWeights
 from emma_tune.stages import Views

@@ -40,19 +40,12 @@ class CorruptArtifactError(Exception):
 
 @dataclass(frozen=True)
 class Record:
-    """A finished artifact without its tensors.
+    """A finished artifact without its tensors; all but its provenance follows from its recipe."""
 
-    Attributes:
-        recipe: what it was made from.
-        metrics: what the stage measured.
-        history: the metrics of its epochs.
-        provenance: how this copy was made: seconds, host, versions, the run. Alone not determined by the recipe.
-    """
-
-    recipe: Mapping[str, Any]
-    metrics: Metrics
-    history: list[Metrics]
-    provenance: Mapping[str, Any]
+    recipe: Mapping[str, Any]  # what it was made from
+    metrics: Metrics  # what the stage measured
+    history: list[Metrics]  # the metrics of its epochs
+    provenance: Mapping[str, Any]  # how this copy was made: seconds, host, versions, the run
 
 
 @dataclass(frozen=True)

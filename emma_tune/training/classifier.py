@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emma_tune.data.batches import Images
-from emma_tune.data.views import QueryImages
+from emma_tune.data.batches import Images, QueryImages
 from emma_tune.models import build_model, is_torchvisions
 from emma_tune.models.pretrained import PretrainedWeights, load_body
 from emma_tune.training.seeds import derive_seed
@@ -17,12 +16,9 @@ from emma_tune.training.settings import Precision
 
 
 class Classifier(nn.Module):
-    """Normalizes pixels, then calls the network. The statistics are buffers: they are saved with the weights.
+    """Normalizes pixels by mean and standard deviation (C,) of pixels in [0, 1], then calls the network.
 
-    Args:
-        network: images (B, C, H, W) to logits (B, K).
-        mean: (C,), of pixels in [0, 1].
-        std: (C,), positive.
+    The statistics are buffers: they are saved with the weights.
     """
 
     mean: Tensor
@@ -53,7 +49,7 @@ def new_classifier(
         model: one of `emma_tune.models.MODELS`.
         images: what it will be trained on.
         classes: K.
-        seed: the study's seed.
+        seed: the study's.
         role: victim, surrogate or attacker; each has its own initialization.
         weights: of all but the head; freshly initialized if None.
     """
@@ -74,16 +70,10 @@ def new_classifier(
 
 
 def forward(network: Callable[[Tensor], Tensor], images: Tensor, precision: Precision) -> Tensor:
-    """Compute the logits of a batch.
+    """Compute the logits (B, K) of a batch, in float32 at least.
 
-    Args:
-        network: images to logits.
-        images: (B, …).
-        precision: of convolutions and matrix products. `fp32`: that of the weights; `bf16`: mixed, by PyTorch's
-            autocast, while weights and sums keep theirs.
-
-    Returns:
-        (B, K), in float32 at least.
+    The precision is that of convolutions and matrix products. `fp32`: that of the weights; `bf16`: mixed, by
+    PyTorch's autocast, while weights and sums keep theirs.
     """
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits = network(images)
@@ -92,15 +82,7 @@ def forward(network: Callable[[Tensor], Tensor], images: Tensor, precision: Prec
 
 @torch.no_grad()
 def posteriors_of(classifier: nn.Module, images: QueryImages, batch_size: int = 512) -> Tensor:
-    """Compute clean posteriors: softmax of the logits, in evaluation mode.
-
-    Args:
-        classifier: its mode is restored.
-        images: N images.
-        batch_size: images in a forward pass.
-
-    Returns:
-        (N, K) on the CPU.
+    """Compute clean posteriors (N, K), on the CPU: softmax of the logits, in evaluation mode.
 
     Raises:
         FloatingPointError: if a posterior is not finite; its top class would look valid.

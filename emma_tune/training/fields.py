@@ -23,24 +23,14 @@ class Frozen(BaseModel):
 
 @dataclass(frozen=True)
 class OneOf:
-    """A name out of a table.
+    """A name out of a table."""
 
-    Attributes:
-        what: the kind of thing named.
-        names: the table.
-        prefixes: with a path behind it and a colon between, each of these will do as well.
-    """
-
-    what: str
-    names: tuple[str, ...]
-    prefixes: tuple[str, ...] = ()
+    what: str  # the kind of thing named
+    names: tuple[str, ...]  # the table
+    prefixes: tuple[str, ...] = ()  # with a path behind it and a colon between, each of these will do as well
 
     def check(self, name: str) -> str:
-        """Return the name if it is in the table.
-
-        Raises:
-            ValueError: if it is not.
-        """
+        """Return the name if it is in the table, or raise ValueError."""
         prefix, _, path = name.partition(":")
         if name not in self.names and not (prefix in self.prefixes and path):
             known = (*self.names, *(f"{prefix}:PATH" for prefix in self.prefixes))

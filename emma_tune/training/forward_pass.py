@@ -51,22 +51,17 @@ class ForwardPass:
             self.logits = self._forward(network)
 
     def elsewhere(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Compute the logits (B, K) of the same batch at other weights; the network and its buffers do not change.
+        """Compute the logits (B, K) of the same batch at other weights, by the names of the network's parameters.
 
-        Args:
-            weights: by the names of the network's parameters.
+        The network and its buffers do not change.
         """
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
         return self._forward(lambda images: functional_call(self.network, (dict(weights), buffers), (images,)))
 
     def tangent(self, direction: Mapping[str, Tensor]) -> Tensor:
-        """Compute `J v`, with J the Jacobian of the log-probabilities `log softmax(f_θ(x))` in θ.
+        """Compute `J v`, (B, K), with J the Jacobian of the log-probabilities `log softmax(f_θ(x))` in θ.
 
-        Args:
-            direction: v, by the names of the network's parameters; zero for those left out.
-
-        Returns:
-            (B, K).
+        The direction is v by the names of the network's parameters; zero for those left out.
         """
         with torch.no_grad(), _replayed(self._rng), forward_mode.dual_level(), _Reusing(self._products):
             dual = {

@@ -21,11 +21,7 @@ from emma_tune.training.settings import Training
 class Learner:
     """A classifier that is being trained by SGD with momentum.
 
-    Args:
-        classifier: the network to train.
-        training: rates, batch size and augmentation.
-        seed: the study's seed.
-        role: victim, surrogate, matrix or attacker; names the seeds of order and augmentation.
+    The role (victim, surrogate, matrix or attacker) names the seeds of order and augmentation.
     """
 
     def __init__(self, classifier: Classifier, training: Training, *, seed: int, role: str) -> None:
@@ -35,10 +31,7 @@ class Learner:
         self._seed = seed
         self._role = role
         self.optimizer = torch.optim.SGD(
-            classifier.parameters(),
-            lr=training.lr,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
+            classifier.parameters(), lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
         )
 
     def begin(self, epoch: int) -> float:
@@ -55,10 +48,6 @@ class Learner:
 
     def batches(self, images: Images, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the shuffled, augmented batches of an epoch, the same ones in every call.
-
-        Args:
-            images: N images.
-            epoch: names the seeds.
 
         Yields:
             Indices (B,) into `images`, and the augmented images (B, C, h, w) uint8, both on the device.
@@ -83,15 +72,12 @@ class Learner:
         return forward(self._network, images, self.training.precision)
 
     def descend(self, logits: Tensor, targets: Tensor, loss_of: Loss = F.cross_entropy) -> Tensor:
-        """Take one SGD step on a loss.
+        """Take one SGD step on a loss, and return the loss before it, a scalar.
 
         Args:
             logits: f(x), (B, K), with the graph to the weights.
             targets: s, (B, K) distributions.
             loss_of: `−(1/B) Σ_ik s_ik log softmax(f(x))_ik` by default.
-
-        Returns:
-            The loss before the step, a scalar.
         """
         loss = loss_of(logits, targets)
         self.optimizer.zero_grad()
@@ -100,16 +86,7 @@ class Learner:
         return loss.detach()
 
     def epoch(self, images: Images, targets: Tensor, epoch: int, loss_of: Loss = F.cross_entropy) -> float:
-        """Train one epoch.
-
-        Args:
-            images: N images.
-            targets: (N, K) distributions.
-            epoch: sets the rate and names the seeds.
-            loss_of: what is minimized.
-
-        Returns:
-            The mean loss a sample.
+        """Train one epoch on targets (N, K), distributions, and return the mean loss a sample.
 
         Raises:
             FloatingPointError: if it is not finite, or the weights after the last step are not.
@@ -163,10 +140,7 @@ def restore_classifier(classifier: Classifier, tensors: Mapping[str, Tensor]) ->
 def cosine_lr(epoch: int, epochs: int, lr: float) -> float:
     """Return `η_min + (lr − η_min)(1 + cos(πe/E))/2` with `η_min = lr·1e-3` (Loshchilov & Hutter 2017).
 
-    Args:
-        epoch: e, from 0.
-        epochs: E.
-        lr: rate of epoch 0.
+    Epochs e count from 0.
     """
     lowest = lr * 1e-3
     return lowest + (lr - lowest) * (1 + math.cos(math.pi * epoch / epochs)) / 2

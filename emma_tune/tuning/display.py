@@ -27,13 +27,7 @@ MAX_ENTRIES = 8
 
 
 class Display:
-    """What a console shows of a run.
-
-    Args:
-        console: gets control codes only if it is a terminal.
-        interruption: told how to announce a signal in the middle of a live table.
-        driver: of the run.
-    """
+    """What a console shows of a run, with control codes only if it is a terminal."""
 
     def __init__(self, console: Console, interruption: Interruption, driver: StudyDriver) -> None:
         self._console = console
@@ -47,7 +41,7 @@ class Display:
         if self._console.is_terminal:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
-            self._interruption.notice = IN_PLACE
+            self._interruption.notice = IN_PLACE  # a signal is announced in the middle of the table
 
     def close(self) -> None:
         """Remove the live table."""

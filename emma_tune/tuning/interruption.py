@@ -28,17 +28,12 @@ class InterruptedRunError(Exception):
 class Interruption:
     """Handles SIGINT and SIGTERM; a second signal ends the process at once.
 
-    Args:
-        console: where to acknowledge a signal at once, if it is a file with a descriptor.
-
-    Attributes:
-        claim: on the study that is driven.
-        notice: the acknowledgment.
+    A signal is acknowledged at once on the console, if it is a file with a descriptor.
     """
 
     def __init__(self, console: Console) -> None:
-        self.claim: Claim | None = None
-        self.notice = LINE
+        self.claim: Claim | None = None  # on the study that is driven
+        self.notice = LINE  # the acknowledgment
         self._console = console
         self._signaled = False
 
@@ -74,7 +69,7 @@ class Interruption:
 
 @contextmanager
 def interruptible(console: Console) -> Iterator[Interruption]:
-    """Handle SIGINT and SIGTERM within the block; `console` as for `Interruption`."""
+    """Handle SIGINT and SIGTERM within the block."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     interruption = Interruption(console)
     interruption.listen()

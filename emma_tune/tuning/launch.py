@@ -20,8 +20,7 @@ from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
-from emma_tune.tuning.cluster.connection import start_or_join
-from emma_tune.tuning.cluster.head import SAFE, head_watched
+from emma_tune.tuning.cluster.connection import SAFE, head_watched, start_or_join
 from emma_tune.tuning.cluster.nodes import check_storage
 from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
@@ -37,11 +36,6 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
     """Run a study until every point is settled, or until it is interrupted.
 
     Running again resumes: what the store has is not computed again.
-
-    Args:
-        order: what to run.
-        console: where to show progress.
-        trainable: the class of the workers.
 
     Raises:
         StudyError: if the folder is another study's, the study is already running, the cluster is too small, or

@@ -20,40 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOrder:
-    """A study to run, and where.
-
-    Attributes:
-        study: the study, checked.
-        out: the study's folder; created if it does not exist.
-        store: where artifacts are, shared with other studies.
-        address: of a Ray cluster; None to start Ray on this machine.
-        until: the last stage to run; None for all.
-        given: points to run besides those of the ledger, proposing none; None to propose as the study says.
-        began: when the command was given, by `time.monotonic()`.
-    """
+    """A study to run, and where."""
 
     study: Study
-    out: Place
-    store: Place
-    began: float
-    address: str | None = None
-    until: str | None = None
-    given: Sequence[Point] | None = None
+    out: Place  # the study's folder; created if it does not exist
+    store: Place  # where artifacts are, shared with other studies
+    began: float  # when the command was given, by `time.monotonic()`
+    address: str | None = None  # of a Ray cluster; None to start Ray on this machine
+    until: str | None = None  # the last stage to run; None for all
+    given: Sequence[Point] | None = None  # to run besides the ledger's, proposing none; None proposes as usual
 
 
 @dataclass(frozen=True)
 class Session:
-    """A run that holds its study.
-
-    Attributes:
-        order: what to run.
-        folder: of the study.
-        store: of artifacts.
-        interruption: tells when to stop.
-        console: where to show progress.
-        log: takes every message.
-        say: shows the user a line, and logs it.
-    """
+    """A run that holds its study."""
 
     order: RunOrder
     folder: StudyFolder
@@ -61,17 +41,12 @@ class Session:
     interruption: Interruption
     console: Console
     log: RunLog
-    say: Callable[[str], None]
+    say: Callable[[str], None]  # shows the user a line, and logs it
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended.
+    """How a run ended."""
 
-    Attributes:
-        interrupted: by SIGINT or SIGTERM, with unfinished state saved.
-        failures: reasons by the number of the failed point.
-    """
-
-    interrupted: bool
-    failures: Mapping[int, str]
+    interrupted: bool  # by SIGINT or SIGTERM, with unfinished state saved
+    failures: Mapping[int, str]  # reasons by the number of the failed point

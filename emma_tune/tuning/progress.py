@@ -35,27 +35,15 @@ RECENT_TRIALS = 100
 
 @dataclass
 class _TrialProgress:
-    """A trial that has a worker.
+    """A trial that has a worker."""
 
-    Attributes:
-        started: when it got the worker, by `time.monotonic()`.
-        busy: seconds that its stages ran.
-        position: `epoch` and `epochs` of its task.
-    """
-
-    started: float
-    busy: float = 0.0
-    position: dict[str, int] = field(default_factory=lambda: {"epoch": 0, "epochs": 0})
+    started: float  # when it got the worker, by `time.monotonic()`
+    busy: float = 0.0  # seconds that its stages ran
+    position: dict[str, int] = field(default_factory=lambda: {"epoch": 0, "epochs": 0})  # of its task
 
 
 class RunMonitor(NeverPickled, Callback):
-    """Follows a run: in the display, in the log, and in progress.json for `status`.
-
-    Args:
-        driver: of the run.
-        capacity: what the cluster has, as nodes come and go.
-        session: the run.
-    """
+    """Follows a run: in the display, in the log, and in progress.json for `status`."""
 
     def __init__(self, driver: StudyDriver, capacity: CapacityWatcher, session: Session) -> None:
         self._driver = driver
@@ -141,14 +129,13 @@ class RunMonitor(NeverPickled, Callback):
 
     def _write(self) -> None:
         remaining = self._remaining()
-        self._session.folder.write_progress(
-            {
-                "tasks": self._running(),
-                "elapsed": round(self._elapsed(), 1),
-                "remaining": None if remaining is None else round(remaining, 1),
-                "line": self._line(),
-            }
-        )
+        progress = {
+            "tasks": self._running(),
+            "elapsed": round(self._elapsed(), 1),
+            "remaining": None if remaining is None else round(remaining, 1),
+            "line": self._line(),
+        }
+        self._session.folder.write_progress(progress)
 
     def _running(self) -> list[dict[str, Any]]:
         return [

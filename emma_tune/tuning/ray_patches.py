@@ -87,19 +87,18 @@ def protect_token() -> None:
         (Path.home() / ".ray" / "auth_token").chmod(0o600)
 
 
-def fail_fast_at_joining() -> None:
-    """Limit each attempt to reach a head to 2 s; Ray's own attempts take minutes in all."""
-    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
-
-
 def head_timeout() -> int:
     """Return the seconds that a cluster's head may be gone, as the user has set them or as Ray has it."""
     return int(os.environ.get(HEAD_TIMEOUT, "60"))
 
 
-def set_head_timeout(seconds: int) -> None:
-    """Set after how many seconds without a head Ray ends this process; call it before Ray joins a cluster."""
-    os.environ[HEAD_TIMEOUT] = str(seconds)
+def set_timeouts(head: int) -> None:
+    """Set after how many seconds without a head Ray ends this process; call it before Ray joins a cluster.
+
+    And limit each attempt to reach a head at first to 2 s; Ray's own attempts take minutes in all.
+    """
+    os.environ[HEAD_TIMEOUT] = str(head)
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
 
 
 def cluster_id(address: str) -> str:
@@ -155,13 +154,8 @@ def _forget_reset(task: Any) -> None:
 
 
 def extend_stop_timeout(controller: Any, seconds: float) -> None:
-    """Give workers that are told to stop at least so many seconds before Tune kills them; it has ten, fixed.
-
-    Args:
-        controller: what Tune passes to a scheduler, which is a wrapper of its controller.
-        seconds: for the longest step that a worker may have to finish.
-    """
-    wrapped = controller.stop_trial.__self__
+    """Give workers that are told to stop at least so many seconds before Tune kills them; it has ten, fixed."""
+    wrapped = controller.stop_trial.__self__  # a scheduler gets a wrapper of Tune's controller
     wrapped._actor_force_cleanup_timeout = max(wrapped._actor_force_cleanup_timeout, seconds)
 
 
@@ -192,9 +186,7 @@ def forgive_failure(trial: Trial) -> None:
 def kill_worker(trial: Trial, *, last: bool) -> None:
     """Kill the worker of a trial, from outside; Tune's own way would ask the worker, which hangs.
 
-    Args:
-        trial: with or without a worker.
-        last: end the trial with it; else Tune starts the trial again in a fresh process.
+    The `last` time the trial ends with it; else Tune starts the trial again in a fresh process.
     """
     import ray
 

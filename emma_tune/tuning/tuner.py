@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ray import tune
+from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from emma_tune.plan import Planner, Point
 from emma_tune.results.folder import JOURNAL
 from emma_tune.results.ledger import Ended, Ledger, LedgerWriter, read_ledger
-from emma_tune.search.driver import StudyDriver, new_driver
+from emma_tune.search.driver import OVER, StudyDriver, new_driver
 from emma_tune.search.outcomes import SearchContext
 from emma_tune.search.paces import SEVERAL
 from emma_tune.search.proposals import new_proposers
@@ -26,9 +27,7 @@ from emma_tune.tuning.interruption import Interruption
 from emma_tune.tuning.order import RunResult, Session
 from emma_tune.tuning.progress import RunMonitor
 from emma_tune.tuning.ray_patches import NeverPickled, survive_worker_deaths
-from emma_tune.tuning.searcher import DriverSearcher
-from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler
-from emma_tune.tuning.workers.timeouts import Timeouts, limits_of
+from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler, Timeouts, limits_of
 from emma_tune.tuning.workers.trainable import StageTrainable
 
 UNLIMITED = 100_000
@@ -128,6 +127,41 @@ def _record_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter)
                 f"point {point.number}: expected {known.defense} {dict(known.params)}, as the ledger has it, "
                 f"found {point.defense} {dict(point.params)}"
             )
+
+
+class DriverSearcher(NeverPickled, Searcher):
+    """Hand Tune's questions to the driver of a study."""
+
+    def __init__(self, driver: StudyDriver) -> None:
+        super().__init__()
+        self.driver = driver
+        self.broken: Exception | None = None  # the first of the driver's, which Tune would not pass on
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Configure the next trial; None while nothing is ready, `FINISHED` when every point is settled."""
+        answer = self.driver.suggest(trial_id)
+        return str(Searcher.FINISHED) if answer == OVER else answer
+
+    def hear(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Report a trial's progress; True if the trial can be stopped, as no open point needs its tasks."""
+        try:
+            return self.driver.hear(trial_id, result)
+        except Exception as error:
+            self.broken = self.broken or error
+            return False
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Report the end of a trial; with `error`, that its worker died too often."""
+        try:
+            self.driver.ended(trial_id, result if not error else None)
+        except Exception as broken:  # Tune would print it, and run the trial once more
+            self.broken = self.broken or broken
 
 
 class _Stops(NeverPickled, Stopper):

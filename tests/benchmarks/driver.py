@@ -16,8 +16,8 @@ from emma_tune.plan import Point
 from emma_tune.search.proposals import Proposer
 from emma_tune.search.simulation import Times
 from emma_tune.search.simulation.cluster import Cluster
-from emma_tune.search.simulation.proposing import ask_seconds
 from emma_tune.search.simulation.replay import Simulation
+from emma_tune.search.simulation.times import ask_seconds
 from emma_tune.study.file import load_study
 from tests.benchmarks.measure import Row
 

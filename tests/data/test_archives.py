@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from emma_tune.data import archives
-from emma_tune.data.archives import unpack
+from emma_tune.data import fetch
+from emma_tune.data.fetch import unpack
 from emma_tune.data.source import DataError
 
 
@@ -94,7 +94,7 @@ def test_modes_and_owners_are_not_taken_over(place, tmp_path):
 @pytest.mark.parametrize("what", ["MOST_BYTES", "MOST_ENTRIES"])
 def test_bombs_are_refused(place, tmp_path, monkeypatch, what):
     archive = archive_of(tmp_path / "a.tar.gz", *(entry(f"set/{number}", bytes(1000)) for number in range(20)))
-    monkeypatch.setattr(archives, what, 10)
+    monkeypatch.setattr(fetch, what, 10)
     with pytest.raises(DataError, match="expected at most"):
         unpack(archive, place)
     assert list(place.parent.iterdir()) == []

@@ -9,7 +9,8 @@ import torch
 from numpy.lib.format import open_memmap
 from torchvision.transforms.v2.functional import center_crop as torchvisions_crop
 
-from emma_tune.data.batches import Images, center_crop
+from emma_tune.data.augmentation import center_crop
+from emma_tune.data.batches import Images
 from emma_tune.data.cache import ImageCache, Source
 from emma_tune.data.images import ImageSet, Shape
 

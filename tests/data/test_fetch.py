@@ -126,6 +126,8 @@ def test_what_cannot_be_reached_is_named(tmp_path, monkeypatch):
 def test_what_cannot_be_downloaded_comes_with_how_to_get_it(tmp_path, monkeypatch):
     ended = fetch("cub200", "--root", tmp_path)
     assert ended.exit_code == 2
-    assert "expected one of cifar10, cifar100, caltech256, found cub200; CUB-200-2011 from" in ended.stderr
+    assert (
+        "expected one of cifar10, cifar100, caltech256, found cub200; to get it: CUB-200-2011 from" in ended.stderr
+    )
     monkeypatch.delenv("EMMA_TUNE_DATA", raising=False)
     assert fetch("cifar10").exit_code == 2

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from emma_tune.data.augmentation import augment
-from emma_tune.data.batches import Images
+from emma_tune.data.batches import DRAWN, AugmentedViews, Images
 from emma_tune.data.images import ImageSet
-from emma_tune.data.views import DRAWN, AugmentedViews
 
 N = 2 * DRAWN + 7
 

@@ -243,8 +243,8 @@ class Both:
             self.running.remove(trial)
 
     def compare(self) -> None:
-        assert self.agenda.open == self.plain.open
-        assert self.agenda.open_points == len(self.plain.open)
+        assert tuple(self.agenda.open) == self.plain.open
+        assert len(self.agenda.open) == len(self.plain.open)
         assert self.agenda.counts() == self.plain.counts()
         assert self.asked[1] == self.asked[0]
         for trial in self.running:

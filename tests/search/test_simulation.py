@@ -206,7 +206,7 @@ def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, mo
     stop, checked = PointSearch._stop_dominated, []
 
     def stop_and_check(self: PointSearch) -> None:
-        before, early = self.agenda.open, self.outcomes.early_stopping
+        before, early = tuple(self.agenda.open), self.outcomes.early_stopping
         stop(self)
         for plan in before:
             reached = {key: clone.best for key, clone in early._clones.items()}

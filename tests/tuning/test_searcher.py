@@ -5,7 +5,7 @@ from __future__ import annotations
 from ray.tune.search import Searcher
 
 from emma_tune.storage.store import CorruptArtifactError
-from emma_tune.tuning.searcher import DriverSearcher
+from emma_tune.tuning.tuner import DriverSearcher
 from tests.search.desk import FIRST
 
 

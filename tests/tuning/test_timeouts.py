@@ -6,8 +6,8 @@ import itertools
 from types import SimpleNamespace
 
 from emma_tune.study.file import load_study
-from emma_tune.tuning.workers import timeouts
-from emma_tune.tuning.workers.timeouts import Limit, Timeouts, limits_of
+from emma_tune.tuning.workers import failures
+from emma_tune.tuning.workers.failures import Limit, Timeouts, limits_of
 from tests.search.desk import FIRST
 
 AT_ONCE = {"attacker": Limit(0.0, "resources.attacker.timeout_seconds")}
@@ -50,7 +50,7 @@ def test_waiting_for_the_storage_is_not_the_tasks_time(desk, monkeypatch):
     trial_id, tasks = desk.finish_all_but(FIRST)[FIRST, "soft"]
     trial = as_tune_has_it(trial_id)
     seconds = itertools.count()
-    monkeypatch.setattr(timeouts.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(failures.time, "monotonic", lambda: next(seconds))
     clocks = Timeouts(driver, desk.store, "a-run", {"attacker": Limit(10, "resources.attacker.timeout_seconds")})
     clocks.on_trial_start(0, [], trial)
     waits = {"task": tasks[0].key, "busy": 0.0, "waiting": "no answer"}

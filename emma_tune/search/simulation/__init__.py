@@ -8,9 +8,8 @@ import numpy as np
 
 from emma_tune.search.driver import REPORTS
 from emma_tune.search.simulation.cluster import Cluster
-from emma_tune.search.simulation.proposing import ask_seconds
 from emma_tune.search.simulation.replay import Replay, Simulation
-from emma_tune.search.simulation.times import CHEAP, Times, measured
+from emma_tune.search.simulation.times import CHEAP, Times, ask_seconds, measured
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.study import AUTO, Study
 
@@ -28,23 +27,9 @@ PERIODS = 20
 
 
 def simulate(
-    study: Study,
-    *,
-    nodes: int,
-    cpus: int,
-    gpus: int,
-    times: Times,
-    start_seconds: float = START_SECONDS,
+    study: Study, *, nodes: int, cpus: int, gpus: int, times: Times, start_seconds: float = START_SECONDS
 ) -> dict[str, Any]:
-    """Replay a study from nothing on a simulated cluster.
-
-    Args:
-        study: the study.
-        nodes: how many.
-        cpus: of each node.
-        gpus: of each node.
-        times: of its tasks.
-        start_seconds: that the driver needs for a trial.
+    """Replay a study from nothing on a simulated cluster; `cpus` and `gpus` are those of each node.
 
     Returns:
         `study`, `cluster` (nodes, cpus, gpus, slots), `makespan` (seconds), `utilization` (of `cpu` and `gpu`:

@@ -36,12 +36,7 @@ class Cluster:
 
     A trial runs on one node. A share of at most one GPU lies on one GPU: of those that have room for it, on the
     one with the least. Whole GPUs are taken where nothing else runs. The first node with room is taken, so that
-    others stay free for trials that need much.
-
-    Args:
-        nodes: how many.
-        cpus: of each node.
-        gpus: of each node.
+    others stay free for trials that need much. `cpus` and `gpus` are those of each node.
     """
 
     def __init__(self, nodes: int, cpus: int, gpus: int) -> None:

@@ -22,8 +22,7 @@ from emma_tune.search.driver import OVER, new_driver
 from emma_tune.search.outcomes import SearchContext
 from emma_tune.search.simulation.cluster import UNIT, Cluster, Demand, Placement
 from emma_tune.search.simulation.invented import Invented
-from emma_tune.search.simulation.proposing import TimedProposer
-from emma_tune.search.simulation.times import Times
+from emma_tune.search.simulation.times import TimedProposer, Times
 from emma_tune.search.trial_shares import Capacity
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.storage.store import Record, Store
@@ -42,43 +41,28 @@ UNREAD = "unread"
 
 @dataclass
 class Replay:
-    """The course of a simulated run. Times in seconds, from the driver's first move.
+    """The course of a simulated run. Times in seconds, from the driver's first move."""
 
-    Attributes:
-        slots: how many trials can run at once, as a run computes it.
-        unit: `gpu` or `cpu`: the resource whose idle time is counted.
-        capacity: of each resource.
-        makespan: when the last trial ended; before, the time now.
-        trials: how many were started.
-        points: how points ended: finished, dominated.
-        tasks: finished tasks by stage.
-        seconds: of those, by stage.
-        taken: of each resource at the moment, in `UNIT`s.
-        busy: seconds of each resource that trials had it.
-        idle: seconds of `unit` that no trial had it, by the reason; together with `busy` they are all there was.
-        changes: (time, CPUs, GPUs) whenever what is taken of them changed.
-        driver: seconds that starts and asks held the driver up.
-        asks: of those, for the sampler.
-        sampled: points that the study's own sampler has proposed.
-        slowest_ask: seconds that one of its asks really took at most.
-    """
-
-    slots: int
-    unit: str
-    capacity: Mapping[str, int]
-    makespan: float = 0.0
-    trials: int = 0
-    points: Counter[str] = field(default_factory=Counter)
-    tasks: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    taken: dict[str, int] = field(default_factory=lambda: {"cpu": 0, "gpu": 0})
+    slots: int  # how many trials can run at once, as a run computes it
+    unit: str  # `gpu` or `cpu`: the resource whose idle time is counted
+    capacity: Mapping[str, int]  # of each resource
+    makespan: float = 0.0  # when the last trial ended; before, the time now
+    trials: int = 0  # how many were started
+    points: Counter[str] = field(default_factory=Counter)  # how they ended: finished, dominated
+    tasks: Counter[str] = field(default_factory=Counter)  # finished ones, by stage
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # of those, by stage
+    taken: dict[str, int] = field(default_factory=lambda: {"cpu": 0, "gpu": 0})  # at the moment, in `UNIT`s
+    # seconds of each resource that trials had it, and seconds of `unit` that no trial had it, by the reason:
+    # together they are all there was
     busy: dict[str, float] = field(default_factory=lambda: {"cpu": 0.0, "gpu": 0.0})
     idle: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    changes: list[tuple[float, float, float]] = field(default_factory=list)
-    driver: float = 0.0
-    asks: float = 0.0
-    sampled: int = 0
-    slowest_ask: float = 0.0
+    changes: list[tuple[float, float, float]] = field(
+        default_factory=list
+    )  # time, CPUs and GPUs taken from then on
+    driver: float = 0.0  # seconds that starts and asks held it up
+    asks: float = 0.0  # of those, for the sampler
+    sampled: int = 0  # points that the study's own sampler has proposed
+    slowest_ask: float = 0.0  # seconds that one of its asks really took at most
 
     def utilization(self, resource: str) -> float:
         """Return the share of a resource's time that trials had it, in [0, 1]; 0 where there is none."""
@@ -116,8 +100,7 @@ class _MemoryStore(Store):
     def check(self, stage: str, key: str) -> bool:
         return key in self._records
 
-    def has(self, stage: str, key: str) -> bool:
-        return key in self._records
+    has = check
 
     def record(self, stage: str, key: str) -> Record | None:
         return self._records.get(key)

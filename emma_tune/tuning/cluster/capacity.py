@@ -25,15 +25,10 @@ NODE_CHECK_INTERVAL = 5.0
 
 @dataclass(frozen=True)
 class ClusterCapacity(Capacity):
-    """What a cluster has for trials.
+    """What a cluster has for trials."""
 
-    Attributes:
-        cpus: of all nodes.
-        nodes: number of nodes.
-    """
-
-    cpus: float
-    nodes: int
+    cpus: float  # of all nodes
+    nodes: int  # their number
 
     def part(self, cpu: float, gpu: float) -> float:
         """Return the part of the cluster that a trial takes, in (0, 1]: of CPUs or GPUs, the larger one."""
@@ -41,12 +36,7 @@ class ClusterCapacity(Capacity):
 
 
 def capacity_for(study: Study, *, had_gpus: bool = False) -> ClusterCapacity:
-    """Measure what the cluster has now for the trials of a study.
-
-    Args:
-        study: the study.
-        had_gpus: whether there have been GPUs in this run: then trials that want one wait for the next.
-    """
+    """Measure what the cluster has now for a study; if it `had_gpus`, trials that want one wait for the next."""
     nodes = _resources()
     cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
     shares = {
@@ -86,24 +76,14 @@ def _requested(study: Study) -> dict[str, Share]:
 
 
 class CapacityWatcher(NeverPickled, Callback):
-    """Tells the driver how many trials can run, as nodes come and go.
-
-    Args:
-        study: the study.
-        driver: of the run.
-        capacity: as it was when the run began.
-        say: shows the user a line.
-
-    Attributes:
-        now: the capacity at the last check.
-    """
+    """Tells the driver how many trials can run, as nodes come and go."""
 
     def __init__(
         self, study: Study, driver: StudyDriver, capacity: ClusterCapacity, say: Callable[[str], None]
     ) -> None:
         self._study = study
         self._driver = driver
-        self.now = capacity
+        self.now = capacity  # at the last check
         self._say = say
         self._had_gpus = False
         self._checked_at = time.monotonic()

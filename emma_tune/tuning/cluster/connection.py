@@ -1,26 +1,46 @@
-"""Start Ray on this machine, or join a cluster."""
+"""Start Ray on this machine, or join a cluster and watch its head.
+
+Without a head a run ends, with a line that says so. Ray holds the driver's calls while the head does not answer.
+After a minute, or when another head answers in its place, Ray ends the process: with a stack trace, and without
+giving Python a chance.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import logging
+import os
 import socket
+import sys
+import threading
+import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import ray
 
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
-from emma_tune.tuning.cluster import head
 
 CONNECTION_TIMEOUT = 10.0
 """Seconds that a cluster has to accept a connection."""
 
+HEAD_TIMEOUT = ray_patches.head_timeout()
+"""Seconds that a head may be gone. One that is kept in Redis comes back."""
+
+RAY_WAITS_LONGER = 15
+"""Seconds, so that the line comes before Ray ends the process."""
+
+SAFE = "finished tasks are saved, run the same command again to continue"
+
+CHECK_INTERVAL, RECHECK_INTERVAL = 1.0, 0.05
+"""Seconds between checks of a head, while it answers and while it does not: Ray must not be the first to see it
+again."""
+
 
 def start_or_join(address: str | None) -> None:
-    """Start Ray on this machine alone, or join a cluster.
-
-    Args:
-        address: `auto` or `HOST:PORT`; None starts one here.
+    """Join the cluster at an address, `auto` or `HOST:PORT`; without one start Ray on this machine alone.
 
     Raises:
         StudyError: if no cluster answers there, or not as Ray of this version does.
@@ -39,8 +59,7 @@ def start_or_join(address: str | None) -> None:
 
 def _join(address: str) -> None:
     _check_reachable(address)
-    ray_patches.fail_fast_at_joining()
-    head.extend_ray_timeout()
+    ray_patches.set_timeouts(HEAD_TIMEOUT + RAY_WAITS_LONGER)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
@@ -75,3 +94,63 @@ def _silence() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def head_watched(say: Callable[[str], None]) -> Iterator[None]:
+    """End the process with exit code 1 if the head of the cluster is lost within the block."""
+    watch = _HeadWatch(ray.get_runtime_context().gcs_address, say)
+    threading.Thread(target=watch.run, name="head watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        watch.over.set()
+
+
+class _HeadWatch:
+    def __init__(self, address: str, say: Callable[[str], None]) -> None:
+        self._address = address
+        self._say = say
+        self._cluster = ray_patches.cluster_id(address)
+        self._null = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lasts
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(CHECK_INTERVAL):
+            if not self._answers():
+                self._wait()
+
+    def _wait(self) -> None:
+        """Wait until the head is back; end the process if it will not be."""
+        gone = time.monotonic()
+        self._say(
+            f"the cluster's head at {self._address} does not answer; waiting {HEAD_TIMEOUT} s for it; {SAFE}"
+        )
+        # some of Ray's calls keep Python's lock while they wait; this timer needs none, and ends with exit code 1
+        faulthandler.dump_traceback_later(HEAD_TIMEOUT + 2, exit=True, file=self._null)
+        while not self.over.wait(RECHECK_INTERVAL):
+            found = ray_patches.cluster_id(self._address) if self._answers() else ""
+            if found:
+                if self._cluster and found != self._cluster:
+                    self._end("was restarted, and knows nothing of this run")
+                faulthandler.cancel_dump_traceback_later()
+                self._say("the cluster's head is back")
+                return
+            if time.monotonic() - gone > HEAD_TIMEOUT:
+                self._end(f"has been gone for {HEAD_TIMEOUT} s")
+        faulthandler.cancel_dump_traceback_later()
+
+    def _answers(self) -> bool:
+        host, _, port = self._address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return True
+        except OSError:
+            return False
+
+    def _end(self, what: str) -> None:
+        if self.over.is_set():
+            return
+        print(f"the cluster's head at {self._address} {what}; {SAFE}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(1)  # the main thread is within Ray and does not come back from it

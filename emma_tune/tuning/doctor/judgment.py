@@ -31,19 +31,12 @@ SKEW, LARGE_SKEW = 5.0, 3600.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One line.
+    """One line."""
 
-    Attributes:
-        what: was examined.
-        state: ok, warning or problem.
-        found: what was found.
-        advice: what to do unless it is ok.
-    """
-
-    what: str
+    what: str  # was examined
     state: Severity
     found: str
-    advice: str = ""
+    advice: str = ""  # what to do unless it is ok
 
 
 Reports = Mapping[str, Mapping[str, Any]]

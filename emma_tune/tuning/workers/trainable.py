@@ -27,7 +27,6 @@ from emma_tune.tuning.workers.memory import CudaMeter
 SAVING_SHARE = 0.05
 """Share of a task's time that may go into saving its unfinished state."""
 
-
 TRACEBACK_LENGTH = 8000
 """Characters of the tail of a traceback that are sent to the driver."""
 
@@ -146,13 +145,8 @@ class StageTrainable(Trainable):
 
     def _commit(self, task: Task, artifact: Artifact) -> None:
         """Commit an artifact; may be retried, as what is there already stays."""
-        self._store.commit(
-            task.stage,
-            task.key,
-            artifact,
-            recipe=task.recipe,
-            provenance={**self._provenance(), "timings": artifact.timings},
-        )
+        provenance = {**self._provenance(), "timings": artifact.timings}
+        self._store.commit(task.stage, task.key, artifact, recipe=task.recipe, provenance=provenance)
         self._leave(task)
 
     def _waits(self) -> bool:
@@ -215,7 +209,8 @@ class StageTrainable(Trainable):
             "seconds": round(self._seconds, 3),
             "finished_at": time.time(),
             "host": platform.node(),
-            **self._memory(),
+            # of the GPU: the bytes that the task took at most, and those that there are
+            **({"peak_memory": self._meter.peak, "memory_capacity": self._meter.capacity} if self._meter else {}),
             "device": torch.cuda.get_device_name() if self._device.type == "cuda" else platform.machine(),
             "threads": torch.get_num_threads(),
             "versions": {
@@ -224,10 +219,6 @@ class StageTrainable(Trainable):
                 "torch": torch.__version__,
             },
         }
-
-    def _memory(self) -> dict[str, int]:
-        """Return the bytes of the GPU that the task took at most, and those that it has."""
-        return {"peak_memory": self._meter.peak, "memory_capacity": self._meter.capacity} if self._meter else {}
 
     def _position(self) -> dict[str, Any]:
         if not self._queue or self._progress is None:
