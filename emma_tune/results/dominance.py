@@ -1,4 +1,4 @@
-"""Lossless early stop: which points cannot come to a front any more, whatever still runs for them.
+"""Dominated points: which unfinished points cannot reach a front any more, whatever still runs for them.
 
 A point's losses only grow from the bounds that `figures.best_possible` gives. Once a finished point that keeps the
 limits is nowhere worse than those bounds and somewhere better, it dominates whatever the point becomes: the front
@@ -11,7 +11,7 @@ whole front, or those of all defenses, so that only the joint front is kept whol
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,33 +80,6 @@ class Rivals:
 
     def _group(self, defense: str) -> str:
         return ALL if self._study.search.stop == "joint" else defense
-
-
-def front_of(study: Study, finished: Mapping[int, Mapping[str, Any]]) -> list[int]:
-    """List the points that keep the limits and that no other of them beats, by their validation figures."""
-    within = {number: figures for number, figures in finished.items() if study.limits.kept_by(figures)}
-    kept = nondominated(as_losses(list(within.values()), study.objectives))
-    return [number for number, keep in zip(within, kept, strict=True) if keep]
-
-
-def targets(
-    study: Study, finished: Iterable[tuple[Point, Mapping[str, Any]]], searched: Collection[str]
-) -> list[Point]:
-    """List the points that the attackers of the fronts (`when: front`) attack, by validation figures.
-
-    Of defenses in `searched` these are the members of their own front, of the others all finished points.
-    """
-    points: dict[int, Point] = {}
-    by_defense: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for point, figures in finished:
-        points[point.number] = point
-        by_defense.setdefault(point.defense, {})[point.number] = figures
-    chosen = [
-        number
-        for defense, of in by_defense.items()
-        for number in (front_of(study, of) if defense in searched else of)
-    ]
-    return [points[number] for number in sorted(chosen)]
 
 
 def current_outcomes(study: Study, ledger: Ledger, digest: str) -> dict[int, Outcome]:

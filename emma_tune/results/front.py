@@ -1,13 +1,15 @@
-"""Fronts: which points are not dominated, and how much of the box they dominate."""
+"""Fronts: which points are on one, how much of the box they dominate, and whom the attackers of fronts attack."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emma_tune.plan import Point
+from emma_tune.study import Study
 from emma_tune.study.measures import Direction, measure, value_of
 
 
@@ -91,3 +93,30 @@ def attainment(
 
 def _sign(direction: Direction) -> float:
     return 1.0 if direction == "min" else -1.0
+
+
+def front_of(study: Study, finished: Mapping[int, Mapping[str, Any]]) -> list[int]:
+    """List the points that keep the limits and that no other of them beats, by their validation figures."""
+    within = {number: figures for number, figures in finished.items() if study.limits.kept_by(figures)}
+    kept = nondominated(as_losses(list(within.values()), study.objectives))
+    return [number for number, keep in zip(within, kept, strict=True) if keep]
+
+
+def targets(
+    study: Study, finished: Iterable[tuple[Point, Mapping[str, Any]]], searched: Collection[str]
+) -> list[Point]:
+    """List the points that the attackers of the fronts (`when: front`) attack, by validation figures.
+
+    Of defenses in `searched` these are the members of their own front, of the others all finished points.
+    """
+    points: dict[int, Point] = {}
+    by_defense: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for point, figures in finished:
+        points[point.number] = point
+        by_defense.setdefault(point.defense, {})[point.number] = figures
+    chosen = [
+        number
+        for defense, of in by_defense.items()
+        for number in (front_of(study, of) if defense in searched else of)
+    ]
+    return [points[number] for number in sorted(chosen)]

@@ -10,9 +10,10 @@ from contextlib import suppress
 from functools import cached_property
 
 from emma_tune.plan import Planner, Point, Task
-from emma_tune.results.dominance import current_outcomes, front_of, targets
+from emma_tune.results.dominance import current_outcomes
 from emma_tune.results.figures import Figures, against, point_figures, with_front_figures
 from emma_tune.results.folder import StudyFolder
+from emma_tune.results.front import front_of, targets
 from emma_tune.results.ledger import Ledger, Outcome, read_ledger
 from emma_tune.storage import IMPATIENT, Patience, Place
 from emma_tune.storage.artifact import Metrics

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from emma_tune.plan import Planner, Point, Task, placeholders
 from emma_tune.plan.materials import KnownMaterials, look_up
-from emma_tune.results.dominance import current_outcomes, targets
+from emma_tune.results.dominance import current_outcomes
+from emma_tune.results.front import targets
 from emma_tune.results.ledger import Ledger
 from emma_tune.stages import STAGES, Sizes
 from emma_tune.storage.store import CorruptArtifactError, Store

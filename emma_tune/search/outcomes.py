@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
-from emma_tune.results.dominance import front_of, targets
 from emma_tune.results.figures import Figures, front_figures, point_figures
+from emma_tune.results.front import front_of, targets
 from emma_tune.results.ledger import Ledger, LedgerWriter, Outcome
 from emma_tune.search.early_stopping import EarlyStopping
 from emma_tune.search.proposals import Proposer

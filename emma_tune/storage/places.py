@@ -39,7 +39,8 @@ def as_place(text: str | os.PathLike[str]) -> Place:
     if "@" in rest.partition("/")[0] or has_secret(text):
         *before, shown = rest.partition("?")[0].rpartition("@")
         raise ValueError(
-            "expected an address without a password (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its place), "
+            "expected an address without a password (use environment variables such as AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY), "
             f"found {redacted(f'{protocol}://…@{shown}' if any(before) else text)}"
         )
     if ".." in rest.split("/"):

@@ -21,8 +21,8 @@ from optuna.storages import InMemoryStorage
 
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
-from emma_tune.results.dominance import Rivals, front_of
-from emma_tune.results.front import hypervolume
+from emma_tune.results.dominance import Rivals
+from emma_tune.results.front import front_of, hypervolume
 from emma_tune.search.early_stopping import Curves
 from emma_tune.search.proposals import Proposer
 from emma_tune.study import Study

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emma_tune.plan import Planner, Point, PointPlan
-from emma_tune.results.dominance import Rivals, targets
+from emma_tune.results.dominance import Rivals
 from emma_tune.results.figures import best_possible, point_figures
+from emma_tune.results.front import targets
 from emma_tune.study import Study
 from emma_tune.study.measures import MEASURES
 from tests.conftest import TINY, merged

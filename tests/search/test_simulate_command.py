@@ -66,7 +66,6 @@ WRONG = {
     "--seconds=attacker=0": "--seconds: expected seconds, more than 0, found attacker=0",
     "--seconds=attacker=long": "--seconds: expected STAGE=NUMBER, found attacker=long",
     "--seconds=attacker=-1": "--seconds: expected seconds, more than 0, found attacker=-1",
-    "--gpu-use=attacker=1.5": "--gpu-use: expected a number in (0, 1], found attacker=1.5",
     "--times=nowhere": "nowhere: expected the folder of a study",
 }
 
