@@ -58,7 +58,7 @@ def run(emma, study_file, name: str, stop: str) -> tuple[Path, str]:
 @pytest.mark.slow
 def test_the_front_is_the_same_for_less_work_and_stopped_points_can_be_finished_later(emma, study_file):
     through, printed = run(emma, study_file, "through", "none")
-    assert "stopped as dominated" not in printed
+    assert "stopped early" not in printed
     assert trained(through) == 4 * (6 + SLOW)
     whole = status_of(StudyView(through))
     assert whole["points"] == {**emma.json("front", through)["counts"], "running": 0}
@@ -101,7 +101,7 @@ def check_stopped(emma, folder: Path, through: Path, stop: str, printed: str) ->
     assert 0 < status["left_out"]["epochs"] <= len(stopped) * (6 + SLOW)
     assert status["left_out"]["seconds"] > 0
     points = "1 point" if len(stopped) == 1 else f"{len(stopped)} points"
-    assert f"{points} stopped as dominated: " in printed
+    assert f"{points} stopped early: " in printed
     assert trained(folder) < trained(through)
     assert not list(StudyView(folder).store.root.glob("partial/*/state.safetensors"))
 
