@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import os
-import shutil
 import tarfile
 import time
 import zlib
@@ -101,8 +99,11 @@ def unpack(archive: Path, folder: Path) -> None:
         _extract(archive, folder.name, temporary)
         if not folder.exists():
             (temporary / folder.name).rename(folder)
-        else:
-            shutil.copytree(temporary / folder.name, folder, dirs_exist_ok=True, copy_function=os.replace)
+            return
+        for file in sorted(entry for entry in (temporary / folder.name).rglob("*") if entry.is_file()):
+            place = folder / file.relative_to(temporary / folder.name)
+            place.parent.mkdir(parents=True, exist_ok=True)  # the modes of the user's own folders stay
+            file.replace(place)
 
 
 def _extract(archive: Path, name: str, target: Path) -> None:

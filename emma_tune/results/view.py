@@ -68,7 +68,7 @@ class StudyView(StudyReader):
         Raises:
             StudyError: if there is no such point, seed, stage or attacker, or nothing finished.
         """
-        tasks = self.tasks_of(point, seed=seed, attacker=attacker)
+        tasks = self.tasks_of(point, seed=seed, attacker=attacker if stage in ("attacker", "evaluation") else None)
         where = self.folder.root
         if stage not in tasks:
             raise StudyError(f"{where}: expected a stage of point {point}, {', '.join(tasks)}, found {stage}")
