@@ -72,7 +72,8 @@ def run(
         typer.Option(
             metavar="STAGE",
             autocompletion=_last_stages,
-            help="The last stage to run, e.g. matrix; run again without it to continue from there.",
+            help="The last stage to run: victim, surrogate, matrix, responses or attacker; run again without it "
+            "to continue from there.",
         ),
     ] = None,
     dry_run: Annotated[

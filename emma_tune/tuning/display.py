@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,7 +50,12 @@ class Display:
             self._live.stop()
             self._live = None
 
-    def show(self, running: list[dict[str, Any]], last: str, line: str) -> None:
+    def show(
+        self,
+        running: Callable[[], list[dict[str, Any]]],
+        last: Callable[[], str],
+        line: Callable[[], str],
+    ) -> None:
         """Redraw the live table; or print a plain line when it is time.
 
         Args:
@@ -59,10 +64,10 @@ class Display:
             line: the plain line.
         """
         if self._live:
-            self._live.update(Group(self._stages(running), *self._front(), Text(last)), refresh=True)
+            self._live.update(Group(self._stages(running()), *self._front(), Text(last())), refresh=True)
         elif time.monotonic() - self._line_at >= LINE_INTERVAL:
             self._line_at = time.monotonic()
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line(), highlight=False, soft_wrap=True)
 
     def _stages(self, running: list[dict[str, Any]]) -> Table:
         """Return a table of tasks by stage, without the stages that have none."""

@@ -125,7 +125,7 @@ class RunMonitor(NeverPickled, Callback):
         self._session.folder.write_progress({"tasks": [], "elapsed": round(self._elapsed(), 1)})
 
     def _show(self) -> None:
-        self._display.show(self._running(), f"{self._points()} · {self._times()}", self._line())
+        self._display.show(self._running, lambda: f"{self._points()} · {self._times()}", self._line)
 
     def _write(self) -> None:
         remaining = self._remaining()

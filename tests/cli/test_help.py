@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import emma_tune
 from emma_tune.cli import app
 from emma_tune.cli.verbs import VERBS
+from emma_tune.stages import STAGES
 
 GROUP: Any = get_command(app)
 
@@ -64,6 +65,11 @@ def test_the_help_of_every_verb_has_an_example_that_can_be_parsed():
         program, verb, *arguments = shlex.split(example.partition(" > ")[0])
         assert (program, verb) == ("emma-tune", name)
         GROUP.commands[name].make_context(name, arguments, parent=GROUP.make_context("emma-tune", [name]))
+
+
+def test_the_help_of_until_names_the_stages_that_a_run_may_end_with():
+    (named,) = re.findall(r"The last stage to run: (.*?);", helped("run"))
+    assert re.split(r", | or ", named) == [name for name, stage in STAGES.items() if stage.last]
 
 
 def test_version():

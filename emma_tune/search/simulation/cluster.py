@@ -92,7 +92,7 @@ class Cluster:
         gpu = 0.0 if not self.gpus else 1.0 if share.gpu == AUTO else float(share.gpu)
         if share.cpu > self.cpus or gpu > self.gpus:
             raise StudyError(
-                f"resources.{stage}: expected at most what a node has, {self.cpus} CPUs and {self.gpus} GPUs, "
-                f"found cpu {share.cpu:g}, gpu {gpu:g}"
+                f"resources.{study.shares_with(stage)}: expected at most what a node has, {self.cpus} CPUs "
+                f"and {self.gpus} GPUs, found cpu {share.cpu:g}, gpu {gpu:g}"
             )
         return share.cpu, gpu

@@ -37,7 +37,8 @@ class Invented:
         elif isinstance(task.config, ResponsesSettings):
             l1, clone = self._of_responses[task.key] = self._released(task.config, task.inputs)
             drop = 0.02 * l1
-            cost = {"l1": l1, "l1_queries": l1, "accuracy_drop": drop, "victim_accuracy": 0.95 - drop}
+            cost = {"l1": l1, "l1_queries": l1, "accuracy_drop": drop, "flip_rate": drop}
+            cost["victim_accuracy"] = 0.95 - drop
             return {
                 of.metric.format(part=part): cost.get(name, of.best)
                 for part in PARTS

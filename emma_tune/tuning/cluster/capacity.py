@@ -62,7 +62,7 @@ def check_capacity(study: Study, capacity: ClusterCapacity, say: Callable[[str],
         if not any(node.get("CPU", 0) >= cpu and node.get("GPU", 0) >= whole for node in nodes):
             largest = max(node.get("CPU", 0) for node in nodes), max(node.get("GPU", 0) for node in nodes)
             raise StudyError(
-                f"resources.{stage}: expected at most what a node has, {largest[0]:g} CPUs and "
+                f"resources.{study.shares_with(stage)}: expected at most what a node has, {largest[0]:g} CPUs and "
                 f"{largest[1]:g} GPUs, found cpu {cpu:g}, gpu {gpu if gpu == AUTO else format(gpu, 'g')}"
             )
 
