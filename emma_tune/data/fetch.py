@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import shutil
 import tarfile
 import time
 import zlib
@@ -107,32 +108,41 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _extract(archive: Path, name: str, target: Path) -> None:
-    """Extract what is below `name` in the archive into a folder that is made."""
-    count = size = 0
+    """Extract what is below `name` in the archive into a folder that is made.
 
-    def checked(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
-        nonlocal count, size
-        count, size = count + 1, size + member.size
-        if size > MOST_BYTES or count > MOST_ENTRIES:
-            raise DataError(
-                f"{archive}: expected at most {MOST_BYTES:,} bytes in {MOST_ENTRIES:,} entries, found more"
-            )
-        _check(archive, member)
-        if PurePosixPath(member.name).parts[:1] != (name,):
-            return None
-        return tarfile.data_filter(member, path).replace(mode=None, mtime=None, deep=False)  # type: ignore[arg-type]
-
+    Not by `extractall`: its data filter is missing in Debian 12's Python, and allows links and repairs names.
+    """
+    size = 0
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(target, filter=checked)
+            for count, member in enumerate(tar, start=1):
+                size += member.size
+                if size > MOST_BYTES or count > MOST_ENTRIES:
+                    raise DataError(
+                        f"{archive}: expected at most {MOST_BYTES:,} bytes in {MOST_ENTRIES:,} entries, found more"
+                    )
+                _check(archive, member)
+                if PurePosixPath(member.name).parts[:1] == (name,):
+                    _write(tar, member, target.joinpath(*PurePosixPath(member.name).parts))
     except DAMAGED as error:
         raise DataError(f"{archive}: expected an archive, found one that cannot be read ({error})") from error
     if not (target / name).is_dir():
         raise DataError(f"{archive}: expected a folder {name}, found none")
 
 
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
+    if member.isdir():
+        place.mkdir(parents=True, exist_ok=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    content = tar.extractfile(member)
+    assert content is not None, "a file has content"
+    with content, place.open("wb") as file:
+        shutil.copyfileobj(content, file)
+
+
 def _check(archive: Path, member: tarfile.TarInfo) -> None:
-    """Refuse what `tarfile.data_filter` would allow or repair: links, and names that lead out of the archive."""
+    """Refuse links, devices, and names that lead out of the archive."""
     if not (member.isreg() or member.isdir()):
         kind = "a link" if member.islnk() or member.issym() else "a device or the like"
         raise DataError(f"{archive}: expected files and folders, found {kind}: {member.name!r}")
