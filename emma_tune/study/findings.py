@@ -89,7 +89,7 @@ def _finding(
     lines: Mapping[Place, str],
     overridden: Mapping[Place, str],
 ) -> str:
-    place = tuple("lambda" if key == "lambda_" else str(key) for key in detail["loc"] if key != "[key]")
+    place = tuple(str(key) for key in detail["loc"] if key != "[key]")
     kind = detail["type"]
     message = _PHRASES.get(kind) or detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     found = shown(detail["input"])

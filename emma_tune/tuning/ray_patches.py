@@ -154,7 +154,7 @@ def _forget_reset(task: Any) -> None:
 
 
 def extend_stop_timeout(controller: Any, seconds: float) -> None:
-    """Give workers that are told to stop at least so many seconds before Tune kills them; it has ten, fixed."""
+    """Give stopped workers at least this many seconds before Tune kills them; its own limit is a fixed ten."""
     wrapped = controller.stop_trial.__self__  # a scheduler gets a wrapper of Tune's controller
     wrapped._actor_force_cleanup_timeout = max(wrapped._actor_force_cleanup_timeout, seconds)
 

@@ -26,7 +26,7 @@ MAX_LOST_NODES = 50
 """How often a node may be lost under one trial before that counts as well: a task may be what kills its node."""
 
 STOP_MARGIN = 1.5
-"""Multiple of the longest step so far that a worker has to finish its own when it is told to stop."""
+"""Multiple of the longest step so far that a worker gets to finish its own after a request to stop."""
 
 MEMORY = re.compile(r"Memory on the node \(IP: ([^,)]+).*?was ([\d.]+ ?\w+) used / ([\d.]+ ?\w+) limit", re.DOTALL)
 NODE = re.compile(r"node has died|node was (?:terminated|preempted|drained)|is unavailable:|placement group")
@@ -42,7 +42,7 @@ class FailureScheduler(ray_patches.NeverPickled, FIFOScheduler):
         self._lost_nodes: Counter[str] = Counter()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Leave a worker that is told to stop the time to finish an epoch and save it."""
+        """Give a worker time to finish and save its epoch after a request to stop."""
         ray_patches.extend_stop_timeout(tune_controller, STOP_MARGIN * result["time_this_iter_s"])
         return str(super().on_trial_result(tune_controller, trial, result))
 
