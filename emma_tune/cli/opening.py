@@ -21,9 +21,9 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
     Of a run without a search the number of points is given. Without an address, this machine runs it.
     """
     if given is None:
-        baselines = len(study.baselines) - len(study.sought) + 1
+        baselines = len(study.baselines) - len(study.searches) + 1
         beside = f" and {plural(baselines, 'baseline')}" if study.fixed else ""
-        points = f"{plural(study.proposals + len(study.fixed), 'point')} of {', '.join(study.sought)}{beside}"
+        points = f"{plural(study.proposals + len(study.fixed), 'point')} of {', '.join(study.searches)}{beside}"
     else:
         points = f"{plural(given, 'point')}, each with {plural(len(study.repeats), 'fresh seed')}"
     where = f"on the cluster at {address}" if address else f"{plural(_slots(study), 'task')} at a time"
@@ -32,7 +32,7 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
 
 def _slots(study: Study) -> int:
     """Count the tasks that this machine runs at once, as the run will."""
-    from emma_tune.plan.slots import slots_of
+    from emma_tune.search.trial_shares import slots_of
     from emma_tune.stages import OWN_TRIAL_STAGES
 
     gpus = _gpus()

@@ -152,6 +152,9 @@ _OPTIMIZATION = (
 
 _HERE = "emma_tune.defenses"
 
+UNDEFENDED = "none"
+"""The name of the row that releases p as it is."""
+
 DEFENSES: dict[str, Defense] = {
     "emma": Defense(
         f"{_HERE}.emma:release",
@@ -162,7 +165,7 @@ DEFENSES: dict[str, Defense] = {
         linear=True,
         objective=f"{_HERE}.emma:objective",
     ),
-    "none": Defense(f"{_HERE}.none:release"),
+    UNDEFENDED: Defense(f"{_HERE}.none:release"),
     "argmax": Defense(f"{_HERE}.argmax:release"),
     "top_k": Defense(f"{_HERE}.top_k:release", (Parameter("k", low=1, high=None, grid=(2, 3, 5), whole=True),)),
     "rounding": Defense(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.data.images import ImageSet
-from emma_tune.outputs.files import whole_file
+from emma_tune.outputs.files import output_file
 from emma_tune.results import StudyView
 from emma_tune.stages.responses import MEASURED
 from emma_tune.study.file import StudyError
@@ -35,7 +35,7 @@ def write_answers(view: StudyView, number: int, seed: int | None, out: Path) -> 
     if "matrix" in released:
         arrays["matrix"] = released["matrix"].numpy()
     try:
-        with whole_file(out) as file:
+        with output_file(out) as file:
             np.savez(file, allow_pickle=False, **arrays)
     except OSError as error:
         raise StudyError(f"{out}: expected a file that can be written, found {error.strerror}") from error

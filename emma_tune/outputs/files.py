@@ -43,7 +43,7 @@ def output_path(view: StudyView, out: Path | None, own: str, name: str = "") -> 
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def output_file(path: Path) -> Iterator[IO[bytes]]:
     """Write a file whole, with its folder: a reader sees the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from emma_tune.defenses import UNDEFENDED
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.reader import MeasuredPoint
 from emma_tune.study import Study
 from emma_tune.study.measures import ATTACKERS, MEASURES, measure, value_of
-
-NOTHING = "none"  # the name of no defense
 
 JOINT = "joint"
 """The front of all defenses together, among the names of defenses with a front of their own."""
@@ -81,20 +80,20 @@ def fronts_of(view: StudyView, attacker: str | None) -> dict[str, list[int]]:
         attacker: to defend against; the worst clone if None. An attacker of the fronts (`when: front`) has no part
             in choosing them: of the fronts against the worst clone those points that it attacks.
     """
-    verdict = attacker is not None and not view.study.attackers[attacker].counts
+    front_only = attacker is not None and not view.study.attackers[attacker].counts
     fronts = {
-        name: view.members(attacker=None if verdict else attacker, defenses=None if name == JOINT else {name})
-        for name in (JOINT, *view.study.sought)
+        name: view.members(attacker=None if front_only else attacker, defenses=None if name == JOINT else {name})
+        for name in (JOINT, *view.study.searches)
     }
     return {
-        name: [point.number for point, of in front if not verdict or attacker in of["test"]["attackers"]]
+        name: [point.number for point, of in front if not front_only or attacker in of["test"]["attackers"]]
         for name, front in fronts.items()
     }
 
 
 def undefended_point(view: StudyView) -> MeasuredPoint | None:
     """Find the finished point without a defense; None if there is none."""
-    return next((found for found in view.finished.values() if found[0].defense == NOTHING), None)
+    return next((found for found in view.finished.values() if found[0].defense == UNDEFENDED), None)
 
 
 def undefended_clone(view: StudyView, attacker: str | None = None) -> float | None:

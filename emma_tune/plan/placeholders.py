@@ -12,8 +12,8 @@ def placeholders(study: Study, defense: str) -> list[Point]:
 
     Their other parameters are ones that no proposal has.
     """
-    sought = study.sought[defense]
-    unlike_any: Params = {**dict.fromkeys(sought.space, -1), **sought.settings}
+    search = study.searches[defense]
+    unlike_any: Params = {**dict.fromkeys(search.space, -1), **search.settings}
     if not DEFENSES[defense].learned:
         return [Point(-2, defense, unlike_any)]
     return [Point(-2, defense, {**unlike_any, "st_epoch": epoch}) for epoch in study.search.space.st_epochs]

@@ -75,7 +75,7 @@ class Planner:
         return key_of({"study": study, "images": self.images, "weights": self.weights, "versions": versions})
 
     @property
-    def verdict_digest(self) -> str:
+    def front_digest(self) -> str:
         """Hash of everything that determines what the attackers of fronts reach: `digest`, and these attackers."""
         others = {name: of for name, of in self.study.attackers.items() if not of.counts}
         return key_of({"points": self.digest, "attackers": self._described(others)})
@@ -105,7 +105,7 @@ class Planner:
             self._points[name] = self._plan(point, {name: of for name, of in applying.items() if of.counts})
         return self._points[name]
 
-    def verdict(self, point: Point) -> PointPlan:
+    def front_attack(self, point: Point) -> PointPlan:
         """Plan what the attackers of the fronts (`when: front`) do with a point; perhaps none applies."""
         applying = self.attackers_of(point.defense)
         return self._plan(point, {name: of for name, of in applying.items() if not of.counts})
@@ -127,10 +127,10 @@ class Planner:
             released[run] = responses
             for name, of in attackers.items():
                 views = self._views(of, run)
-                asking, heard = leading, responses
+                asking, answers = leading, responses
                 if views is not None:
-                    *asking, heard = self._answers(point, run, before, views)
-                attacker = self._task("attacker", self._attacking(name, run), {"responses": heard.key})
+                    *asking, answers = self._answers(point, run, before, views)
+                attacker = self._task("attacker", self._attacking(name, run), {"responses": answers.key})
                 evaluation = self._task(
                     "evaluation",
                     EvaluationSettings(),
@@ -138,7 +138,7 @@ class Planner:
                 )
                 clones[run, name] = attacker
                 evaluations[run, name] = evaluation
-                chain += [*asking, heard, attacker, evaluation]
+                chain += [*asking, answers, attacker, evaluation]
             tasks |= {task.key: task for task in chain}
         return PointPlan(point, self._cut(tasks), released, clones, evaluations)
 

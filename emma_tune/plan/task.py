@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from emma_tune.defenses import UNDEFENDED
 from emma_tune.stages import STAGES, StageSettings
 
 Params = dict[str, float | int | bool]
@@ -33,7 +34,7 @@ class Point:
     params: Params = field(default_factory=dict)
 
 
-GROUNDWORK = Point(-1, "none")
+GROUNDWORK = Point(-1, UNDEFENDED)
 """Stands for what comes before any point."""
 
 

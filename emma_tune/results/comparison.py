@@ -7,14 +7,11 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from emma_tune.defenses import LEARNED
+from emma_tune.defenses import LEARNED, UNDEFENDED
 from emma_tune.results.front import attainment, hypervolume
 from emma_tune.results.intervals import MIN_PAIRS, interval
 from emma_tune.results.reader import StudyReader
 from emma_tune.study.file import StudyError
-
-UNDEFENDED = "none"
-"""The undefended victim: its points belong to the front of every defense."""
 
 
 def spread(

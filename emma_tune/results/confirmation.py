@@ -46,7 +46,7 @@ def points_to_confirm(view: StudyReader, numbers: Collection[int] | None) -> lis
         StudyError: if there is no such point, or none on a front.
     """
     if numbers is None:
-        fronts = [point for name in view.study.sought for point, _ in view.members(defenses={name})]
+        fronts = [point for name in view.study.searches for point, _ in view.members(defenses={name})]
         if not fronts:
             raise StudyError(f"{view.folder.root}: expected points on a front to confirm, found none")
         return fronts
@@ -101,9 +101,9 @@ def _check_confirms(view: StudyReader, again: StudyReader) -> None:
             "the study again first"
         )
     now = confirmation_study(view.study, len(again.study.repeats))
-    planned = Planner(now, view.planner.images, view.planner.weights).verdict_digest
+    planned = Planner(now, view.planner.images, view.planner.weights).front_digest
     judged = (now.limits, now.objectives)
-    if planned != again.planner.verdict_digest or judged != (again.study.limits, again.study.objectives):
+    if planned != again.planner.front_digest or judged != (again.study.limits, again.study.objectives):
         raise StudyError(
             f"{again.folder.root}: expected a confirmation of the study as it is now, found one of an earlier "
             "form of it; confirm again"

@@ -29,7 +29,7 @@ from emma_tune.results.figures import Figures, PartFigures
 from emma_tune.storage import IMPATIENT, Patience, Place, storage_at
 
 
-class Done(NamedTuple):
+class FinishedTask(NamedTuple):
     """A finished task, as an outcome records it, with the run that made it."""
 
     stage: str
@@ -45,7 +45,7 @@ class Outcome:
     The attack of the attackers of the fronts on it is finished or failed.
 
     Attributes:
-        plan: `Planner.digest` of the study it ended under, or `Planner.verdict_digest`.
+        plan: `Planner.digest` of the study it ended under, or `Planner.front_digest`.
         figures: its measures.
         bounds: the best measures that it could still have reached. It is dominated as long as a finished point
             beats them.
@@ -66,13 +66,13 @@ class Outcome:
     estimate: PartFigures | None = None
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     left_out: int = 0
-    tasks: Mapping[str, Done] = field(default_factory=dict)
+    tasks: Mapping[str, FinishedTask] = field(default_factory=dict)
     reason: str | None = None
     task: str | None = None
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunSummary:
     """How a run spent its time.
 
     Attributes:
@@ -102,7 +102,7 @@ class Ledger:
     Attributes:
         points: by number, in the order they were asked.
         outcomes: the last one of each point that ended.
-        verdicts: how the attack of the attackers of the fronts on a point ended, the last one of each.
+        front_attacks: how the attack of the attackers of the fronts on a point ended, the last one of each.
         sampler: the sampler's own record of each point.
         runs: identifiers of the runs, oldest first.
         ended: of the runs that came to an orderly end, oldest first.
@@ -111,10 +111,10 @@ class Ledger:
 
     points: dict[int, Point] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    verdicts: dict[int, Outcome] = field(default_factory=dict)
+    front_attacks: dict[int, Outcome] = field(default_factory=dict)
     sampler: dict[int, dict[str, Any]] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
-    ended: list[Ended] = field(default_factory=list)
+    ended: list[RunSummary] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -131,7 +131,7 @@ class Ledger:
             case "run":
                 self.runs.append(event["run"])
             case "ended":
-                self.ended.append(Ended(**{of.name: event[of.name] for of in fields(Ended)}))
+                self.ended.append(RunSummary(**{of.name: event[of.name] for of in fields(RunSummary)}))
             case "asked":
                 if event["defense"] not in DEFENSES:
                     raise ValueError(f"unknown defense {event['defense']!r}")
@@ -139,7 +139,7 @@ class Ledger:
                 memory = dict(event["sampler"])
                 self.points[point.number], self.sampler[point.number] = point, memory
             case "attacked" | "not attacked":
-                self.verdicts[int(event["point"])] = _outcome(event)
+                self.front_attacks[int(event["point"])] = _outcome(event)
             case _:
                 self.outcomes[int(event["point"])] = _outcome(event)
 
@@ -164,8 +164,8 @@ def _outcome(event: Mapping[str, Any]) -> Outcome:
             raise ValueError(f"unknown event {kind!r}")
 
 
-def _tasks(event: Mapping[str, Any]) -> dict[str, Done]:
-    return {key: Done(*done) for key, done in dict(event["tasks"]).items()}
+def _tasks(event: Mapping[str, Any]) -> dict[str, FinishedTask]:
+    return {key: FinishedTask(*done) for key, done in dict(event["tasks"]).items()}
 
 
 def read_ledger(path: Place, patience: Patience = IMPATIENT) -> Ledger:
@@ -184,7 +184,7 @@ def read_ledger(path: Place, patience: Patience = IMPATIENT) -> Ledger:
         ledger.problems.append(_left_out(path, len(lines) + 1, torn, "it ends early"))
     # the line of the point itself may be lost
     ledger.outcomes = {n: outcome for n, outcome in ledger.outcomes.items() if n in ledger.points}
-    ledger.verdicts = {n: verdict for n, verdict in ledger.verdicts.items() if n in ledger.points}
+    ledger.front_attacks = {n: attack for n, attack in ledger.front_attacks.items() if n in ledger.points}
     return ledger
 
 
@@ -212,7 +212,7 @@ class LedgerWriter:
         event = {"point": point.number, "defense": point.defense, "params": params, "sampler": memory}
         self._append({"event": "asked", **event})
 
-    def ended(self, ended: Ended) -> None:
+    def ended(self, ended: RunSummary) -> None:
         """Record the orderly end of a driver."""
         self._append({"event": "ended", **asdict(ended)})
 
@@ -231,14 +231,14 @@ class LedgerWriter:
         """Record that a point cannot be finished, because a task failed."""
         self._append({"event": "failed", "point": number, "plan": plan, "reason": reason, "task": task})
 
-    def attacked(self, number: int, verdict: Outcome) -> None:
+    def attacked(self, number: int, attack: Outcome) -> None:
         """Record how the attack of the attackers of the fronts on a point ended."""
-        event: dict[str, Any] = {"point": number, "plan": verdict.plan}
-        if verdict.figures is not None:
-            event |= {"figures": dict(verdict.figures), "tasks": dict(verdict.tasks)}
+        event: dict[str, Any] = {"point": number, "plan": attack.plan}
+        if attack.figures is not None:
+            event |= {"figures": dict(attack.figures), "tasks": dict(attack.tasks)}
             self._append({"event": "attacked", **event})
         else:
-            self._append({"event": "not attacked", **event, "reason": verdict.reason, "task": verdict.task})
+            self._append({"event": "not attacked", **event, "reason": attack.reason, "task": attack.task})
 
     def close(self) -> None:
         """Close the file."""

@@ -61,10 +61,10 @@ class StudyReader:
         return current_outcomes(self.study, self.ledger, self.planner.digest)
 
     @cached_property
-    def verdicts(self) -> dict[int, Outcome]:
+    def front_attacks(self) -> dict[int, Outcome]:
         """How the attack of the attackers of the fronts (`when: front`) ended, under the study as it is now."""
-        digest = self.planner.verdict_digest
-        return {n: verdict for n, verdict in self.ledger.verdicts.items() if verdict.plan == digest}
+        digest = self.planner.front_digest
+        return {n: attack for n, attack in self.ledger.front_attacks.items() if attack.plan == digest}
 
     def figures(self, point: Point) -> Figures | None:
         """Return a point's measures under the study as it is now; None if it is unfinished, dominated or failed.
@@ -76,10 +76,10 @@ class StudyReader:
         return self._figures[point.number]
 
     def _read_figures(self, point: Point) -> Figures | None:
-        outcome, verdict = self.outcomes.get(point.number), self.verdicts.get(point.number)
+        outcome, attack = self.outcomes.get(point.number), self.front_attacks.get(point.number)
         figures = outcome.figures if outcome else point_figures(self.planner.point(point), self._metrics)
-        if figures and verdict and verdict.figures:
-            return with_front_figures(figures, verdict.figures)
+        if figures and attack and attack.figures:
+            return with_front_figures(figures, attack.figures)
         return figures
 
     @property
@@ -143,7 +143,7 @@ class StudyReader:
         found = [
             (point, figures)
             for point, of in self.finished.values()
-            if point.defense not in self.study.sought and (figures := against(of, attacker))
+            if point.defense not in self.study.searches and (figures := against(of, attacker))
         ]
         return sorted(found, key=self._by_budget)
 
@@ -157,8 +157,8 @@ class StudyReader:
         if all(attacker.counts for attacker in self.study.attackers.values()):
             return []  # no record is opened for it
         known = [(point, figures["validation"]) for point, figures in self.finished.values()]
-        found = targets(self.study, known, () if self.given else self.study.sought)
-        return [point for point in found if self.planner.verdict(point).evaluations]
+        found = targets(self.study, known, () if self.given else self.study.searches)
+        return [point for point in found if self.planner.front_attack(point).evaluations]
 
     # --- tasks --------------------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class StudyReader:
         tasks = dict(self.planner.groundwork().tasks)
         for outcomes, points, plan in (
             (self.outcomes, self.ledger.points.values(), self.planner.point),
-            (self.verdicts, self.targets, self.planner.verdict),
+            (self.front_attacks, self.targets, self.planner.front_attack),
         ):
             for point in points:
                 outcome = outcomes.get(point.number)

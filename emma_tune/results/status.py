@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any
 
-from emma_tune.results.ledger import Done, Ledger, Outcome
+from emma_tune.results.ledger import FinishedTask, Ledger, Outcome
 from emma_tune.results.reader import StudyReader
 from emma_tune.stages import STAGES
 
@@ -27,10 +27,10 @@ def status_of(study: StudyReader) -> dict[str, Any]:
     driver = study.folder.driver()
     states = [study.state(point) for point in study.ledger.points.values()]
     unfinished = states.count("unfinished")
-    sought = {} if study.given else study.study.sought
-    proposed = not any(of.left(study.ledger.params_of(defense)) for defense, of in sought.items())
+    searches = {} if study.given else study.study.searches
+    proposed = not any(of.left(study.ledger.params_of(defense)) for defense, of in searches.items())
     searched = unfinished == 0 and len(states) > 0 and proposed
-    complete = searched and all(point.number in study.verdicts for point in study.targets)
+    complete = searched and all(point.number in study.front_attacks for point in study.targets)
     done = _done_tasks(study)
     progress = study.folder.progress()
     return {
@@ -47,40 +47,44 @@ def status_of(study: StudyReader) -> dict[str, Any]:
         "this_run": progress if "line" in progress else None,
         "failures": [
             {"point": number, "reason": outcome.reason}
-            for number, outcome in sorted((*study.outcomes.items(), *study.verdicts.items()), key=itemgetter(0))
+            for number, outcome in sorted(
+                (*study.outcomes.items(), *study.front_attacks.items()), key=itemgetter(0)
+            )
             if outcome.reason
         ],
         "problems": study.problems,
     }
 
 
-def _done_tasks(study: StudyReader) -> dict[str, Done]:
+def _done_tasks(study: StudyReader) -> dict[str, FinishedTask]:
     """Collect the finished tasks of all points, from the ledger where a point has ended, else from the store."""
-    done: dict[str, Done] = {}
-    for outcome in (*study.outcomes.values(), *study.verdicts.values()):
+    done: dict[str, FinishedTask] = {}
+    for outcome in (*study.outcomes.values(), *study.front_attacks.values()):
         done |= outcome.tasks
     for key, task in study.open_tasks.items():
         record = study.record(task) if key not in done else None
         if record:
             run, seconds = record.provenance.get("run", ""), record.provenance.get("seconds", 0.0)
-            done[key] = Done(task.stage, run, seconds, len(record.history))
+            done[key] = FinishedTask(task.stage, run, seconds, len(record.history))
     return done
 
 
-def _tasks_by_stage(study: StudyReader, done: Mapping[str, Done], running: set[str]) -> dict[str, dict[str, int]]:
+def _tasks_by_stage(
+    study: StudyReader, done: Mapping[str, FinishedTask], running: set[str]
+) -> dict[str, dict[str, int]]:
     run = study.ledger.runs[-1] if study.ledger.runs else None
     table = {stage: {"done": 0, "reused": 0, "running": 0, "failed": 0} for stage in STAGES}
     for task in done.values():
         table[task.stage]["done"] += 1
         table[task.stage]["reused"] += task.run != run
-    failed = {outcome.task for outcome in (*study.outcomes.values(), *study.verdicts.values())}
+    failed = {outcome.task for outcome in (*study.outcomes.values(), *study.front_attacks.values())}
     for key, open_task in study.open_tasks.items():
         if key not in done and key in running | failed:
             table[open_task.stage]["running" if key in running else "failed"] += 1
     return table
 
 
-def _left_out(outcomes: Iterable[Outcome], done: Iterable[Done]) -> dict[str, float]:
+def _left_out(outcomes: Iterable[Outcome], done: Iterable[FinishedTask]) -> dict[str, float]:
     """Count the attacker epochs that were not trained, and their cost at the mean pace of the others."""
     epochs = sum(outcome.left_out for outcome in outcomes)
     clones = [task for task in done if task.stage == "attacker"]

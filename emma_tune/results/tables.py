@@ -29,7 +29,7 @@ def points(study: StudyReader) -> pd.DataFrame:
     import pandas as pd
 
     on_front = {point.number for point, _ in study.members()}
-    on_own = {point.number for defense in study.study.sought for point, _ in study.members(defenses={defense})}
+    on_own = {point.number for defense in study.study.searches for point, _ in study.members(defenses={defense})}
     rows = [
         {**_row(study, point), "on_front": number in on_front, "on_own_front": number in on_own}
         for number, point in study.ledger.points.items()

@@ -154,7 +154,7 @@ class StudyView(StudyReader):
             "images": {part: shape[0] for part, shape in self.shapes.items()},
             **front(joint),
             "fronts": {
-                name: own_front(name) for name in self.study.sought if defenses is None or name in defenses
+                name: own_front(name) for name in self.study.searches if defenses is None or name in defenses
             },
             "references": described(
                 [of for of in self.references(attacker) if defenses is None or of[0].defense in defenses]

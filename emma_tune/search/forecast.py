@@ -51,7 +51,7 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
     """
     materials = look_up(study, store)
     planner = Planner(study, materials.images, materials.weights, until=until)
-    asked = sum(point.defense in study.sought for point in ledger.points.values())
+    asked = sum(point.defense in study.searches for point in ledger.points.values())
     known_points = [(point.defense, point.params) for point in ledger.points.values()]
     fixed = [
         Point(-2 - number, defense, params)
@@ -65,8 +65,8 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
         if point.number not in left:
             tasks |= planner.point(point).tasks
     finished = [(ledger.points[n], of.figures["validation"]) for n, of in outcomes.items() if of.figures]
-    for point in (*targets(study, finished, study.sought), *fixed) if until is None else ():
-        tasks |= planner.verdict(point).tasks
+    for point in (*targets(study, finished, study.searches), *fixed) if until is None else ():
+        tasks |= planner.front_attack(point).tasks
     count = _Count(store, materials, tasks)
     for task in tasks.values():
         count.add(task)
@@ -92,10 +92,10 @@ def forecast(study: Study, store: Store, ledger: Ledger, until: str | None = Non
 
 def _unproposed(study: Study, ledger: Ledger) -> Iterator[Point]:
     """Yield placeholders for the points still to be proposed."""
-    for defense, sought in study.sought.items():
+    for defense, search in study.searches.items():
         stand_ins = placeholders(study, defense)
         asked = ledger.params_of(defense)
-        for number in range(len(asked), len(asked) + sought.left(asked)):
+        for number in range(len(asked), len(asked) + search.left(asked)):
             yield stand_ins[number % len(stand_ins)]
 
 

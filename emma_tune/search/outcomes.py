@@ -33,7 +33,7 @@ class PointOutcomes:
 
     def __init__(self, context: SearchContext, records: TaskRecords) -> None:
         planner = context.planner
-        self._digest, self._verdict_digest = planner.digest, planner.verdict_digest
+        self._digest, self._front_digest = planner.digest, planner.front_digest
         self._study = planner.study
         self._ledger = context.ledger
         self._writer = context.writer
@@ -41,7 +41,7 @@ class PointOutcomes:
         self._records = records
         self.early_stopping = EarlyStopping(planner, records, context.proposers)
         self._validated: list[tuple[Point, Mapping[str, Any]]] = []
-        self._fronts: dict[str, dict[int, tuple[Point, Figures]]] = {name: {} for name in self._study.sought}
+        self._fronts: dict[str, dict[int, tuple[Point, Figures]]] = {name: {} for name in self._study.searches}
         self._ended: Counter[str] = Counter()
         self.finished = self.paused = self.dominated = self.failed = 0
         self.failures: dict[int, str] = {}  # reasons by point, also where an attacker of the fronts failed
@@ -157,15 +157,15 @@ class PointOutcomes:
         figures = front_figures(plan, self._records.metrics)
         assert figures is not None, "every evaluation of an attacked point is done"
         tasks = self._records.done_of(plan)
-        self._write_attack(plan.point, Outcome(self._verdict_digest, figures=figures, tasks=tasks))
+        self._write_attack(plan.point, Outcome(self._front_digest, figures=figures, tasks=tasks))
         self._records.forget(plan)
 
     def fail_attack(self, point: Point, task: Task, reason: str) -> None:
         """Write that a task of the attackers of the fronts failed; the point stays finished."""
         reason = f"attackers of the fronts: {reason}"
         self.failures[point.number] = reason
-        self._write_attack(point, Outcome(self._verdict_digest, reason=reason, task=task.key))
+        self._write_attack(point, Outcome(self._front_digest, reason=reason, task=task.key))
 
-    def _write_attack(self, point: Point, verdict: Outcome) -> None:
-        if self._ledger.verdicts.get(point.number) != verdict:
-            self._writer.attacked(point.number, verdict)
+    def _write_attack(self, point: Point, attack: Outcome) -> None:
+        if self._ledger.front_attacks.get(point.number) != attack:
+            self._writer.attacked(point.number, attack)

@@ -28,8 +28,8 @@ class PointSearch:
         self.agenda = agenda
         self.outcomes = outcomes
         self._asked = Counter(point.defense for point in self._ledger.points.values())
-        sought, params = self._study.sought, self._ledger.params_of
-        self._unproposed = {name: sought[name].left(params(name)) for name in self._proposers}
+        searches, params = self._study.searches, self._ledger.params_of
+        self._unproposed = {name: searches[name].left(params(name)) for name in self._proposers}
         self._next_number = self._ledger.next_number
         until = context.planner.until
         self._before_points = until is not None and STAGES[until].before_points
@@ -185,7 +185,7 @@ class PointSearch:
         if self.planner.until is not None:
             return
         for point in self.outcomes.targets():
-            plan = self.planner.verdict(point)
+            plan = self.planner.front_attack(point)
             if plan.evaluations:
                 self.agenda.add(plan)
         self.close_points()

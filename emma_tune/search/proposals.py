@@ -44,12 +44,12 @@ class Proposer:
         self._search = study.search
         self._objectives = study.objectives
         self._limit = study.limits.accuracy_drop
-        sought = study.sought[defense]
-        self._settings = sought.settings
-        self._dimensions = {name: dimension.grid() for name, dimension in sought.space.items()}
+        search = study.searches[defense]
+        self._settings = search.settings
+        self._dimensions = {name: dimension.grid() for name, dimension in search.space.items()}
         self._fixed = {name: values[0] for name, values in self._dimensions.items() if len(values) == 1}
         self._distributions = {
-            name: _distribution(dimension) for name, dimension in sought.space.items() if name not in self._fixed
+            name: _distribution(dimension) for name, dimension in search.space.items() if name not in self._fixed
         }
         self._optuna = optuna.create_study(
             storage=storage,
@@ -212,7 +212,7 @@ def new_proposers(study: Study, journal: Path, patience: Patience = IMPATIENT) -
     The journal's file, which optuna-dashboard reads live, replaces an old one.
     """
     storage = JournalStorage(_Journal(journal, patience))
-    return {defense: Proposer(study, defense, storage) for defense in study.sought}
+    return {defense: Proposer(study, defense, storage) for defense in study.searches}
 
 
 def _alike(params: Mapping[str, Any], others: Mapping[str, Any] | None) -> bool:

@@ -149,10 +149,10 @@ class RemainingTime:
         own: dict[TaskKind, _Work] = {}
         study = self._planner.study
         fixed = [Point(-2, name, params) for name, params in study.fixed if name == defense]
-        stand_ins = placeholders(study, defense) if defense in study.sought else fixed
+        stand_ins = placeholders(study, defense) if defense in study.searches else fixed
         for point in stand_ins[:1]:  # none of a baseline that the study no longer names, or of a confirmation
             known = self._planner.point(point).tasks
-            for key, task in self._planner.verdict(point).tasks.items():
+            for key, task in self._planner.front_attack(point).tasks.items():
                 if key not in known:
                     effort = effort_of(task, None)
                     _add(own, effort.kind, effort.amount, 1)

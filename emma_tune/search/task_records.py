@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from emma_tune.plan import PointPlan, Task
-from emma_tune.results.ledger import Done, Ledger
+from emma_tune.results.ledger import FinishedTask, Ledger
 from emma_tune.search.paces import Paces
 from emma_tune.search.workload import Workload
 from emma_tune.stages import STAGES
@@ -21,7 +21,7 @@ RECALLED_POINTS = 4
 class TaskSummary(NamedTuple):
     """What outcomes need of a finished task."""
 
-    done: Done  # what the ledger keeps of it
+    done: FinishedTask  # what the ledger keeps of it
     metrics: Metrics  # where they are measures of a point; else empty
     curve: tuple[float, ...]  # of a clone, the best validation accuracy up to each epoch; else empty
 
@@ -68,7 +68,7 @@ class TaskRecords:
             if record is None:
                 return None
             made = record.provenance
-            done = Done(task.stage, made["run"], made["seconds"], len(record.history))
+            done = FinishedTask(task.stage, made["run"], made["seconds"], len(record.history))
             best = [row.get("best.validation.accuracy") for row in record.history]
             curve = tuple(value for value in best if value is not None)
             self._summaries[task.key] = TaskSummary(
@@ -96,7 +96,7 @@ class TaskRecords:
         summary = self.summary(task)
         return summary.metrics if summary else None
 
-    def done_of(self, plan: PointPlan) -> dict[str, Done]:
+    def done_of(self, plan: PointPlan) -> dict[str, FinishedTask]:
         """Return what the ledger keeps of the finished tasks of a point, by key."""
         return {key: summary.done for key, task in plan.tasks.items() if (summary := self.summary(task))}
 

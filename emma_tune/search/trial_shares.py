@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from emma_tune.plan import Task
-from emma_tune.plan.slots import MOST
 from emma_tune.stages import STAGES
 from emma_tune.storage.store import Record
 from emma_tune.study import AUTO
 
 GIB = 2**30
+
+MOST_TASKS_PER_GPU = 16
+"""With more, tasks wait for each other's kernels rather than for memory."""
 
 CONTEXT = GIB // 2
 """Bytes of a GPU that a process takes beside its tensors: CUDA's context and its libraries' code."""
@@ -136,10 +138,25 @@ def memory_kind(recipe: Mapping[str, Any]) -> MemoryKind:
 
 
 def whole_part(need: float) -> float:
-    """Return the smallest 1/n, n at most `MOST`, that covers a need; a whole GPU for what needs more."""
-    return 1 / min(MOST, max(1, int(1 / need)))
+    """Return the smallest 1/n of a GPU, n ≤ `MOST_TASKS_PER_GPU`, that covers a need; 1 for what needs more."""
+    return 1 / min(MOST_TASKS_PER_GPU, max(1, int(1 / need)))
 
 
 def in_gib(size: float) -> str:
     """Format a number of bytes."""
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
+
+
+def slots_of(shares: Collection[tuple[float, float | str]], cpus: float, gpus: float) -> int:
+    """Count how many tasks of the smallest share run at once, at least one.
+
+    Args:
+        shares: CPUs and GPUs of a task of each stage; `auto` for a share of a GPU that is still to be measured.
+        cpus: that there are.
+        gpus: that there are.
+    """
+    slots = cpus / min(cpu for cpu, _ in shares)
+    least = [1 / MOST_TASKS_PER_GPU if gpu == AUTO else float(gpu) for _, gpu in shares]
+    if all(least):
+        slots = min(slots, gpus / min(least))
+    return max(1, int(slots))

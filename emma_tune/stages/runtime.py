@@ -17,7 +17,7 @@ from emma_tune.stages import Views
 from emma_tune.training.seeds import generator
 from emma_tune.training.settings import Training
 
-LABELED = 5
+FEW_PER_CLASS = 5
 """Images a class that an attacker is assumed to have labels of; among those that the victim was trained on."""
 
 
@@ -58,7 +58,7 @@ class Runtime:
         """The few images that an attacker may have labels of."""
         train = self.victim["train"]
         assert train.labels is not None, "a victim's images have labels"
-        return train.take(few_of_each(train.labels, LABELED))
+        return train.take(few_of_each(train.labels, FEW_PER_CLASS))
 
     def asked(self, views: Views | None) -> dict[str, QueryImages]:
         """Return the images that the defended victim is asked about, by part.

@@ -8,13 +8,14 @@ from emma_tune.study.baselines import Baseline
 from emma_tune.study.fields import AUTO
 from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
 from emma_tune.study.resources import Share, spelled_out
-from emma_tune.study.search import Dimension, EpochChoice, Search, Sought, Space
+from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, Space
 from emma_tune.study.study import Limits, Study
 
 __all__ = [
     "AUTO",
     "Attacker",
     "Baseline",
+    "DefenseSearch",
     "Dimension",
     "EpochChoice",
     "Limits",
@@ -22,7 +23,6 @@ __all__ = [
     "Queries",
     "Search",
     "Share",
-    "Sought",
     "Space",
     "Study",
     "Victim",

@@ -58,8 +58,8 @@ def misplaced(place: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("misplaced", "{message}", {"place": place, "message": message})
 
 
-LABELED = tuple(name for name, dataset in DATASETS.items() if dataset.labeled)
-LabeledName = Annotated[str, OneOf("data set to train a victim on", LABELED, tuple(PREFIXES))]
+VICTIM_DATASETS = tuple(name for name, dataset in DATASETS.items() if dataset.labeled)
+LabeledName = Annotated[str, OneOf("data set to train a victim on", VICTIM_DATASETS, tuple(PREFIXES))]
 PoolName = Annotated[str, OneOf("query pool", tuple(DATASETS), tuple(PREFIXES))]
 AttackName = Annotated[str, OneOf("attacker", tuple(sorted(ATTACKS)))]
 BaselineName = Annotated[str, OneOf("baseline defense", tuple(sorted(BASELINES)))]

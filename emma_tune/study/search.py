@@ -159,7 +159,7 @@ _FIELDS: dict[str, Any] = {name: _field(parameter) for name, parameter in PARAME
 Space = create_model("Space", __base__=_Space, __doc__=_Space.__doc__, **_FIELDS)
 
 
-class Sought(NamedTuple):
+class DefenseSearch(NamedTuple):
     """The search of one defense.
 
     Attributes:

@@ -18,7 +18,7 @@ from emma_tune.study.fields import AUTO, NAME, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
 from emma_tune.study.resources import Share, or_auto, spelled_out
-from emma_tune.study.search import Dimension, EpochChoice, Search, Sought, check_finite
+from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, check_finite
 from emma_tune.training.fields import NOT_BOOLEAN, Frozen
 from emma_tune.training.settings import Training
 
@@ -291,26 +291,26 @@ class Study(Frozen):
         return tuple((baseline.kind, params) for baseline in self.baselines for params in baseline.grid)
 
     @property
-    def sought(self) -> dict[str, Sought]:
+    def searches(self) -> dict[str, DefenseSearch]:
         """The search of each defense that is searched."""
-        found = {self.defense.kind: self._sought(None, self.search.space.dimensions, {})}
+        found = {self.defense.kind: self._search_of(None, self.search.space.dimensions, {})}
         for baseline in self.baselines:
             if baseline.searched:
-                found[baseline.kind] = self._sought(baseline.points, baseline.space, baseline.settings)
+                found[baseline.kind] = self._search_of(baseline.points, baseline.space, baseline.settings)
         return found
 
-    def _sought(
+    def _search_of(
         self,
         points: int | None,
         space: Mapping[str, Dimension | EpochChoice],
         settings: Mapping[str, float | bool],
-    ) -> Sought:
-        return Sought(points or self.search.points, space, settings, grid=self.search.sampler == "grid")
+    ) -> DefenseSearch:
+        return DefenseSearch(points or self.search.points, space, settings, grid=self.search.sampler == "grid")
 
     @property
     def proposals(self) -> int:
         """Number of points that are searched, of all defenses."""
-        return sum(sought.proposals for sought in self.sought.values())
+        return sum(search.proposals for search in self.searches.values())
 
     def share(self, stage: str) -> Share:
         """Return what a task of this stage takes; one CPU where the study says nothing."""

@@ -14,7 +14,7 @@ from ray.tune.stopper import Stopper
 
 from emma_tune.plan import Planner, Point
 from emma_tune.results.folder import JOURNAL
-from emma_tune.results.ledger import Ended, Ledger, LedgerWriter, read_ledger
+from emma_tune.results.ledger import Ledger, LedgerWriter, RunSummary, read_ledger
 from emma_tune.search.driver import OVER, StudyDriver, new_driver
 from emma_tune.search.outcomes import SearchContext
 from emma_tune.search.paces import SEVERAL
@@ -62,7 +62,7 @@ def tune_study(
         driver.tidy()
         first, last = monitor.span
         startup, span = round(first - session.order.began, 3), round(last - first, 3)
-        writer.ended(Ended(run, startup, span, driver.most_slots, round(driver.busy, 3)))
+        writer.ended(RunSummary(run, startup, span, driver.most_slots, round(driver.busy, 3)))
         return RunResult(session.interruption.requested, driver.outcomes.failures)
 
 

@@ -133,7 +133,7 @@ def planned_tasks(view: StudyView) -> dict[str, Task]:
     """Every task of every point, by key."""
     points = view.ledger.points.values()
     tasks = {key: task for point in points for key, task in view.planner.point(point).tasks.items()}
-    return tasks | {key: task for of in view.targets for key, task in view.planner.verdict(of).tasks.items()}
+    return tasks | {key: task for of in view.targets for key, task in view.planner.front_attack(of).tasks.items()}
 
 
 def check_bytes(view: StudyView, through: Store) -> None:

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emma_tune.plan import Point
-from emma_tune.results.ledger import Done, Ended, Ledger, LedgerWriter, Outcome, read_ledger
+from emma_tune.results.ledger import FinishedTask, Ledger, LedgerWriter, Outcome, RunSummary, read_ledger
 
 FIGURES = {"validation": {"l1": 0.1, "attacker_accuracy": 0.30000000000000004}, "test": {"l1": 0.125}}
 BOUNDS = {"validation": {"l1": 0.2, "attacker_accuracy": 0.1 + 0.2, "attackers": {"soft": 0.0}}, "test": {}}
-TASKS = {"a1b2": Done("victim", "4f1c", 1.25, 30), "c3d4": Done("responses", "9d0e", 0.1 + 0.2, 0)}
+TASKS = {"a1b2": FinishedTask("victim", "4f1c", 1.25, 30), "c3d4": FinishedTask("responses", "9d0e", 0.1 + 0.2, 0)}
 EVENTS = [
     ("run", "4f1c"),
     ("asked", Point(0, "none"), {}),
     ("asked", Point(1, "emma", {"lambda": 1e-4, "lr_gamma": 0.1 + 0.2, "st_epoch": 5}), {"trial": 1, "x": [None]}),
     ("finished", 0, Outcome("plan-a", figures=FIGURES, tasks=TASKS)),
     ("failed", 1, "plan-a", "loss is “nan”\nat epoch 3", "a1b2"),
-    ("ended", Ended("4f1c", startup=6.1, span=80.2, slots=2, busy=0.1 + 0.2)),
+    ("ended", RunSummary("4f1c", startup=6.1, span=80.2, slots=2, busy=0.1 + 0.2)),
     ("run", "9d0e"),
     ("asked", Point(2, "emma", {"lambda": 0.5, "lr_gamma": 1.0, "st_epoch": 0}), {"trial": 2}),
     ("dominated", 2, Outcome("plan-b", bounds=BOUNDS, by=0, left_out=11, tasks=TASKS)),
@@ -151,9 +151,9 @@ def test_a_figure_that_is_not_a_number_is_refused_and_nothing_is_written(path, k
 @pytest.mark.parametrize(
     ("ended", "share"),
     [
-        (Ended("r", startup=6.0, span=80.0, slots=2, busy=120.0), 0.75),
-        (Ended("r", startup=6.0, span=10.0, slots=1, busy=10.0), 1.0),
-        (Ended("r", startup=6.0, span=0.0, slots=2, busy=0.0), 0.0),  # nothing was left to do
+        (RunSummary("r", startup=6.0, span=80.0, slots=2, busy=120.0), 0.75),
+        (RunSummary("r", startup=6.0, span=10.0, slots=1, busy=10.0), 1.0),
+        (RunSummary("r", startup=6.0, span=0.0, slots=2, busy=0.0), 0.0),  # nothing was left to do
     ],
 )
 def test_utilization_is_the_share_of_the_slots_time_in_which_a_stage_ran(ended, share):
@@ -200,7 +200,7 @@ VALUES = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers
 TIMES = st.floats(0, 1e9)
 MAPPINGS = st.dictionaries(st.text(max_size=5), st.one_of(VALUES, st.lists(VALUES, max_size=2)), max_size=3)
 PARTS = st.dictionaries(st.text(), MAPPINGS, max_size=2)
-DONE = st.dictionaries(st.text(), st.builds(Done, st.text(), st.text(), TIMES, NUMBERS), max_size=2)
+DONE = st.dictionaries(st.text(), st.builds(FinishedTask, st.text(), st.text(), TIMES, NUMBERS), max_size=2)
 FINISHED = st.builds(Outcome, st.text(), figures=PARTS, tasks=DONE)
 DOMINATED = st.builds(Outcome, st.text(), bounds=PARTS, by=NUMBERS, left_out=NUMBERS, tasks=DONE)
 ANY_EVENTS = st.lists(
@@ -209,7 +209,7 @@ ANY_EVENTS = st.lists(
         st.tuples(
             st.just("asked"), st.builds(Point, NUMBERS, st.sampled_from(["emma", "none"]), MAPPINGS), MAPPINGS
         ),
-        st.tuples(st.just("ended"), st.builds(Ended, st.text(), TIMES, TIMES, NUMBERS, TIMES)),
+        st.tuples(st.just("ended"), st.builds(RunSummary, st.text(), TIMES, TIMES, NUMBERS, TIMES)),
         st.tuples(st.just("finished"), NUMBERS, FINISHED),
         st.tuples(st.just("dominated"), NUMBERS, DOMINATED),
         st.tuples(st.just("failed"), NUMBERS, st.text(), st.text(), st.text()),

@@ -10,7 +10,7 @@ from emma_tune.plan import Planner, Point
 from emma_tune.results import StudyView
 from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.results.front import hypervolume
-from emma_tune.results.ledger import Done, Ended, LedgerWriter, Outcome
+from emma_tune.results.ledger import FinishedTask, LedgerWriter, Outcome, RunSummary
 from emma_tune.results.status import status_of
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.store import Store
@@ -101,8 +101,8 @@ def with_dominated(folder):
     writer = LedgerWriter(folder / "ledger.jsonl")
     writer.asked(Point(5, "emma", {"lambda": 0.3, "lr_gamma": 0.3, "st_epoch": 1}), {})
     tasks = {
-        "v": Done("victim", "one", 10.0, 2), "r": Done("responses", "two", 0.5, 0),
-        "a": Done("attacker", "two", 6.0, 3),
+        "v": FinishedTask("victim", "one", 10.0, 2), "r": FinishedTask("responses", "two", 0.5, 0),
+        "a": FinishedTask("attacker", "two", 6.0, 3),
     }  # fmt: skip
     told = Outcome(view.planner.digest, bounds=bounds(0.55), by=1, left_out=5, tasks=tasks)
     writer.concluded(5, told)
@@ -205,8 +205,8 @@ def test_a_point_that_is_no_longer_dominated_has_the_figures_of_its_tasks_if_all
 def test_the_last_run_that_ended_by_itself_is_told(with_dominated):
     assert status_of(StudyView(with_dominated))["last_run"] is None
     writer = LedgerWriter(with_dominated / "ledger.jsonl")
-    writer.ended(Ended("one", startup=1.0, span=2.0, slots=1, busy=1.0))
-    writer.ended(Ended("two", startup=6.0, span=80.0, slots=2, busy=120.0))
+    writer.ended(RunSummary("one", startup=1.0, span=2.0, slots=1, busy=1.0))
+    writer.ended(RunSummary("two", startup=6.0, span=80.0, slots=2, busy=120.0))
     writer.run("killed")
     writer.close()
     assert status_of(StudyView(with_dominated))["last_run"] == {

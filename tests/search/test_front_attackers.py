@@ -153,4 +153,4 @@ def test_a_run_as_far_as_a_stage_leaves_them_for_later(desk):
     driver = desk.open(until="attacker", **STUDY)
     assert finish_search(desk) == []
     assert driver.suggest("last") == OVER
-    assert read_ledger(desk.place.ledger).verdicts == {}
+    assert read_ledger(desk.place.ledger).front_attacks == {}

@@ -7,9 +7,8 @@ from itertools import count
 import pytest
 import torch
 
-from emma_tune.plan.slots import MOST
 from emma_tune.results.ledger import read_ledger
-from emma_tune.search.trial_shares import CONTEXT, GIB, HEADROOM, Capacity, in_gib, whole_part
+from emma_tune.search.trial_shares import CONTEXT, GIB, HEADROOM, MOST_TASKS_PER_GPU, Capacity, in_gib, whole_part
 from emma_tune.tuning.workers.memory import CudaMeter, allowed_bytes, sizes
 from tests.search.desk import FIRST, SHARES, Desk
 
@@ -160,7 +159,8 @@ def test_from_a_whole_gpu_there_is_nothing_larger(desk):
 
 
 @pytest.mark.parametrize(
-    ("need", "share"), [(0.001, 1 / MOST), (0.0625, 1 / 16), (0.07, 1 / 14), (0.34, 1 / 2), (0.51, 1), (3.0, 1)]
+    ("need", "share"),
+    [(0.001, 1 / MOST_TASKS_PER_GPU), (0.0625, 1 / 16), (0.07, 1 / 14), (0.34, 1 / 2), (0.51, 1), (3.0, 1)],
 )
 def test_a_share_is_a_whole_part_of_a_gpu(need, share):
     assert whole_part(need) == share

@@ -76,7 +76,7 @@ def test_numbers_and_lists_are_points_that_need_no_proposal(tmp_path, entry, poi
     study = load_study(written(tmp_path, "argmax", entry))
     kind = entry if isinstance(entry, str) else entry["kind"]
     assert study.fixed == (("argmax", {}), *((kind, params) for params in points))
-    assert study.sought.keys() == {"emma"}
+    assert study.searches.keys() == {"emma"}
     assert study.proposals == POINTS
 
 
@@ -84,8 +84,8 @@ def test_numbers_and_lists_are_points_that_need_no_proposal(tmp_path, entry, poi
 def test_a_range_is_searched_beside_the_matrix(tmp_path, entry, proposals, scale, settings):
     study = load_study(written(tmp_path, "none", entry))
     (name,) = (key for key, value in entry.items() if isinstance(value, dict))
-    found = study.sought[entry["kind"]]
-    assert list(study.sought) == ["emma", entry["kind"]]
+    found = study.searches[entry["kind"]]
+    assert list(study.searches) == ["emma", entry["kind"]]
     assert (found.proposals, found.settings) == (proposals, settings)
     low, high = entry[name]["low"], entry[name]["high"]
     assert found.space == {name: Dimension(low=low, high=high, **scale)}
@@ -109,7 +109,7 @@ def test_a_grid_has_no_more_points_than_values(tmp_path, points, proposals):
     own = {"points": points} if points else {}
     entry = {"kind": "mad", "epsilon": {"low": 0.1, "high": 1, "step": 0.3}, **own}
     study = load_study(written(tmp_path, entry, **GRID))
-    assert {name: sought.proposals for name, sought in study.sought.items()} == {"emma": 1, "mad": proposals}
+    assert {name: search.proposals for name, search in study.searches.items()} == {"emma": 1, "mad": proposals}
     assert study.proposals == 1 + proposals
 
 
@@ -294,7 +294,7 @@ def test_what_is_written_down_of_a_study_is_read_back_as_it_was(tmp_path, entry)
     content = json.loads(json.dumps(study.model_dump(mode="json", by_alias=True)))
     again = Study.model_validate(content)
     assert again == study
-    assert (again.fixed, again.sought) == (study.fixed, study.sought)
+    assert (again.fixed, again.searches) == (study.fixed, study.searches)
 
 
 def of_the_schema(entries: list[Any]) -> bool:

@@ -35,10 +35,10 @@ def show_front(content: dict[str, Any], folder: object) -> None:
 
 def _show_table(content: Mapping[str, Any]) -> None:
     """Print the points of each front, then the references, with the measures that decide."""
-    thieves = content["thieves"]
-    counting = [name for name, of in thieves.items() if of["when"] == "always"]
+    attackers = content["thieves"]
+    counting = [name for name, of in attackers.items() if of["when"] == "always"]
     alone = content["attacker"] or (counting[0] if len(counting) == 1 else None)  # its clone is the worst one
-    others = [name for name in thieves if name != alone]
+    others = [name for name in attackers if name != alone]
     objectives = [name for name in content["objectives"] if name != content["attack"]]
     columns = list(dict.fromkeys([*objectives, "accuracy_drop"]))
     params = _varied([of["points"] for of in content["fronts"].values()])
@@ -135,12 +135,12 @@ def _reached(reached: Mapping[str, Any]) -> str:
     return f"{ends} at {'the one point' if count == 1 else f'the {count} points'}"
 
 
-def _described(name: str, thief: Mapping[str, Any]) -> str:
+def _described(name: str, attacker: Mapping[str, Any]) -> str:
     """Say what an attacker knows, asks and trains."""
-    asks = f", asks {thief['queries']} queries" if thief["queries"] else ""
-    kind = "" if thief["kind"] == name else f" ({thief['kind']})"
-    when = "; attacks only baselines and points on a front" if thief["when"] == "front" else ""
-    return f"{thief['knows']}{asks}, trains {thief['model']}{kind}{when}"
+    asks = f", asks {attacker['queries']} queries" if attacker["queries"] else ""
+    kind = "" if attacker["kind"] == name else f" ({attacker['kind']})"
+    when = "; attacks only baselines and points on a front" if attacker["when"] == "front" else ""
+    return f"{attacker['knows']}{asks}, trains {attacker['model']}{kind}{when}"
 
 
 def _tell_volumes(content: Mapping[str, Any]) -> None:

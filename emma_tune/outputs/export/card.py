@@ -184,13 +184,13 @@ def _shown(view: StudyView, name: str, value: float | None) -> str:
 
 def _attacker_row(attacker: AttackerResult) -> list[str]:
     name, kind = inline(attacker.name), attacker.kind
-    verdict = {True: "yes", False: "no", None: NOT_MEASURED}[attacker.beats]
+    beats = {True: "yes", False: "no", None: NOT_MEASURED}[attacker.beats]
     return [
         name if attacker.name == kind else f"{name} ({kind})",
         attacker.knows,
         _accuracy(attacker.clone) if attacker.attacks else "–",
         "–" if ATTACKS[kind].needs_matrix else _accuracy(attacker.undefended),
-        verdict if attacker.attacks else "no matrix to know",
+        beats if attacker.attacks else "no matrix to know",
     ]
 
 

@@ -26,8 +26,8 @@ def importance_table(view: StudyView) -> pd.DataFrame:
     """List `defense`, `objective`, `parameter`, `points` (known) and `importance` (a share; empty if too few)."""
     rows = []
     points = view.points()
-    for defense, sought in view.study.sought.items():
-        space = {name: _distribution(of) for name, of in sought.space.items() if len(of.grid()) != 1}
+    for defense, search in view.study.searches.items():
+        space = {name: _distribution(of) for name, of in search.space.items() if len(of.grid()) != 1}
         own: list[dict[Any, Any]] = points[points.defense == defense].to_dict("records") if len(points) else []
         for objective in view.study.objectives:
             trials = _trials(own, f"validation.{objective}", space)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from emma_tune.outputs import palette
-from emma_tune.outputs.files import whole_file
+from emma_tune.outputs.files import output_file
 from emma_tune.outputs.pictures import style
 from emma_tune.results import StudyView
 from emma_tune.study.file import StudyError
@@ -49,10 +49,10 @@ class Picture(NamedTuple):
         try:
             with mpl.rc_context(style.RC):
                 for suffix, of in metadata.items():
-                    with whole_file(folder / f"{name}.{suffix}") as file:
+                    with output_file(folder / f"{name}.{suffix}") as file:
                         self.figure.savefig(file, format=suffix, metadata=of)
             for part, table in self.tables.items():
-                with whole_file(folder / (f"{name}-{part}.csv" if part else f"{name}.csv")) as file:
+                with output_file(folder / (f"{name}-{part}.csv" if part else f"{name}.csv")) as file:
                     table.to_csv(file, index=False)
         except OSError as error:
             raise StudyError(f"{folder}: expected a folder to write to, found {error.strerror}") from error

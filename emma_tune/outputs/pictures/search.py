@@ -76,7 +76,7 @@ def worth_table(view: StudyView) -> pd.DataFrame:
     rows = []
     table = view.tasks()
     seconds = dict(zip(table.key, table.seconds, strict=True)) if len(table) else {}
-    for defense in (ALL, *view.study.sought):
+    for defense in (ALL, *view.study.searches):
         front: list[Figures] = []
         used: set[str] = set()
         ended = [
@@ -157,7 +157,7 @@ def _too_few(rows: pd.DataFrame) -> str:
 def slices_table(view: StudyView) -> pd.DataFrame:
     """List finished and stopped points of the learned defense, with bounds of the clones of the latter."""
     study = view.study
-    columns = ["point", "state", *study.sought[study.defense.kind].space, "within_limits", "on_own_front"]
+    columns = ["point", "state", *study.searches[study.defense.kind].space, "within_limits", "on_own_front"]
     columns += [study.budget, study.attack, AT_LEAST]
     points = view.points().reindex(columns=["defense", *columns])
     points[AT_LEAST] = [row.bound(study.attack) for row in point_rows(view)]
@@ -166,7 +166,7 @@ def slices_table(view: StudyView) -> pd.DataFrame:
 
 def _draw_slices(view: StudyView, slices: pd.DataFrame, part: SubFigure) -> None:
     defense = view.study.defense.kind
-    space = view.study.sought[defense].space
+    space = view.study.searches[defense].space
     varied = {name: dimension for name, dimension in space.items() if slices[name].nunique() > 1}
     space = varied or space
     grid = part.subplots(2, len(space), sharex="col", sharey="row", squeeze=False)

@@ -52,7 +52,7 @@ _HUES = (palette.BLUE, palette.VERMILION, palette.GREEN, palette.ORANGE, palette
 COLORS = (*_HUES, palette.SKY, palette.BLACK)
 """Colors of studies side by side, in this order."""
 
-MOST = 12  # small multiples in one picture
+MOST_PANELS = 12  # small multiples in one picture
 TITLE, SIDE = 30, 30  # characters of a line above a small multiple, and of one beside a small axis
 
 ACROSS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 3, 6: 3}
@@ -121,7 +121,7 @@ def tidy_key(figure: FigureBase, entries: Sequence[Line2D], *, most: int = 6) ->
         figure.legend(handles=list(entries), loc="outside lower center", ncols=math.ceil(len(entries) / rows))
 
 
-def evenly(items: Sequence[Item], most: int = MOST) -> list[Item]:
+def evenly(items: Sequence[Item], most: int = MOST_PANELS) -> list[Item]:
     """Pick at most `most` items of a sequence, at even distances and with both ends."""
     if len(items) <= most:
         return list(items)

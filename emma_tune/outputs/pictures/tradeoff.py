@@ -80,7 +80,7 @@ def _key(view: StudyView, rows: Sequence[PointRow]) -> list[Any]:
         gray = {"marker": "o", "color": palette.GRAY, "markerfacecolor": "white"}
         entries.append(style.key(limit, linestyle="none", **gray))
     fronts = fronts_of(view, None)
-    for defense in view.study.sought:
+    for defense in view.study.searches:
         if any(row.point.defense == defense and row.bound(view.study.attack) for row in rows):
             entries.append(style.key(f"{defense}, stopped: at least", **stopped_mark(defense)))
         if fronts[defense]:

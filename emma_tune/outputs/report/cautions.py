@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from emma_tune.defenses import DEFENSES
-from emma_tune.outputs.points import NOTHING, ONE_POINT
+from emma_tune.defenses import DEFENSES, UNDEFENDED
+from emma_tune.outputs.points import ONE_POINT
 from emma_tune.outputs.report.summary import Summary
 from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural
 from emma_tune.plan import Point
@@ -65,7 +65,7 @@ def _chance(summary: Summary) -> Iterator[Caution]:
 def _undone(summary: Summary) -> Iterator[Caution]:
     """Find attackers that reach with the defense what the best one reaches without."""
     chosen, undefended = summary.chosen, summary.undefended
-    if not chosen or not undefended or chosen["defense"] == NOTHING:
+    if not chosen or not undefended or chosen["defense"] == UNDEFENDED:
         return
     least = undefended["attacker_accuracy"] - ONE_POINT
     attackers = [name for name, accuracy in chosen["attackers"].items() if accuracy >= least]
@@ -80,9 +80,9 @@ def _undone(summary: Summary) -> Iterator[Caution]:
 
 def _edges(summary: Summary) -> Iterator[Caution]:
     """Find members of the front at an end of the search space: something better may lie beyond."""
-    for defense, sought in summary.study.sought.items():
+    for defense, search in summary.study.searches.items():
         members = [point for point in summary.front if point.defense == defense]
-        for name, dimension in sought.space.items():
+        for name, dimension in search.space.items():
             for end, value in _ends(defense, name, dimension, summary.study):
                 there = [point.number for point in members if _at(point.params.get(name), value, dimension)]
                 if there:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from emma_tune.outputs import words
-from emma_tune.outputs.files import output_path, whole_file
+from emma_tune.outputs.files import output_file, output_path
 from emma_tune.outputs.report import sections, sentences
 from emma_tune.outputs.report.content import Content, content_of
 from emma_tune.results import StudyView
@@ -35,7 +35,7 @@ def write_report(folder: Place, out: Path | None = None) -> tuple[Path, list[str
     if path.is_dir():
         raise StudyError(f"--out: expected a file, found the folder {path}")
     page = render(content_of(view))
-    with whole_file(path) as file:
+    with output_file(path) as file:
         file.write(page.encode())
     return path, view.problems
 

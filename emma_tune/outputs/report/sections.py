@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from emma_tune.outputs.points import NOTHING, PointRow, budget_of
+from emma_tune.defenses import UNDEFENDED
+from emma_tune.outputs.points import PointRow, budget_of
 from emma_tune.outputs.report import charts
 from emma_tune.outputs.report.content import Content
 from emma_tune.outputs.report.records import Matrix
@@ -39,7 +40,7 @@ def lead_figures(content: Content) -> Iterator[tuple[str, str]]:
     summary = content.summary
     chosen, without, (_, attack) = summary.chosen, summary.undefended, summary.study.axes
     yield f"{attack.head}, no defense", attack.shown(summary.clone(without)) if without else "–"
-    if chosen and chosen["defense"] != NOTHING:
+    if chosen and chosen["defense"] != UNDEFENDED:
         yield f"{attack.head} at point {chosen['point']}", attack.shown(summary.clone(chosen))
         for name in dict.fromkeys((summary.study.budget, "accuracy_drop")):
             yield _titled(name), measure(name).shown(chosen[name])
@@ -89,7 +90,7 @@ def matrix_caption(content: Content, matrix: Matrix) -> str:
     return f"Point {matrix.point.number}: {inside}{state}. {budget}, trace {matrix.entries.trace():.2f}."
 
 
-def thrift(content: Content) -> Iterator[str]:
+def savings(content: Content) -> Iterator[str]:
     """Say what was shared and left out."""
     costs, status = content.costs.values(), content.summary.status
     left_out, run, dominated = status["left_out"], status["last_run"], status["points"]["dominated"]

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.outputs.points import NOTHING, cheap_first
+from emma_tune.defenses import UNDEFENDED
+from emma_tune.outputs.points import cheap_first
 from emma_tune.outputs.report.summary import Summary, worst_attacker
 from emma_tune.outputs.words import in_points, is_or_are, listed, numbered, parameters, percent, plural
 from emma_tune.results.intervals import MIN_PAIRS
@@ -30,7 +31,7 @@ def question(summary: Summary) -> list[str]:
     limit = study.limits.accuracy_drop
     within = "" if limit is None else f", if the victim may lose no more than {in_points(limit)} of accuracy"
     budget, attack = study.axes
-    others = sorted({baseline.kind for baseline in study.baselines} - {NOTHING})
+    others = sorted({baseline.kind for baseline in study.baselines} - {UNDEFENDED})
     beside = f", and compares it with {plural(len(others), 'other defense')} ({listed(others)})" if others else ""
     return [
         f"A {study.victim.model} trained on {study.victim.dataset} answers queries. An attacker sends it {images} "
@@ -94,7 +95,7 @@ def _best(summary: Summary) -> str:
     within = " within the limits" if best["bounds"] else ""
     if chosen is None:
         return _closest(summary)
-    if chosen["defense"] == NOTHING:
+    if chosen["defense"] == UNDEFENDED:
         of = f"{plural(best['candidates'], 'finished point')}{within}"
         return (
             f"No defense helps: by validation figures, none of {of} lowers the accuracy of the {_clone(summary)}."

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emma_tune.defenses import CONTROLS, LEARNED
-from emma_tune.outputs.points import NOTHING, ONE_POINT, chance, cheap_first, flat, fronts_of
+from emma_tune.defenses import CONTROLS, LEARNED, UNDEFENDED
+from emma_tune.outputs.points import ONE_POINT, chance, cheap_first, flat, fronts_of
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.best import best_point
@@ -68,7 +68,7 @@ class Summary:
     @property
     def helps(self) -> bool:
         """Whether the chosen point is a defense that lowers the clone's accuracy by more than a point."""
-        defends = self.chosen is not None and self.chosen["defense"] != NOTHING
+        defends = self.chosen is not None and self.chosen["defense"] != UNDEFENDED
         return defends and (self.gain is None or self.gain > ONE_POINT)
 
     @property
@@ -97,7 +97,7 @@ def summary_of(view: StudyView) -> Summary:
         status=status_of(view),
         chance=chance(view),
         images={part: shape[0] for part, shape in view.shapes.items()},
-        undefended=_least(view, lambda point, _: point.defense == NOTHING),
+        undefended=_least(view, lambda point, _: point.defense == UNDEFENDED),
         best=best,
         learned=_least(view, lambda point, of: point.defense in LEARNED and kept_by(of["validation"])),
         control=_control(view, best["point"]),

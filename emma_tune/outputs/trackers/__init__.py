@@ -20,7 +20,7 @@ SLASH = "%2F"  # in the name of an attacker, which is one step of a path
 
 
 @dataclass(frozen=True)
-class Concluded:
+class TrackedPoint:
     """A point whose state is finished, dominated or failed.
 
     Attributes:
@@ -40,7 +40,7 @@ class Tracker(Protocol):
     def log_task(self, place: TaskPlace, task: Task, record: Record) -> None:
         """Log a finished task."""
 
-    def log_point(self, concluded: Concluded) -> None:
+    def log_point(self, tracked: TrackedPoint) -> None:
         """Log a concluded point; its tasks have been logged before."""
 
 
@@ -54,12 +54,12 @@ def track(view: StudyView, trackers: Iterable[Tracker]) -> None:
             finished.setdefault(place.point, {})[run_path(place, task)] = task
             for tracker in trackers:
                 tracker.log_task(place, task, record)
-    for concluded in _concluded(view, finished):
+    for tracked in _tracked_points(view, finished):
         for tracker in trackers:
-            tracker.log_point(concluded)
+            tracker.log_point(tracked)
 
 
-def _concluded(view: StudyView, finished: Mapping[int, Mapping[str, Task]]) -> Iterator[Concluded]:
+def _tracked_points(view: StudyView, finished: Mapping[int, Mapping[str, Task]]) -> Iterator[TrackedPoint]:
     parameters = {name for point in view.ledger.points.values() for name in point.params}
     for row in view.points().to_dict("records"):
         point = view.ledger.points[row["point"]]
@@ -69,7 +69,7 @@ def _concluded(view: StudyView, finished: Mapping[int, Mapping[str, Task]]) -> I
             if isinstance(value, float) and math.isfinite(value) and name not in parameters
         }
         if row["state"] != "unfinished":
-            yield Concluded(point, row["state"], figures, finished.get(point.number, {}))
+            yield TrackedPoint(point, row["state"], figures, finished.get(point.number, {}))
 
 
 def run_path(place: TaskPlace, task: Task) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from emma_tune.outputs.trackers import SLASH, Concluded, run_path
+from emma_tune.outputs.trackers import SLASH, TrackedPoint, run_path
 from emma_tune.plan import Task, key_of
 from emma_tune.results.tables import TaskPlace
 from emma_tune.results.view import StudyView
@@ -63,18 +63,18 @@ class Mlflow:
         """Remember the curves of a task for the point that needs it first."""
         self._curves.setdefault(place.point, []).append((run_path(place, task), record))
 
-    def log_point(self, concluded: Concluded) -> None:
+    def log_point(self, tracked: TrackedPoint) -> None:
         """Log a nested run: parameters, figures, curves, and the paths of its artifacts.
 
         Raises:
             StudyError: if MLflow does not accept it.
         """
-        number = str(concluded.point.number)
-        state = key_of({"state": concluded.state, "figures": dict(concluded.figures)})
+        number = str(tracked.point.number)
+        state = key_of({"state": tracked.state, "figures": dict(tracked.figures)})
         before = self._points.get(number, [])
         try:
             whole = [run for run in before if self._client.get_run(run).data.tags.get(STATE) == state]
-            run = whole[0] if whole else self._logged(concluded)
+            run = whole[0] if whole else self._logged(tracked)
             self._client.set_tag(run, STATE, state)  # last, so that an incomplete run is written again
             for old in before:
                 if old != run:
@@ -83,19 +83,19 @@ class Mlflow:
             raise StudyError(f"--mlflow: expected a server that takes point {number}, found {error}") from error
         self._points[number] = [run]
 
-    def _logged(self, concluded: Concluded) -> str:
-        point = concluded.point
+    def _logged(self, tracked: TrackedPoint) -> str:
+        point = tracked.point
         tags = {PARENT: self._parent, POINT: str(point.number)}
         run = self._new(f"point {point.number}: {point.defense}", tags)
-        for name, value in {"defense": point.defense, "state": concluded.state, **point.params}.items():
+        for name, value in {"defense": point.defense, "state": tracked.state, **point.params}.items():
             self._client.log_param(run, name, value)
-        for name, figure in concluded.figures.items():
+        for name, figure in tracked.figures.items():
             self._client.log_metric(run, _allowed(name.replace("/", SLASH)), figure)
         for name, record in self._curves.get(point.number, ()):
             self._log_curves(run, name, record)
-        links = {name: str(self._store / task.stage / task.key) for name, task in concluded.tasks.items()}
+        links = {name: str(self._store / task.stage / task.key) for name, task in tracked.tasks.items()}
         self._client.log_dict(run, links, "artifacts.json")
-        self._client.set_terminated(run, "FAILED" if concluded.state == "failed" else "FINISHED")
+        self._client.set_terminated(run, "FAILED" if tracked.state == "failed" else "FINISHED")
         return run
 
     def _log_curves(self, run: str, name: str, record: Record) -> None:

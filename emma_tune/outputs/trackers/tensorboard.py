@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emma_tune.outputs.trackers import Concluded, run_path
+from emma_tune.outputs.trackers import TrackedPoint, run_path
 from emma_tune.plan import Task, key_of
 from emma_tune.results.tables import TaskPlace
 from emma_tune.storage.atomic import replacing
@@ -36,12 +36,12 @@ class EventFiles:
                     if name != "epoch":
                         writer.add_scalar(name, value, int(epoch["epoch"]), walltime=at)
 
-    def log_point(self, concluded: Concluded) -> None:
+    def log_point(self, tracked: TrackedPoint) -> None:
         """Write parameters and figures, for the HParams tab."""
-        point = concluded.point
-        if concluded.state != "finished":
+        point = tracked.point
+        if tracked.state != "finished":
             return
-        figures = dict(concluded.figures)
+        figures = dict(tracked.figures)
         folder = self._root / f"point-{point.number}-{point.defense}" / f"figures-{key_of(figures)}"
         with _written(folder) as writer:
             params = {"defense": point.defense, **point.params}

@@ -79,9 +79,9 @@ def simulate(
         "sampler": {
             "name": sampler,
             "asked": replay.sampled,
-            "of": sum(sought.proposals for sought in study.sought.values()),
+            "of": sum(search.proposals for search in study.searches.values()),
             "slowest": replay.slowest_ask,
-            "last": max((ask_seconds(sampler, s.proposals - 1) for s in study.sought.values()), default=0.0),
+            "last": max((ask_seconds(sampler, s.proposals - 1) for s in study.searches.values()), default=0.0),
         },
         "assumed": _assumed(study, replay, times, start_seconds),
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from emma_tune.defenses import UNDEFENDED
 from emma_tune.plan import Task, key_of
 from emma_tune.results.figures import PARTS
 from emma_tune.stages import MatrixSettings, ResponsesSettings
@@ -18,7 +19,7 @@ from emma_tune.storage.artifact import Metrics
 from emma_tune.study import Dimension, Study
 from emma_tune.study.measures import MEASURES
 
-MOST, UNDEFENDED, BEST_GAIN, OTHERS = 1.5, 0.9, 0.4, 0.25
+TOP_L1, UNDEFENDED_CLONE, BEST_GAIN, OTHERS = 1.5, 0.9, 0.4, 0.25
 
 
 class Invented:
@@ -54,17 +55,17 @@ class Invented:
         """Return l1 and the accuracy of the clone."""
         if "matrix" in inputs:
             return self._of_matrix[inputs["matrix"]]
-        if not config.params and config.defense == "none":
-            return 0.0, UNDEFENDED
+        if not config.params and config.defense == UNDEFENDED:
+            return 0.0, UNDEFENDED_CLONE
         name = key_of({"defense": config.defense, "params": dict(config.params)})
         bought = int(name, 16) / 16 ** len(name)
-        return MOST * bought, UNDEFENDED - OTHERS * BEST_GAIN * bought
+        return TOP_L1 * bought, UNDEFENDED_CLONE - OTHERS * BEST_GAIN * bought
 
     def _trade(self, config: MatrixSettings) -> tuple[float, float]:
         values = {**config.objective_params, "lr_gamma": config.lr_gamma}
         bought = 1 - _place(self._weights, values[self._weight])
         skill = 1 - abs(_place(self._rates, values[self._rate]) - 0.5)
-        return MOST * bought, UNDEFENDED - BEST_GAIN * bought * skill
+        return TOP_L1 * bought, UNDEFENDED_CLONE - BEST_GAIN * bought * skill
 
 
 def _place(dimension: Dimension, value: float) -> float:

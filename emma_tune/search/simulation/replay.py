@@ -16,14 +16,13 @@ from typing import Any
 
 from emma_tune.models import NONE
 from emma_tune.plan import Planner, Task, weights_name
-from emma_tune.plan.slots import slots_of
 from emma_tune.results.ledger import Ledger, LedgerWriter
 from emma_tune.search.driver import OVER, new_driver
 from emma_tune.search.outcomes import SearchContext
 from emma_tune.search.simulation.cluster import UNIT, Cluster, Demand, Placement
 from emma_tune.search.simulation.invented import Invented
 from emma_tune.search.simulation.times import TimedProposer, Times
-from emma_tune.search.trial_shares import Capacity
+from emma_tune.search.trial_shares import Capacity, slots_of
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.storage.store import Record, Store
 from emma_tune.study import Study
@@ -150,7 +149,7 @@ class Simulation:
         slots = slots_of([shares[stage] for stage in OWN_TRIAL_STAGES], capacity["cpu"], capacity["gpu"])
         self._demands = {stage: Demand.of(*share) for stage, share in shares.items()}
         self._store, self._writer, self._ledger = _MemoryStore(Invented(study)), _MemoryLedger(), Ledger()
-        self._proposers = {defense: TimedProposer(study, defense) for defense in study.sought}
+        self._proposers = {defense: TimedProposer(study, defense) for defense in study.searches}
         self._driver = new_driver(
             SearchContext(self._planner, self._ledger, self._writer, self._proposers),
             self._store,

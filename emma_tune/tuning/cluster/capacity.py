@@ -10,9 +10,8 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from emma_tune.plan.slots import slots_of
 from emma_tune.search.driver import StudyDriver
-from emma_tune.search.trial_shares import Capacity
+from emma_tune.search.trial_shares import Capacity, slots_of
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.study import AUTO, Share, Study
 from emma_tune.study.file import StudyError

@@ -91,7 +91,7 @@ def verdict(desk: Written, number: int, **clones: float) -> None:
     parts: dict[str, Any] = {name: {"attackers": clones} for name in ("validation", "test")}
     figures = {**parts, "runs": {str(run): parts for run in desk.planner.runs}}
     writer = LedgerWriter(desk.root / "ledger.jsonl")
-    writer.attacked(number, Outcome(desk.planner.verdict_digest, figures=figures))
+    writer.attacked(number, Outcome(desk.planner.front_digest, figures=figures))
     writer.close()
 
 
