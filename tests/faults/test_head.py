@@ -37,7 +37,7 @@ def test_a_head_that_is_killed_and_restarted_ends_the_driver_and_the_same_comman
     check_study(tmp_path / "runs" / "tiny", through)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_head_that_stays_away_ends_the_driver_in_time(machines, emma, study_file, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "8")
     cluster, output = machines(1), tmp_path / "output.log"

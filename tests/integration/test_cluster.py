@@ -12,7 +12,7 @@ from emma_tune.tuning.ray_patches import cluster_id
 from tests.conftest import wait_for, workers
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fractions_of_a_gpu_are_taken_and_given_back(emma, study_file, tmp_path):
     shares = {stage: {"cpu": 0.5, "gpu": 0.5} for stage in ("victim", "surrogate", "matrix", "attacker")}
     attackers = {"soft": {"epochs": 20}, "hard": {"epochs": 20}}

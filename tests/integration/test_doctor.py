@@ -29,7 +29,7 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="a node with a disk of its own is made by mounting one")
 def test_a_node_that_sees_another_storage_is_named(emma, study_file, cluster, tmp_path: Path):
     shared = tmp_path / "shared"

@@ -32,7 +32,7 @@ def test_a_stage_that_hangs_is_stopped_tried_again_and_fails_its_point_alone(fau
     assert not any(psutil.pid_exists(entry["pid"]) for entry in attempts)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_epoch_that_takes_long_is_ended_and_saved_at_an_interruption(faulty, study_file, tmp_path):
     study = study_file(victim={"epochs": 10})
     driver = faulty("Long", study)

@@ -176,6 +176,6 @@ def test_attackers_of_the_fronts_are_no_part_of_a_points_plan_and_have_the_keys_
     assert front.point(POINT).tasks.keys() == without.point(POINT).tasks.keys()
     assert front.digest == without.digest != always.digest
     assert front.front_digest != without.front_digest
-    assert {name for _, name in front.verdict(POINT).evaluations} == {"inverse"}
-    assert not front.verdict(replace(POINT, defense="argmax", params={})).evaluations  # there is no matrix
+    assert {name for _, name in front.front_attack(POINT).evaluations} == {"inverse"}
+    assert not front.front_attack(replace(POINT, defense="argmax", params={})).evaluations  # there is no matrix
     assert front.whole(POINT).tasks.keys() == always.point(POINT).tasks.keys()

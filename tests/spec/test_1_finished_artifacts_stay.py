@@ -12,7 +12,7 @@ from emma_tune.results import StudyView
 from emma_tune.results.status import status_of
 from tests.conftest import artifact_bytes, kill_tree
 
-KILLS = int(os.environ.get("EMMA_TUNE_KILLS", "2"))
+KILLS = int(os.environ.get("EMMA_TUNE_KILLS", "1"))
 """The short form; `EMMA_TUNE_KILLS=8 pytest -m slow` is the long one."""
 
 
