@@ -3,7 +3,7 @@
 That the weak points are stopped is certain here and no matter of timing: an almost unperturbed answer has the top
 class of the clean one, so that the attacker who keeps only that gets the same clone as without a defense, for a
 budget above 0. The other attacker learns nothing and takes its time: while it trains, the point is found to be
-dominated. The strong point comes to the front, or is dominated and may be stopped as well: so small a clone comes out
+dominated. The strong point comes to the front, or is dominated and may be stopped too: so small a clone comes out
 differently on another make of processor.
 """
 
