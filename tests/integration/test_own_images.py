@@ -34,7 +34,7 @@ def study(study_file, tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_as_far_as_the_answers(emma, study, tmp_path):
     folder = tmp_path / "runs" / "birds"
     forecast = emma("run", study, "--dry-run")

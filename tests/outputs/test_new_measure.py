@@ -40,7 +40,7 @@ def test_a_new_measure_is_in_tables_trackers_and_cards(view):
     rows = point_rows(view)
     assert list(tradeoff.tradeoff_table(view, rows)["doubt"]) == [0.125, 0.25]
     assert set(tradeoff.fronts_table(view, rows)["doubt"]) <= {0.125, 0.25}
-    assert [of.figures["doubt"] for of in trackers._concluded(view, {})] == [0.125, 0.25]
+    assert [of.figures["doubt"] for of in trackers._tracked_points(view, {})] == [0.125, 0.25]
     assert ["share of doubt, test images", "12.5 %"] in card._figure_rows(view, {"undefended": {"doubt": 0.125}})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,31 @@ SAMPLER = {
                 )""",
     },
 }
+NETWORK = {
+    "models/softmax_regression.py": '''
+"""Softmax regression on mean intensities of the four quarters."""
+from torch import nn
+def softmax_regression(*, channels, classes):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels, classes))
+''',
+    "models/__init__.py": {
+        "SMALL_IMAGE_MODELS": '"softmax_regression": "emma_tune.models.softmax_regression:softmax_regression",',
+    },
+}
+VERB = {
+    "cli/look.py": {
+        "def front(": '''def cheapest(folder: Folder) -> None:
+    """Print the smallest budget."""
+    from emma_tune.results import StudyView
+
+    print(f"smallest l1: {StudyView(folder).points()['test.l1'].min():g}")
+
+
+@app.command()
+@user_errors()'''
+    },
+    "cli/verbs.py": {"VERBS": '"cheapest": Verb("Look", "emma-tune cheapest runs/digits"),'},
+}
 AT_MOST = [
     (DEFENSE, 2),
     (LEARNED, 3),
@@ -137,6 +163,8 @@ AT_MOST = [
     (DATA_SET, 2),
     (STAGE, 3),
     (SAMPLER, 2),
+    (NETWORK, 2),
+    (VERB, 2),
 ]
 
 
@@ -158,7 +186,7 @@ def inserted(content: str, place: str, code: str) -> str:
     """Put a row first into the table of a name in capitals; other code before the line that a text begins."""
     lines = content.splitlines()
     if place.isupper():
-        (at,) = (i for i, line in enumerate(lines) if line.startswith(f"{place}:") and line.endswith("{"))
+        (at,) = (i for i, line in enumerate(lines) if re.match(rf"{place}\b.*{{$", line))
         return "\n".join([*lines[: at + 1], code, *lines[at + 1 :]]) + "\n"
     (at,) = (i for i, line in enumerate(lines) if line.lstrip().startswith(place))
     if place.startswith("class Stage"):
@@ -171,20 +199,25 @@ def inserted(content: str, place: str, code: str) -> str:
 
 def run(folder: Path, study: dict[str, object]) -> dict[str, object]:
     """Run a study by the copy in a folder; return the JSON of its front."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    for command in (["run", "study.yaml"], ["report", "runs/tiny"], ["front", "runs/tiny", "--json"]):
-        ended = subprocess.run(
-            [sys.executable, "-m", "emma_tune", *command],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-    return dict(json.loads(ended.stdout))
+    for command in (["run", "study.yaml"], ["report", "runs/tiny"]):
+        called(folder, *command)
+    return dict(json.loads(called(folder, "front", "runs/tiny", "--json")))
+
+
+def called(folder: Path, *command: str) -> str:
+    """Call the copy in a folder; return what it prints."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "emma_tune", *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 @pytest.fixture
@@ -231,13 +264,13 @@ def test_a_defense_an_attacker_a_measure_a_data_set_a_stage_and_a_dimension(copy
 
 
 @pytest.mark.slow
-def test_a_second_learned_defense_and_a_sampler(copy):
-    for changes in (LEARNED, SAMPLER):
+def test_a_second_learned_defense_a_sampler_a_network_and_a_verb(copy):
+    for changes in (LEARNED, SAMPLER, NETWORK, VERB):
         add(copy / "emma_tune", changes)
     space = {"alpha": {"low": 0.25, "high": 0.75}, "lr_gamma": 0.3, "st_epoch": 0}
     changes = {
         "defense": {"kind": "unsure"},
-        "attackers": {"soft": {"epochs": 1}},
+        "attackers": {"soft": {"epochs": 1, "model": "softmax_regression"}},
         "search": {"points": 1, "sampler": "first", "space": space},
     }
     front = run(copy, merged(TINY, changes))
@@ -245,3 +278,7 @@ def test_a_second_learned_defense_and_a_sampler(copy):
     config = json.loads(matrix.read_text())["recipe"]["config"]
     assert (config["defense"], config["params"]) == ("unsure", {"alpha": 0.25})
     assert front["counts"]["finished"] == 3  # type: ignore[index]
+    clones = [json.loads(path.read_text()) for path in (copy / "runs/store/attacker").glob("*/record.json")]
+    assert {clone["recipe"]["config"]["training"]["model"] for clone in clones} == {"softmax_regression"}
+    assert "Example: emma-tune cheapest runs/digits" in called(copy, "cheapest", "--help")
+    assert called(copy, "cheapest", "runs/tiny") == "smallest l1: 0\n"  # of no defense

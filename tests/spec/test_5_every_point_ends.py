@@ -55,7 +55,7 @@ def test_a_victim_that_fails_fails_every_point(emma, study_file, tmp_path):
     assert "victim: FloatingPointError: victim: expected a finite loss" in status["failures"][0]["reason"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_run_goes_on_by_itself_when_workers_are_killed(emma, study_file, tmp_path):
     attackers = {"soft": {"epochs": 12}, "inverse": {"epochs": 12, "when": "front"}}
     file = study_file(victim={"epochs": 40}, surrogate={"epochs": 2}, attackers=attackers, baselines=["none"])
