@@ -15,6 +15,7 @@ from upath import UPath
 
 from emma_tune.cli.app import DataRoot, Folder, Follow, absolute, app, user_errors
 from emma_tune.storage import IMPATIENT, Patience, Place, as_place
+from emma_tune.storage.redaction import printable
 
 if TYPE_CHECKING:
     from emma_tune.outputs.trackers import Tracker
@@ -67,13 +68,15 @@ def data_list(root: DataRoot = None) -> None:
     typer.echo(f"data root: {root or 'none; set data_root in a study, EMMA_TUNE_DATA, or --root DIR'}")
     entries = inventory(root)
     shown = table("data set", "for", "found", left=("data set", "for", "found"))
-    for name, described, found in entries:
+    for name, described, found, _ in entries:
         use = "victim, queries" if described.labeled else "queries"
         shown.add_row(name, use, found or "no", style=None if found else "dim")
     show(shown)
-    for name, described, found in entries:
+    for name, described, found, remarks in entries:
         if not found:
             typer.echo(f"{name}: expected as {described.place}; to get it: {described.get}")
+        for remark in remarks:
+            typer.echo(printable(f"{name}: {remark}"))
 
 
 @data.command("fetch")

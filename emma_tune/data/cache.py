@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -46,6 +46,7 @@ class Source:
     stamp: str  # changes whenever the images, their labels, or the selection may have changed
     read: Callable[[], Mapping[str, Part]]
     shape: Shape | None  # what they are brought to; None leaves arrays as they are
+    remarks: Sequence[str] = ()  # on what was left out or taken for something else; complete once the parts are read
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:

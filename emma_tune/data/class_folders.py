@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from emma_tune.data.files import Files, images_below
+from emma_tune.data.files import Files
+from emma_tune.data.layouts import has_classes, layout_of
+from emma_tune.data.listing import LeftOut, Listing, is_stray, named, sorted_entries
 from emma_tune.data.source import DataError, Found, Part
-
-PART_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
-"""Parts of a labeled set, and the names that their folders may have."""
 
 IMAGENET_CUB200_LIMIT, IMAGENET_CUB200_SEED = 30_000, 1
 
 
 def find_labeled(folder: Path) -> Found | None:
     """Find a tree `{train,test}/<class>/…`, perhaps with `validation`."""
-    if not (folder / "train").is_dir():
+    layout = layout_of(folder)
+    if "train" not in layout.places:
         return None
-    return Found(lambda: _labeled(folder), folder)
+    remarks = list(layout.remarks)
+    return Found(lambda: _labeled(folder, layout.places, remarks), folder, remarks=remarks)
 
 
 def find_pool(folder: Path) -> Found | None:
@@ -28,23 +31,25 @@ def find_pool(folder: Path) -> Found | None:
     if not folder.is_dir():
         return None
     inside = folder / "train" if (folder / "train").is_dir() else folder
-    return Found(lambda: {"queries": Files(inside, tuple(images_below(inside)))}, inside)
+    remarks: list[str] = []
+
+    def read() -> Mapping[str, Part]:
+        left_out = LeftOut()
+        files = Files(inside, tuple(Listing(inside, left_out).names))
+        remarks.extend(left_out.remarks())
+        return {"queries": files}
+
+    return Found(read, inside, remarks=remarks)
 
 
 def find_own(folder: Path) -> Found | None:
     """Find the user's own images: labeled if there are classes to train on, else a pool."""
-    train = folder / "train"
-    classes = train.is_dir() and any(_is_class(entry) for entry in train.iterdir())
-    return find_labeled(folder) if classes else find_pool(folder)
-
-
-def caltech256(root: Path | None) -> Found | None:
-    """Find Caltech-256 (Griffin et al. 2007), all 257 folders."""
-    return _first_pool(root, "256_ObjectCategories", "caltech256/256_ObjectCategories", "caltech256")
-
-
-def imagenet_cifar10(root: Path | None) -> Found | None:
-    """Find the ImageNet images of classes like CIFAR-10's."""
+    if folder.is_file():
+        raise DataError(f"{folder}: expected a folder of images, found a file; unpack it if it is an archive")
+    places = layout_of(folder).places
+    train = places.get("train", "")
+    certain = train == "train" or "test" in places  # `training/` alone may be a class of a pool
+    return find_labeled(folder) if train and certain and has_classes(folder / train) else find_pool(folder)
     return _first_pool(root, "imagenet_cifar10", "ImageNet_CIFAR10")
 
 
@@ -82,20 +87,104 @@ def _labeled(folder: Path) -> dict[str, Part]:
     return parts
 
 
-def _of_classes(folder: Path, classes: list[str]) -> Files:
-    strange = sorted(e.name for e in folder.iterdir() if _is_class(e) and e.name not in classes)
-    if strange:
-        raise DataError(
-            f"{folder}: expected folders of classes that are trained on ({', '.join(classes[:5])}, …), "
-            f"found {', '.join(strange[:5])}"
-        )
-    names, labels = [], []
-    for label, name in enumerate(classes):
-        inside = images_below(folder / name) if (folder / name).is_dir() else []  # a part may miss a class
-        names += [f"{name}/{file}" for file in inside]
-        labels += [label] * len(inside)
-    return Files(folder, tuple(names), np.array(labels, dtype=np.int64))
+
+class _PartFolder:
+    """The classes of a part, by the normal form of their names; macOS writes é in two characters, others in one.
+
+    Attributes:
+        place: name of the folder.
+        classes: images of each class, in the order of the names as written.
+        written: names of the folders of each class.
+        outside: images that lie in no folder of a class.
+    """
+
+    def __init__(self, folder: Path, place: str, left_out: LeftOut) -> None:
+        self.place = place
+        entries: dict[str, list[os.DirEntry[str]]] = {}
+        others: list[os.DirEntry[str]] = []
+        for entry in sorted_entries(os.path.realpath(folder / place)):
+            if not os.path.isdir(entry.path):
+                others.append(entry)
+            elif is_stray(entry.name):
+                left_out.folders.append(f"{place}/{entry.name}")
+            else:
+                entries.setdefault(unicodedata.normalize("NFC", entry.name), []).append(entry)
+        self.written = {name: [entry.name for entry in of] for name, of in entries.items()}
+        self.classes = {name: Listing(folder / place, left_out, f"{place}/", of) for name, of in entries.items()}
+        self.outside = Listing(folder / place, left_out, f"{place}/", others).names
+
+    def images(self, name: str) -> list[str]:
+        """Return the images of a class."""
+        return self.classes[name].names if name in self.classes else []
+
+    def in_two_classes(self) -> list[str]:
+        """Return the images that links put into a second class."""
+        if not any(listing.linked for listing in self.classes.values()):
+            return []
+        first: dict[str, str] = {}
+        images = [(listing.real_path(name), name) for listing in self.classes.values() for name in listing.names]
+        same = ((first.setdefault(place, name), name) for place, name in images)
+        return [f"{self.place}/{name} is {self.place}/{other}" for other, name in same if other != name]
 
 
-def _is_class(entry: Path) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
+def _labeled(folder: Path, places: Mapping[str, str], remarks: list[str]) -> dict[str, Part]:
+    left_out = LeftOut()
+    parts = {part: _PartFolder(folder, place, left_out) for part, place in places.items()}
+    train = parts["train"]
+    labels = {name: label for label, name in enumerate(name for name in train.classes if train.images(name))}
+    if labels:
+        _check_trained(folder, parts, labels)
+    remarks += left_out.remarks() + _remarks(parts, labels)
+    return {part: _files(folder / of.place, of, labels) for part, of in parts.items()}
+
+
+def _files(root: Path, part: _PartFolder, labels: Mapping[str, int]) -> Files:
+    pairs = [(image, label) for name, label in labels.items() for image in part.images(name)]
+    return Files(root, tuple(image for image, _ in pairs), np.array([label for _, label in pairs], dtype=np.int64))
+
+
+def _check_trained(folder: Path, parts: Mapping[str, _PartFolder], labels: Mapping[str, int]) -> None:
+    """Raise DataError if a part has images of a class that the victim could not know."""
+    train = parts["train"].place
+    similar = {_without_case(name): name for name in labels}
+    for part in parts.values():
+        unknown = [name for name in part.classes if part.images(name) and name not in labels]
+        meant = (similar.get(_without_case(name)) for name in unknown)
+        hinted = [
+            f"{f'{train}/{name}'!r}" + (f" (there is {f'{train}/{other}'!r})" if other else "")
+            for name, other in zip(unknown, meant, strict=True)
+        ]
+        if hinted:
+            raise DataError(
+                f"{folder}: expected images in {train}/ of each class in {part.place}/, found none in {named(hinted)}"
+            )
+
+
+def _without_case(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def _remarks(parts: Mapping[str, _PartFolder], labels: Mapping[str, int]) -> list[str]:
+    """Say what of the folders of classes is not as one might expect, a line each."""
+    every = list(parts.values())
+    forms: dict[str, set[str]] = {}
+    for part in every:
+        for name, written in part.written.items():
+            forms.setdefault(name, set()).update(written)
+    empty = [
+        f"{part.place}/{name}"
+        for part in every
+        for name in part.classes
+        if not part.images(name) and name not in labels
+    ]
+    lines = {
+        "folders without an image are no classes": empty,
+        "images outside the folders of classes are left out": [f"{of.place}/{n}" for of in every for n in of.outside],
+        "images are in two classes": [pair for part in every for pair in part.in_two_classes()],
+        "names in two Unicode forms are taken for one class": [name for name, of in forms.items() if len(of) > 1],
+    }
+    for part in every:
+        missing = [name for name in labels if not part.images(name)]
+        if len(missing) < len(labels):
+            lines[f"classes without an image in {part.place}/"] = missing
+    return [f"{line}: {named(names)}" for line, names in lines.items() if names]

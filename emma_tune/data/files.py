@@ -1,4 +1,4 @@
-"""Images in files: listed, and decoded into one array on all cores."""
+"""Images in files: decoded into one array on all cores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from emma_tune.data.images import Shape
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
 FILES_PER_CHUNK = 64
 """Files that a thread decodes between two reports of progress."""
 
@@ -55,20 +54,6 @@ class BadImage:
 
     file: str
     why: str
-
-
-def images_below(folder: Path) -> list[str]:
-    """List the images below a folder, as relative paths in order; hidden files and folders are left out."""
-    found = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = Path(place).relative_to(folder)
-        found += [
-            (inside / name).as_posix()
-            for name in sorted(files)
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return found
 
 
 def decode(files: Files, shape: Shape, out: NDArray[np.uint8], report: DecodeCallback) -> dict[int, BadImage]:

@@ -16,20 +16,21 @@ class Entry(NamedTuple):
     name: str  # as a study gives it
     described: DataSet  # what it is, and how to get it
     found: str  # where, with the images in each part; empty if it is not there
+    remarks: tuple[str, ...] = ()  # on what of it is left out or taken for something else
 
 
 def inventory(root: Path | None) -> list[Entry]:
     """Look for every data set below a data root."""
-    named = [Entry(name, described, _found(name, root)) for name, described in DATASETS.items()]
+    named = [Entry(name, described, *_found(name, root)) for name, described in DATASETS.items()]
     return named + [Entry(f"{prefix}:PATH", described, "any path") for prefix, described in PREFIXES.items()]
 
 
-def _found(name: str, root: Path | None) -> str:
+def _found(name: str, root: Path | None) -> tuple[str, tuple[str, ...]]:
     try:
         here = find(name, root)
         if here is None:
-            return ""
+            return "", ()
         counts = ", ".join(f"{part} {len(images)}" for part, images in here.parts.items())
-        return f"{here.place or 'in an installed package'} ({counts})"
+        return f"{here.place or 'in an installed package'} ({counts})", tuple(here.remarks)
     except DataError as error:
-        return f"damaged: {error}"
+        return f"damaged: {error}", ()

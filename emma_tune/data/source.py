@@ -12,6 +12,7 @@ import numpy as np
 
 from emma_tune.data.files import Files, stamp_of
 from emma_tune.data.images import ImageSet
+from emma_tune.data.layouts import found_instead
 
 Part = Files | ImageSet
 """One part of a data set: train, validation or test of a labeled one, `queries` of a pool."""
@@ -32,11 +33,13 @@ class Found:
         read: returns its parts; files are listed, not opened.
         place: its folder or file; None if it comes with an installed package.
         raw: files that contain arrays; none for parts in image files.
+        remarks: on what was left out or taken for something else, a line each; added while the parts are read.
     """
 
     read: Callable[[], Mapping[str, Part]]
     place: Path | None = None
     raw: tuple[Path, ...] = field(default=())
+    remarks: list[str] = field(default_factory=list)
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:
@@ -65,7 +68,7 @@ def labeled_parts(parts: Mapping[str, Part], where: str) -> dict[str, Part]:
     """
     for name in ("train", "test"):
         if name not in parts or not len(parts[name]) or parts[name].labels is None:
-            raise DataError(f"{where}: expected labeled images to {name}, found none")
+            raise DataError(f"{where}: expected labeled images to {name}, found {_found_instead(parts, name)}")
     if "validation" in parts and len(parts["validation"]):
         return {name: parts[name] for name in ("train", "validation", "test")}
     test = parts["test"]
@@ -74,6 +77,13 @@ def labeled_parts(parts: Mapping[str, Part], where: str) -> dict[str, Part]:
     order = np.random.default_rng(0).permutation(len(test))
     halves = np.sort(order[: len(test) // 2]), np.sort(order[len(test) // 2 :])
     return {"train": parts["train"], "validation": test.take(halves[0]), "test": test.take(halves[1])}
+
+
+def _found_instead(parts: Mapping[str, Part], name: str) -> str:
+    pool = parts.get("queries")
+    if isinstance(pool, Files):
+        return found_instead(pool)
+    return "none" if name in parts or pool is None else "a pool"
 
 
 def query_part(parts: Mapping[str, Part], where: str) -> Part:

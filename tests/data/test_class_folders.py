@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from emma_tune.data import class_folders, find
-from emma_tune.data.files import Files, images_below
+from emma_tune.data.files import Files
+from emma_tune.data.listing import LeftOut, Listing
 from emma_tune.data.source import DataError, labeled_parts, query_part
 from tests.pictures import class_tree, photograph, save
 
@@ -23,6 +24,12 @@ def listed(files: Files) -> dict[str, int]:
 
 def parts_of(folder: Path) -> dict[str, Files]:
     return find(f"folder:{folder}", None).parts
+
+
+def read(folder: Path) -> tuple[dict[str, Files], list[str]]:
+    """Parts and remarks."""
+    found = find(f"folder:{folder}", None)
+    return found.parts, found.remarks
 
 
 # --- labeled ----------------------------------------------------------------------------------------------
@@ -41,26 +48,37 @@ def test_labels_follow_the_sorted_names_of_the_classes(tmp_path):
     assert listed(parts["test"]) == {"Crow/0.png": 2, "wren/0.png": 3}
 
 
-def test_a_part_may_miss_a_class_and_the_others_keep_their_labels(tmp_path):
-    class_tree(tmp_path, {"train": {"a": 1, "b": 1, "c": 1}, "test": {"c": 2}})
-    assert listed(parts_of(tmp_path)["test"]) == {"c/0.png": 2, "c/1.png": 2}
+def test_a_part_may_miss_a_class_which_is_named_and_the_others_keep_their_labels(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 1, "b": 1, "c": 1}, "val": {"a": 1, "b": 1, "c": 1}, "test": {"b": 0, "c": 2}})
+    parts, remarks = read(tmp_path)
+    assert listed(parts["test"]) == {"c/0.png": 2, "c/1.png": 2}
+    assert remarks == ["classes without an image in test/: a, b"]
 
 
-def test_an_empty_class_folder_is_a_class_without_images(tmp_path):
-    class_tree(tmp_path, {"train": {"a": 1, "b": 0, "c": 1}, "test": {"b": 1, "c": 1}})
-    parts = parts_of(tmp_path)
-    assert listed(parts["train"]) == {"a/0.png": 0, "c/0.png": 2}
-    assert listed(parts["test"]) == {"b/0.png": 1, "c/0.png": 2}
+def test_a_folder_without_an_image_is_no_class_and_is_named(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 1, "b": 0, "c": 1}, "test": {"a": 1, "c": 1, "old": 0}})
+    parts, remarks = read(tmp_path)
+    assert listed(parts["train"]) == {"a/0.png": 0, "c/0.png": 1}
+    assert listed(parts["test"]) == {"a/0.png": 0, "c/0.png": 1}
+    assert remarks == ["folders without an image are no classes: train/b, test/old"]
 
 
-def test_what_is_no_image_and_what_is_hidden_is_left_alone(tmp_path):
+def test_what_is_no_image_and_what_is_hidden_is_left_out_and_named(tmp_path):
     class_tree(tmp_path, {"train": {"a": 1, "b": 1}, "test": {"a": 1, "b": 1}})
     clean = {name: listed(part) for name, part in parts_of(tmp_path).items()}
     for junk in ("train/README", "train/a/.DS_Store", "train/a/notes.txt", "train/b/x.png.part", "test/b/.x.png"):
         (tmp_path / junk).write_text("not an image")
-    class_tree(tmp_path, {"train": {".cache": 1, "a/.thumbs": 1}, "test": {".ipynb_checkpoints": 1}})
+    class_tree(tmp_path, {"train": {".cache": 1, "a/.thumbs": 1}, "test": {"@eaDir": 1, "lost+found": 0}})
     (tmp_path / "train" / "index.png").write_text("an image of no class")
-    assert {name: listed(part) for name, part in parts_of(tmp_path).items()} == clean
+    parts, remarks = read(tmp_path)
+    assert {name: listed(part) for name, part in parts.items()} == clean
+    assert remarks == [
+        "files that are no images are left out (.txt 1, .part 1, no ending 1): "
+        "train/a/notes.txt, train/b/x.png.part, train/README",
+        "folders that are hidden or belong to a system are left out: "
+        "train/.cache, train/a/.thumbs, test/@eaDir, test/lost+found",
+        "images outside the folders of classes are left out: train/index.png",
+    ]
 
 
 def test_folders_within_a_class_are_of_that_class(tmp_path):
@@ -70,13 +88,68 @@ def test_folders_within_a_class_are_of_that_class(tmp_path):
     }  # fmt: skip
 
 
-def test_a_class_that_is_not_trained_on_is_named(tmp_path):
-    class_tree(tmp_path, {"train": {"a": 1, "b": 1}, "test": {"a": 1, "z": 1, "y": 1}})
+@pytest.mark.parametrize(
+    ("tree", "found"),
+    [
+        ({"train": {"a": 1, "b": 1}, "test": {"a": 1, "z": 1, "y": 1}}, "test/, found none in 'train/y', 'train/z'"),
+        ({"train": {"a": 1, "b": 0, "c": 1}, "test": {"b": 2, "c": 1}}, "test/, found none in 'train/b'"),
+        ({"train": {"a": 1, "b": 1}, "val": {"c": 1}, "test": {"b": 1}}, "val/, found none in 'train/c'"),
+        (
+            {"train": {"Owl": 1, "tit": 1}, "test": {"owl": 1, "tit\N{NO-BREAK SPACE}": 1}},
+            "test/, found none in 'train/owl' (there is 'train/Owl'), 'train/tit\\xa0' (there is 'train/tit')",
+        ),
+        (
+            {"train": {"a": 1}, "test": dict.fromkeys("bcdefgh", 1)},
+            "test/, found none in 'train/b', 'train/c', 'train/d', 'train/e', 'train/f' and 2 more",
+        ),
+    ],
+)
+def test_a_class_that_the_victim_could_not_know_is_refused_and_named(tmp_path, tree, found):
+    class_tree(tmp_path, tree)
     with pytest.raises(DataError) as raised:
         parts_of(tmp_path)
-    assert str(raised.value) == (
-        f"{tmp_path / 'test'}: expected folders of classes that are trained on (a, b, …), found y, z"
-    )
+    assert str(raised.value) == f"{tmp_path}: expected images in train/ of each class in {found}"
+
+
+def test_a_name_in_two_unicode_forms_is_one_class(tmp_path):
+    one, two = "pi\N{LATIN SMALL LETTER N WITH TILDE}a", "pin\N{COMBINING TILDE}a"
+    class_tree(tmp_path, {"train": {one: 1, two: 2, "pine": 1, "pit": 1}, "test": {two: 1, "pit": 1, "pine": 1}})
+    parts, remarks = read(tmp_path)
+    assert listed(parts["train"]) == {
+        f"{two}/0.png": 0, f"{two}/1.png": 0, f"{one}/0.png": 0, "pine/0.png": 1, "pit/0.png": 2,
+    }  # fmt: skip
+    assert listed(parts["test"]) == {f"{two}/0.png": 0, "pine/0.png": 1, "pit/0.png": 2}
+    assert remarks == [f"names in two Unicode forms are taken for one class: {one}"]
+
+
+def test_an_image_that_links_put_into_two_classes_is_named(tmp_path):
+    class_tree(tmp_path, {"train": {"a": 2, "b": 1}, "test": {"a": 1, "b": 1}})
+    (tmp_path / "train" / "b" / "more").symlink_to("../a")
+    (tmp_path / "train" / "c").symlink_to("b")
+    parts, remarks = read(tmp_path)
+    assert listed(parts["train"]) == {
+        "a/0.png": 0, "a/1.png": 0,
+        "b/0.png": 1, "b/more/0.png": 1, "b/more/1.png": 1,
+        "c/0.png": 2, "c/more/0.png": 2, "c/more/1.png": 2,
+    }  # fmt: skip
+    assert remarks == [
+        "images are in two classes: train/b/more/0.png is train/a/0.png, train/b/more/1.png is train/a/1.png, "
+        "train/c/0.png is train/b/0.png, train/c/more/0.png is train/a/0.png, train/c/more/1.png is train/a/1.png",
+        "classes without an image in test/: c",
+    ]
+
+
+def test_a_link_back_is_followed_into_no_class(tmp_path):
+    class_tree(tmp_path, {"train": {"a/young": 1, "b": 2}, "test": {"a": 1, "b": 1}})
+    (tmp_path / "train" / "a" / "young" / "all").symlink_to(tmp_path)
+    (tmp_path / "train" / "b" / "up").symlink_to("../../train")
+    (tmp_path / "train" / "b" / "self").symlink_to(".")
+    parts, remarks = read(tmp_path)
+    assert listed(parts["train"]) == {"a/young/0.png": 0, "b/0.png": 1, "b/1.png": 1}
+    assert remarks == [
+        "links to a folder above them, or to what is listed already, are left out: "
+        "train/a/young/all, train/b/self, train/b/up"
+    ]
 
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val"])
@@ -103,6 +176,7 @@ def test_without_one_a_fixed_half_of_the_test_images_validates(tmp_path):
     ("tree", "expected"),
     [
         ({"train": {"a": 0}, "test": {"a": 2}}, "labeled images to train, found none"),
+        ({"train": {"a": 2}}, "labeled images to test, found none"),
         ({"train": {"a": 2}, "test": {"a": 0}}, "labeled images to test, found none"),
         ({"train": {"a": 2}, "test": {"a": 1}}, "two test images at least, one to validate with, found 1"),
     ],
@@ -110,12 +184,6 @@ def test_without_one_a_fixed_half_of_the_test_images_validates(tmp_path):
 def test_a_part_without_images_is_named(tmp_path, tree, expected):
     class_tree(tmp_path, tree)
     with pytest.raises(DataError, match=rf"^here: expected {expected}$"):
-        labeled_parts(parts_of(tmp_path), "here")
-
-
-def test_a_pool_can_train_no_victim(tmp_path):
-    class_tree(tmp_path, {"animals": {"a": 2}})
-    with pytest.raises(DataError, match=r"^here: expected labeled images to train, found none$"):
         labeled_parts(parts_of(tmp_path), "here")
 
 
@@ -151,13 +219,6 @@ def test_a_folder_that_is_not_there_is_not_found(tmp_path):
     assert find(f"folder:{tmp_path / 'file'}", None) is None
 
 
-def test_linked_folders_are_followed(tmp_path):
-    class_tree(tmp_path / "elsewhere", {"": {"a": 2}})
-    (tmp_path / "pool").mkdir()
-    (tmp_path / "pool" / "here").symlink_to(tmp_path / "elsewhere" / "a")
-    assert images_below(tmp_path / "pool") == ["here/0.png", "here/1.png"]
-
-
 # --- official trees ---------------------------------------------------------------------------------------
 
 
@@ -188,7 +249,7 @@ def test_of_an_imagenet_subset_the_training_images_are_asked(tmp_path, kind, pla
 
 def test_imagenet_cub200_is_cut_by_the_reference_generator(tmp_path, monkeypatch):
     class_tree(tmp_path / "imagenet_cub200", {"train": {"n01": 9, "n02": 8, "n10": 6}}, side=1)
-    whole = images_below(tmp_path / "imagenet_cub200" / "train")
+    whole = Listing(tmp_path / "imagenet_cub200" / "train", LeftOut()).names
     for limit in (1, 10, 22, 23, 30_000):
         monkeypatch.setattr(class_folders, "IMAGENET_CUB200_LIMIT", limit)
         files = find("imagenet_cub200", tmp_path).parts["queries"]

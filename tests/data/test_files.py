@@ -13,8 +13,9 @@ from PIL import Image
 from torchvision import transforms
 
 from emma_tune.data.batches import Images
-from emma_tune.data.files import BadImage, Files, decode, images_below
+from emma_tune.data.files import BadImage, Files, decode
 from emma_tune.data.images import ImageSet, Shape
+from emma_tune.data.listing import LeftOut, Listing
 from tests.pictures import photograph, save
 
 
@@ -154,7 +155,7 @@ def test_other_proportions_are_cut_from_the_middle(tmp_path, size, wanted):
 def test_every_file_is_in_its_row_and_progress_is_told(tmp_path):
     for number in range(150):
         save(tmp_path / f"{number:03}.png", photograph(number, 8, 8))
-    names = images_below(tmp_path)
+    names = Listing(tmp_path, LeftOut()).names
     calls: list[tuple[int, int]] = []
     out = np.zeros((150, 3, 8, 8), np.uint8)
     files = Files(tmp_path, tuple(names))
@@ -201,12 +202,6 @@ def test_what_cannot_be_read_is_named_with_its_row_and_the_rest_is_decoded(tmp_p
         assert np.array_equal(out[2 * number].transpose(1, 2, 0), photograph(number, 8, 8))
 
 
-def test_a_folder_with_the_name_of_an_image_is_a_folder(tmp_path):
-    save(tmp_path / "birds.png" / "wren.png", photograph(1, 8, 8))
-    (tmp_path / "empty.jpg").mkdir()
-    assert images_below(tmp_path) == ["birds.png/wren.png"]
-
-
 def test_a_callback_that_raises_stops_the_decoding(tmp_path):
     for number in range(300):
         save(tmp_path / f"{number:03}.png", photograph(number, 8, 8))
@@ -217,7 +212,7 @@ def test_a_callback_that_raises_stops_the_decoding(tmp_path):
 
     out = np.zeros((300, 3, 8, 8), np.uint8)
     with pytest.raises(KeyboardInterrupt):
-        decode(Files(tmp_path, tuple(images_below(tmp_path))), Shape.square(8), out, give_up)
+        decode(Files(tmp_path, tuple(Listing(tmp_path, LeftOut()).names)), Shape.square(8), out, give_up)
     assert threading.active_count() == threads
 
 

@@ -123,10 +123,10 @@ def test_sweeping_a_store_takes_only_what_stores_leave(tmp_path):
 
 def test_links_below_a_data_set_are_followed_as_its_owner_meant_them(tmp_path):
     """Folders of classes are often links into a larger collection."""
-    from emma_tune.data.files import images_below
+    from emma_tune.data.listing import LeftOut, Listing
 
     (tmp_path / "collection").mkdir()
     (tmp_path / "collection" / "1.png").write_bytes(b"")
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "gull").symlink_to(tmp_path / "collection")
-    assert images_below(Path(tmp_path / "set")) == ["gull/1.png"]
+    assert Listing(tmp_path / "set", LeftOut()).names == ["gull/1.png"]

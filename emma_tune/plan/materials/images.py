@@ -10,7 +10,7 @@ from emma_tune.data import dataset, find
 from emma_tune.data.cache import Source
 from emma_tune.data.files import BadImage
 from emma_tune.data.images import ImageSet, Shape, subset
-from emma_tune.data.source import Found, Part, labeled_parts, query_part
+from emma_tune.data.source import DataError, Found, Part, labeled_parts, query_part
 from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -33,24 +33,34 @@ def errors_at(place: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _with_remarks(found: Found) -> Iterator[None]:
+    """Add what was left out to an error about what is missing."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{error} ({'; '.join(found.remarks)})" if found.remarks else str(error)) from error
+
+
 def victim_source(study: Study) -> Source:
     """Return the victim's images: all parts, training images cut to the limit."""
     victim = study.victim
     found = _located(study, victim.dataset, "victim.dataset")
 
     def read() -> dict[str, Part]:
-        parts = labeled_parts(found.parts, victim.dataset)
+        with _with_remarks(found):
+            parts = labeled_parts(found.parts, victim.dataset)
         return {**parts, "train": parts["train"].take(subset(len(parts["train"]), victim.limit))}
 
     stamp = f"victim, {victim.limit} to train\n{found.stamp}"
     own = dataset(victim.dataset).side
     side = victim.image_size or own
     if side is None:
-        return Source(victim.dataset, stamp, read, None)
+        return Source(victim.dataset, stamp, read, None, found.remarks)
     # arrays without a side of their own are gray or in color, as they are
     train = found.parts.get("train") if own is None else None
     channels = train.images.shape[1] if isinstance(train, ImageSet) else 3
-    return Source(victim.dataset, stamp, read, Shape.square(side, channels=channels))
+    return Source(victim.dataset, stamp, read, Shape.square(side, channels=channels), found.remarks)
 
 
 def pool_source(study: Study, shape: Shape) -> Source:
@@ -59,10 +69,11 @@ def pool_source(study: Study, shape: Shape) -> Source:
     found = _located(study, queries.dataset, "queries.dataset")
 
     def read() -> dict[str, Part]:
-        part = query_part(found.parts, queries.dataset)
+        with _with_remarks(found):
+            part = query_part(found.parts, queries.dataset)
         return {"queries": part.take(subset(len(part), queries.limit))}
 
-    return Source(queries.dataset, f"queries, {queries.limit}\n{found.stamp}", read, shape)
+    return Source(queries.dataset, f"queries, {queries.limit}\n{found.stamp}", read, shape, found.remarks)
 
 
 def _located(study: Study, name: str, place: str) -> Found:
@@ -79,8 +90,13 @@ def _located(study: Study, name: str, place: str) -> Found:
     return found
 
 
-def remarks_on(name: str, bad: tuple[BadImage, ...]) -> list[str]:
-    """Return lines on the images of a data set that were left out."""
+def remarks_on(source: Source) -> list[str]:
+    """Return lines on what of a data set is left out or taken for something else."""
+    return [printable(f"{source.name}: {remark}") for remark in source.remarks]
+
+
+def bad_images(name: str, bad: tuple[BadImage, ...]) -> list[str]:
+    """Return lines on the images of a data set that cannot be read."""
     if not bad:
         return []
     more = [f"{name}: … and {len(bad) - MAX_NAMED} more"] if len(bad) > MAX_NAMED else []

@@ -10,7 +10,7 @@ from emma_tune.data.cache import Source
 from emma_tune.data.images import Shape
 from emma_tune.data.mirror import image_cache
 from emma_tune.models import IMAGENET
-from emma_tune.plan.materials.images import errors_at, pool_source, victim_source
+from emma_tune.plan.materials.images import errors_at, pool_source, remarks_on, victim_source
 from emma_tune.plan.materials.networks import (
     check_networks,
     forward_flops,
@@ -39,7 +39,7 @@ class KnownMaterials:
         counts: images in the parts train, validation, test and queries; as published where they are missing here.
         shape: of the images.
         classes: K.
-        remarks: on what is missing, a line each.
+        remarks: on what is missing, left out, or taken for something else, a line each.
     """
 
     images: Mapping[str, str]
@@ -75,6 +75,7 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
                 raise
             remarks.append(str(error))
             return None
+        remarks.extend(remarks_on(source))
         cached = arrays.known(source)
         if cached:
             images[role] = cached.fingerprint
@@ -108,4 +109,4 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         else:
             raise StudyError(f"{place}.weights: expected weights at {part.weights}, found no file")
     check_networks(study, shape)
-    return KnownMaterials(images, weights, counts, shape, classes, tuple(remarks))
+    return KnownMaterials(images, weights, counts, shape, classes, tuple(dict.fromkeys(remarks)))

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from emma_tune.data.cache import Source
 from emma_tune.data.mirror import image_cache
-from emma_tune.plan.materials.images import check_labels, errors_at, pool_source, remarks_on, victim_source
+from emma_tune.plan.materials.images import (
+    bad_images,
+    check_labels,
+    errors_at,
+    pool_source,
+    remarks_on,
+    victim_source,
+)
 from emma_tune.plan.materials.networks import check_networks, initial_weights, read_initial_weights
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
@@ -24,7 +31,7 @@ class Materials:
     Attributes:
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
         weights: fingerprints of initial weights, by `weights_name`.
-        remarks: on images that were left out, a line each.
+        remarks: on what of the images was left out or taken for something else, a line each.
     """
 
     images: Mapping[str, str]
@@ -46,10 +53,10 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
         with errors_at(place):
             source = make()
             decoded = cache.get(source, lambda done, total: report(source.name, done, total))
-        remarked = remarks_on(source.name, decoded.bad)
-        if remarked and study.on_bad_image == "fail":
-            raise StudyError("\n".join(f"{place}: {line}" for line in remarked))
-        remarks.extend(remarked)
+        bad = bad_images(source.name, decoded.bad)
+        if bad and study.on_bad_image == "fail":
+            raise StudyError("\n".join(f"{place}: {line}" for line in bad))
+        remarks.extend([*remarks_on(source), *bad])
         return decoded.fingerprint
 
     victim = cached("victim.dataset", lambda: victim_source(study))
@@ -63,4 +70,4 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
         name: store.put_weights(read_initial_weights(place, part, shape))
         for name, (place, part) in initial_weights(study).items()
     }
-    return Materials({"victim": victim, "queries": queries}, weights, tuple(remarks))
+    return Materials({"victim": victim, "queries": queries}, weights, tuple(dict.fromkeys(remarks)))
