@@ -183,8 +183,4 @@ def _remarks(parts: Mapping[str, _PartFolder], labels: Mapping[str, int]) -> lis
         "images are in two classes": [pair for part in every for pair in part.in_two_classes()],
         "names in two Unicode forms are taken for one class": [name for name, of in forms.items() if len(of) > 1],
     }
-    for part in every:
-        missing = [name for name in labels if not part.images(name)]
-        if len(missing) < len(labels):
-            lines[f"classes without an image in {part.place}/"] = missing
     return [f"{line}: {named(names)}" for line, names in lines.items() if names]

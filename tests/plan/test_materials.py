@@ -14,7 +14,7 @@ from emma_tune.data import DATASETS
 from emma_tune.data.cache import ImageCache
 from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.models import build_model
-from emma_tune.plan.materials import Materials, prepare
+from emma_tune.plan.materials import Materials, look_up, prepare
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -202,6 +202,26 @@ def test_nothing_but_broken_images_is_no_data_set(store, birds, pool, tmp_path):
     )
 
 
+# --- what is left out or taken for something else ---------------------------------------------------------
+
+
+def test_what_is_left_out_is_said_once_before_a_run_and_again_when_it_goes_on(store, birds, tmp_path):
+    (tmp_path / "birds" / "test").rename(tmp_path / "birds" / "Test")
+    (tmp_path / "birds" / "train" / "tit" / ".git").mkdir()
+    (tmp_path / "birds" / "train" / "tit" / "a\x1b.doc").write_text("")
+    wanted = study(birds, birds)
+    expected = (
+        f"{birds}: Test/ is taken for test/",
+        f"{birds}: files that are no images are left out (.doc 1): train/tit/a\\x1b.doc",
+        f"{birds}: folders that are hidden or belong to a system are left out: train/tit/.git",
+    )
+    assert look_up(wanted, store).remarks[:3] == expected
+    assert prepared(wanted, store)[0].remarks == expected
+    assert prepared(wanted, store)[0].remarks == expected, "though they have been decoded"
+    assert look_up(wanted, store).remarks == expected
+    assert prepared(study(birds, birds, on_bad_image="fail"), store)[0].remarks == expected, "no image is bad"
+
+
 # --- what is not there ------------------------------------------------------------------------------------
 
 
@@ -227,17 +247,29 @@ def test_ones_own_images_that_are_not_there_are_named(store, name):
     assert complaint(study("digits", name), store) == f"queries.dataset: {expected}"
 
 
-def test_a_pool_trains_no_victim(store, pool):
+def test_a_pool_trains_no_victim(store, pool, tmp_path):
+    (tmp_path / "pool" / "labels.csv").write_text("0.png,crow\n")
     assert complaint(study(pool), store) == (
-        f"victim.dataset: {pool}: expected labeled images to train, found none"
+        f"victim.dataset: {pool}: expected labeled images to train, found 7 images without folders of classes in "
+        f"{tmp_path / 'pool'} (files that are no images are left out (.csv 1): labels.csv)"
     )
 
 
 def test_a_wrong_tree_is_named(store, birds, tmp_path):
     class_tree(tmp_path / "birds", {"test": {"owl": 1}})
-    line = complaint(study(birds), store)
-    assert line.startswith(f"victim.dataset: {tmp_path / 'birds' / 'test'}: expected folders of classes")
-    assert line.endswith("found owl")
+    assert complaint(study(birds), store) == (
+        f"victim.dataset: {tmp_path / 'birds'}: expected images in train/ of each class in test/, "
+        "found none in 'train/owl'"
+    )
+
+
+def test_images_that_are_no_images_are_no_pool(store, birds, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "0.cr2").write_bytes(b"II*\0")
+    name = f"folder:{tmp_path / 'raw'}"
+    assert complaint(study(birds, name), store) == (
+        f"queries.dataset: {name}: expected images, found none (files that are no images are left out (.cr2 1): 0.cr2)"
+    )
 
 
 def test_a_class_that_is_asked_for_and_not_trained_on_is_named(store, tmp_path):
