@@ -11,7 +11,7 @@ import numpy as np
 
 from emma_tune.data.files import Files
 from emma_tune.data.layouts import has_classes, layout_of
-from emma_tune.data.listing import LeftOut, Listing, is_stray, named, sorted_entries
+from emma_tune.data.listing import LeftOut, Listing, is_folder, is_stray, named, sorted_entries
 from emma_tune.data.source import DataError, Found, Part
 
 IMAGENET_CUB200_LIMIT, IMAGENET_CUB200_SEED = 30_000, 1
@@ -48,7 +48,7 @@ def find_own(folder: Path) -> Found | None:
         raise DataError(f"{folder}: expected a folder of images, found a file; unpack it if it is an archive")
     places = layout_of(folder).places
     train = places.get("train", "")
-    certain = train == "train" or "test" in places  # `training/` alone may be a class of a pool
+    certain = train.lower() == "train" or "test" in places  # `training/` alone may be a class of a pool
     return find_labeled(folder) if train and certain and has_classes(folder / train) else find_pool(folder)
     return _first_pool(root, "imagenet_cifar10", "ImageNet_CIFAR10")
 
@@ -77,91 +77,20 @@ def _first_pool(root: Path | None, *places: str) -> Found | None:
     return next((found for found in founds if found), None)
 
 
-def _labeled(folder: Path) -> dict[str, Part]:
-    classes = sorted(entry.name for entry in (folder / "train").iterdir() if _is_class(entry))
-    parts: dict[str, Part] = {}
-    for part, places in PART_FOLDERS.items():
-        inside = next((folder / place for place in places if (folder / place).is_dir()), None)
-        if inside is not None:
-            parts[part] = _of_classes(inside, classes)
-    return parts
-
-
-
-class _PartFolder:
-    """The classes of a part, by the normal form of their names; macOS writes é in two characters, others in one.
-
-    Attributes:
-        place: name of the folder.
-        classes: images of each class, in the order of the names as written.
-        written: names of the folders of each class.
-        outside: images that lie in no folder of a class.
-    """
-
-    def __init__(self, folder: Path, place: str, left_out: LeftOut) -> None:
-        self.place = place
-        entries: dict[str, list[os.DirEntry[str]]] = {}
-        others: list[os.DirEntry[str]] = []
-        for entry in sorted_entries(os.path.realpath(folder / place)):
-            if not os.path.isdir(entry.path):
-                others.append(entry)
-            elif is_stray(entry.name):
-                left_out.folders.append(f"{place}/{entry.name}")
-            else:
-                entries.setdefault(unicodedata.normalize("NFC", entry.name), []).append(entry)
-        self.written = {name: [entry.name for entry in of] for name, of in entries.items()}
-        self.classes = {name: Listing(folder / place, left_out, f"{place}/", of) for name, of in entries.items()}
-        self.outside = Listing(folder / place, left_out, f"{place}/", others).names
-
-    def images(self, name: str) -> list[str]:
-        """Return the images of a class."""
-        return self.classes[name].names if name in self.classes else []
-
-    def in_two_classes(self) -> list[str]:
-        """Return the images that links put into a second class."""
-        if not any(listing.linked for listing in self.classes.values()):
-            return []
-        first: dict[str, str] = {}
-        images = [(listing.real_path(name), name) for listing in self.classes.values() for name in listing.names]
-        same = ((first.setdefault(place, name), name) for place, name in images)
-        return [f"{self.place}/{name} is {self.place}/{other}" for other, name in same if other != name]
-
-
 def _labeled(folder: Path, places: Mapping[str, str], remarks: list[str]) -> dict[str, Part]:
     left_out = LeftOut()
     parts = {part: _PartFolder(folder, place, left_out) for part, place in places.items()}
     train = parts["train"]
     labels = {name: label for label, name in enumerate(name for name in train.classes if train.images(name))}
-    if labels:
-        _check_trained(folder, parts, labels)
     remarks += left_out.remarks() + _remarks(parts, labels)
     return {part: _files(folder / of.place, of, labels) for part, of in parts.items()}
 
 
 def _files(root: Path, part: _PartFolder, labels: Mapping[str, int]) -> Files:
-    pairs = [(image, label) for name, label in labels.items() for image in part.images(name)]
+    """Label images by the order of the classes that are trained on, with −1 for others, which no victim accepts."""
+    order = [*labels, *(name for name in part.classes if name not in labels)]
+    pairs = [(image, labels.get(name, -1)) for name in order for image in part.images(name)]
     return Files(root, tuple(image for image, _ in pairs), np.array([label for _, label in pairs], dtype=np.int64))
-
-
-def _check_trained(folder: Path, parts: Mapping[str, _PartFolder], labels: Mapping[str, int]) -> None:
-    """Raise DataError if a part has images of a class that the victim could not know."""
-    train = parts["train"].place
-    similar = {_without_case(name): name for name in labels}
-    for part in parts.values():
-        unknown = [name for name in part.classes if part.images(name) and name not in labels]
-        meant = (similar.get(_without_case(name)) for name in unknown)
-        hinted = [
-            f"{f'{train}/{name}'!r}" + (f" (there is {f'{train}/{other}'!r})" if other else "")
-            for name, other in zip(unknown, meant, strict=True)
-        ]
-        if hinted:
-            raise DataError(
-                f"{folder}: expected images in {train}/ of each class in {part.place}/, found none in {named(hinted)}"
-            )
-
-
-def _without_case(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def _remarks(parts: Mapping[str, _PartFolder], labels: Mapping[str, int]) -> list[str]:

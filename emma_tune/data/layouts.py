@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from emma_tune.data.files import Files
-from emma_tune.data.listing import is_stray, named, sorted_entries
+from emma_tune.data.listing import is_folder, is_stray, named
 
 PART_FOLDERS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 """Parts of a labeled set, and the names that their folders should have."""
@@ -60,7 +64,7 @@ def found_instead(pool: Files) -> str:
         inner /= folders[0]
     if inner != pool.root and "train" in layout_of(inner).places:
         return f"them in {inner}; name that folder"
-    tops = sorted({name.partition("/")[0] for name in pool.names if "/" in name})
+    tops = _tops(pool.names)
     if not tops:
         return f"{len(pool)} images without folders of classes in {pool.root}" if pool.names else "none"
     if pool.root.name.lower() in PART_NAMES:
@@ -68,6 +72,31 @@ def found_instead(pool: Files) -> str:
     return f"{len(pool)} images in {named(tops)}, but no train/<class>/ in {pool.root}"
 
 
+def never_trained_on(part: Files, train: Files) -> list[str]:
+    """Name the folders of classes in a part that the victim could not know: their label is −1."""
+    assert part.labels is not None
+    rows = np.flatnonzero(part.labels < 0)
+    if not len(rows):
+        return []
+    similar = {_without_case(name): name for name in _tops(train.names)}
+    found = []
+    for name in _tops(part.names[row] for row in rows):
+        path, other = f"{train.root.name}/{name}", similar.get(_without_case(name))
+        found.append(f"{path!r} (there is {f'{train.root.name}/{other}'!r})" if other else repr(path))
+    return found
+
+
+def _tops(names: Iterable[str]) -> list[str]:
+    """Return the topmost folders of files in folders, sorted."""
+    return sorted({name.partition("/")[0] for name in names if "/" in name})
+
+
+def _without_case(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
 def _folders(folder: Path) -> list[str]:
-    entries = sorted_entries(folder) if folder.is_dir() else []
-    return [entry.name for entry in entries if os.path.isdir(entry.path) and not is_stray(entry.name)]
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if is_folder(entry) and not is_stray(entry.name))

@@ -176,6 +176,11 @@ def sorted_entries(folder: str | Path) -> list[os.DirEntry[str]]:
         return sorted(entries, key=lambda entry: entry.name)
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one."""
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
+
+
 def _place_in_order(name: str) -> list[tuple[bool, str]]:
     *folders, file = name.split("/")
     return [*((True, folder) for folder in folders), (False, file)]

@@ -12,7 +12,8 @@ import numpy as np
 
 from emma_tune.data.files import Files, stamp_of
 from emma_tune.data.images import ImageSet
-from emma_tune.data.layouts import found_instead
+from emma_tune.data.layouts import found_instead, never_trained_on
+from emma_tune.data.listing import named
 
 Part = Files | ImageSet
 """One part of a data set: train, validation or test of a labeled one, `queries` of a pool."""
@@ -64,11 +65,13 @@ def labeled_parts(parts: Mapping[str, Part], where: str) -> dict[str, Part]:
     published training images.
 
     Raises:
-        DataError: if a part is missing or empty.
+        DataError: if a part is missing or empty, or has a class that is not trained on.
     """
     for name in ("train", "test"):
         if name not in parts or not len(parts[name]) or parts[name].labels is None:
             raise DataError(f"{where}: expected labeled images to {name}, found {_found_instead(parts, name)}")
+    for name in ("validation", "test"):
+        _check_trained(parts["train"], parts.get(name), where)
     if "validation" in parts and len(parts["validation"]):
         return {name: parts[name] for name in ("train", "validation", "test")}
     test = parts["test"]
@@ -84,6 +87,15 @@ def _found_instead(parts: Mapping[str, Part], name: str) -> str:
     if isinstance(pool, Files):
         return found_instead(pool)
     return "none" if name in parts or pool is None else "a pool"
+
+
+def _check_trained(train: Part, part: Part | None, where: str) -> None:
+    if isinstance(train, Files) and isinstance(part, Files) and part.labels is not None:
+        unknown = never_trained_on(part, train)
+        if unknown:
+            raise DataError(
+                f"{where}: expected images to train of each class in {part.root.name}/, found none in {named(unknown)}"
+            )
 
 
 def query_part(parts: Mapping[str, Part], where: str) -> Part:

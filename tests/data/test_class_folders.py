@@ -107,8 +107,9 @@ def test_folders_within_a_class_are_of_that_class(tmp_path):
 def test_a_class_that_the_victim_could_not_know_is_refused_and_named(tmp_path, tree, found):
     class_tree(tmp_path, tree)
     with pytest.raises(DataError) as raised:
-        parts_of(tmp_path)
-    assert str(raised.value) == f"{tmp_path}: expected images in train/ of each class in {found}"
+        labeled_parts(parts_of(tmp_path), "here")
+    assert str(raised.value) == f"here: expected images to train of each class in {found}"
+    assert len(query_part(parts_of(tmp_path), "here")) == sum(tree["train"].values()), "for a pool it does not matter"
 
 
 def test_a_name_in_two_unicode_forms_is_one_class(tmp_path):

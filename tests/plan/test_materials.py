@@ -258,8 +258,7 @@ def test_a_pool_trains_no_victim(store, pool, tmp_path):
 def test_a_wrong_tree_is_named(store, birds, tmp_path):
     class_tree(tmp_path / "birds", {"test": {"owl": 1}})
     assert complaint(study(birds), store) == (
-        f"victim.dataset: {tmp_path / 'birds'}: expected images in train/ of each class in test/, "
-        "found none in 'train/owl'"
+        f"victim.dataset: {birds}: expected images to train of each class in test/, found none in 'train/owl'"
     )
 
 
