@@ -46,7 +46,7 @@ class Source:
     stamp: str  # changes whenever the images, their labels, or the selection may have changed
     read: Callable[[], Mapping[str, Part]]
     shape: Shape | None  # what they are brought to; None leaves arrays as they are
-    remarks: Sequence[str] = ()  # on what was left out or taken for something else; complete once the parts are read
+    remarks: Sequence[str] = ()  # what to know of the images, a line each; complete once they are listed
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:

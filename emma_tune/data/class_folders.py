@@ -50,6 +50,15 @@ def find_own(folder: Path) -> Found | None:
     train = places.get("train", "")
     certain = train.lower() == "train" or "test" in places  # `training/` alone may be a class of a pool
     return find_labeled(folder) if train and certain and has_classes(folder / train) else find_pool(folder)
+
+
+def caltech256(root: Path | None) -> Found | None:
+    """Find Caltech-256 (Griffin et al. 2007), all 257 folders."""
+    return _first_pool(root, "256_ObjectCategories", "caltech256/256_ObjectCategories", "caltech256")
+
+
+def imagenet_cifar10(root: Path | None) -> Found | None:
+    """Find the ImageNet images of classes like CIFAR-10's."""
     return _first_pool(root, "imagenet_cifar10", "ImageNet_CIFAR10")
 
 
@@ -69,12 +78,52 @@ def imagenet_cub200(root: Path | None) -> Found | None:
         order = np.random.RandomState(IMAGENET_CUB200_SEED).permutation(len(part))  # the reference's generator
         return {"queries": part.take(np.sort(order[:IMAGENET_CUB200_LIMIT]))}
 
-    return Found(cut, found.place)
+    return Found(cut, found.place, remarks=found.remarks)
 
 
 def _first_pool(root: Path | None, *places: str) -> Found | None:
     founds = (find_pool(root / place) for place in places) if root else ()
     return next((found for found in founds if found), None)
+
+
+class _PartFolder:
+    """The classes of a part, by the normal form of their names; macOS writes é in two characters, others in one.
+
+    Attributes:
+        place: name of the folder.
+        classes: images of each class, in the order of the names as written.
+        written: names of the folders of each class.
+        outside: images that lie in no folder of a class, with the folder's name.
+    """
+
+    def __init__(self, folder: Path, place: str, left_out: LeftOut) -> None:
+        self.place = place
+        entries: dict[str, list[os.DirEntry[str]]] = {}
+        others: list[os.DirEntry[str]] = []
+        for entry in sorted_entries(os.path.realpath(folder / place)):
+            if not is_folder(entry):
+                others.append(entry)
+            elif is_stray(entry.name):
+                left_out.folders.append(f"{place}/{entry.name}")
+            else:
+                entries.setdefault(unicodedata.normalize("NFC", entry.name), []).append(entry)
+        self.written = {name: [entry.name for entry in of] for name, of in entries.items()}
+        self.classes = {name: Listing(folder / place, left_out, f"{place}/", of) for name, of in entries.items()}
+        outside = Listing(folder / place, left_out, f"{place}/", others).names
+        self.outside = [f"{place}/{name}" for name in outside]
+
+    def images(self, name: str) -> list[str]:
+        """Return the images of a class."""
+        return self.classes[name].names if name in self.classes else []
+
+    def in_two_classes(self) -> list[str]:
+        """Return the images that links put into a second class."""
+        if not any(listing.linked for listing in self.classes.values()):
+            return []
+        first: dict[str, str] = {}
+        images = [(listing.real_path(name), name) for listing in self.classes.values() for name in listing.names]
+        same = ((first.setdefault(place, name), name) for place, name in images)
+        return [f"{self.place}/{name} is {self.place}/{other}" for other, name in same if other != name]
 
 
 def _labeled(folder: Path, places: Mapping[str, str], remarks: list[str]) -> dict[str, Part]:
@@ -87,7 +136,7 @@ def _labeled(folder: Path, places: Mapping[str, str], remarks: list[str]) -> dic
 
 
 def _files(root: Path, part: _PartFolder, labels: Mapping[str, int]) -> Files:
-    """Label images by the order of the classes that are trained on, with −1 for others, which no victim accepts."""
+    """Label images by their class: its place among those that are trained on, −1 for any other."""
     order = [*labels, *(name for name in part.classes if name not in labels)]
     pairs = [(image, labels.get(name, -1)) for name in order for image in part.images(name)]
     return Files(root, tuple(image for image, _ in pairs), np.array([label for _, label in pairs], dtype=np.int64))
@@ -108,7 +157,7 @@ def _remarks(parts: Mapping[str, _PartFolder], labels: Mapping[str, int]) -> lis
     ]
     lines = {
         "folders without an image are no classes": empty,
-        "images outside the folders of classes are left out": [f"{of.place}/{n}" for of in every for n in of.outside],
+        "images outside the folders of classes are left out": [name for part in every for name in part.outside],
         "images are in two classes": [pair for part in every for pair in part.in_two_classes()],
         "names in two Unicode forms are taken for one class": [name for name, of in forms.items() if len(of) > 1],
     }

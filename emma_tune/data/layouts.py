@@ -46,7 +46,8 @@ def layout_of(folder: Path) -> Layout:
     if "test" not in found and "validation" in found:
         found["test"] = found.pop("validation")
     places = {part: candidates[0] for part, candidates in found.items()}
-    remarks = [f"{place}/ is taken for {part}/" for part, place in places.items() if place not in PART_FOLDERS[part]]
+    unusual = [part for part, place in places.items() if place not in PART_FOLDERS[part]]
+    remarks = [f"{places[part]}/ is taken for {part}/" for part in unusual]
     for part, (place, *others) in found.items():
         remarks += [f"{other}/ is left out, since {place}/ is taken for {part}/" for other in others]
     return Layout(places, remarks)

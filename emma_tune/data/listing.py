@@ -22,8 +22,8 @@ FIRST_BYTES = re.compile(
 """How images begin. Not TIFF: cameras' raw files begin like it, and hold a thumbnail first."""
 
 SYSTEM_FOLDERS = frozenset(
-    "__MACOSX __pycache__ @eaDir @Recycle #recycle #snapshot $RECYCLE.BIN lost+found".split()
-    + ["System Volume Information"]
+    {"__MACOSX", "__pycache__", "@eaDir", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"}
+    | {"System Volume Information"}
 )
 """Folders that systems and tools put beside or into those of users."""
 

@@ -93,9 +93,8 @@ def _check_trained(train: Part, part: Part | None, where: str) -> None:
     if isinstance(train, Files) and isinstance(part, Files) and part.labels is not None:
         unknown = never_trained_on(part, train)
         if unknown:
-            raise DataError(
-                f"{where}: expected images to train of each class in {part.root.name}/, found none in {named(unknown)}"
-            )
+            expected = f"expected images to train of each class in {part.root.name}/"
+            raise DataError(f"{where}: {expected}, found none in {named(unknown)}")
 
 
 def query_part(parts: Mapping[str, Part], where: str) -> Part:

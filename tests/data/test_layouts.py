@@ -23,7 +23,10 @@ CLASSES = {"a": 2, "b": 2}
         (("Train", "validation"), ["Train/ is taken for train/", "validation/ is taken for test/"]),
         (
             ("train", "val", "test", "valid", "Test"),
-            ["Test/ is left out, since test/ is taken for test/", "val/ is left out, since valid/ is taken for validation/"],
+            [
+                "Test/ is left out, since test/ is taken for test/",
+                "val/ is left out, since valid/ is taken for validation/",
+            ],
         ),
     ],
 )
@@ -64,7 +67,10 @@ def test_classes_that_are_not_divided_are_named(tmp_path):
         f"train, found 14 images in a, b, c, d, e and 2 more, but no train/<class>/ in {tmp_path}"
     )
     class_tree(tmp_path / "half", {"test": CLASSES})
-    assert complaint(tmp_path / "half") == f"train, found 4 images in test, but no train/<class>/ in {tmp_path / 'half'}"
+    assert (
+        complaint(tmp_path / "half")
+        == f"train, found 4 images in test, but no train/<class>/ in {tmp_path / 'half'}"
+    )
 
 
 def test_images_without_classes_are_counted(tmp_path):

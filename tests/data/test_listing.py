@@ -28,8 +28,9 @@ def remarks_on(folder: Path) -> list[str]:
 # --- what is an image -------------------------------------------------------------------------------------
 
 FORMATS = {
-    "a.jfif": "JPEG", "b.jpe": "JPEG", "c.pjpeg": "JPEG", "d": "PNG", "e.png_": "PNG", "f.dib": "BMP", "g.pnm": "PPM",
-    "h.jp2": "JPEG2000", "i.j2k": "JPEG2000", "j.apng": "PNG", "k.1": "WEBP", "l.pic": "GIF", "m.avif": "AVIF",
+    "a.jfif": "JPEG", "b.jpe": "JPEG", "c.pjpeg": "JPEG", "d": "PNG", "e.png_": "PNG", "f.dib": "BMP",
+    "g.pnm": "PPM", "h.jp2": "JPEG2000", "i.j2k": "JPEG2000", "j.apng": "PNG", "k.1": "WEBP",
+    "l.pic": "GIF", "m.avif": "AVIF",
 }  # fmt: skip
 
 
@@ -59,8 +60,9 @@ def test_images_that_pillow_cannot_read_are_tried_and_named(tmp_path):
 def test_other_files_are_left_out_and_counted_by_their_ending(tmp_path):
     save(tmp_path / "0.png", photograph(1, 8, 8))
     contents = {
-        "clip.mov": b"\0\0\0\x14ftypqt  ", "raw.nef": b"MM\0*" + bytes(20), "set.zip": b"PK\3\4", "P5.txt": b"P5, see P6",
-        "Thumbs.db": b"\xd0\xcf\x11\xe0", "a.csv": b"1,2", "b.CSV": b"", "README": b"BM is for bitmaps", "LICENSE": b"",
+        "clip.mov": b"\0\0\0\x14ftypqt  ", "raw.nef": b"MM\0*" + bytes(20),
+        "set.zip": b"PK\3\4", "P5.txt": b"P5, see P6", "Thumbs.db": b"\xd0\xcf\x11\xe0", "a.csv": b"1,2",
+        "b.CSV": b"", "README": b"BM is for bitmaps", "LICENSE": b"",
     }  # fmt: skip
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -86,7 +88,7 @@ def test_in_each_folder_files_come_before_folders(tmp_path):
     assert names_below(tmp_path) == plain
     save(tmp_path.with_name("elsewhere") / "0.png", photograph(1, 4, 4))
     (tmp_path / "a" / "a").symlink_to(tmp_path.with_name("elsewhere"))
-    (tmp_path / "c.png").symlink_to(tmp_path.with_name("elsewhere") / "0.png")
+    (tmp_path / "c.png").symlink_to(save(tmp_path.with_name("else.png"), photograph(1, 4, 4)))
     assert names_below(tmp_path) == [*plain[:4], "c.png", "a/z.png", "a/a/0.png", "a/b/0.png", "a-b/0.png"]
 
 

@@ -267,7 +267,8 @@ def test_images_that_are_no_images_are_no_pool(store, birds, tmp_path):
     (tmp_path / "raw" / "0.cr2").write_bytes(b"II*\0")
     name = f"folder:{tmp_path / 'raw'}"
     assert complaint(study(birds, name), store) == (
-        f"queries.dataset: {name}: expected images, found none (files that are no images are left out (.cr2 1): 0.cr2)"
+        f"queries.dataset: {name}: expected images, found none "
+        "(files that are no images are left out (.cr2 1): 0.cr2)"
     )
 
 
