@@ -153,7 +153,7 @@ def _remarks(parts: Mapping[str, _PartFolder], labels: Mapping[str, int]) -> lis
         f"{part.place}/{name}"
         for part in every
         for name in part.classes
-        if not part.images(name) and name not in labels
+        if not any(other.images(name) for other in every)
     ]
     lines = {
         "folders without an image are no classes": empty,

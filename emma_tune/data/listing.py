@@ -34,7 +34,7 @@ MAX_NAMED = 5  # most files, folders or classes that a remark names
 class LeftOut:
     """What lies among images and is left out, by its path below the folder of the data set."""
 
-    files: list[str] = field(default_factory=list)  # that are no images
+    files: list[str] = field(default_factory=list)  # that are not images
     folders: list[str] = field(default_factory=list)  # hidden, or of a system
     links: list[str] = field(default_factory=list)  # that lead to a folder above, or to what is listed already
 
@@ -43,7 +43,7 @@ class LeftOut:
         endings = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name in self.files)
         kinds = ", ".join(f"{ending} {count}" for ending, count in endings.most_common(MAX_NAMED))
         lines = {
-            f"files that are no images are left out ({kinds})": self.files,
+            f"files that are not images are left out ({kinds})": self.files,
             "folders that are hidden or belong to a system are left out": self.folders,
             "links to a folder above them, or to what is listed already, are left out": self.links,
         }
@@ -107,7 +107,8 @@ class Listing:
             self._walk(self._root, "")
         else:
             self._above.add(self._root)
-            self._enter(entries, "")
+            for inner in self._enter(entries, ""):
+                self._walk(*inner)
         if self._links:
             self._follow_links()
             self.names.sort(key=_place_in_order)
@@ -117,12 +118,15 @@ class Listing:
         return self.linked.get(name) or f"{self._root}/{name}"
 
     def _walk(self, place: str, inside: str) -> None:
-        if place not in self._walked:
-            self._walked.add(place)
-            self._enter(sorted_entries(place), inside)
+        waiting = [(place, inside)]
+        while waiting:
+            place, inside = waiting.pop()
+            if place not in self._walked:
+                self._walked.add(place)
+                waiting += reversed(self._enter(sorted_entries(place), inside))
 
-    def _enter(self, entries: Iterable[os.DirEntry[str]], inside: str) -> None:
-        """List files, then what is in folders; links wait until all that is really there has been listed."""
+    def _enter(self, entries: Iterable[os.DirEntry[str]], inside: str) -> list[tuple[str, str]]:
+        """Take files and return folders; links wait until all that is really there has been listed."""
         folders = []
         for entry in entries:
             name = inside + entry.name
@@ -130,15 +134,13 @@ class Listing:
                 if not is_stray(entry.name):
                     self._links.append((name, entry.path))
             elif entry.is_dir():
-                folders.append(entry)
+                if is_stray(entry.name):
+                    self._left_out.folders.append(self._shown + name)
+                else:
+                    folders.append((entry.path, name + "/"))
             elif not is_stray(entry.name):
                 self._take(name, entry.path, entry.is_file())
-        for entry in folders:
-            name = inside + entry.name
-            if is_stray(entry.name):
-                self._left_out.folders.append(self._shown + name)
-            else:
-                self._walk(entry.path, name + "/")
+        return folders
 
     def _follow_links(self) -> None:
         """Follow links to folders, and those found there, and then links to files."""

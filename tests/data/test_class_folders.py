@@ -73,7 +73,7 @@ def test_what_is_no_image_and_what_is_hidden_is_left_out_and_named(tmp_path):
     parts, remarks = read(tmp_path)
     assert {name: listed(part) for name, part in parts.items()} == clean
     assert remarks == [
-        "files that are no images are left out (.txt 1, .part 1, no ending 1): "
+        "files that are not images are left out (.txt 1, .part 1, no ending 1): "
         "train/a/notes.txt, train/b/x.png.part, train/README",
         "folders that are hidden or belong to a system are left out: "
         "train/.cache, train/a/.thumbs, test/@eaDir, test/lost+found",

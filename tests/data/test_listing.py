@@ -69,7 +69,7 @@ def test_other_files_are_left_out_and_counted_by_their_ending(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     assert names_below(tmp_path) == ["0.png"]
     assert remarks_on(tmp_path) == [
-        "files that are no images are left out (no ending 2, .csv 2, .txt 1, .db 1, .mov 1): "
+        "files that are not images are left out (no ending 2, .csv 2, .txt 1, .db 1, .mov 1): "
         "LICENSE, P5.txt, README, Thumbs.db, a.csv and 5 more"
     ]
 
@@ -151,4 +151,4 @@ def test_a_broken_link_is_an_image_that_cannot_be_read(pool):
     (pool / "loop.png").symlink_to("loop.png")
     (pool / "gone.txt").symlink_to("nowhere")
     assert names_below(pool) == ["gone.png", "loop.png", "real/0.png", "real/1.png"]
-    assert remarks_on(pool) == ["files that are no images are left out (.txt 1): gone.txt"]
+    assert remarks_on(pool) == ["files that are not images are left out (.txt 1): gone.txt"]

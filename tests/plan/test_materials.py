@@ -212,7 +212,7 @@ def test_what_is_left_out_is_said_once_before_a_run_and_again_when_it_goes_on(st
     wanted = study(birds, birds)
     expected = (
         f"{birds}: Test/ is taken for test/",
-        f"{birds}: files that are no images are left out (.doc 1): train/tit/a\\x1b.doc",
+        f"{birds}: files that are not images are left out (.doc 1): train/tit/a\\x1b.doc",
         f"{birds}: folders that are hidden or belong to a system are left out: train/tit/.git",
     )
     assert look_up(wanted, store).remarks[:3] == expected
@@ -251,7 +251,7 @@ def test_a_pool_trains_no_victim(store, pool, tmp_path):
     (tmp_path / "pool" / "labels.csv").write_text("0.png,crow\n")
     assert complaint(study(pool), store) == (
         f"victim.dataset: {pool}: expected labeled images to train, found 7 images without folders of classes in "
-        f"{tmp_path / 'pool'} (files that are no images are left out (.csv 1): labels.csv)"
+        f"{tmp_path / 'pool'} (files that are not images are left out (.csv 1): labels.csv)"
     )
 
 
@@ -268,7 +268,7 @@ def test_images_that_are_no_images_are_no_pool(store, birds, tmp_path):
     name = f"folder:{tmp_path / 'raw'}"
     assert complaint(study(birds, name), store) == (
         f"queries.dataset: {name}: expected images, found none "
-        "(files that are no images are left out (.cr2 1): 0.cr2)"
+        "(files that are not images are left out (.cr2 1): 0.cr2)"
     )
 
 
