@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ def read_weights(model: str, weights: str, *, channels: int) -> PretrainedWeight
         OSError: if they do not exist and cannot be downloaded.
         ValueError: if they are another network's, or no weights.
     """
+    network = build_outline(model, channels=channels, classes=2)
     if weights == IMAGENET:
         from emma_tune.models.torchvision import imagenet_weights
 
@@ -37,16 +39,19 @@ def read_weights(model: str, weights: str, *, channels: int) -> PretrainedWeight
         state = _read(Path(weights))
     own = {name.removeprefix(SAVED): value for name, value in state.items() if name.startswith(SAVED)}
     if any(name.startswith("network.") for name in own):
-        found = own
-        for name in ("mean", "std"):
-            found[name] = found[name].flatten()
+        found = {name: value.flatten() if name in ("mean", "std") else value for name, value in own.items()}
     else:
-        found = {f"network.{name}": value for name, value in state.items()}
+        found = {f"network.{name}": value for name, value in _unwrapped(state, network.state_dict()).items()}
         if is_torchvisions(model):
             from emma_tune.models.torchvision import normalization
 
             found |= dict(zip(("mean", "std"), normalization(model.removeprefix(TORCHVISION_PREFIX)), strict=True))
-    _body(build_outline(model, channels=channels, classes=2), model, found)
+    _body(network, model, found)
+    for name, value in found.items():
+        if not _is_finite(value):
+            raise ValueError(
+                f"expected weights that are finite numbers, found others in {name.removeprefix('network.')}"
+            )
     return found
 
 
@@ -76,20 +81,57 @@ def _head(model: str) -> set[str]:
     return {name for name, value in two.items() if value.shape != three[name].shape}
 
 
+def _is_finite(value: Tensor) -> bool:
+    try:
+        return bool(value.float().isfinite().all())
+    except RuntimeError:  # sparse, quantized, or on the meta device
+        return False
+
+
+def _unwrapped(state: Mapping[str, Tensor], known: Collection[str]) -> Mapping[str, Tensor]:
+    """Take off what wrappers put before every name: `module.` of DataParallel, `_orig_mod.` of torch.compile."""
+    while state:
+        prefix = f"{next(iter(state)).partition('.')[0]}."
+        if not all(name.startswith(prefix) for name in state) or any(name.startswith(prefix) for name in known):
+            break
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise ValueError(f"expected weights in a file, found none that can be read ({error})") from error
-    except Exception as error:  # of torch's restricted unpickler, whose errors are in a private module
-        raise ValueError(f"expected tensors and nothing else in {path}, found more") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"expected tensors by name, as state_dict() gives them, found {type(state).__name__}")
-    return dict(state)
+    with path.open("rb") as file:
+        start = file.read(64)
+        file.seek(0)
+        safe = start[8:9] == b"{"  # behind the length of the header; the file may be called anything
+        if not safe and not start.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle of old
+            raise ValueError(f"expected weights in {path}, found {_instead_of_weights(start)}")
+        try:
+            state = load_file(path) if safe else torch.load(file, map_location="cpu", weights_only=True)
+        except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+            raise ValueError(f"expected weights in {path}, found none that can be read ({error})") from error
+        except Exception as error:  # of torch's restricted unpickler, whose errors are in a private module
+            raise ValueError(f"expected tensors and nothing else in {path}, found more") from error
+    content = state if isinstance(state, dict) else {type(state).__name__: None}
+    others = [
+        str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
+    if others:
+        raise ValueError(
+            f"expected tensors by name in {path}, as state_dict() gives them, found {', '.join(others[:5])}"
+        )
+    return content
+
+
+def _instead_of_weights(start: bytes) -> str:
+    """Say what a file is that begins like this."""
+    text = start.lstrip(b"\xef\xbb\xbf\0 \t\r\n")
+    if not text:
+        return "an empty one"
+    if text.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS; get the file itself with: git lfs pull"
+    if text.startswith(b"<"):
+        return "a web page; download the file itself"
+    return "a file of another kind"

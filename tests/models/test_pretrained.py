@@ -160,6 +160,26 @@ def test_a_color_network_trained_on_gray_images_goes_on_with_color(tmp_path):
     assert weights["mean"].shape == weights["std"].shape == (3,)
 
 
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize("prefix", ["module.", "module._orig_mod.", "backbone."])
+@pytest.mark.parametrize("model", ["resnet8", "squeezenet1_1"])
+def test_what_a_wrapper_puts_before_every_name_is_taken_off(tmp_path, model, prefix, write):
+    trained = drawn(model).state_dict()
+    path = write(tmp_path / "w", {f"{prefix}{name}": value for name, value in trained.items()})
+    plain = read_weights(model, as_pth(tmp_path / "plain", trained), channels=3)
+    found = read_weights(model, path, channels=3)
+    assert found.keys() == plain.keys()
+    assert all(torch.equal(found[name], value) for name, value in plain.items())
+
+
+@pytest.mark.parametrize(("write", "suffix"), [(as_pth, ".safetensors"), (as_safetensors, ".pt")])
+def test_a_file_is_read_by_its_content_whatever_it_is_called(tmp_path, write, suffix):
+    trained = drawn("resnet8").state_dict()
+    path = Path(write(tmp_path / "w", trained)).rename(tmp_path / f"renamed{suffix}")
+    weights = read_weights("resnet8", str(path), channels=3)
+    assert torch.equal(weights["network.stem.0.weight"], trained["stem.0.weight"])
+
+
 # --- from ImageNet ----------------------------------------------------------------------------------------
 
 
@@ -277,6 +297,58 @@ def test_what_is_no_state_is_refused(tmp_path, content):
     torch.save(content(), tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"^expected tensors"):
         read_weights("resnet8", str(tmp_path / "w.pth"), channels=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (lambda: {"state_dict": drawn("resnet8").state_dict(), "epoch": 3}, "state_dict, epoch"),
+        (lambda: {0: torch.zeros(3)}, "0"),
+        (lambda: torch.zeros(3), "Tensor"),
+        (lambda: {str(number): number for number in range(9)}, "0, 1, 2, 3, 4"),
+    ],
+)
+def test_what_is_in_a_file_instead_of_tensors_is_named(tmp_path, content, found):
+    path = tmp_path / "w.pth"
+    torch.save(content(), path)
+    with pytest.raises(ValueError, match=rf"^expected tensors by name in {path}, .* found {found}$"):
+        read_weights("resnet8", str(path), channels=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty one"),
+        (bytes(1000), "an empty one"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n",
+            "a pointer of Git LFS; get the file itself with: git lfs pull",
+        ),
+        (
+            b"\xef\xbb\xbf\r\n<!DOCTYPE html><html><body>Sign in</body></html>",
+            "a web page; download the file itself",
+        ),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page; download the file itself"),
+        (b"epoch,loss\n0,2.3\n", "a file of another kind"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_what_people_take_for_weights_is_named(tmp_path, content, found, suffix):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^expected weights in {path}, found {found}$"):
+        read_weights("resnet8", str(path), channels=3)
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_the_name_of_a_tensor(tmp_path, value, write):
+    state = dict(drawn("resnet8").state_dict())
+    state["stages.0.conv1.weight"][1, 2, 0, 1] = value
+    with pytest.raises(
+        ValueError, match=r"^expected weights that are finite numbers, found others in stages\.0\.conv1\.weight$"
+    ):
+        read_weights("resnet8", write(tmp_path / "w", state), channels=3)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
