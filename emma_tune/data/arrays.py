@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from emma_tune.data.files import BadImage, DecodeCallback, decode
 from emma_tune.data.images import ImageSet, PixelStatistics, Shape, chunks, fingerprint, match_shape
+from emma_tune.data.pixels import Seen
 from emma_tune.data.source import Part
 from emma_tune.storage.atomic import whole_file
 
@@ -28,14 +29,17 @@ UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, AssertionError
 
 
 def write_images(
-    part: Part, shape: Shape | None, file: Path, report: DecodeCallback
+    part: Part, shape: Shape | None, file: Path, report: DecodeCallback, seen: Seen
 ) -> tuple[ImageSet, list[BadImage]]:
     """Write the images of a part to a file, decoded or resized; arrays stay as they are if the shape is None.
+
+    What is remarkable about them is added to `seen`.
 
     Returns:
         The images, mapped, without those that cannot be read; and those.
     """
     if isinstance(part, ImageSet):
+        seen.sizes.add((part.shape.height, part.shape.width))
         matched = match_shape(part, shape) if shape else part
         np.save(file, np.ascontiguousarray(matched.images))
         return matched, []
@@ -45,7 +49,7 @@ def write_images(
     )
     with file.open("rb+") as whole:  # a full disk raises here, and does not crash the process later
         os.posix_fallocate(whole.fileno(), 0, file.stat().st_size)
-    bad = decode(part, shape, out, report)
+    bad = decode(part, shape, out, report, seen)
     good = np.setdiff1d(np.arange(len(part)), list(bad))
     if bad:
         out = _only(good, out, file)

@@ -29,12 +29,13 @@ from emma_tune.data.arrays import (
 )
 from emma_tune.data.files import BadImage, DecodeCallback
 from emma_tune.data.images import ImageSet, Shape
+from emma_tune.data.pixels import Seen
 from emma_tune.data.source import DataError, Part
 from emma_tune.storage import Storage, storage_at
 from emma_tune.storage.atomic import locked
 from emma_tune.storage.storage import INCOMING
 
-FORM = 1
+FORM = 2
 """Version of the arrays, incremented when the same files would become others."""
 
 
@@ -66,16 +67,18 @@ class Cached:
 
     fingerprint: str  # of the arrays
     bad: tuple[BadImage, ...] = ()  # files that could not be read and were left out
+    remarks: tuple[str, ...] = ()  # on images that are not as their files show them
 
     def to_json(self) -> bytes:
         """Serialize as the note of a source."""
-        return json.dumps({"fingerprint": self.fingerprint, "bad": [asdict(image) for image in self.bad]}).encode()
+        return json.dumps(asdict(self)).encode()
 
     @staticmethod
     def from_json(note: bytes) -> Cached:
         """Load what `to_json` returned; raises ValueError, KeyError or TypeError if it is damaged."""
         content = json.loads(note)
-        return Cached(content["fingerprint"], tuple(BadImage(**bad) for bad in content["bad"]))
+        bad = tuple(BadImage(**image) for image in content["bad"])
+        return Cached(content["fingerprint"], bad, tuple(content["remarks"]))
 
 
 class ImageCache:
@@ -128,19 +131,14 @@ class ImageCache:
 
     def _decode(self, source: Source, report: DecodeCallback) -> Cached:
         with self._incoming() as incoming:
-            total = sum(len(part) for part in source.parts.values())
-            before = 0
-            bad: list[BadImage] = []
-            parts: dict[str, ImageSet] = {}
-            for name, part in source.parts.items():
-                file = incoming / f"{name}.images.npy"
-                images, broken = write_images(part, source.shape, file, _offset(report, before, total))
-                if not len(images):
-                    raise DataError(f"{source.name}: expected images to {name}, found none that can be read")
-                before += len(part)
-                bad += broken
-                parts[name] = images
-            return Cached(self._commit(incoming, parts), tuple(bad))
+            seen = Seen()
+            written = _write(source, incoming, report, seen)
+            if seen.depth_found < seen.depth:  # which is known only now
+                seen = Seen(seen.depth_found)
+                written = _write(source, incoming, report, seen)
+            parts, bad = written
+            remarks = seen.remarks(source.shape) if source.shape else ()
+            return Cached(self._commit(incoming, parts), bad, remarks)
 
     @contextmanager
     def _incoming(self) -> Iterator[Path]:
@@ -171,6 +169,24 @@ class ImageCache:
 
     def _remember(self, source: Source, cached: Cached) -> None:
         self._notes.write(_note(source), cached.to_json())
+
+
+def _write(
+    source: Source, folder: Path, report: DecodeCallback, seen: Seen
+) -> tuple[dict[str, ImageSet], tuple[BadImage, ...]]:
+    """Write the images of all parts; return them, mapped, and those that cannot be read."""
+    total = sum(len(part) for part in source.parts.values())
+    before = 0
+    bad: list[BadImage] = []
+    parts: dict[str, ImageSet] = {}
+    for name, part in source.parts.items():
+        file = folder / f"{name}.images.npy"
+        parts[name], broken = write_images(part, source.shape, file, _offset(report, before, total), seen)
+        if not len(parts[name]):
+            raise DataError(f"{source.name}: expected images to {name}, found none that can be read")
+        before += len(part)
+        bad += broken
+    return parts, tuple(bad)
 
 
 def _note(source: Source) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,20 +25,29 @@ def _read(folder: Path) -> dict[str, Part]:
     outside = [name for name in names.values() if name.startswith("/") or ".." in PurePosixPath(name).parts]
     if outside:
         raise DataError(f"{folder / 'images.txt'}: expected names below {folder / 'images'}, found {outside[0]!r}")
-    labels = _listed(folder / "image_class_labels.txt")
-    trains = _listed(folder / "train_test_split.txt")
+    labels = _values(folder / "image_class_labels.txt", names, "a class from 1", "[1-9][0-9]{0,5}")
+    trains = _values(folder / "train_test_split.txt", names, "0 or 1", "[01]")
     parts: dict[str, Part] = {}
     for part, flag in (("train", "1"), ("test", "0")):
-        ids = [number for number in names if trains.get(number) == flag]
-        unlabeled = [number for number in ids if not labels.get(number, "").isdigit()]
-        if unlabeled:
-            raise DataError(f"{folder}: expected a class for image {unlabeled[0]}, found none")
+        ids = [number for number in names if trains[number] == flag]
         parts[part] = Files(
             folder / "images",
             tuple(names[number] for number in ids),
             np.array([int(labels[number]) - 1 for number in ids], dtype=np.int64),
         )
     return parts
+
+
+def _values(file: Path, ids: Iterable[str], wanted: str, pattern: str) -> dict[str, str]:
+    """Read a list that must have a value of this pattern for each image."""
+    values = _listed(file)
+    wrong = [number for number in ids if not re.fullmatch(pattern, values.get(number, ""))]
+    if wrong:
+        raise DataError(
+            f"{file}: expected {wanted} for each image, found {values.get(wrong[0], 'none')} for image {wrong[0]}"
+            + (f" and {len(wrong) - 1} more that are wrong or missing" if len(wrong) > 1 else "")
+        )
+    return values
 
 
 def _listed(file: Path) -> dict[str, str]:

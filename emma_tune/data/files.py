@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.data.images import Shape
-
-if TYPE_CHECKING:
-    from PIL import Image
+from emma_tune.data.pixels import Seen, Traits, decode_file
 
 FILES_PER_CHUNK = 64
 """Files that a thread decodes between two reports of progress."""
@@ -56,64 +54,48 @@ class BadImage:
     why: str
 
 
-def decode(files: Files, shape: Shape, out: NDArray[np.uint8], report: DecodeCallback) -> dict[int, BadImage]:
+def decode(
+    files: Files, shape: Shape, out: NDArray[np.uint8], report: DecodeCallback, seen: Seen
+) -> dict[int, BadImage]:
     """Decode files into the rows of an array, on all cores.
 
     Args:
-        files: N images of any size, gray, with a palette or in color.
-        shape: what they are brought to: the center in the wanted proportions, resized (bilinear, antialiased).
+        files: N images.
+        shape: what they are brought to.
         out: (N, C, H, W), written.
         report: called with the progress.
+        seen: how deep pixels are scaled; what is remarkable is added to it.
 
     Returns:
         The images that cannot be read, by their row.
     """
     bad: dict[int, BadImage] = {}
 
-    def decode_chunk(rows: range) -> int:
+    def decode_chunk(rows: range) -> list[tuple[str, Traits]]:
+        decoded = []
         for row in rows:
             path = files.root / files.names[row]
             try:
-                out[row] = _decoded(path, shape)
+                out[row], traits = decode_file(path, shape, seen.depth)
             except Exception as error:  # Pillow's plugins raise errors of every kind
                 bad[row] = BadImage(str(path), f"{type(error).__name__}: {error}".replace(str(path), "the file"))
-        return len(rows)
+            else:
+                decoded.append((files.names[row], traits))
+        return decoded
 
     count = len(files)
     chunks = [range(start, min(start + FILES_PER_CHUNK, count)) for start in range(0, count, FILES_PER_CHUNK)]
-    done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release the interpreter's lock
+    # decoders release the interpreter's lock; what they think of metadata is of no use to a user
+    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings(action="ignore"):
         try:
-            for decoded in pool.map(decode_chunk, chunks):
-                done += decoded
-                report(done, count)
+            for rows, decoded in zip(chunks, pool.map(decode_chunk, chunks), strict=True):
+                for name, traits in decoded:
+                    seen.add(name, traits)
+                report(rows.stop, count)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return dict(sorted(bad.items()))
-
-
-def _decoded(path: Path, shape: Shape) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as image:
-        size = (shape.width, shape.height)
-        pixels = _in_eight_bits(image).convert("RGB" if shape.channels == 3 else "L")
-        if pixels.size != size:
-            pixels = ImageOps.fit(pixels, size, method=Image.Resampling.BILINEAR)
-    array = np.asarray(pixels, dtype=np.uint8)
-    return array.transpose(2, 0, 1) if shape.channels == 3 else array[None]
-
-
-def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale gray images of sixteen bits: Pillow's conversion would make everything above 255 white."""
-    from PIL import Image
-
-    if image.mode == "F":
-        raise ValueError("expected whole numbers for pixels, found fractions")
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray(np.rint(np.asarray(image).clip(0, 65535) / 257).astype(np.uint8))
 
 
 def stamp_of(path: Path) -> str:

@@ -160,8 +160,16 @@ def few_of_each(labels: NDArray[np.integer], count: int) -> NDArray[np.intp]:
     return np.sort(np.concatenate(firsts))
 
 
-def subset(count: int, limit: int | None) -> NDArray[np.intp]:
-    """Return a fixed subset of `count` images: the first `limit` of one random order, sorted; all if None."""
+def subset(count: int, limit: int | None, labels: NDArray[np.integer] | None = None) -> NDArray[np.intp]:
+    """Return a fixed subset of `count` images: the first `limit` of one random order, sorted; all if None.
+
+    With labels (N,) the first image of each class in that order comes before all others, so that no class is
+    missed where there may be an image of each. Where the first `limit` images miss none, they are the subset.
+    """
     if limit is None or limit >= count:
         return np.arange(count)
-    return np.sort(np.random.default_rng(0).permutation(count)[:limit])
+    order = np.random.default_rng(0).permutation(count)
+    if labels is not None:
+        _, firsts = np.unique(labels[order], return_index=True)
+        order = np.concatenate([order[np.sort(firsts)], np.delete(order, firsts)])
+    return np.sort(order[:limit])

@@ -66,8 +66,12 @@ def _labels(array: NDArray[np.generic] | None, count: int, where: str) -> NDArra
     if array is None:
         return None
     labels = array.reshape(-1)
-    if len(labels) != count or labels.dtype.kind not in "iu" or (count and int(labels.min()) < 0):
+    if len(labels) != count or labels.dtype.kind not in "iu":
         raise DataError(f"{where}labels: expected {count} whole numbers from 0, found {array.dtype} {array.shape}")
+    strange = (labels < 0) | (labels > np.iinfo(np.int64).max)
+    if strange.any():
+        row = int(strange.argmax())
+        raise DataError(f"{where}labels: expected whole numbers from 0, found {labels[row]} in row {row}")
     return labels.astype(np.int64)
 
 

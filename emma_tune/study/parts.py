@@ -15,7 +15,9 @@ class Victim(Training):
     """The deployed classifier, trained on labeled images."""
 
     dataset: LabeledName = Field(description="labeled images: parts train, validation, test")
-    limit: Count | None = Field(None, description="images to train on, a fixed subset; all when left out")
+    limit: Count | None = Field(
+        None, description="images to train on, a fixed subset with some of each class; all when left out"
+    )
     image_size: Annotated[int, Field(strict=True, ge=8)] | None = Field(
         None, description="side in pixels of what the network sees; the data set's own when left out"
     )

@@ -283,7 +283,9 @@ def test_what_is_damaged_is_decoded_again(cache, tree, tmp_path, name, damage):
     assert np.array_equal(cache.load(cached.fingerprint)["train"].images, before)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"fingerprint": "f00d", "bad": []}', b'"text"'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b'{"fingerprint": "f00d", "bad": [], "remarks": []}', b'"text"']
+)
 def test_a_damaged_note_of_a_source_is_written_again(cache, tree, tmp_path, content):
     cached, _ = get(cache, source(tree))
     note = tmp_path / "store" / "images" / "sources" / f"{source(tree).id}.json"

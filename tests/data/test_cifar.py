@@ -15,6 +15,7 @@ import pytest
 from emma_tune.data import find
 from emma_tune.data.files import decode
 from emma_tune.data.images import Shape
+from emma_tune.data.pixels import Seen
 from emma_tune.data.source import DataError
 from tests.pictures import photograph, save
 
@@ -157,7 +158,7 @@ def test_the_same_images_in_class_folders(tmp_path, name):
         files = parts[part]
         assert files.labels.tolist() == [0, 0, 1, 1, 2, 2]
         out = np.zeros((6, 3, 32, 32), dtype=np.uint8)
-        assert decode(files, Shape.square(32), out, lambda done, total: None) == {}
+        assert decode(files, Shape.square(32), out, lambda done, total: None, Seen()) == {}
         expected = np.stack([images[label, n] for label in range(3) for n in range(2)])
         assert np.array_equal(out.transpose(0, 2, 3, 1), expected)  # WebP without loss
 

@@ -9,6 +9,7 @@ from emma_tune.data import find
 from emma_tune.data.cache import ImageCache, Source
 from emma_tune.data.files import decode
 from emma_tune.data.images import Shape
+from emma_tune.data.pixels import Seen
 from emma_tune.data.source import DataError
 from tests.pictures import photograph, save
 
@@ -47,24 +48,43 @@ def test_images_classes_and_split_are_those_of_the_lists(folder, tmp_path):
         assert files.labels.tolist() == [label - 1 for _, label, trained in IMAGES.values() if trained == flag]
         assert files.labels.dtype == np.int64
         out = np.zeros((len(files), 3, 8, 8), np.uint8)
-        assert decode(files, Shape.square(8), out, lambda done, total: None) == {}
+        assert decode(files, Shape.square(8), out, lambda done, total: None, Seen()) == {}
 
 
-def test_an_image_that_is_in_no_split_is_left_out(folder, tmp_path):
-    split = folder / "train_test_split.txt"
-    split.write_text("".join(line for line in split.read_text().splitlines(True) if not line.startswith("3 ")))
-    assert [len(part) for part in find("cub200", tmp_path).parts.values()] == [2, 2]
-
-
-@pytest.mark.parametrize("damage", ["missing", "number", "word"])
-def test_an_image_without_a_class_is_named(folder, tmp_path, damage):
-    labels = folder / "image_class_labels.txt"
-    instead = {"missing": "", "number": "3 -2\n", "word": "3 bird\n"}[damage]
-    lines = labels.read_text().splitlines(True)
-    labels.write_text("".join(instead if line.startswith("3 ") else line for line in lines))
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("image_class_labels.txt", "a class from 1"), ("train_test_split.txt", "0 or 1")]
+)
+@pytest.mark.parametrize(("number", "value"), [("3", None), ("3", "-2"), ("3", "bird"), ("1", "٣"), ("4", "")])
+def test_an_image_without_a_value_in_a_list_is_named(folder, tmp_path, name, wanted, number, value):
+    file = folder / name
+    lines = [line for line in file.read_text().splitlines(True) if not line.startswith(f"{number} ")]
+    file.write_text("".join([*lines, f"{number} {value}\n" if value else ""]))
     with pytest.raises(DataError) as raised:
         _ = find("cub200", tmp_path).parts
-    assert str(raised.value) == f"{folder}: expected a class for image 3, found none"
+    assert str(raised.value) == (
+        f"{file}: expected {wanted} for each image, found {value or 'none'} for image {number}"
+    )
+
+
+def test_classes_that_count_from_0_are_named(folder, tmp_path):
+    labels = folder / "image_class_labels.txt"
+    labels.write_text("".join(f"{number} {label - 1}\n" for number, (_, label, _) in IMAGES.items()))
+    with pytest.raises(DataError) as raised:
+        _ = find("cub200", tmp_path).parts
+    assert str(raised.value) == (
+        f"{labels}: expected a class from 1 for each image, "
+        "found 0 for image 1 and 1 more that are wrong or missing"
+    )
+
+
+def test_a_split_that_ends_early_is_named(folder, tmp_path):
+    split = folder / "train_test_split.txt"
+    split.write_text("".join(f"{number} {IMAGES[number][2]}\n" for number in (1, 2)))
+    with pytest.raises(DataError) as raised:
+        _ = find("cub200", tmp_path).parts
+    assert str(raised.value) == (
+        f"{split}: expected 0 or 1 for each image, found none for image 3 and 2 more that are wrong or missing"
+    )
 
 
 @pytest.mark.parametrize("name", ["images.txt", "image_class_labels.txt", "train_test_split.txt"])

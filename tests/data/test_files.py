@@ -16,12 +16,13 @@ from emma_tune.data.batches import Images
 from emma_tune.data.files import BadImage, Files, decode
 from emma_tune.data.images import ImageSet, Shape
 from emma_tune.data.listing import LeftOut, Listing
+from emma_tune.data.pixels import Seen
 from tests.pictures import photograph, save
 
 
 def decoded(folder: Path, names: list[str], shape: Shape) -> tuple[np.ndarray, dict[int, BadImage]]:
     out = np.zeros((len(names), shape.channels, shape.height, shape.width), np.uint8)
-    return out, decode(Files(folder, tuple(names)), shape, out, lambda done, total: None)
+    return out, decode(Files(folder, tuple(names)), shape, out, lambda done, total: None, Seen())
 
 
 def one(path: Path, shape: Shape) -> np.ndarray:
@@ -89,13 +90,6 @@ def test_of_a_moving_picture_the_first_frame_is_taken(tmp_path):
     assert np.unique(one(tmp_path / "x.gif", Shape.square(24))).tolist() == [10]
 
 
-def test_transparency_is_left_out(tmp_path):
-    pixels = photograph(1, 24, 24)
-    alpha = np.random.default_rng(1).integers(0, 256, (24, 24, 1), dtype=np.uint8)
-    save(tmp_path / "x.png", np.concatenate([pixels, alpha], axis=-1))
-    assert np.array_equal(one(tmp_path / "x.png", Shape.square(24)), pixels)
-
-
 def test_black_and_white_of_one_bit_is_black_and_white(tmp_path):
     pixels = np.random.default_rng(1).integers(0, 2, (24, 24)).astype(bool)
     Image.fromarray(pixels).save(tmp_path / "x.png")
@@ -159,7 +153,7 @@ def test_every_file_is_in_its_row_and_progress_is_told(tmp_path):
     calls: list[tuple[int, int]] = []
     out = np.zeros((150, 3, 8, 8), np.uint8)
     files = Files(tmp_path, tuple(names))
-    assert decode(files, Shape.square(8), out, lambda done, total: calls.append((done, total))) == {}
+    assert decode(files, Shape.square(8), out, lambda done, total: calls.append((done, total)), Seen()) == {}
     assert calls == [(64, 150), (128, 150), (150, 150)]
     for number in range(150):
         assert np.array_equal(out[number].transpose(1, 2, 0), photograph(number, 8, 8))
@@ -212,13 +206,5 @@ def test_a_callback_that_raises_stops_the_decoding(tmp_path):
 
     out = np.zeros((300, 3, 8, 8), np.uint8)
     with pytest.raises(KeyboardInterrupt):
-        decode(Files(tmp_path, tuple(Listing(tmp_path, LeftOut()).names)), Shape.square(8), out, give_up)
+        decode(Files(tmp_path, tuple(Listing(tmp_path, LeftOut()).names)), Shape.square(8), out, give_up, Seen())
     assert threading.active_count() == threads
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_sixteen_bits_become_eight(tmp_path, suffix):
-    pixels = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
-    Image.fromarray(pixels).save(tmp_path / f"x{suffix}")
-    found = one(tmp_path / f"x{suffix}", Shape.square(16, channels=1)).astype(int)
-    assert np.abs(found - pixels / 257).max() <= 1

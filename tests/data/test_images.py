@@ -226,6 +226,27 @@ def test_a_smaller_subset_lies_within_a_larger_one_and_is_no_mere_beginning():
     assert subsets[0] != set(range(10))
 
 
+@pytest.mark.parametrize("limit", [*range(6, 45), 108])
+def test_a_subset_of_labeled_images_misses_no_class(limit):
+    labels = np.where(UNEVEN == 3, 6, UNEVEN)
+    labels[np.flatnonzero(labels == 0)[7]] = 3  # one image, as 5 has
+    taken = subset(109, limit, labels)
+    assert len(taken) == limit
+    assert np.array_equal(taken, np.unique(taken)), "each once, in order"
+    assert set(labels[taken]) == set(labels)
+    plain = subset(109, limit)
+    if set(labels[plain]) == set(labels):
+        assert np.array_equal(taken, plain), "as without labels where that misses none"
+    assert set(taken) <= set(subset(109, limit + 1, labels))
+    assert len(set(taken) - set(plain)) <= 5, "no more others than there are classes that would be missed"
+
+
+def test_a_subset_of_few_classes_is_the_plain_one():
+    labels = np.arange(2000) % 10
+    for limit in (60, 200, 1999):
+        assert np.array_equal(subset(2000, limit, labels), subset(2000, limit))
+
+
 def test_what_is_taken_keeps_its_labels_names_and_view():
     pool = ImageSet(drawn(1), np.arange(20), np.array([f"row {row}" for row in range(20)]), view=(5, 6))
     rows = subset(20, 6)

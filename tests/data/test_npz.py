@@ -105,7 +105,11 @@ def test_a_labeled_file_as_a_pool_is_what_it_is_trained_on(tmp_path):
         ({"train_images": np.zeros((6, 9, 7, 4), np.uint8)}, "one or three channels, found shape (6, 9, 7, 4)"),
         ({"train_labels": np.zeros(5, np.uint8)}, "6 whole numbers from 0, found uint8 (5,)"),
         ({"train_labels": np.zeros(6)}, "6 whole numbers from 0, found float64 (6,)"),
-        ({"train_labels": np.full(6, -1)}, "6 whole numbers from 0, found int64 (6,)"),
+        ({"train_labels": np.array([0, 1, -3, 2, -1, 0], np.int8)}, "whole numbers from 0, found -3 in row 2"),
+        (
+            {"test_labels": np.array([[0], [1], [2], [2**64 - 1]], np.uint64)},
+            "whole numbers from 0, found 18446744073709551615 in row 3",
+        ),
         ({"train_labels": np.zeros((6, 14), np.uint8)}, "6 whole numbers from 0, found uint8 (6, 14)"),
     ],
 )

@@ -22,6 +22,7 @@ def study(study_file, tmp_path):
                 pixels[..., label] += 90
                 Image.fromarray(pixels).save(tmp_path / "birds" / part / name / f"{number}.png")
     (tmp_path / "birds" / "train" / "gull" / "3.png").write_text("no image")
+    Image.new("LA", (36, 40), (0, 90)).save(tmp_path / "birds" / "test" / "tit" / "2.png")
     np.savez(tmp_path / "pool.npz", images=chance.integers(0, 256, (50, 20, 20), dtype=np.uint8))
     return study_file(
         name="birds",
@@ -46,6 +47,7 @@ def test_as_far_as_the_answers(emma, study, tmp_path):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "3.png" in ended.stdout
     assert f"folder:{tmp_path}/birds: 1 images cannot be read and are left out" in ended.stdout
+    assert f"folder:{tmp_path}/birds: transparent images are laid on white: tit/2.png" in ended.stdout
     assert "Stopped after stage responses" in ended.stdout
     status = emma.json("status", folder)
     steps = {"victim": 1, "posteriors": 1, "matrix": 1, "responses": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 RANGE = {"lambda": {"low": 0.5, "high": 0.1}, "lr_gamma": 0.3, "st_epoch": 0}
@@ -37,6 +38,39 @@ def test_a_wrong_study_is_one_line_and_exit_code_2(emma, study_file, tmp_path, c
         assert part in line
     assert ended.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == [file.name]  # nothing was started or made
+
+
+@pytest.mark.parametrize(
+    ("arrays", "victim", "line"),
+    [
+        (
+            {"train_labels": np.array([0, 1, 40, 0])},
+            {},
+            "dataset: expected labels 0 … 8 for 3 classes, found 40 (train/2)",
+        ),
+        (
+            {"test_images": np.zeros((4, 8, 8, 3), np.uint8)},
+            {},
+            "dataset: expected images of one size and color in all",
+        ),
+        ({}, {"limit": 1}, "limit: expected 2 images at least, one of each class, found 1"),
+        ({}, {"weights": "w.pt"}, "weights: expected weights in {folder}/w.pt, found a pointer of Git LFS; get"),
+    ],
+)
+def test_arrays_and_weights_that_do_not_fit_are_named_before_a_run(
+    emma, study_file, tmp_path, arrays, victim, line
+):
+    images, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 1, 0])
+    whole = {
+        f"{part}_{what}": of for part in ("train", "test") for what, of in (("images", images), ("labels", labels))
+    }
+    np.savez(tmp_path / "own.npz", **(whole | arrays))
+    (tmp_path / "w.pt").write_text("version https://git-lfs.github.com/spec/v1\n")
+    file = study_file(victim={"dataset": "npz:own.npz", **victim})
+    ended = emma.here("run", file, "--dry-run")
+    assert ended.exit_code == 2
+    (found,) = ended.stderr.splitlines()
+    assert found.startswith(f"victim.{line.format(folder=tmp_path)}")
 
 
 def test_a_missing_file_and_a_missing_folder_are_named(emma, tmp_path, monkeypatch):

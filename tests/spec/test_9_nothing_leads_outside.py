@@ -62,7 +62,7 @@ def test_a_fingerprint_is_no_path(cached, name):
     with pytest.raises(ValueError, match="expected a name, found"):
         cache.load(name)
     (note,) = (file.parent.parent / "sources").glob("*.json")
-    note.write_text(json.dumps({"fingerprint": name, "bad": []}))
+    note.write_text(json.dumps({"fingerprint": name, "bad": [], "remarks": []}))
     assert cache.known(source) is None
     assert cache.get(source, lambda done, total: None).fingerprint == fingerprint
 

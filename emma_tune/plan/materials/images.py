@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from emma_tune.data import dataset, find
 from emma_tune.data.cache import Source
 from emma_tune.data.files import BadImage
 from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.data.source import DataError, Found, Part, labeled_parts, query_part
+from emma_tune.plan.materials.checks import MAX_NAMED, check_alike, check_limit
 from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
-MAX_NAMED = 5  # most broken images that are named; beyond that only their number is
+
+class AbsentImagesError(StudyError):
+    """A data set that a study names is not on this machine."""
 
 
 @contextmanager
@@ -47,14 +52,19 @@ def victim_source(study: Study) -> Source:
     victim = study.victim
     found = _located(study, victim.dataset, "victim.dataset")
 
+    own = dataset(victim.dataset).side
+    side = victim.image_size or own
+
     def read() -> dict[str, Part]:
         with _with_remarks(found):
             parts = labeled_parts(found.parts, victim.dataset)
-        return {**parts, "train": parts["train"].take(subset(len(parts["train"]), victim.limit))}
+        check_alike(parts, any_size=side is not None)
+        labels = parts["train"].labels
+        assert labels is not None, "a labeled set has labels"
+        check_limit(victim.limit, len(np.unique(labels)))
+        return {**parts, "train": parts["train"].take(subset(len(labels), victim.limit, labels))}
 
     stamp = f"victim, {victim.limit} to train\n{found.stamp}"
-    own = dataset(victim.dataset).side
-    side = victim.image_size or own
     if side is None:
         return Source(victim.dataset, stamp, read, None, found.remarks)
     # arrays without a side of their own are gray or in color, as they are
@@ -86,34 +96,21 @@ def _located(study: Study, name: str, place: str) -> Found:
         if ":" in name:
             raise StudyError(f"{place}: expected images at {name.partition(':')[2]}, found none there")
         hint = "" if root else "; set data_root in the study, or EMMA_TUNE_DATA"
-        raise StudyError(f"{place}: expected {name} as {where}, found none (to get it: {described.get}{hint})")
+        raise AbsentImagesError(
+            f"{place}: expected {name} as {where}, found none (to get it: {described.get}{hint})"
+        )
     return found
 
 
-def remarks_on(source: Source) -> list[str]:
-    """Return lines on what of a data set is left out or taken for something else."""
-    return [printable(f"{source.name}: {remark}") for remark in source.remarks]
+def remarks_on(name: str, remarks: Iterable[str]) -> list[str]:
+    """Return remarks on a data set as lines that name it."""
+    return [printable(f"{name}: {remark}") for remark in remarks]
 
 
 def bad_images(name: str, bad: tuple[BadImage, ...]) -> list[str]:
     """Return lines on the images of a data set that cannot be read."""
     if not bad:
         return []
-    more = [f"{name}: … and {len(bad) - MAX_NAMED} more"] if len(bad) > MAX_NAMED else []
-    lines = (f"{name}: expected an image, found {image.why}: {image.file}" for image in bad[:MAX_NAMED])
-    named = [printable(line) for line in lines]
-    return [*named, *more, f"{name}: {len(bad)} images cannot be read and are left out"]
-
-
-def check_labels(parts: Mapping[str, ImageSet]) -> None:
-    """Raise StudyError unless a victim is trained on two classes at least, and tested on no others."""
-    of = {name: part.labels for name, part in parts.items()}
-    assert all(labels is not None for labels in of.values()), "a labeled set has labels"
-    classes = int(of["train"].max()) + 1  # type: ignore[union-attr]
-    if classes < 2:
-        raise StudyError(f"victim.dataset: expected two classes at least, found {classes}")
-    largest = max(int(labels.max()) for labels in of.values())  # type: ignore[union-attr]
-    if largest >= classes:
-        raise StudyError(
-            f"victim.dataset: expected the classes that are trained on, 0 … {classes - 1}, found {largest}"
-        )
+    more = [f"… and {len(bad) - MAX_NAMED} more"] if len(bad) > MAX_NAMED else []
+    named = [f"expected an image, found {image.why}: {image.file}" for image in bad[:MAX_NAMED]]
+    return remarks_on(name, [*named, *more, f"{len(bad)} images cannot be read and are left out"])

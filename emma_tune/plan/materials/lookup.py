@@ -10,7 +10,15 @@ from emma_tune.data.cache import Source
 from emma_tune.data.images import Shape
 from emma_tune.data.mirror import image_cache
 from emma_tune.models import IMAGENET
-from emma_tune.plan.materials.images import errors_at, pool_source, remarks_on, victim_source
+from emma_tune.plan.materials.checks import check_labels, check_limit
+from emma_tune.plan.materials.images import (
+    AbsentImagesError,
+    bad_images,
+    errors_at,
+    pool_source,
+    remarks_on,
+    victim_source,
+)
 from emma_tune.plan.materials.networks import (
     check_networks,
     forward_flops,
@@ -39,7 +47,7 @@ class KnownMaterials:
         counts: images in the parts train, validation, test and queries; as published where they are missing here.
         shape: of the images.
         classes: K.
-        remarks: on what is missing, left out, or taken for something else, a line each.
+        remarks: on what is missing, left out, changed, or taken for something else, a line each.
     """
 
     images: Mapping[str, str]
@@ -70,15 +78,14 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
             with errors_at(f"{role}.dataset"):
                 source = make()
                 counts.update({part: len(images) for part, images in source.parts.items()})
-        except StudyError as error:
-            if ":" in name:
-                raise
+        except AbsentImagesError as error:
             remarks.append(str(error))
             return None
-        remarks.extend(remarks_on(source))
+        remarks.extend(remarks_on(name, source.remarks))
         cached = arrays.known(source)
         if cached:
             images[role] = cached.fingerprint
+            remarks.extend([*remarks_on(name, cached.remarks), *bad_images(name, cached.bad)])
         else:
             remarks.append(f"{name}: not decoded yet, so that nothing made from it can be reused")
         return source
@@ -86,10 +93,12 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
     victim, described = study.victim, dataset(study.victim.dataset)
     source = look("victim", victim.dataset, lambda: victim_source(study))
     if source:
+        remarks.extend(remarks_on(victim.dataset, check_labels(source.parts)))
         train = source.parts["train"]
         shape = source.shape or train.shape  # type: ignore[union-attr]  # without a shape they are arrays
         classes = int(train.labels.max()) + 1  # type: ignore[union-attr]
     else:
+        check_limit(victim.limit, described.classes or 0)
         counts |= {**described.counts, "train": min(described.counts["train"], victim.limit or ASSUMED_IMAGES)}
         shape, classes = Shape.square(victim.image_size or described.side or 0), described.classes or 0
     name = study.queries.dataset

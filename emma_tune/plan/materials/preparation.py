@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from emma_tune.data.cache import Source
 from emma_tune.data.mirror import image_cache
+from emma_tune.plan.materials.checks import check_labels
 from emma_tune.plan.materials.images import (
     bad_images,
-    check_labels,
     errors_at,
     pool_source,
     remarks_on,
@@ -31,7 +31,7 @@ class Materials:
     Attributes:
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
         weights: fingerprints of initial weights, by `weights_name`.
-        remarks: on what of the images was left out or taken for something else, a line each.
+        remarks: on what of the images was left out, changed or taken for something else, a line each.
     """
 
     images: Mapping[str, str]
@@ -56,13 +56,16 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
         bad = bad_images(source.name, decoded.bad)
         if bad and study.on_bad_image == "fail":
             raise StudyError("\n".join(f"{place}: {line}" for line in bad))
-        remarks.extend([*remarks_on(source), *bad])
+        remarks.extend([*remarks_on(source.name, [*source.remarks, *decoded.remarks]), *bad])
         return decoded.fingerprint
 
     victim = cached("victim.dataset", lambda: victim_source(study))
     with errors_at("victim.dataset"):
         parts = cache.load(victim)
-    check_labels(parts)
+    try:
+        remarks.extend(remarks_on(study.victim.dataset, check_labels(parts)))
+    except StudyError as error:
+        raise StudyError("\n".join([*remarks, str(error)])) from error  # images that were left out may be why
     shape = parts["train"].shape
     check_networks(study, shape)
     queries = cached("queries.dataset", lambda: pool_source(study, shape))
