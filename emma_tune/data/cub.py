@@ -16,17 +16,23 @@ def cub200(root: Path | None) -> Found | None:
     """Find the folder of the official archive, with `images/` and its lists."""
     places = [root / place for place in ("CUB_200_2011", "cub200/CUB_200_2011", "cub200")] if root else []
     folder = next((place for place in places if (place / "images.txt").is_file()), None)
-    return Found(lambda: _read(folder), folder) if folder else None
+    remarks: list[str] = []
+    return Found(lambda: _read(folder, remarks), folder, remarks=remarks) if folder else None
 
 
-def _read(folder: Path) -> dict[str, Part]:
-    """Read the official split; ids and labels start at 1 in the lists."""
+def _read(folder: Path, remarks: list[str]) -> dict[str, Part]:
+    """Read the official split; ids and labels start at 1 in the lists. Remarks on it are added."""
     names = _listed(folder / "images.txt")
     outside = [name for name in names.values() if name.startswith("/") or ".." in PurePosixPath(name).parts]
     if outside:
         raise DataError(f"{folder / 'images.txt'}: expected names below {folder / 'images'}, found {outside[0]!r}")
     labels = _values(folder / "image_class_labels.txt", names, "a class from 1", "[1-9][0-9]{0,5}")
     trains = _values(folder / "train_test_split.txt", names, "0 or 1", "[01]")
+    every = names.keys() | labels.keys() | trains.keys()
+    if len(names) < len(every):
+        remarks.append(
+            f"images.txt has {len(names)} of {len(every)} images of the other lists; the others are left out"
+        )
     parts: dict[str, Part] = {}
     for part, flag in (("train", "1"), ("test", "0")):
         ids = [number for number in names if trains[number] == flag]

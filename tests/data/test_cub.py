@@ -87,6 +87,16 @@ def test_a_split_that_ends_early_is_named(folder, tmp_path):
     )
 
 
+def test_images_that_only_the_other_lists_have_are_left_out_with_a_remark(folder, tmp_path):
+    found = find("cub200", tmp_path)
+    assert (len(found.parts["train"]), found.remarks) == (3, [])
+    listed = folder / "images.txt"
+    listed.write_text("".join(listed.read_text().splitlines(True)[:3]))
+    found = find("cub200", tmp_path)
+    assert [len(part) for part in found.parts.values()] == [2, 1]
+    assert found.remarks == ["images.txt has 3 of 5 images of the other lists; the others are left out"]
+
+
 @pytest.mark.parametrize("name", ["images.txt", "image_class_labels.txt", "train_test_split.txt"])
 @pytest.mark.parametrize("content", [b"1\n2\n", b"\xff\xfe\x00", None], ids=["one column", "no text", "missing"])
 def test_a_list_that_cannot_be_read_is_named(folder, tmp_path, name, content):
