@@ -68,11 +68,11 @@ def _labels(array: NDArray[np.generic] | None, count: int, where: str) -> NDArra
     labels = array.reshape(-1)
     if len(labels) != count or labels.dtype.kind not in "iu":
         raise DataError(f"{where}labels: expected {count} whole numbers from 0, found {array.dtype} {array.shape}")
-    strange = (labels < 0) | (labels > np.iinfo(np.int64).max)
-    if strange.any():
-        row = int(strange.argmax())
+    whole = labels.astype(np.int64)  # numbers beyond it turn negative
+    if count and whole.min() < 0:
+        row = int(np.argmax(whole < 0))
         raise DataError(f"{where}labels: expected whole numbers from 0, found {labels[row]} in row {row}")
-    return labels.astype(np.int64)
+    return whole
 
 
 def _names(part: str, count: int) -> NDArray[np.str_]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     from PIL import ExifTags, Image
 
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # damaged metadata raise errors of many kinds, and the pixels may be fine
         return None
     methods = Image.Transpose
@@ -149,7 +149,7 @@ def _in_eight_bits(image: Image.Image, depth: int) -> tuple[Image.Image, int | N
     scale = 255 / (2**depth - 1)
     if not image.mode.startswith("I"):  # of colors Pillow keeps the upper eight bits
         bands = {name: image.getchannel(name) for name in image.getbands()}
-        brightest = max(257 * band.getextrema()[1] for name, band in bands.items() if name != "A")
+        brightest = 257 * max(int(np.asarray(band).max()) for name, band in bands.items() if name != "A")
         levels = [min(255, round(257 * level * scale)) for level in range(256)]
         scaled = [band if name == "A" else band.point(levels) for name, band in bands.items()]
         return Image.merge(image.mode, scaled), brightest

@@ -114,7 +114,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             raise ValueError(f"expected weights in {path}, found none that can be read ({error})") from error
         except Exception as error:  # of torch's restricted unpickler, whose errors are in a private module
             raise ValueError(f"expected tensors and nothing else in {path}, found more") from error
-    content = state if isinstance(state, dict) else {type(state).__name__: None}
+    content: dict[str, Tensor] = state if isinstance(state, dict) else {type(state).__name__: None}
     others = [
         str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))
     ]

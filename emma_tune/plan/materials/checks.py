@@ -76,7 +76,7 @@ def _lacking(parts: Mapping[str, Part], classes: Mapping[str, NDArray[np.int64]]
     remarks = []
     if len(empty):
         remarks.append(
-            f"labels without images: {_some(empty, len(empty))}; networks have an output for each of 0 … {last}"
+            f"labels without images: {_some(empty.tolist(), len(empty))}; networks have an output for each of 0 … {last}"
         )
     if len(untested):
         firsts = [_first(parts["train"], label) for label in untested[:MAX_NAMED]]
