@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.data.images import Shape
+from emma_tune.data.listing import named
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -76,16 +76,12 @@ class Seen:
                 f"{shape.height}×{shape.width}"
             )
         if self.depth < DEPTHS[-1]:
-            lines.append(f"pixels use {self.depth} of 16 bits and are scaled by that: {_some(self.deep)}")
+            lines.append(f"pixels use {self.depth} of 16 bits and are scaled by that: {named(self.deep)}")
         if self.transparent:
-            lines.append(f"transparent images are laid on white: {_some(self.transparent)}")
+            lines.append(f"transparent images are laid on white: {named(self.transparent)}")
         if self.turned:
-            lines.append(f"images are turned as their EXIF orientation says: {_some(self.turned)}")
+            lines.append(f"images are turned as their EXIF orientation says: {named(self.turned)}")
         return tuple(lines)
-
-
-def _some(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def decode_file(path: Path, shape: Shape, depth: int) -> tuple[NDArray[np.uint8], Traits]:

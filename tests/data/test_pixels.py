@@ -124,7 +124,7 @@ def test_all_parts_are_scaled_alike_and_a_dark_image_stays_dark(tmp_path):
     for image, pixels in ((images["train"].images[0], dark), (images["test"].images[0], bright)):
         assert np.abs(image[0] - pixels * 255 / 4095).max() <= 0.51
     assert np.array_equal(images["train"].images[1, 0], eight)
-    assert found.remarks == ("pixels use 12 of 16 bits and are scaled by that: dark.png and 1 more",)
+    assert found.remarks == ("pixels use 12 of 16 bits and are scaled by that: dark.png, bright.png",)
 
 
 def png(path: Path, pixels: np.ndarray) -> None:
@@ -231,8 +231,8 @@ def test_each_kind_is_remarked_once_for_all_parts_in_their_order(tmp_path):
     found, _ = cached(tmp_path, train=train, test=test)
     assert found.remarks == (
         "images of 3 sizes, 24×24 to 30×20, are brought to 24×24",
-        "transparent images are laid on white: 00.png and 69 more",
-        "images are turned as their EXIF orientation says: t0.jpg and 2 more",
+        "transparent images are laid on white: 00.png, 01.png, 02.png, 03.png, 04.png and 65 more",
+        "images are turned as their EXIF orientation says: t0.jpg, t1.jpg, t2.jpg",
     )
 
 

@@ -319,7 +319,7 @@ def test_a_label_far_beyond_the_number_of_classes_is_named(store, tmp_path, labe
         (
             [8, 6, 7] * 3,
             [8, 6, 7] * 2,
-            ["labels without images: 0, 1, 2, 3, 4, and 1 more; networks have an output for each of 0 … 8"],
+            ["labels without images: 0, 1, 2, 3, 4 and 1 more; networks have an output for each of 0 … 8"],
         ),
         ([0, 1, 2] * 3, [0, 0, 0, 0, 1, 0], ["classes with images to train, but none to test: 2 (train/2)"]),
         ([0, 1, 2] * 3, [2, 1, 0] * 2, []),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.data.images import ImageSet, Shape
+from emma_tune.data.listing import named
 from emma_tune.data.source import Part
 from emma_tune.study.file import StudyError
-
-MAX_NAMED = 5  # most images or classes of a kind that are named; beyond that only their number is
 
 LABELS_TO_A_CLASS = 3
 """Most labels, from 0 to the largest, for each that occurs: a larger one is a mistake and not a class."""
@@ -75,12 +74,11 @@ def _lacking(parts: Mapping[str, Part], classes: Mapping[str, NDArray[np.int64]]
     untested = np.setdiff1d(trained, np.concatenate([of for name, of in classes.items() if name != "train"]))
     remarks = []
     if len(empty):
-        remarks.append(
-            f"labels without images: {_some(empty.tolist(), len(empty))}; networks have an output for each of 0 … {last}"
-        )
+        labels = named([str(label) for label in empty])
+        remarks.append(f"labels without images: {labels}; networks have an output for each of 0 … {last}")
     if len(untested):
-        firsts = [_first(parts["train"], label) for label in untested[:MAX_NAMED]]
-        remarks.append(f"classes with images to train, but none to test: {_some(firsts, len(untested))}")
+        firsts = [_first(parts["train"], label) for label in untested]
+        remarks.append(f"classes with images to train, but none to test: {named(firsts)}")
     return remarks
 
 
@@ -93,9 +91,3 @@ def _first(part: Part, label: int) -> str:
     """Name a class by its number and its first image."""
     row = int(np.argmax(_labels(part) == label))
     return f"{label} ({row if part.names is None else part.names[row]})"
-
-
-def _some(items: Sequence[object], count: int) -> str:
-    """List the first items of a number of them."""
-    more = [f"and {count - MAX_NAMED} more"] if count > MAX_NAMED else []
-    return ", ".join([*map(str, items[:MAX_NAMED]), *more])

@@ -12,8 +12,9 @@ from emma_tune.data import dataset, find
 from emma_tune.data.cache import Source
 from emma_tune.data.files import BadImage
 from emma_tune.data.images import ImageSet, Shape, subset
+from emma_tune.data.listing import MAX_NAMED
 from emma_tune.data.source import DataError, Found, Part, labeled_parts, query_part
-from emma_tune.plan.materials.checks import MAX_NAMED, check_alike, check_limit
+from emma_tune.plan.materials.checks import check_alike, check_limit
 from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
