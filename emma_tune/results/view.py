@@ -75,8 +75,9 @@ class StudyView(StudyReader):
         try:
             return self.store.fetch(stage, tasks[stage].key)
         except (FileNotFoundError, CorruptArtifactError) as error:
+            hint = "bring the store back" if tasks[stage].key in self.claimed else "run the study"
             raise StudyError(
-                f"{where}: expected a finished {stage} of point {point}, found none; run the study"
+                f"{where}: expected the {stage} of point {point} in {self.store.root}, found none; {hint}"
             ) from error
 
     def images(self, role: str) -> Mapping[str, ImageSet]:

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from upath import UPath
 
 from emma_tune.data import PREFIXES
 from emma_tune.models import IMAGENET, NONE
 from emma_tune.study import Study, spelled_out
-from emma_tune.study.findings import Place, findings_of, shown
+from emma_tune.study.document import DocumentError, Place, parse, shown
+from emma_tune.study.findings import findings_of
 
 DATA_ROOT = "EMMA_TUNE_DATA"
 """The environment's data root, for studies that name none."""
+
+MOST_BYTES = 1_000_000
+"""Of a study file; a larger one is another kind of file, and would take long to parse."""
 
 
 class StudyError(ValueError):
@@ -81,21 +84,12 @@ class _Document:
 
 
 def _read(path: Path, below: tuple[Path, ...]) -> _Document:
+    text = _text(path, f"{below[-1]}: extends: {path}" if below else str(path))
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        problem = getattr(error, "strerror", None) or "not a text file"
-        where = f"{below[-1]}: extends: " if below else ""
-        raise StudyError(
-            f"{where}{path}: expected a study file, found none that can be read ({problem})"
-        ) from error
-    try:
-        given = yaml.safe_load(text)
-        lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader), path)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise StudyError(f"{place}: expected YAML, found {_yaml_problem(error)}") from error
+        given, places = parse(text)
+    except DocumentError as error:
+        raise StudyError(f"{path}{f':{error.line}' if error.line else ''}: {error}") from error
+    lines = {place: f"{path}:{line}" for place, line in places.items()}
     if not isinstance(given, dict):
         raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {shown(given)}")
     _make_absolute(given, path.parent)
@@ -104,16 +98,32 @@ def _read(path: Path, below: tuple[Path, ...]) -> _Document:
     own = _Document(given, lines)
     if "extends" not in given:
         return own
-    base = given.pop("extends")
+    base, where = given.pop("extends"), lines.get(("extends",), str(path))
     if not isinstance(base, str):
-        raise StudyError(f"{lines[('extends',)]}: extends: expected the path of a study file, found {shown(base)}")
+        raise StudyError(f"{where}: extends: expected the path of a study file, found {shown(base)}")
     chain = (*below, path)
     extended = path.parent / base
     if extended.resolve() in {file.resolve() for file in chain}:
-        raise StudyError(
-            f"{lines[('extends',)]}: extends: expected a file that does not extend this one, found {base}"
-        )
+        raise StudyError(f"{where}: extends: expected a file that does not extend this one, found {base}")
     return _extended(_read(extended, chain), own)
+
+
+def _text(path: Path, where: str) -> str:
+    """Read a study file; errors begin with `where`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise StudyError(f"{where}: expected a study file, found one of more than {MOST_BYTES:,} bytes")
+        return content.decode()
+    except IsADirectoryError as error:
+        raise StudyError(
+            f"{where}: expected a study file, found a folder; continue the study in it with: emma-tune resume "
+            f"{path}"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", None) or "not a text file"
+        raise StudyError(f"{where}: expected a study file, found none that can be read ({problem})") from error
 
 
 WHOLE = (("attackers",), ("objectives",), ("search", "space", "*"), ("resources", "*"))
@@ -170,48 +180,34 @@ def _make_absolute(given: dict[str, Any], folder: Path) -> None:
             part["weights"] = absolute(part["weights"])
 
 
-def _yaml_problem(error: Exception) -> str:
-    """Return the parser’s error in one line."""
-    problem = getattr(error, "problem", None) or str(error)
-    return " ".join(problem.split()).removeprefix("found ") or type(error).__name__
-
-
 def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:
     place, equals, text = override.partition("=")
     keys = place.strip().split(".")
     if not equals or not all(keys):
         raise StudyError(f"--set {override}: expected key.path=value")
+    if keys[0] == "extends":
+        raise StudyError(
+            f"--set {override}: expected a field of a study, found extends, which only a file can have"
+        )
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise StudyError(f"--set {override}: expected a YAML value, found {text!r}") from error
+        value, _ = parse(text)
+    except DocumentError as error:
+        raise StudyError(f"--set {override}: {error}") from error
     part: Any = given
     for depth, key in enumerate(keys[:-1], start=1):
         part[key] = {} if part.get(key) is None else part[key]
         part = part[key]
         if not isinstance(part, dict):
-            raise StudyError(f"--set {override}: expected a mapping at {'.'.join(keys[:depth])}, found {part!r}")
+            raise StudyError(
+                f"--set {override}: expected a mapping at {'.'.join(keys[:depth])}, found {shown(part)}"
+            )
     if text.strip().startswith("+"):
         before = part.get(keys[-1])
         if isinstance(before, bool) or not isinstance(before, int | float):
-            raise StudyError(f"--set {override}: expected +N where the file has a number, found {before!r}")
+            raise StudyError(f"--set {override}: expected +N where the file has a number, found {shown(before)}")
         try:
             value = before + (value if isinstance(value, int) else float(text))
         except ValueError:
             raise StudyError(f"--set {override}: expected +N, found {text!r}") from None
     part[keys[-1]] = value
     return tuple(keys)
-
-
-def _lines(node: yaml.Node | None, path: Path, place: Place = ()) -> dict[Place, str]:
-    """Map every place to `file:line`, from 1."""
-    lines: dict[Place, str] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            lines[(*place, key.value)] = f"{path}:{key.start_mark.line + 1}"
-            lines |= _lines(value, path, (*place, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*place, str(index))] = f"{path}:{value.start_mark.line + 1}"
-            lines |= _lines(value, path, (*place, str(index)))
-    return lines

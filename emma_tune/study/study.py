@@ -14,7 +14,7 @@ from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import has_secret, printable
 from emma_tune.study.baselines import Baseline
-from emma_tune.study.fields import AUTO, NAME, StageName, misplaced
+from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
 from emma_tune.study.resources import Share, or_auto, spelled_out
@@ -137,7 +137,7 @@ class Study(Frozen):
     @classmethod
     def _fit_for_a_folder(cls, name: str) -> str:
         if not re.fullmatch(NAME, name):
-            raise ValueError("expected letters, digits, dot, dash, underscore, a letter or digit first")
+            raise ValueError(NAME_EXPECTED)
         return name
 
     @field_validator("store")

@@ -199,7 +199,7 @@ def test_gc_of_what_is_no_store_of_a_study_is_refused(filled, tmp_path):
     stranger = Store(tmp_path / "elsewhere" / "store")
     stranger.commit("matrix", UNUSED, Artifact({}), recipe={}, provenance={})
     for arguments in ((stranger.root,), (filled.store.root, tmp_path / "no"), (tmp_path / "nothing",)):
-        assert "none that uses it" in refused("gc", *arguments)
+        assert "that uses this store, found none" in refused("gc", *arguments)
     assert left(stranger) == {f"matrix/{UNUSED}"}
 
 

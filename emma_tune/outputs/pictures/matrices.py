@@ -58,7 +58,7 @@ def draw(view: StudyView) -> Picture:
         ),
     }
     if not drawn:
-        return nothing(view, "no matrix is finished yet", tables)
+        return nothing(view, "no finished matrix in the store", tables)
     lines, columns = style.grid(len(drawn))
     figure = Figure(figsize=(max(7.5, 2.75 * columns), 3.4 * lines + 3.4), layout="constrained")
     figure.suptitle(style.heading(view))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from emma_tune.defenses import DEFENSES, UNDEFENDED
 from emma_tune.outputs.points import ONE_POINT
 from emma_tune.outputs.report.summary import Summary
-from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural
+from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural, state_of
 from emma_tune.plan import Point
 from emma_tune.results.intervals import MIN_PAIRS
 from emma_tune.study import Study
@@ -143,7 +143,7 @@ def _progress(summary: Summary) -> Iterator[Caution]:
     if state != "finished" and (open_points or not counts["asked"] or state == "running"):
         yield Caution(
             "unfinished",
-            f"The study is {state}: {open_points} of {plural(counts['asked'], 'point')} so far "
+            f"The study is {state_of(summary.status)}: {open_points} of {plural(counts['asked'], 'point')} so far "
             f"{is_or_are(open_points)} not finished. All of this page may change.",
         )
 
