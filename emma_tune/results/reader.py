@@ -173,7 +173,7 @@ class StudyReader:
         self._noted[problem] = None
 
     def _lost_artifacts(self) -> list[str]:
-        """Say what the store lacks of the finished tasks: one of each stage is looked up, and all that were read."""
+        """Say what the store lacks of the finished tasks: of one of each stage, and of all that were read."""
         root, shown = self.store.root, "only what the ledger has is shown: no intervals, curves or matrices"
         try:
             if is_local(root) and not root.exists():
@@ -192,7 +192,7 @@ class StudyReader:
     @cached_property
     def claimed(self) -> dict[str, str]:
         """The stages of the tasks that are finished by the ledger, by key."""
-        outcomes = (*self.outcomes.values(), *self.verdicts.values())
+        outcomes = (*self.outcomes.values(), *self.front_attacks.values())
         return {key: task.stage for outcome in outcomes for key, task in outcome.tasks.items()}
 
     # --- tasks --------------------------------------------------------------------------------------------

@@ -14,6 +14,10 @@ MOST_VALUES = 10_000
 """Values of a document, aliases written out: a few short lines of aliases of aliases can stand for billions."""
 
 
+NAMES = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+"""Types of keys: names, and << for what another mapping has."""
+
+
 class DocumentError(ValueError):
     """What is wrong with a document, in words, and the number of the line; None if it has none."""
 
@@ -28,8 +32,8 @@ def parse(text: str) -> tuple[Any, dict[Place, int]]:
     Raises:
         DocumentError: if it is not YAML, has a key twice, or too many values.
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None, {}
@@ -41,12 +45,12 @@ def parse(text: str) -> tuple[Any, dict[Place, int]]:
             raise
         mark = getattr(error, "problem_mark", None)
         raise DocumentError(f"expected YAML, found {_problem(error)}", mark.line + 1 if mark else None) from error
-    finally:
-        loader.dispose()
 
 
 def _problem(error: Exception) -> str:
     """Return the parser’s error in one line."""
+    if isinstance(error, RecursionError):
+        return "values nested too deeply"
     problem = getattr(error, "problem", None) or str(error)
     return " ".join(problem.split()).removeprefix("found ") or type(error).__name__
 
@@ -84,6 +88,11 @@ def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
             if not isinstance(key, yaml.ScalarNode):
                 continue  # refused when it is constructed
             here, line = (*place, key.value), _line(key)
+            if key.tag not in NAMES:
+                raise DocumentError(
+                    f"{'.'.join(here)}: expected a name for a key, found {key.value or 'none'}; write it in quotes",
+                    line,
+                )
             if key.value in seen:
                 where = "twice" if seen[key.value] == line else f"in lines {seen[key.value]} and {line}"
                 raise DocumentError(f"{'.'.join(here)}: expected each key once, found it {where}", line)

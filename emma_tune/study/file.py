@@ -41,7 +41,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     document = _read(path, ())
     given = document.given
     overridden = {_override(given, override): override for override in overrides}
-    _make_absolute(given, path.parent)
+    _make_absolute(given, path.parent, path)
     if given.get("data_root") is None and os.environ.get(DATA_ROOT):
         given["data_root"] = os.path.abspath(os.environ[DATA_ROOT])
     try:
@@ -63,7 +63,7 @@ def changed(study: Study, overrides: Sequence[str], recorded: Path | UPath) -> S
     """
     given = study.model_dump(mode="json", by_alias=True, exclude_none=True)
     overridden = {_override(given, override): override for override in overrides}
-    _make_absolute(given, recorded.parent if isinstance(recorded, Path) else Path.cwd())
+    _make_absolute(given, recorded.parent if isinstance(recorded, Path) else Path.cwd(), recorded)
     try:
         return Study.model_validate(given)
     except ValidationError as error:
@@ -92,7 +92,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> _Document:
     lines = {place: f"{path}:{line}" for place, line in places.items()}
     if not isinstance(given, dict):
         raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {shown(given)}")
-    _make_absolute(given, path.parent)
+    _make_absolute(given, path.parent, path)
     if "resources" in given:  # so that each of them can be taken from this file or from another
         given["resources"] = spelled_out(given["resources"])
     own = _Document(given, lines)
@@ -103,7 +103,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> _Document:
         raise StudyError(f"{where}: extends: expected the path of a study file, found {shown(base)}")
     chain = (*below, path)
     extended = path.parent / base
-    if extended.resolve() in {file.resolve() for file in chain}:
+    if "\0" not in base and extended.resolve() in {file.resolve() for file in chain}:
         raise StudyError(f"{where}: extends: expected a file that does not extend this one, found {base}")
     return _extended(_read(extended, chain), own)
 
@@ -121,7 +121,7 @@ def _text(path: Path, where: str) -> str:
             f"{where}: expected a study file, found a folder; continue the study in it with: emma-tune resume "
             f"{path}"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no UTF-8, or a path with a null byte
         problem = getattr(error, "strerror", None) or "not a text file"
         raise StudyError(f"{where}: expected a study file, found none that can be read ({problem})") from error
 
@@ -157,27 +157,33 @@ def _replaced(place: Place, own: _Document) -> bool:
     return any(place[:depth] in own.lines and _is_whole(place[:depth]) for depth in range(1, len(place)))
 
 
-def _make_absolute(given: dict[str, Any], folder: Path) -> None:
-    """Resolve paths relative to the file they stand in, wherever it is extended from."""
+def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> None:
+    """Resolve paths relative to the folder of the file they stand in, wherever it is extended from."""
 
-    def absolute(text: str) -> str:
+    def absolute(text: str, place: str) -> str:
         if "://" in text:
             return text
-        return str((folder / Path(text).expanduser()).resolve())
+        try:
+            path = str((folder / Path(text).expanduser()).resolve())
+            path.encode()
+        except (ValueError, RuntimeError, OSError) as error:  # a null byte, another user's home, no Unicode
+            raise StudyError(f"{file}: {place}: expected a path, found {shown(text)}") from error
+        return path
 
     for key in ("store", "data_root"):
         if isinstance(given.get(key), str):
-            given[key] = absolute(given[key])
-    attackers = given.get("attackers")
-    attackers = list(attackers.values()) if isinstance(attackers, dict) else []
-    for part in (given.get("victim"), given.get("queries"), given.get("surrogate"), *attackers):
+            given[key] = absolute(given[key], key)
+    parts = {name: given.get(name) for name in ("victim", "queries", "surrogate")}
+    if isinstance(given.get("attackers"), dict):
+        parts |= {f"attackers.{name}": attacker for name, attacker in given["attackers"].items()}
+    for name, part in parts.items():
         if not isinstance(part, dict):
             continue
         prefix, colon, place = str(part.get("dataset")).partition(":")
         if colon and place and prefix in PREFIXES:
-            part["dataset"] = f"{prefix}:{absolute(place)}"
+            part["dataset"] = f"{prefix}:{absolute(place, f'{name}.dataset')}"
         if isinstance(part.get("weights"), str) and part["weights"] not in ("", NONE, IMAGENET):
-            part["weights"] = absolute(part["weights"])
+            part["weights"] = absolute(part["weights"], f"{name}.weights")
 
 
 def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:

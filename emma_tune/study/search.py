@@ -219,25 +219,25 @@ class Sampler(NamedTuple):
 
 SAMPLERS: dict[str, Sampler] = {
     "gp": Sampler("Gaussian process", learns=True),
-    "tpe": Sampler("tree Parzen", learns=True),
+    "tpe": Sampler("tree-structured Parzen estimator", learns=True),
     "nsga2": Sampler("NSGA-II", learns=True),
     "qmc": Sampler("Sobol sequence"),
-    "random": Sampler("uniform"),
-    "grid": Sampler("every value"),
+    "random": Sampler("uniformly at random"),
+    "grid": Sampler("every combination of values once"),
 }
 
 
 class Search(Frozen):
     """How points are proposed."""
 
-    points: Count = Field(description="searched points, baselines not counted")
+    points: Count = Field(description="number of points to search, baselines not counted")
     sampler: Annotated[str, OneOf("sampler", tuple(SAMPLERS))] = Field(
         "gp", description="; ".join(f"{name}: {sampler.about}" for name, sampler in SAMPLERS.items())
     )
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="seed of the proposals")
     stop: Literal["own", "joint", "none"] = Field(
         "own",
-        description="stop a point once a finished one beats whatever it can still reach: own: one of its own "
+        description="stop a point once a finished one beats all that it can still reach: own: one of its own "
         "defense; joint: one of any defense; none: run every point to its end",
     )
     space: Space
