@@ -89,10 +89,8 @@ def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
                 continue  # refused when it is constructed
             here, line = (*place, key.value), _line(key)
             if key.tag not in NAMES:
-                raise DocumentError(
-                    f"{'.'.join(here)}: expected a name for a key, found {key.value or 'none'}; write it in quotes",
-                    line,
-                )
+                found = f"{key.value or 'none'}; write it in quotes"
+                raise DocumentError(f"{'.'.join(here)}: expected a name for a key, found {found}", line)
             if key.value in seen:
                 where = "twice" if seen[key.value] == line else f"in lines {seen[key.value]} and {line}"
                 raise DocumentError(f"{'.'.join(here)}: expected each key once, found it {where}", line)

@@ -49,7 +49,7 @@ class Optimization(Frozen):
     )
     min_change: Annotated[float, Field(ge=0), NOT_BOOLEAN] | None = Field(
         None,
-        description="stop once the mean of |ΔT| in an epoch is below this; default: 0.01 up to ten classes, else 1e-4",
+        description="stop once the mean of |ΔT| in an epoch is below; default: 0.01 up to ten classes, else 1e-4",
     )
     patience: Count = Field(3, description="stop after this many epochs in which trace(T) reached no new low")
     batch_size: BatchSize | None = Field(

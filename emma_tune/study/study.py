@@ -81,8 +81,8 @@ class Study(Frozen):
     repeats: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
         (0,),
         min_length=1,
-        description="for each, every point is run once on the same victims: 0 is the seed itself, any other number "
-        "a fresh seed for all that follows the victim",
+        description="for each, every point is run once on the same victims: 0 is the seed itself, any other "
+        "number a fresh seed for all that follows the victim",
     )
     search: Search
     objectives: dict[str, Direction] = Field(
