@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,8 +52,10 @@ def _problem(error: Exception) -> str:
     """Return the parser’s error in one line."""
     if isinstance(error, RecursionError):
         return "values nested too deeply"
-    problem = getattr(error, "problem", None) or str(error)
-    return " ".join(problem.split()).removeprefix("found ") or type(error).__name__
+    problem = " ".join((getattr(error, "problem", None) or str(error)).split())
+    problem = re.sub("^expected (.*), but (?:found|got) (.*)$", r"\2 instead of \1", problem)
+    problem = problem.replace("could not determine a constructor for the tag", "the unknown tag")
+    return problem.removeprefix("found ") or type(error).__name__
 
 
 def _check_size(node: yaml.Node) -> None:

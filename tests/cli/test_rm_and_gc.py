@@ -269,6 +269,11 @@ def test_rm_removes_a_study_and_leaves_its_store(filled, tmp_path):
     assert files(filled.store.root) == before
 
 
+def test_rm_of_a_study_without_its_store_says_nothing_of_it(filled):
+    shutil.rmtree(filled.store.root)
+    assert emma("rm", filled.root, "--yes").stdout == f"removed: {filled.root}\n"
+
+
 def test_rm_asks_before_it_removes(filled):
     before = files(filled.root)
     assert emma("rm", filled.root, answer="n\n").exit_code == 1

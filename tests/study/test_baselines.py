@@ -138,7 +138,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "the searched one": ("emma", "baselines.1.kind", "expected a known baseline defense, one of "),
     "no kind": ({"epsilon": 1}, "baselines.1.kind", "expected a value, found none"),
     "a number": (5, "baselines.1", "expected a mapping, found 5"),
-    "nothing": (None, "baselines.1", "expected a mapping, found None"),
+    "nothing": (None, "baselines.1", "expected a mapping, found null"),
     "a list": (["mad"], "baselines.1", "expected a mapping, found ['mad']"),
     "another's budget": ({"kind": "mad", "sigma": 0.1}, "baselines.1", "expected epsilon of mad, found 'sigma'"),
     "a budget where there is none": (
