@@ -103,7 +103,7 @@ def _read(path: Path, below: tuple[Path, ...]) -> _Document:
         raise StudyError(f"{where}: extends: expected the path of a study file, found {shown(base)}")
     chain = (*below, path)
     extended = path.parent / base
-    if "\0" not in base and extended.resolve() in {file.resolve() for file in chain}:
+    if _resolved(path.parent, base, f"{where}: extends") in {file.resolve() for file in chain}:
         raise StudyError(f"{where}: extends: expected a file that does not extend this one, found {base}")
     return _extended(_read(extended, chain), own)
 
@@ -113,17 +113,16 @@ def _text(path: Path, where: str) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise StudyError(f"{where}: expected a study file, found one of more than {MOST_BYTES:,} bytes")
-        return content.decode()
+        text = content.decode() if len(content) <= MOST_BYTES else ""
     except IsADirectoryError as error:
-        raise StudyError(
-            f"{where}: expected a study file, found a folder; continue the study in it with: emma-tune resume "
-            f"{path}"
-        ) from error
-    except (OSError, ValueError) as error:  # no UTF-8, or a path with a null byte
+        hint = f"continue the study in it with: emma-tune resume {path}"
+        raise StudyError(f"{where}: expected a study file, found a folder; {hint}") from error
+    except (OSError, UnicodeDecodeError) as error:
         problem = getattr(error, "strerror", None) or "not a text file"
         raise StudyError(f"{where}: expected a study file, found none that can be read ({problem})") from error
+    if len(content) > MOST_BYTES:
+        raise StudyError(f"{where}: expected a study file, found one of more than {MOST_BYTES:,} bytes")
+    return text
 
 
 WHOLE = (("attackers",), ("objectives",), ("search", "space", "*"), ("resources", "*"))
@@ -161,14 +160,7 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
     """Resolve paths relative to the folder of the file they stand in, wherever it is extended from."""
 
     def absolute(text: str, place: str) -> str:
-        if "://" in text:
-            return text
-        try:
-            path = str((folder / Path(text).expanduser()).resolve())
-            path.encode()
-        except (ValueError, RuntimeError, OSError) as error:  # a null byte, another user's home, no Unicode
-            raise StudyError(f"{file}: {place}: expected a path, found {shown(text)}") from error
-        return path
+        return text if "://" in text else str(_resolved(folder, text, f"{file}: {place}"))
 
     for key in ("store", "data_root"):
         if isinstance(given.get(key), str):
@@ -184,6 +176,16 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
             part["dataset"] = f"{prefix}:{absolute(place, f'{name}.dataset')}"
         if isinstance(part.get("weights"), str) and part["weights"] not in ("", NONE, IMAGENET):
             part["weights"] = absolute(part["weights"], f"{name}.weights")
+
+
+def _resolved(folder: Path, text: str, where: str) -> Path:
+    """Resolve a path relative to a folder; errors begin with `where`."""
+    try:
+        path = (folder / Path(text).expanduser()).resolve()
+        str(path).encode()
+        return path
+    except (ValueError, RuntimeError, OSError) as error:  # a null byte, no Unicode, an unknown user's home
+        raise StudyError(f"{where}: expected a path, found {shown(text)}") from error
 
 
 def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:

@@ -159,12 +159,12 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "a budget that is true": (
         {"kind": "mad", "epsilon": True},
         "baselines.1.epsilon",
-        "expected a number, {low, high} or {choices: […]}, found True",
+        "expected a number, {low, high}, a list of numbers or {choices: […]}, found true",
     ),
     "half a range": (
         {"kind": "mad", "epsilon": {"low": 1}},
         "baselines.1.epsilon",
-        "expected both low and high, found {'low': 1}",
+        "expected both low and high, found {low: 1}",
     ),
     "a range the wrong way": (
         {"kind": "mad", "epsilon": {"low": 1, "high": 0.5}},

@@ -208,7 +208,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"search.stop_dominated": False},
         "search.stop_dominated",
         "search.stop instead (stop: none)",
-        "False",
+        "false",
     ),
     "the word for stopping of earlier versions, on": (
         {"search.stop_dominated": True},
