@@ -91,7 +91,8 @@ def _read(path: Path, below: tuple[Path, ...]) -> _Document:
         raise StudyError(f"{path}{f':{error.line}' if error.line else ''}: {error}") from error
     lines = {place: f"{path}:{line}" for place, line in places.items()}
     if not isinstance(given, dict):
-        raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {shown(given)}")
+        found = "nothing" if given is None else shown(given)
+        raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {found}")
     _make_absolute(given, path.parent, path)
     if "resources" in given:  # so that each of them can be taken from this file or from another
         given["resources"] = spelled_out(given["resources"])

@@ -14,6 +14,7 @@ from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import has_secret, printable
 from emma_tune.study.baselines import Baseline
+from emma_tune.study.document import shown
 from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
@@ -21,6 +22,9 @@ from emma_tune.study.resources import Share, or_auto, spelled_out
 from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, check_finite
 from emma_tune.training.fields import NOT_BOOLEAN, Frozen
 from emma_tune.training.settings import Training
+
+
+LONGEST = 150  # bytes of an attacker's name, which trackers make a part of a folder's name
 
 
 def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -196,6 +200,8 @@ class Study(Frozen):
         for name in attackers:
             if printable(name) != name or not name.strip() or "\n" in name:
                 raise ValueError(f"expected names that can be printed, found {name!r}")
+            if len(name.encode()) > LONGEST:
+                raise ValueError(f"expected names of at most {LONGEST} bytes, found {shown(name)}")
         return attackers
 
     @field_validator("attackers")

@@ -207,7 +207,13 @@ def test_yaml_that_cannot_be_made_sense_of_is_one_line_about_the_file(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("content", "found"), [("", "null"), ("- name\n- victim\n", "['name', 'victim']"), ("digits\n", "'digits'")]
+    ("content", "found"),
+    [
+        ("", "nothing"),
+        ("# later\n", "nothing"),
+        ("- name\n- victim\n", "['name', 'victim']"),
+        ("digits\n", "'digits'"),
+    ],
 )
 def test_what_is_no_mapping_is_shown(tmp_path, content, found):
     path = tmp_path / "study.yaml"

@@ -267,6 +267,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "one of attacker, guidance, matrix, misinformer, surrogate, victim",
         "'evaluation'",
     ),
+    "name of an attacker that no folder can have": (
+        {"attackers": {"ä" * 76: {"kind": "soft"}}},
+        "attackers",
+        "names of at most 150 bytes",
+        f"'{'ä' * 56}…",
+    ),
     "name that leaves the folder": ({"name": "../x"}, "name", "letters, digits", "'../x'"),
     "name with an end of line": ({"name": "x\n"}, "name", "letters, digits", r"'x\n'"),
     "no letters in the name": ({"name": ""}, "name", "letters, digits", "''"),
