@@ -23,7 +23,6 @@ from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search
 from emma_tune.training.fields import NOT_BOOLEAN, Frozen
 from emma_tune.training.settings import Training
 
-
 LONGEST = 150  # bytes of an attacker's name, which trackers make a part of a folder's name
 
 
