@@ -99,7 +99,7 @@ def _left_out(outcomes: Iterable[Outcome], done: Iterable[FinishedTask]) -> dict
 def _until(ledger: Ledger) -> str | None:
     """Return the stage that the last run was to end with, if it has."""
     ended = ledger.ended[-1] if ledger.ended else None
-    return ended.until if ended and ended.run == ledger.runs[-1] else None
+    return ended.until if ended and ledger.runs[-1:] == [ended.run] else None
 
 
 def _last_run(ledger: Ledger) -> dict[str, float] | None:

@@ -14,7 +14,6 @@ Place = tuple[str, ...]
 MOST_VALUES = 10_000
 """Values of a document, aliases written out: a few short lines of aliases of aliases can stand for billions."""
 
-
 NAMES = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 """Types of keys: names, and << for what another mapping has."""
 
@@ -40,12 +39,22 @@ def parse(text: str) -> tuple[Any, dict[Place, int]]:
             return None, {}
         _check_size(node)
         lines = dict(_lines(node, ()))
-        return loader.construct_document(node), lines
+        return _apart(loader.construct_document(node)), lines
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, DocumentError):
             raise
         mark = getattr(error, "problem_mark", None)
         raise DocumentError(f"expected YAML, found {_problem(error)}", mark.line + 1 if mark else None) from error
+
+
+def _apart(value: Any) -> Any:
+    """Copy a value so that no two places share one, as aliases do: to override one would change the other."""
+    match value:
+        case dict():
+            return {key: _apart(of) for key, of in value.items()}
+        case list():
+            return [_apart(of) for of in value]
+    return value
 
 
 def _problem(error: Exception) -> str:

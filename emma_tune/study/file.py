@@ -114,16 +114,18 @@ def _text(path: Path, where: str) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
-        text = content.decode() if len(content) <= MOST_BYTES else ""
     except IsADirectoryError as error:
         hint = f"continue the study in it with: emma-tune resume {path}"
         raise StudyError(f"{where}: expected a study file, found a folder; {hint}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        problem = getattr(error, "strerror", None) or "not a text file"
+    except OSError as error:
+        problem = error.strerror or error
         raise StudyError(f"{where}: expected a study file, found none that can be read ({problem})") from error
     if len(content) > MOST_BYTES:
         raise StudyError(f"{where}: expected a study file, found one of more than {MOST_BYTES:,} bytes")
-    return text
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{where}: expected a study file, found one that is not text") from error
 
 
 WHOLE = (("attackers",), ("objectives",), ("search", "space", "*"), ("resources", "*"))

@@ -56,6 +56,14 @@ def test_a_merge_key_gives_what_a_mapping_leaves_out(tmp_path):
     assert (lines[("d", "c")], lines[("a", "c")]) == (6, 3)
 
 
+def test_what_an_alias_stands_for_is_a_copy(tmp_path):
+    path = study(tmp_path)
+    attackers = "attackers: {one: &one {kind: soft, epochs: 6}, two: *one}"
+    path.write_text(path.read_text().replace("attackers: {soft: {epochs: 15}, hard: {epochs: 15}}", attackers))
+    found = load_study(path, ["attackers.two.epochs=1"]).attackers
+    assert (found["one"].epochs, found["two"].epochs) == (6, 1)
+
+
 def test_aliases_of_aliases_are_refused_at_once(tmp_path):
     levels = ["l0: &l0 [y, y, y, y]", *(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 4)}]" for n in range(1, 40))]
     path = study(tmp_path, *levels)

@@ -239,7 +239,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_folder_and_a_picture_are_no_study(tmp_path):
     picture = tmp_path / "picture.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    assert finding(picture).endswith("found none that can be read (not a text file)")
+    assert finding(picture).endswith("expected a study file, found one that is not text")
     assert finding(tmp_path).endswith(
         f"found a folder; continue the study in it with: emma-tune resume {tmp_path}"
     )
