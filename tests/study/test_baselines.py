@@ -154,7 +154,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "a budget of text": (
         {"kind": "mad", "epsilon": "much"},
         "baselines.1.epsilon",
-        "expected a number, {low, high} or {choices: […]}, found 'much'",
+        "expected a number, {low, high}, a list of numbers or {choices: […]}, found 'much'",
     ),
     "a budget that is true": (
         {"kind": "mad", "epsilon": True},
