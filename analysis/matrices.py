@@ -1,4 +1,4 @@
-"""Draw EMMA's matrices: python -m analysis.matrices DIR… --out FOLDER."""
+"""Draw the learned matrices: python -m analysis.matrices DIR… --out FOLDER."""
 
 from analysis.command import main_of
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from upath import UPath
 
-from emma_tune.cli.app import DataRoot, Folder, Follow, absolute, app, user_errors
-from emma_tune.storage import IMPATIENT, Patience, Place, as_place
+from emma_tune.cli.app import DataRoot, Folder, Follow, absolute, app, complain, user_errors
+from emma_tune.storage import IMPATIENT, Patience, Place, as_place, is_local
 from emma_tune.storage.redaction import printable
 
 if TYPE_CHECKING:
@@ -34,11 +34,12 @@ def init(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write. [default: NAME.yaml]")] = None,
 ) -> None:
     """Write a commented study file to begin with; it runs as it is, and needs no download."""
-    from emma_tune.study.fields import NAME
+    from emma_tune.study.document import shown
+    from emma_tune.study.fields import NAME, NAME_EXPECTED
     from emma_tune.study.file import StudyError
 
     if not re.fullmatch(NAME, name):
-        raise StudyError(f"NAME: expected letters, digits, dot, dash and underscore, found {name!r}")
+        raise StudyError(f"NAME: {NAME_EXPECTED}, found {shown(name)}")
     path = out or Path(f"{name}.yaml")
     text = (files("emma_tune.cli") / "template.yaml").read_text().replace("{name}.yaml", str(path))
     try:
@@ -46,8 +47,8 @@ def init(
             file.write(text.replace("{name}", name))
     except FileExistsError:
         raise StudyError(f"{path}: expected no file, found one; choose another with --out FILE") from None
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StudyError(f"{path}: expected a folder to write to, found {error.strerror}") from None
+    except OSError as error:
+        raise StudyError(f"{path}: expected a file that can be written, found {error.strerror}") from None
     typer.echo(f"{path}: edit it if you like, then: emma-tune run {path}")
 
 
@@ -143,6 +144,7 @@ def track(
         time.sleep(TRACK_EVERY)
     where = " and ".join(str(place) for place in (tensorboard, mlflow) if place is not None)
     typer.echo(f"{view.study.name}: {plural(len(view.ledger.points), 'point')} in {where}")
+    complain(*view.problems)
 
 
 @app.command()
@@ -163,6 +165,8 @@ def rm(folder: Folder, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do
     remove_study(place)
     store = view.store.root
     typer.echo(f"removed: {folder}")
+    if is_local(store) and not store.exists():
+        return
     typer.echo(f"its artifacts stay in {store}; remove those that no other study uses with: emma-tune gc {store}")
 
 

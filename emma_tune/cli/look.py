@@ -152,10 +152,14 @@ def _known(view: StudyView, table: pd.DataFrame) -> list[dict[str, Any]]:
 def measures(folder: Folder) -> None:
     """Print every measured figure as comma-separated values: by point, seed, attacker and part of the data."""
     from emma_tune.results import StudyView
+    from emma_tune.study.file import StudyError
 
     view = StudyView(folder)
-    print_csv(view.measures())
+    table = view.measures()
     complain(*view.problems)
+    if table.empty:
+        raise StudyError(f"{view.folder.root}: expected a study with measured figures, found none")
+    print_csv(table)
 
 
 @app.command()
@@ -249,24 +253,28 @@ def list_studies(
     for place in study_folders(root):
         try:
             if StudyFolder(place).begun:
-                found.append(_study(place))
+                study, more = _study(place)
+                found.append(study)
+                problems += more
         except StudyError as error:
             problems.append(str(error))
     answer({"studies": found}, lambda content: show_studies(content["studies"], root), as_json=as_json)
-    complain(*problems)
+    complain(*dict.fromkeys(problems))  # several studies may miss the same store
 
 
-def _study(place: Place) -> dict[str, Any]:
-    """Return a study's name, folder, state, counts of points, and when it last changed."""
+def _study(place: Place) -> tuple[dict[str, Any], list[str]]:
+    """Return a study's name, folder, state, counts of points, and when it last changed; and its problems."""
     from emma_tune.results import StudyView
     from emma_tune.results.status import status_of
 
     status = status_of(StudyView(place))
     files = [entry for entry in absolute(place).iterdir() if entry.is_file()]
-    return {
+    study = {
         "study": status["study"],
         "folder": str(place),
         "state": status["state"],
+        "until": status["until"],
         "points": status["points"],
         "changed": max(file.stat().st_mtime for file in files),
     }
+    return study, status["problems"]

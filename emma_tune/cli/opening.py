@@ -1,4 +1,4 @@
-"""The first line of a run: what it is about to do, printed before anything heavy is imported."""
+"""The first lines of a run: what it is about to do, printed before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from emma_tune.storage import Place
 from emma_tune.storage.redaction import printable
 
 if TYPE_CHECKING:
-    from emma_tune.study import Study
+    from emma_tune.study import Dimension, EpochChoice, Study
+
+MOST_LISTED = 6  # values of a hyperparameter
 
 
 def opening(study: Study, folder: Place, address: str | None, given: int | None) -> str:
@@ -28,6 +30,25 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
         points = f"{plural(given, 'point')}, each with {plural(len(study.repeats), 'fresh seed')}"
     where = f"on the cluster at {address}" if address else f"{plural(_slots(study), 'task')} at a time"
     return printable(f"{study.name}: {points}, attackers {', '.join(study.attackers)}; {where}; folder {folder}")
+
+
+def spaces(study: Study) -> list[str]:
+    """Return a line for each searched defense: the values that can be proposed of each hyperparameter."""
+    return [
+        f"{name} searches {', '.join(f'{of} {_values(dimension)}' for of, dimension in search.space.items())}"
+        for name, search in study.searches.items()
+    ]
+
+
+def _values(dimension: Dimension | EpochChoice) -> str:
+    """Show the values of a hyperparameter: 0.5, or 0.1, 0.2 or 0.5, or 0.1 … 0.5."""
+    low, high = dimension.bounds
+    values = [f"{value:g}" for value in dimension.grid()]
+    if not values:
+        return f"{low:g} … {high:g}{' (log)' if getattr(dimension, 'log', False) else ''}"
+    if len(values) > MOST_LISTED:
+        return f"{low:g} … {high:g} ({len(values)} values)"
+    return " or ".join(filter(None, [", ".join(values[:-1]), values[-1]]))
 
 
 def _slots(study: Study) -> int:

@@ -28,7 +28,7 @@ from emma_tune.cli.app import (
     numbers,
     user_errors,
 )
-from emma_tune.cli.opening import opening
+from emma_tune.cli.opening import opening, spaces
 from emma_tune.cli.submitting import refuse_client
 from emma_tune.storage import Place, as_place, is_local
 
@@ -167,6 +167,8 @@ def _preview(order: RunOrder) -> None:
 
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
+    for line in spaces(order.study):
+        typer.echo(line)
     show_forecast(forecast(order.study, Store(order.store), read_ledger(folder.ledger), order.until))
 
 
@@ -186,7 +188,10 @@ def _drive(order: RunOrder) -> None:
 
 def _run(order: RunOrder, *, aside: bool = False) -> RunResult:
     """Run a study to its end; with `aside`, progress goes to the error stream."""
-    typer.echo(opening(order.study, order.out, order.address, _given_points(order)), err=aside)
+    given = _given_points(order)
+    typer.echo(opening(order.study, order.out, order.address, given), err=aside)
+    for line in spaces(order.study) if given is None else ():
+        typer.echo(line, err=aside)
 
     from rich.console import Console
 

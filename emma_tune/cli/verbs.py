@@ -49,6 +49,8 @@ class Verbs(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        unlike = sorted(self.commands.keys() ^ VERBS.keys())
+        assert not unlike, f"expected a row in VERBS for each verb, and no other: {', '.join(unlike)}"
         order = list(VERBS)
         self.commands = dict(sorted(self.commands.items(), key=lambda item: order.index(item[0])))
         for name, command in self.commands.items():

@@ -27,6 +27,7 @@ class Parameter:
         high: largest value; None if there is none.
         grid: evaluated where a study names only the baseline.
         identity: the value at which p' = p; None if there is none.
+        counts_classes: whether it is a number of classes, so that p' = p from all K of them on.
         whole: whether only whole numbers make sense.
         above: whether a value must be above `low`.
         epochs: whether it counts the epochs that the surrogate is trained before the matrix.
@@ -39,6 +40,7 @@ class Parameter:
     high: float | None
     grid: tuple[float, ...] = ()
     identity: float | None = None
+    counts_classes: bool = False
     whole: bool = False
     above: bool = False
     epochs: bool = False
@@ -50,6 +52,10 @@ class Parameter:
         """The allowed values, for people."""
         high = math.inf if self.high is None else self.high
         return f"> {self.low:g}" if self.above else f"in [{self.low:g}, {high:g}]"
+
+    def is_identity(self, value: float, classes: int) -> bool:
+        """Whether p' = p at a value, among K classes."""
+        return value == self.identity or (self.counts_classes and value >= classes)
 
     def allows(self, low: float, high: float) -> bool:
         """Whether all values from `low` to `high` are allowed."""
@@ -167,7 +173,10 @@ DEFENSES: dict[str, Defense] = {
     ),
     UNDEFENDED: Defense(f"{_HERE}.none:release"),
     "argmax": Defense(f"{_HERE}.argmax:release"),
-    "top_k": Defense(f"{_HERE}.top_k:release", (Parameter("k", low=1, high=None, grid=(2, 3, 5), whole=True),)),
+    "top_k": Defense(
+        f"{_HERE}.top_k:release",
+        (Parameter("k", low=1, high=None, grid=(2, 3, 5), whole=True, counts_classes=True),),
+    ),
     "rounding": Defense(
         f"{_HERE}.rounding:release", (Parameter("decimals", low=0, high=6, grid=(0, 1, 2), whole=True),)
     ),

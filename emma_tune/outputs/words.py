@@ -43,6 +43,11 @@ def confirmed_standing(point: Mapping[str, Any]) -> str:
     return "stays on the front" if point["still_on_front"] else f"leaves the front: {point['why']}"
 
 
+def state_of(status: Mapping[str, Any]) -> str:
+    """Say whether a study is running or finished, and how far, as `status_of` describes it."""
+    return f"finished as far as {status['until']}" if status["until"] else str(status["state"])
+
+
 def parameters(params: Mapping[str, Any]) -> str:
     """List the parameters of a point: lambda 0.01, st_epoch 5."""
     return ", ".join(f"{name} {value:.4g}" for name, value in params.items())

@@ -56,6 +56,7 @@ FOR_PEOPLE = {
     RUN_LOG: "messages of the runs, and tracebacks of failed tasks",
 }
 """Files of a study's folder for people to open."""
+YAML = (".yaml", ".yml")
 DOCTOR_FILES = (IDENTITY, "sight")  # left by `emma-tune doctor` in folders for studies
 
 
@@ -130,8 +131,11 @@ class StudyFolder:
             return Started(study, content["images"], store, content["weights"], given, remarks)
         except FileNotFoundError as error:
             raise StudyError(f"{self.root}: expected the folder of a study, found no study.json in it") from error
+        except NotADirectoryError as error:
+            hint = f"; run a study file with: emma-tune run {self.root}" if self.root.suffix in YAML else ""
+            raise StudyError(f"{self.root}: expected the folder of a study, found a file{hint}") from error
         except OSError as error:
-            raise StudyError(f"{self.root}: expected the folder of a study, found {error}") from error
+            raise StudyError(f"{self.root}: expected the folder of a study, found {_why(error)}") from error
         except StudyError:
             raise
         except (ValueError, KeyError, TypeError, ValidationError) as error:
@@ -186,7 +190,7 @@ class StudyFolder:
             yield
         except OSError as error:
             raise StudyError(
-                f"{self.root}: expected a folder that can be read and written, found {error}"
+                f"{self.root}: expected a folder that can be read and written, found {_why(error)}"
             ) from error
 
     def write(self, started: Started) -> None:
@@ -271,6 +275,11 @@ class StudyFolder:
             return content
         except (OSError, ValueError):
             return {}
+
+
+def _why(error: OSError) -> str:
+    """Return what the system says, without the number and the path, which the line begins with."""
+    return error.strerror or str(error)
 
 
 def _relative_store(root: Place, store: Place) -> str:

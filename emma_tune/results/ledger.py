@@ -81,6 +81,7 @@ class RunSummary:
         span: seconds from the first trial to the last.
         slots: how many trials could run at once.
         busy: seconds that stages ran, of all trials together.
+        until: the last stage that it was to run (`--until`), if it has come that far; None of any other run.
     """
 
     run: str
@@ -88,6 +89,7 @@ class RunSummary:
     span: float
     slots: int
     busy: float
+    until: str | None = None
 
     @property
     def utilization(self) -> float:
@@ -131,7 +133,8 @@ class Ledger:
             case "run":
                 self.runs.append(event["run"])
             case "ended":
-                self.ended.append(RunSummary(**{of.name: event[of.name] for of in fields(RunSummary)}))
+                known = {of.name: event[of.name] for of in fields(RunSummary) if of.name in event}
+                self.ended.append(RunSummary(**known))
             case "asked":
                 if event["defense"] not in DEFENSES:
                     raise ValueError(f"unknown defense {event['defense']!r}")

@@ -15,7 +15,7 @@ from emma_tune.results.figures import Figures, against, point_figures, with_fron
 from emma_tune.results.folder import StudyFolder
 from emma_tune.results.front import front_of, targets
 from emma_tune.results.ledger import Ledger, Outcome, read_ledger
-from emma_tune.storage import IMPATIENT, Patience, Place
+from emma_tune.storage import IMPATIENT, Patience, Place, is_local
 from emma_tune.storage.artifact import Metrics
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
 from emma_tune.study import Study
@@ -40,7 +40,8 @@ class StudyReader:
         self.store = Store(started.store, patience=patience)
         self.planner = Planner(started.study, started.images, started.weights)
         self.ledger: Ledger = read_ledger(self.folder.ledger, patience)
-        self.problems: list[str] = list(self.ledger.problems)
+        self._noted: dict[str, None] = {}
+        self._lost: set[str] = set()
         self._figures: dict[int, Figures | None] = {}
 
     # --- points -------------------------------------------------------------------------------------------
@@ -160,6 +161,40 @@ class StudyReader:
         found = targets(self.study, known, () if self.given else self.study.searches)
         return [point for point in found if self.planner.front_attack(point).evaluations]
 
+    # --- what cannot be read ------------------------------------------------------------------------------
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read so far, a line each."""
+        return list(dict.fromkeys((*self.ledger.problems, *self._noted, *self._lost_artifacts())))
+
+    def note(self, problem: str) -> None:
+        """Add a line to the problems, once."""
+        self._noted[problem] = None
+
+    def _lost_artifacts(self) -> list[str]:
+        """Say what the store lacks of the finished tasks: of one of each stage, and of all that were read."""
+        root, shown = self.store.root, "only what the ledger has is shown: no intervals, curves or matrices"
+        try:
+            if is_local(root) and not root.exists():
+                return [f"{root}: expected the store of this study, found no folder; {shown}"]
+            one_of_each = {stage: key for key, stage in self.claimed.items()}
+            found = {stage for stage, key in one_of_each.items() if self.store.has(stage, key)}
+        except OSError as error:
+            return [f"{root}: expected a store that can be read, found {error.strerror or error}; {shown}"]
+        lost = [stage for stage in one_of_each if stage not in found or stage in self._lost]
+        if not lost:
+            return []
+        if not found:
+            return [f"{root}: expected the artifacts of the finished tasks, found none; {shown}"]
+        return [f"{root}: expected the artifacts of all finished tasks, found some missing: {', '.join(lost)}"]
+
+    @cached_property
+    def claimed(self) -> dict[str, str]:
+        """The stages of the tasks that are finished by the ledger, by key."""
+        outcomes = (*self.outcomes.values(), *self.front_attacks.values())
+        return {key: task.stage for outcome in outcomes for key, task in outcome.tasks.items()}
+
     # --- tasks --------------------------------------------------------------------------------------------
 
     @cached_property
@@ -182,11 +217,13 @@ class StudyReader:
     def record(self, task: Task) -> Record | None:
         """Return the record of a task; None while it is not finished. A damaged one is added to the problems."""
         try:
-            return self.store.record(task.stage, task.key)
+            found = self.store.record(task.stage, task.key)
         except CorruptArtifactError as error:
-            if str(error) not in self.problems:
-                self.problems.append(str(error))
+            self.note(str(error))
             return None
+        if found is None and task.key in self.claimed:
+            self._lost.add(task.stage)
+        return found
 
     def _metrics(self, task: Task) -> Metrics | None:
         record = self.record(task)

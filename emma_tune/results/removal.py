@@ -54,8 +54,8 @@ def collect(store: Store, folder: Place, *, dry_run: bool = False) -> Garbage:
             studies.append(_read_whole(study))
         if not studies:
             raise StudyError(
-                f"{store.root}: expected a store of studies below {folder}, found none that uses it; name the "
-                "folder of its studies, or remove the whole store yourself if it has none"
+                f"{store.root}: expected a study below {folder} that uses this store, found none; give the folder "
+                f"of its studies (emma-tune gc {store.root} FOLDER), or delete the store yourself if it has none"
             )
         garbage = _garbage(store, studies)
         if not dry_run:

@@ -15,7 +15,8 @@ def status_of(study: StudyReader) -> dict[str, Any]:
     """Describe how far a study is.
 
     Returns:
-        `study`, `state` (running, finished, interrupted), `driver`, `points` (asked, finished, dominated, failed,
+        `study`, `state` (running, finished, stopped, interrupted), `until` (of a stopped study: the stage that
+        its last run ended with, `--until`; else None), `driver`, `points` (asked, finished, dominated, failed,
         running), `tasks` by stage (done, reused: of those, made by another run than the last, running, failed),
         `seconds` by stage of finished tasks, `left_out` (attacker epochs of dominated points that were not
         trained, and about how many seconds), `last_run` (seconds from the command to the first trial, from there
@@ -31,11 +32,13 @@ def status_of(study: StudyReader) -> dict[str, Any]:
     proposed = not any(of.left(study.ledger.params_of(defense)) for defense, of in searches.items())
     searched = unfinished == 0 and len(states) > 0 and proposed
     complete = searched and all(point.number in study.front_attacks for point in study.targets)
+    until = None if driver or complete else _until(study.ledger)
     done = _done_tasks(study)
     progress = study.folder.progress()
     return {
         "study": study.study.name,
-        "state": "running" if driver else "finished" if complete else "interrupted",
+        "state": "running" if driver else "finished" if complete else "stopped" if until else "interrupted",
+        "until": until,
         "driver": driver,
         "points": {**study.counts(), "running": unfinished if driver else 0},
         "tasks": _tasks_by_stage(study, done, {entry["key"] for entry in progress.get("tasks", ())}),
@@ -91,6 +94,12 @@ def _left_out(outcomes: Iterable[Outcome], done: Iterable[FinishedTask]) -> dict
     trained = sum(task.epochs for task in clones)
     pace = sum(task.seconds for task in clones) / trained if trained else 0.0
     return {"epochs": epochs, "seconds": round(epochs * pace, 1)}
+
+
+def _until(ledger: Ledger) -> str | None:
+    """Return the stage that the last run was to end with, if it has."""
+    ended = ledger.ended[-1] if ledger.ended else None
+    return ended.until if ended and ledger.runs[-1:] == [ended.run] else None
 
 
 def _last_run(ledger: Ledger) -> dict[str, float] | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from emma_tune.attacks import ATTACKS
+from emma_tune.defenses import UNDEFENDED
 from emma_tune.plan import Point, Task
 from emma_tune.results import tables
 from emma_tune.results.figures import PARTS, Figures
@@ -37,7 +38,8 @@ class StudyView(StudyReader):
         for run, victim in self.planner.runs.items():
             if seed in (None, victim):
                 return run
-        raise StudyError(f"{self.folder.root}: expected a seed of the study, {self.study.seeds}, found {seed}")
+        seeds = " or ".join(map(str, self.study.seeds))
+        raise StudyError(f"{self.folder.root}: expected a seed of the study, {seeds}, found {seed}")
 
     def tasks_of(self, number: int, *, seed: int | None = None, attacker: str | None = None) -> dict[str, Task]:
         """Return the tasks of a point by stage, in the order of the pipeline; of several surrogate legs the last.
@@ -55,7 +57,8 @@ class StudyView(StudyReader):
         tasks = {task.stage: task for key, task in plan.tasks.items() if key in chain}  # the last leg stays
         names = [name for of, name in plan.attackers if of == run]
         if attacker not in (None, *names):
-            raise StudyError(f"{where}: expected an attacker of point {number}, {names}, found {attacker}")
+            known = ", ".join(names)
+            raise StudyError(f"{where}: expected an attacker of point {number}, {known}, found {attacker}")
         place = run, attacker or names[0]
         tasks |= {"attacker": plan.attackers[place], "evaluation": plan.evaluations[place]}
         return tasks
@@ -75,8 +78,9 @@ class StudyView(StudyReader):
         try:
             return self.store.fetch(stage, tasks[stage].key)
         except (FileNotFoundError, CorruptArtifactError) as error:
+            hint = "bring the store back" if tasks[stage].key in self.claimed else "run the study"
             raise StudyError(
-                f"{where}: expected a finished {stage} of point {point}, found none; run the study"
+                f"{where}: expected the {stage} of point {point} in {self.store.root}, found none; {hint}"
             ) from error
 
     def images(self, role: str) -> Mapping[str, ImageSet]:
@@ -98,10 +102,14 @@ class StudyView(StudyReader):
     # --- fronts -------------------------------------------------------------------------------------------
 
     def attackers(self) -> dict[str, dict[str, Any]]:
-        """Describe the attackers: `kind`, what each `knows`, `when`, `model`, `queries` (None: the whole pool)."""
+        """Describe the attackers: `kind`, what each `knows`, `when`, `model`, `queries` (None: the whole pool).
+
+        One that is to ask more queries than the pool has asks all of it.
+        """
+        pool = self.shapes["queries"][0] if self.shapes else None
         return {
             name: {"kind": of.kind, "knows": ATTACKS[of.kind].knows}
-            | {"when": of.when, "model": of.model, "queries": of.queries}
+            | {"when": of.when, "model": of.model, "queries": of.asks(pool)}
             for name, of in self.study.attackers.items()
         }
 
@@ -115,7 +123,7 @@ class StudyView(StudyReader):
             shown) and `hypervolume_validation`; under `fronts` the same of each searched defense by itself, with
             what it has `stopped` (`point`, `params`, `by`, `bounds`), its `counts`, and what the attackers of the
             fronts have `reached` (`low`, `high` and `points`, by name); `references`: the finished points of the
-            others.
+            others; `unchanged`: numbers of finished points of defenses whose answers are those of the victim.
         """
         study = self.study.against(attacker)
         joint = self.members(attacker=attacker, defenses=defenses)
@@ -159,6 +167,12 @@ class StudyView(StudyReader):
             "references": described(
                 [of for of in self.references(attacker) if defenses is None or of[0].defense in defenses]
             ),
+            "unchanged": [
+                number
+                for number, (point, of) in self.finished.items()
+                if point.defense != UNDEFENDED and (defenses is None or point.defense in defenses)
+                if not any(of[part].get(name, 1) for part in PARTS for name in ("l1", "l1_queries"))
+            ],
         }
 
     def described(self, point: Point, figures: Figures, **more: Any) -> dict[str, Any]:

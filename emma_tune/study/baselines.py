@@ -23,20 +23,20 @@ NAMES = sorted(
 class Baseline(Frozen):
     """A baseline in a study: its name alone, or with values for its parameters.
 
-    Its budget may be a number, a list of numbers (a point for each) or a range (searched like λ); the default grid
-    of the defense when left out. Other parameters are numbers.
+    Its budget is a number, a list of numbers (a point for each) or a range (searched as λ is); the defense's own
+    grid if it is left out. Other parameters are numbers.
     """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Dimension] = Field(init=False)
 
-    kind: BaselineName = Field(description="which defense")
+    kind: BaselineName = Field(description="name of the defense")
     fresh: bool = Field(
         False,
-        description="of a randomized one: draw noise each time an image is asked, not once for each image",
+        description="for a randomized defense: draw new noise each time an image is sent, not once for each image",
     )
     points: Count | None = Field(
-        None, description="of a range: how many points are searched; as many as search.points when left out"
+        None, description="for a range: number of points to search; default: search.points"
     )
 
     @model_validator(mode="before")

@@ -15,7 +15,9 @@ from emma_tune.defenses import BASELINES, LEARNED
 from emma_tune.stages import OWN_TRIAL_STAGES
 from emma_tune.training.fields import OneOf
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+"""Names of studies: they are names of folders and files, too."""
+NAME_EXPECTED = "expected up to 200 letters, digits, dots, dashes and underscores, a letter or digit first"
 AUTO: Literal["auto"] = "auto"
 
 

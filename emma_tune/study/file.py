@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from upath import UPath
 
 from emma_tune.data import PREFIXES
 from emma_tune.models import IMAGENET, NONE
 from emma_tune.study import Study, spelled_out
-from emma_tune.study.findings import Place, findings_of, shown
+from emma_tune.study.document import DocumentError, Place, parse, shown
+from emma_tune.study.findings import findings_of
 
 DATA_ROOT = "EMMA_TUNE_DATA"
 """The environment's data root, for studies that name none."""
+
+MOST_BYTES = 1_000_000
+"""Of a study file; a larger one is another kind of file, and would take long to parse."""
 
 
 class StudyError(ValueError):
@@ -38,7 +41,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     document = _read(path, ())
     given = document.given
     overridden = {_override(given, override): override for override in overrides}
-    _make_absolute(given, path.parent)
+    _make_absolute(given, path.parent, path)
     if given.get("data_root") is None and os.environ.get(DATA_ROOT):
         given["data_root"] = os.path.abspath(os.environ[DATA_ROOT])
     try:
@@ -60,7 +63,7 @@ def changed(study: Study, overrides: Sequence[str], recorded: Path | UPath) -> S
     """
     given = study.model_dump(mode="json", by_alias=True, exclude_none=True)
     overridden = {_override(given, override): override for override in overrides}
-    _make_absolute(given, recorded.parent if isinstance(recorded, Path) else Path.cwd())
+    _make_absolute(given, recorded.parent if isinstance(recorded, Path) else Path.cwd(), recorded)
     try:
         return Study.model_validate(given)
     except ValidationError as error:
@@ -81,39 +84,48 @@ class _Document:
 
 
 def _read(path: Path, below: tuple[Path, ...]) -> _Document:
+    text = _text(path, f"{below[-1]}: extends: {path}" if below else str(path))
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        problem = getattr(error, "strerror", None) or "not a text file"
-        where = f"{below[-1]}: extends: " if below else ""
-        raise StudyError(
-            f"{where}{path}: expected a study file, found none that can be read ({problem})"
-        ) from error
-    try:
-        given = yaml.safe_load(text)
-        lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader), path)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise StudyError(f"{place}: expected YAML, found {_yaml_problem(error)}") from error
+        given, places = parse(text)
+    except DocumentError as error:
+        raise StudyError(f"{path}{f':{error.line}' if error.line else ''}: {error}") from error
+    lines = {place: f"{path}:{line}" for place, line in places.items()}
     if not isinstance(given, dict):
-        raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {shown(given)}")
-    _make_absolute(given, path.parent)
+        found = "nothing" if given is None else shown(given)
+        raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {found}")
+    _make_absolute(given, path.parent, path)
     if "resources" in given:  # so that each of them can be taken from this file or from another
         given["resources"] = spelled_out(given["resources"])
     own = _Document(given, lines)
     if "extends" not in given:
         return own
-    base = given.pop("extends")
+    base, where = given.pop("extends"), lines.get(("extends",), str(path))
     if not isinstance(base, str):
-        raise StudyError(f"{lines[('extends',)]}: extends: expected the path of a study file, found {shown(base)}")
+        raise StudyError(f"{where}: extends: expected the path of a study file, found {shown(base)}")
     chain = (*below, path)
     extended = path.parent / base
-    if extended.resolve() in {file.resolve() for file in chain}:
-        raise StudyError(
-            f"{lines[('extends',)]}: extends: expected a file that does not extend this one, found {base}"
-        )
+    if _resolved(path.parent, base, f"{where}: extends") in {file.resolve() for file in chain}:
+        raise StudyError(f"{where}: extends: expected a file that does not extend this one, found {base}")
     return _extended(_read(extended, chain), own)
+
+
+def _text(path: Path, where: str) -> str:
+    """Read a study file; errors begin with `where`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except IsADirectoryError as error:
+        hint = f"continue the study in it with: emma-tune resume {path}"
+        raise StudyError(f"{where}: expected a study file, found a folder; {hint}") from error
+    except OSError as error:
+        problem = error.strerror or error
+        raise StudyError(f"{where}: expected a study file, found none that can be read ({problem})") from error
+    if len(content) > MOST_BYTES:
+        raise StudyError(f"{where}: expected a study file, found one of more than {MOST_BYTES:,} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{where}: expected a study file, found one that is not text") from error
 
 
 WHOLE = (("attackers",), ("objectives",), ("search", "space", "*"), ("resources", "*"))
@@ -147,33 +159,36 @@ def _replaced(place: Place, own: _Document) -> bool:
     return any(place[:depth] in own.lines and _is_whole(place[:depth]) for depth in range(1, len(place)))
 
 
-def _make_absolute(given: dict[str, Any], folder: Path) -> None:
-    """Resolve paths relative to the file they stand in, wherever it is extended from."""
+def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> None:
+    """Resolve paths relative to the folder of the file they stand in, wherever it is extended from."""
 
-    def absolute(text: str) -> str:
-        if "://" in text:
-            return text
-        return str((folder / Path(text).expanduser()).resolve())
+    def absolute(text: str, place: str) -> str:
+        return text if "://" in text else str(_resolved(folder, text, f"{file}: {place}"))
 
     for key in ("store", "data_root"):
         if isinstance(given.get(key), str):
-            given[key] = absolute(given[key])
-    attackers = given.get("attackers")
-    attackers = list(attackers.values()) if isinstance(attackers, dict) else []
-    for part in (given.get("victim"), given.get("queries"), given.get("surrogate"), *attackers):
+            given[key] = absolute(given[key], key)
+    parts = {name: given.get(name) for name in ("victim", "queries", "surrogate")}
+    if isinstance(given.get("attackers"), dict):
+        parts |= {f"attackers.{name}": attacker for name, attacker in given["attackers"].items()}
+    for name, part in parts.items():
         if not isinstance(part, dict):
             continue
         prefix, colon, place = str(part.get("dataset")).partition(":")
         if colon and place and prefix in PREFIXES:
-            part["dataset"] = f"{prefix}:{absolute(place)}"
+            part["dataset"] = f"{prefix}:{absolute(place, f'{name}.dataset')}"
         if isinstance(part.get("weights"), str) and part["weights"] not in ("", NONE, IMAGENET):
-            part["weights"] = absolute(part["weights"])
+            part["weights"] = absolute(part["weights"], f"{name}.weights")
 
 
-def _yaml_problem(error: Exception) -> str:
-    """Return the parser’s error in one line."""
-    problem = getattr(error, "problem", None) or str(error)
-    return " ".join(problem.split()).removeprefix("found ") or type(error).__name__
+def _resolved(folder: Path, text: str, where: str) -> Path:
+    """Resolve a path relative to a folder; errors begin with `where`."""
+    try:
+        path = (folder / Path(text).expanduser()).resolve()
+        str(path).encode()
+        return path
+    except (ValueError, RuntimeError, OSError) as error:  # a null byte, no Unicode, an unknown user's home
+        raise StudyError(f"{where}: expected a path, found {shown(text)}") from error
 
 
 def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:
@@ -181,37 +196,29 @@ def _override(given: dict[str, Any], override: str) -> tuple[str, ...]:
     keys = place.strip().split(".")
     if not equals or not all(keys):
         raise StudyError(f"--set {override}: expected key.path=value")
+    if keys[0] == "extends":
+        raise StudyError(
+            f"--set {override}: expected a field of a study, found extends, which only a file can have"
+        )
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise StudyError(f"--set {override}: expected a YAML value, found {text!r}") from error
+        value, _ = parse(text)
+    except DocumentError as error:
+        raise StudyError(f"--set {override}: {error}") from error
     part: Any = given
     for depth, key in enumerate(keys[:-1], start=1):
         part[key] = {} if part.get(key) is None else part[key]
         part = part[key]
         if not isinstance(part, dict):
-            raise StudyError(f"--set {override}: expected a mapping at {'.'.join(keys[:depth])}, found {part!r}")
+            raise StudyError(
+                f"--set {override}: expected a mapping at {'.'.join(keys[:depth])}, found {shown(part)}"
+            )
     if text.strip().startswith("+"):
         before = part.get(keys[-1])
         if isinstance(before, bool) or not isinstance(before, int | float):
-            raise StudyError(f"--set {override}: expected +N where the file has a number, found {before!r}")
+            raise StudyError(f"--set {override}: expected +N where the file has a number, found {shown(before)}")
         try:
             value = before + (value if isinstance(value, int) else float(text))
         except ValueError:
             raise StudyError(f"--set {override}: expected +N, found {text!r}") from None
     part[keys[-1]] = value
     return tuple(keys)
-
-
-def _lines(node: yaml.Node | None, path: Path, place: Place = ()) -> dict[Place, str]:
-    """Map every place to `file:line`, from 1."""
-    lines: dict[Place, str] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            lines[(*place, key.value)] = f"{path}:{key.start_mark.line + 1}"
-            lines |= _lines(value, path, (*place, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines[(*place, str(index))] = f"{path}:{value.start_mark.line + 1}"
-            lines |= _lines(value, path, (*place, str(index)))
-    return lines

@@ -12,9 +12,7 @@ from upath import UPath
 
 from emma_tune.storage.redaction import redacted
 from emma_tune.study import Study
-
-Place = tuple[str, ...]
-"""A field's keys, from the top of a study."""
+from emma_tune.study.document import Place, shown
 
 
 def findings_of(
@@ -149,9 +147,3 @@ def _known_keys(place: Sequence[Any]) -> list[str]:
         ]
         here = [form for part in below for form in forms(part)]
     return sorted({name for form in here for name in form.get("properties", {})})
-
-
-def shown(value: object) -> str:
-    """Show a value that was found, in at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -14,12 +14,14 @@ from emma_tune.training.settings import Precision, Training
 class Victim(Training):
     """The deployed classifier, trained on labeled images."""
 
-    dataset: LabeledName = Field(description="labeled images: parts train, validation, test")
+    dataset: LabeledName = Field(
+        description="data set of labeled images, with the parts train, validation and test"
+    )
     limit: Count | None = Field(
-        None, description="images to train on, a fixed subset with some of each class; all when left out"
+        None, description="number of images to train on, a fixed subset with some of each class; default: all"
     )
     image_size: Annotated[int, Field(strict=True, ge=8)] | None = Field(
-        None, description="side in pixels of what the network sees; the data set's own when left out"
+        None, description="side in pixels of the images that the network sees; default: the data set's own"
     )
 
     @model_validator(mode="after")
@@ -30,27 +32,32 @@ class Victim(Training):
 
 
 class Queries(Frozen):
-    """The query pool: the images that attackers ask about."""
+    """The query pool: the images that attackers send."""
 
-    dataset: PoolName = Field(description="unlabeled images")
-    limit: Count | None = Field(None, description="number of images, a fixed subset; all when left out")
+    dataset: PoolName = Field(description="data set of the images; their labels are not used")
+    limit: Count | None = Field(None, description="number of images, a fixed subset; default: all")
 
 
 class Optimization(Frozen):
     """How the defense's matrix is optimized. Its network and rates are the surrogate's."""
 
     kind: LearnedName = Field("emma", description="the learned defense, whose parameters are searched")
-    epochs: Count = Field(description="epochs E of the series that the optimization continues from st_epoch")
+    epochs: Count = Field(
+        description="number of epochs, counted from the surrogate's first: the optimization begins after st_epoch"
+    )
     keep: Literal["lowest_trace", "last"] = Field(
         "lowest_trace",
-        description="which matrix is released: of the epoch with the lowest trace, or the last",
+        description="which matrix is released: that of the epoch with the lowest trace, or the last one",
     )
     min_change: Annotated[float, Field(ge=0), NOT_BOOLEAN] | None = Field(
-        None, description="stop when mean|ΔT| of an epoch is below; 0.01 up to ten classes, else 1e-4"
+        None,
+        description="stop once the mean of |ΔT| in an epoch is below; default: 0.01 up to ten classes, else 1e-4",
     )
     patience: Count = Field(3, description="stop after this many epochs in which trace(T) reached no new low")
-    batch_size: BatchSize | None = Field(None, description="images a batch, ≥ 2; the surrogate's when left out")
-    precision: Precision | None = Field(None, description="fp32 or bf16; the surrogate's when left out")
+    batch_size: BatchSize | None = Field(
+        None, description="images per batch, at least 2; default: the surrogate's"
+    )
+    precision: Precision | None = Field(None, description="fp32 or bf16; default: the surrogate's")
 
 
 class Attacker(Training):
@@ -58,14 +65,18 @@ class Attacker(Training):
 
     kind: AttackName = Field(description="what it makes of the answers")
     queries: Count | None = Field(
-        None, description="how many of the pool it asks, a fixed subset; all when left out"
+        None, description="number of queries that it sends, a fixed subset of the pool; default: all"
     )
-    views: Count = Field(4, description="of smoothed: augmented views asked of each query")
+    views: Count = Field(4, description="for smoothed: number of augmented views of each query")
     when: Literal["always", "front"] = Field(
         "always",
         description="always: attacks every point and counts for attacker_accuracy; front: attacks baselines and "
         "points on a front, once the search is over, and does not count",
     )
+
+    def asks(self, pool: int | None) -> int | None:
+        """Return how many queries it asks of a pool of this size, if that is known; None for all of it."""
+        return min(self.queries, pool or self.queries) if self.queries else None
 
     @property
     def counts(self) -> bool:

@@ -24,13 +24,14 @@ class Share(Frozen):
     """The share of a node that one task takes."""
 
     cpu: Annotated[float, Field(gt=0), NOT_BOOLEAN] = Field(
-        1, description="CPU cores; below 1 several tasks share one"
+        1, description="CPU cores; below 1, several tasks share one"
     )
     gpu: GpuShare = Field(
-        0, description="share of a GPU and of its memory, or whole GPUs; auto: what the stage's first task needed"
+        0,
+        description="share of a GPU and its memory, or whole GPUs; auto: as much as the stage's first task needed",
     )
     timeout_seconds: Annotated[float, Field(gt=0), NOT_BOOLEAN] | None = Field(
-        None, description="seconds after which a task is stopped, once to be tried again; no limit when left out"
+        None, description="seconds after which a task is stopped, and tried once more; default: no limit"
     )
 
     @field_validator("gpu")

@@ -10,8 +10,12 @@ from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import LEARNED, Parameter
+from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
 from emma_tune.training.fields import Count, Frozen, OneOf, Rate, Real
+
+FORMS = "a number, {low, high}, a list of numbers or {choices: […]}"
+"""What can be written for a real hyperparameter; a list is short for choices."""
 
 
 class Dimension(Frozen):
@@ -34,13 +38,13 @@ class Dimension(Frozen):
         try:
             return {"value": float(str(given))}  # YAML takes 1e-3 for text
         except ValueError:
-            raise ValueError("expected a number, {low, high} or {choices: […]}") from None
+            raise ValueError(f"expected {FORMS}") from None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         ranged = self.low is not None or self.high is not None
         if sum((ranged, self.choices is not None, self.value is not None)) != 1:
-            raise ValueError("expected a number, {low, high} or {choices: […]}")
+            raise ValueError(f"expected {FORMS}")
         if self.choices is not None and not self.choices:
             raise ValueError("expected at least one choice")
         if not ranged:
@@ -98,8 +102,10 @@ class EpochChoice(Frozen):
     def _number_is_choice(cls, given: object) -> object:
         if isinstance(given, dict | EpochChoice):
             return given
+        if isinstance(given, list | tuple):
+            return {"choices": given}
         if isinstance(given, bool) or not isinstance(given, int):
-            raise ValueError("expected a whole number or {choices: […]}")
+            raise ValueError("expected a whole number, a list of them or {choices: […]}")
         return {"choices": (given,)}
 
     @property
@@ -113,7 +119,9 @@ class EpochChoice(Frozen):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), {"type": "integer", "minimum": 0}]}
+        epoch = {"type": "integer", "minimum": 0}
+        choices = {"type": "array", "items": epoch, "minItems": 1}
+        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), epoch, choices]}
 
 
 class _Space(Frozen):
@@ -211,25 +219,25 @@ class Sampler(NamedTuple):
 
 SAMPLERS: dict[str, Sampler] = {
     "gp": Sampler("Gaussian process", learns=True),
-    "tpe": Sampler("tree Parzen", learns=True),
+    "tpe": Sampler("tree-structured Parzen estimator", learns=True),
     "nsga2": Sampler("NSGA-II", learns=True),
     "qmc": Sampler("Sobol sequence"),
-    "random": Sampler("uniform"),
-    "grid": Sampler("every value"),
+    "random": Sampler("uniformly at random"),
+    "grid": Sampler("every combination of values once"),
 }
 
 
 class Search(Frozen):
     """How points are proposed."""
 
-    points: Count = Field(description="searched points, baselines not counted")
+    points: Count = Field(description="number of points to search, baselines not counted")
     sampler: Annotated[str, OneOf("sampler", tuple(SAMPLERS))] = Field(
         "gp", description="; ".join(f"{name}: {sampler.about}" for name, sampler in SAMPLERS.items())
     )
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="seed of the proposals")
     stop: Literal["own", "joint", "none"] = Field(
         "own",
-        description="stop a point once a finished one beats whatever it can still reach: own: one of its own "
+        description="stop a point once a finished one beats all that it can still reach: own: one of its own "
         "defense; joint: one of any defense; none: run every point to its end",
     )
     space: Space
@@ -240,7 +248,7 @@ class Search(Frozen):
         if isinstance(given, dict) and "stop_dominated" in given:
             old = given["stop_dominated"]
             now = "stop: none" if old is False else "stop: own, or stop: joint for what true meant"
-            raise misplaced("search.stop_dominated", f"expected search.stop instead ({now}), found {old!r}")
+            raise misplaced("search.stop_dominated", f"expected search.stop instead ({now}), found {shown(old)}")
         return given
 
     @model_validator(mode="after")

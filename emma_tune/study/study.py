@@ -14,13 +14,16 @@ from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import has_secret, printable
 from emma_tune.study.baselines import Baseline
-from emma_tune.study.fields import AUTO, NAME, StageName, misplaced
+from emma_tune.study.document import shown
+from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
 from emma_tune.study.resources import Share, or_auto, spelled_out
 from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, check_finite
 from emma_tune.training.fields import NOT_BOOLEAN, Frozen
 from emma_tune.training.settings import Training
+
+LONGEST = 150  # bytes of an attacker's name, which trackers make a part of a folder's name
 
 
 def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def _may_extend(schema: dict[str, Any]) -> None:
     """Allow `extends` in the JSON schema; the two files are merged before validation."""
     schema["properties"]["extends"] = {
         "type": "string",
-        "description": "a study file, whose fields count where this one says nothing; relative to this one",
+        "description": "path of a study file, relative to this one; what this one leaves out is taken from it",
     }
 
 
@@ -60,51 +63,54 @@ class Study(Frozen):
     model_config = ConfigDict(json_schema_extra=_may_extend)
 
     name: str = Field(
-        description="names the study and its folder: letters, digits, dot, dash, underscore",
+        description="name of the study and of its folder: letters, digits, dots, dashes and underscores",
         json_schema_extra={"pattern": f"^{NAME}$"},
     )
     victim: Victim
     queries: Queries
-    surrogate: Training = Field(description="the defender's stand-in for the attacker; left-out fields: victim's")
+    surrogate: Training = Field(
+        description="the defender's stand-in for an attacker; fields left out are the victim's"
+    )
     defense: Optimization
     attackers: dict[str, Attacker] = Field(
-        min_length=1, description="attackers by name; kind: the name when left out; other fields: victim's"
+        min_length=1, description="attackers by name; kind is the name if left out, other fields are the victim's"
     )
     baselines: tuple[Baseline, ...] = Field(
-        default_factory=lambda: (Baseline(kind="none"),), description="defenses beside the searched matrix"
+        default_factory=lambda: (Baseline(kind="none"),), description="defenses to compare with"
     )
     seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
-        (0,), min_length=1, description="one victim, and every point once, for each"
+        (0,), min_length=1, description="for each, a victim is trained and every point is run once"
     )
     repeats: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
         (0,),
         min_length=1,
-        description="every point once more on the same victims for each: with the seed itself under 0, with fresh "
-        "seeds for all but the victim under other numbers",
+        description="for each, every point is run once on the same victims: 0 is the seed itself, any other "
+        "number a fresh seed for all that follows the victim",
     )
     search: Search
     objectives: dict[str, Direction] = Field(
         {"l1": "min", "attacker_accuracy": "min"},
         min_length=1,
-        description="measure: min or max; attackers.NAME is the accuracy of one attacker's clone",
+        description="measures to optimize, min or max; attackers.NAME is the accuracy of one attacker's clone",
         json_schema_extra={"propertyNames": {"anyOf": [{"enum": list(MEASURES)}, {"pattern": "^attackers[.]."}]}},
     )
     limits: Limits = Limits(accuracy_drop=None)
     resources: dict[StageName, Share] = Field(
         default_factory=dict,
-        description="what a task of a stage takes; one CPU and no GPU when left out; auto: of every stage one CPU "
-        "and as much of a GPU as its first task needed",
+        description="what one task of a stage takes; default: one CPU and no GPU; auto: one CPU, and as much of "
+        "a GPU as the stage's first task needed",
         json_schema_extra=or_auto,
     )
     data_root: str | None = Field(
-        None, description="folder of the data sets that do not come with a package; EMMA_TUNE_DATA when left out"
+        None,
+        description="folder of the data sets that come with no package; default: the variable EMMA_TUNE_DATA",
     )
     on_bad_image: Literal["skip", "fail"] = Field(
         "skip", description="skip: leave out images that cannot be read, and name them; fail: do not start"
     )
     store: str | None = Field(
         None,
-        description="folder of the artifacts, or s3://…; `store` beside the study's folder when left out",
+        description="folder of the artifacts, or s3://…; default: `store` beside the study's folder",
     )
 
     @model_validator(mode="before")
@@ -137,7 +143,7 @@ class Study(Frozen):
     @classmethod
     def _fit_for_a_folder(cls, name: str) -> str:
         if not re.fullmatch(NAME, name):
-            raise ValueError("expected letters, digits, dot, dash, underscore, a letter or digit first")
+            raise ValueError(NAME_EXPECTED)
         return name
 
     @field_validator("store")
@@ -193,6 +199,8 @@ class Study(Frozen):
         for name in attackers:
             if printable(name) != name or not name.strip() or "\n" in name:
                 raise ValueError(f"expected names that can be printed, found {name!r}")
+            if len(name.encode()) > LONGEST:
+                raise ValueError(f"expected names of at most {LONGEST} bytes, found {shown(name)}")
         return attackers
 
     @field_validator("attackers")

@@ -16,26 +16,33 @@ AugmentationName = Annotated[str, OneOf("augmentation", tuple(sorted(AUGMENTATIO
 
 
 class Training(Frozen):
-    """How a network is trained: SGD with momentum, cosine schedule, one epoch over the whole set a time."""
+    """How a network is trained: SGD with momentum and a cosine schedule; an epoch is one pass over all images."""
 
-    model: ModelName = Field(description="network")
-    epochs: Count = Field(description="epochs E, ≥ 1")
-    lr: Rate = Field(0.1, description="learning rate of the first epoch, > 0; falls by a cosine to lr·1e-3")
-    momentum: Annotated[float, Field(ge=0, lt=1), NOT_BOOLEAN] = Field(0.9, description="SGD momentum, in [0, 1)")
-    weight_decay: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(5e-4, description="L2 penalty, ≥ 0")
-    batch_size: BatchSize = Field(128, description="images a batch, ≥ 2")
+    model: ModelName = Field(description="name of the network")
+    epochs: Count = Field(description="number of epochs")
+    lr: Rate = Field(0.1, description="learning rate of the first epoch; a cosine anneals it to a thousandth")
+    momentum: Annotated[float, Field(ge=0, lt=1), NOT_BOOLEAN] = Field(
+        0.9, description="momentum of SGD, in [0, 1)"
+    )
+    weight_decay: Annotated[float, Field(ge=0), NOT_BOOLEAN] = Field(
+        5e-4, description="weight of the L2 penalty, ≥ 0"
+    )
+    batch_size: BatchSize = Field(128, description="images per batch, at least 2")
     augmentation: AugmentationName = Field("shift", description="augmentation of the training images")
     smallest_crop: Annotated[float, Field(gt=0, le=1), NOT_BOOLEAN] = Field(
-        0.08, description="of crop_flip and randaugment: least share of an image's area that is kept, in (0, 1]"
+        0.08,
+        description="for crop_flip and randaugment: smallest share of an image's area that is kept, in (0, 1]",
     )
     weights: Annotated[str, Field(min_length=1)] = Field(
-        "none", description="to begin with: none, imagenet (torchvision's networks), or a file; the head is new"
+        "none",
+        description="initial weights: none, imagenet (torchvision's networks) or a file; the last layer is new",
     )
     precision: Precision = Field(
-        "fp32", description="of training: fp32, or bf16 for convolutions and matrix products; answers are fp32"
+        "fp32",
+        description="precision of training: fp32, or bf16 for convolutions and matrix products; answers are fp32",
     )
     compile: bool = Field(
-        False, description="train through torch.compile, which needs a C++ compiler; the matrix never does"
+        False, description="train with torch.compile, which needs a C++ compiler; the matrix is never compiled"
     )
 
     @field_validator("weights")

@@ -178,8 +178,8 @@ class RunMonitor(NeverPickled, Callback):
         counts = self._driver.agenda.counts().values()
         done, total = sum(row["done"] for row in counts), sum(sum(row.values()) for row in counts)
         running = self._running()
-        now = first_few([_position(entry) for entry in running]) or "starting workers"
-        tasks = f"tasks {done} of {total}, {len(running)} running ({now})"
+        now = f"{len(running)} running ({first_few([_position(entry) for entry in running])})"
+        tasks = f"tasks {done} of {total}, {now if running else 'starting workers'}"
         return f"{self._points()} · {tasks} · {self._times()}"
 
 

@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from emma_tune.plan import Planner, Point
+from emma_tune.plan import GROUNDWORK, Planner, Point
 from emma_tune.results.folder import JOURNAL
 from emma_tune.results.ledger import Ledger, LedgerWriter, RunSummary, read_ledger
 from emma_tune.search.driver import OVER, StudyDriver, new_driver
@@ -62,8 +62,10 @@ def tune_study(
         driver.tidy()
         first, last = monitor.span
         startup, span = round(first - session.order.began, 3), round(last - first, 3)
-        writer.ended(RunSummary(run, startup, span, driver.most_slots, round(driver.busy, 3)))
-        return RunResult(session.interruption.requested, driver.outcomes.failures)
+        interrupted, failures = session.interruption.requested, driver.outcomes.failures
+        until = None if interrupted or GROUNDWORK.number in failures else planner.until
+        writer.ended(RunSummary(run, startup, span, driver.most_slots, round(driver.busy, 3), until))
+        return RunResult(interrupted, failures)
 
 
 def _fit(

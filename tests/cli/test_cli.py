@@ -76,7 +76,8 @@ def test_init_writes_a_study_that_can_be_run_as_it_is(tmp_path, monkeypatch):
     assert emma("init", "mine", "--out", "other.yaml").exit_code == 0
     assert "emma-tune run other.yaml" in Path("other.yaml").read_text()
     assert emma("init", "my study").exit_code == 2
-    assert "expected a folder to write to" in emma("init", "mine", "--out", "nowhere/mine.yaml").stderr
+    ended = emma("init", "mine", "--out", "nowhere/mine.yaml")
+    assert "expected a file that can be written, found No such file or directory" in ended.stderr
 
 
 def test_front_is_told_one_format(emma, tmp_path):

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import emma_tune
 from emma_tune.cli import app
-from emma_tune.cli.verbs import VERBS
+from emma_tune.cli.verbs import VERBS, Verbs
 from emma_tune.stages import STAGES
 
 GROUP: Any = get_command(app)
@@ -65,6 +65,13 @@ def test_the_help_of_every_verb_has_an_example_that_can_be_parsed():
         program, verb, *arguments = shlex.split(example.partition(" > ")[0])
         assert (program, verb) == ("emma-tune", name)
         GROUP.commands[name].make_context(name, arguments, parent=GROUP.make_context("emma-tune", [name]))
+
+
+def test_a_verb_without_a_row_and_a_row_without_a_verb_are_named():
+    commands = {**GROUP.commands, "polish": GROUP.commands["ls"]}
+    del commands["gc"]
+    with pytest.raises(AssertionError, match="expected a row in VERBS for each verb, and no other: gc, polish"):
+        Verbs(name="emma-tune", commands=commands)
 
 
 def test_the_help_of_until_names_the_stages_that_a_run_may_end_with():

@@ -171,6 +171,17 @@ def test_an_empty_front_says_why_it_is(write):
     assert expected in printed("front", begun.root)
 
 
+def test_defenses_that_change_no_answer_are_named(write):
+    desk = write(seeds=[1])
+    desk.finished("none", alike(part(0.0, {"soft": 0.6})))
+    desk.finished("top_k", alike(part(0.0, {"soft": 0.6})), k=12)
+    desk.finished("top_k", alike(part(0.25, {"soft": 0.5})), k=2)
+    assert "point 1 releases the answers of the undefended victim: l1 is 0" in printed("front", desk.root)
+    desk.finished("mad", alike(part(0.0, {"soft": 0.6})), epsilon=0.0)
+    assert json.loads(printed("front", desk.root, "--json"))["unchanged"] == [1, 3]
+    assert json.loads(printed("front", desk.root, "--json", "--defense", "mad"))["unchanged"] == [3]
+
+
 def test_a_defense_whose_points_were_all_stopped_says_by_which_at_which_bounds_and_how_to_run_them_on(write):
     desk = write(seeds=[1], search={"stop": "joint"})
     desk.finished("none", alike(part(0.0, {"soft": 0.6})))
@@ -420,10 +431,9 @@ def test_measures_are_the_whole_table_as_csv(desk):
         }
 
 
-def test_measures_of_nothing_are_a_line_of_names(write):
-    assert printed("measures", write(seeds=[1]).root) == (
-        "point,defense,run,seed,attacker,knows,part,measure,value\n"
-    )
+def test_measures_of_nothing_are_no_lone_line_of_names(write):
+    root = write(seeds=[1]).root
+    assert refused("measures", root) == f"{root}: expected a study with measured figures, found none"
 
 
 # --- problems ---------------------------------------------------------------------------------------------
@@ -433,6 +443,7 @@ def test_measures_of_nothing_are_a_line_of_names(write):
     "arguments", [("front", "--json"), ("best", "--json"), ("compare", "--json"), ("measures",)]
 )
 def test_what_could_not_be_read_is_told_aside(desk, arguments):
+    desk.commit(desk.plan(0).responses[1], {"test.l1": 0.5})
     with (desk.root / "ledger.jsonl").open("a") as file:
         file.write('{"event": "fini')
     verb, *rest = arguments

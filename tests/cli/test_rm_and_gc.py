@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,7 +200,7 @@ def test_gc_of_what_is_no_store_of_a_study_is_refused(filled, tmp_path):
     stranger = Store(tmp_path / "elsewhere" / "store")
     stranger.commit("matrix", UNUSED, Artifact({}), recipe={}, provenance={})
     for arguments in ((stranger.root,), (filled.store.root, tmp_path / "no"), (tmp_path / "nothing",)):
-        assert "none that uses it" in refused("gc", *arguments)
+        assert "that uses this store, found none" in refused("gc", *arguments)
     assert left(stranger) == {f"matrix/{UNUSED}"}
 
 
@@ -267,6 +268,11 @@ def test_rm_removes_a_study_and_leaves_its_store(filled, tmp_path):
     assert f"emma-tune gc {filled.store.root}" in ended.stdout
     assert not filled.root.exists()
     assert files(filled.store.root) == before
+
+
+def test_rm_of_a_study_without_its_store_says_nothing_of_it(filled):
+    shutil.rmtree(filled.store.root)
+    assert emma("rm", filled.root, "--yes").stdout == f"removed: {filled.root}\n"
 
 
 def test_rm_asks_before_it_removes(filled):

@@ -134,6 +134,26 @@ def test_limits_take_a_fixed_subset_of_the_training_images_and_of_the_pool(store
         assert np.array_equal(images[part].images, whole[part].images)
 
 
+def test_what_is_asked_for_beyond_what_there_is_is_said(store, birds, pool):
+    wanted = study(
+        birds,
+        pool,
+        victim={"limit": 400},
+        queries={"limit": 70},
+        attackers={"soft": {}, "greedy": {"kind": "soft", "queries": 8}, "modest": {"kind": "soft", "queries": 7}},
+        baselines=["none", {"kind": "top_k", "k": [2, 3, 9]}, {"kind": "gaussian", "sigma": [0, 0.5]}],
+    )
+    found, parts = prepared(wanted, store)
+    assert list(found.remarks) == [
+        f"victim.limit is 400, but there are {len(parts['train'])} images to train on",
+        "queries.limit is 70, but the pool has 7 images",
+        "attackers.greedy.queries is 8, but the pool has 7 images",
+        "baselines: top_k with k 3, 9 releases p itself, of 3 classes: the same as none",
+        "baselines: gaussian with sigma 0 releases p itself, of 3 classes: the same as none",
+    ]
+    assert look_up(wanted, store).remarks == found.remarks, "a dry run says the same"
+
+
 def test_what_was_prepared_is_not_decoded_again(store, birds, pool):
     heard: list[tuple[str, int, int]] = []
 

@@ -61,6 +61,7 @@ class Written:
         place = StudyFolder(root)
         place.root.mkdir(parents=True)
         place.write(Started(study, images, root.parent / "store"))
+        (root.parent / "store").mkdir(exist_ok=True)
         self.planner = Planner(study, images)
         self._ledger = place.ledger
         self._next = 0

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from emma_tune.cli.printing.studies import show_status
+from emma_tune.outputs.report.cautions import cautions_of
+from emma_tune.outputs.report.summary import summary_of
 from emma_tune.plan import Planner, Point
 from emma_tune.results import StudyView
 from emma_tune.results.folder import Started, StudyFolder
@@ -212,6 +215,25 @@ def test_the_last_run_that_ended_by_itself_is_told(with_dominated):
     assert status_of(StudyView(with_dominated))["last_run"] == {
         "startup": 6.0, "span": 80.0, "slots": 2, "utilization": 0.75,
     }  # fmt: skip
+
+
+def test_a_run_that_was_to_end_with_a_stage_is_finished_as_far_as_that(folder, capsys):
+    writer = LedgerWriter(folder / "ledger.jsonl")
+    writer.asked(Point(5, "emma", {"lambda": 0.3, "lr_gamma": 0.3, "st_epoch": 1}), {})
+    writer.ended(RunSummary("one", startup=1.0, span=2.0, slots=1, busy=1.0, until="responses"))
+    status = status_of(StudyView(folder))
+    assert (status["state"], status["until"]) == ("stopped", "responses")
+    show_status(status)
+    assert capsys.readouterr().out.startswith("tiny: finished as far as responses; 6 points: 4 finished")
+    (caution,) = (c.text for c in cautions_of(summary_of(StudyView(folder)), []) if c.kind == "unfinished")
+    assert caution.startswith("The study is finished as far as responses: 1 of 6 points so far is not finished.")
+    writer.run("two")  # and is killed
+    status = status_of(StudyView(folder))
+    assert (status["state"], status["until"]) == ("interrupted", None)
+    with (folder / "ledger.jsonl").open("a") as file:  # as earlier versions wrote it
+        file.write('{"event": "ended", "run": "two", "startup": 1, "span": 1, "slots": 1, "busy": 1}\n')
+    assert status_of(StudyView(folder))["state"] == "interrupted"
+    writer.close()
 
 
 # --- each record and each measure once ------------------------------------------------------------------

@@ -69,6 +69,7 @@ def test_interrupted_twice_and_resumed_a_training_has_the_same_bytes(emma, study
     ended = emma("run", file, "--until", "victim")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert view.store.load_state(victim.key) is None
+    assert (emma.json("status", folder)["state"], emma.json("status", folder)["until"]) == ("stopped", "victim")
 
     # a run that was never interrupted, without Ray
     runtime = runtime_for(victim, view.store, torch.device("cpu"))

@@ -138,7 +138,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "the searched one": ("emma", "baselines.1.kind", "expected a known baseline defense, one of "),
     "no kind": ({"epsilon": 1}, "baselines.1.kind", "expected a value, found none"),
     "a number": (5, "baselines.1", "expected a mapping, found 5"),
-    "nothing": (None, "baselines.1", "expected a mapping, found None"),
+    "nothing": (None, "baselines.1", "expected a mapping, found null"),
     "a list": (["mad"], "baselines.1", "expected a mapping, found ['mad']"),
     "another's budget": ({"kind": "mad", "sigma": 0.1}, "baselines.1", "expected epsilon of mad, found 'sigma'"),
     "a budget where there is none": (
@@ -154,17 +154,17 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "a budget of text": (
         {"kind": "mad", "epsilon": "much"},
         "baselines.1.epsilon",
-        "expected a number, {low, high} or {choices: […]}, found 'much'",
+        "expected a number, {low, high}, a list of numbers or {choices: […]}, found 'much'",
     ),
     "a budget that is true": (
         {"kind": "mad", "epsilon": True},
         "baselines.1.epsilon",
-        "expected a number, {low, high} or {choices: […]}, found True",
+        "expected a number, {low, high}, a list of numbers or {choices: […]}, found true",
     ),
     "half a range": (
         {"kind": "mad", "epsilon": {"low": 1}},
         "baselines.1.epsilon",
-        "expected both low and high, found {'low': 1}",
+        "expected both low and high, found {low: 1}",
     ),
     "a range the wrong way": (
         {"kind": "mad", "epsilon": {"low": 1, "high": 0.5}},

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from emma_tune.cli.opening import spaces
 from emma_tune.study import Study
 from emma_tune.study.file import load_study
 from tests.study.files import DIGITS, GONE, changed, finding
@@ -79,6 +80,33 @@ def test_a_value_instead_of_a_range_fixes_a_hyperparameter(tmp_path, value):
     assert study.search.space.dimensions["lambda"].grid() == (float(value),)
 
 
+def test_a_list_is_the_values_to_try_wherever_values_are_searched(tmp_path):
+    changes = {
+        "search.space.lambda": [0.3, "1e-2"],
+        "search.space.st_epoch": [2, 7],
+        "baselines": [{"kind": "gaussian", "sigma": [0.4, 0.1]}],
+    }
+    study = load_study(changed(tmp_path, changes))
+    assert study.search.space.dimensions["lambda"].grid() == (0.3, 0.01)
+    assert study.search.space.dimensions["st_epoch"].grid() == (2, 7)
+    assert study.baselines[0].space["sigma"].grid() == (0.4, 0.1)
+    space = Study.model_json_schema(by_alias=True)["$defs"]
+    for name, number in (("Dimension", "number"), ("EpochChoice", "integer")):
+        assert [of["items"]["type"] for of in space[name]["anyOf"] if of.get("type") == "array"] == [number]
+
+
+def test_a_run_says_which_values_are_searched(tmp_path):
+    changes = {
+        "search.space.lambda": [0.25, 0.5],
+        "search.space.st_epoch": list(range(8)),
+        "baselines": ["none", {"kind": "mad", "epsilon": {"low": 0.5, "high": 1}}],
+    }
+    assert spaces(load_study(changed(tmp_path, changes))) == [
+        "emma searches lambda 0.25 or 0.5, lr_gamma 0.03 … 1 (log), st_epoch 0 … 7 (8 values)",
+        "mad searches epsilon 0.5 … 1",
+    ]
+
+
 @pytest.mark.parametrize("values", [(0.1, 0.2, 0.3, 0.4, 0.5), (0.0, 0.1, 0.2, 0.3)])  # 0.3 / 0.1 is below 3
 def test_steps_are_the_values_a_person_would_write(tmp_path, values):
     space = {"low": values[0], "high": values[-1], "step": 0.1}
@@ -152,7 +180,7 @@ def test_against_one_attacker_a_front_is_about_its_clone(tmp_path):
         (b"name: digits\nvictim:\n\tdataset: digits\n", 3, "found"),
         (b"name: digits\nname: [\n", 3, "found"),
         (b"name: digits\n---\nname: other\n", 2, "found"),
-        (b"name: digits\nvictim: !!python/object/apply:os.getcwd []\n", 2, "found could not determine"),
+        (b"name: digits\nvictim: !!python/object/apply:os.getcwd []\n", 2, "found the unknown tag"),
         (b"name: digits\nvictim: *nowhere\n", 2, "found undefined alias"),
     ],
     ids=["brace", "tab", "bracket", "two documents", "python object", "alias"],
@@ -179,7 +207,13 @@ def test_yaml_that_cannot_be_made_sense_of_is_one_line_about_the_file(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("content", "found"), [("", "None"), ("- name\n- victim\n", "['name', 'victim']"), ("digits\n", "'digits'")]
+    ("content", "found"),
+    [
+        ("", "nothing"),
+        ("# later\n", "nothing"),
+        ("- name\n- victim\n", "['name', 'victim']"),
+        ("digits\n", "'digits'"),
+    ],
 )
 def test_what_is_no_mapping_is_shown(tmp_path, content, found):
     path = tmp_path / "study.yaml"
@@ -205,5 +239,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_folder_and_a_picture_are_no_study(tmp_path):
     picture = tmp_path / "picture.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    assert finding(picture).endswith("found none that can be read (not a text file)")
-    assert finding(tmp_path).endswith("found none that can be read (Is a directory)")
+    assert finding(picture).endswith("expected a study file, found one that is not text")
+    assert finding(tmp_path).endswith(
+        f"found a folder; continue the study in it with: emma-tune resume {tmp_path}"
+    )

@@ -22,6 +22,9 @@ def show_front(content: dict[str, Any], folder: object) -> None:
         for attacker, reached in of["reached"].items():
             knows = content["thieves"][attacker]["knows"]
             typer.echo(f"{attacker}, which knows {knows}, reaches {_reached(reached)} of {name}’s front")
+    if content["unchanged"]:
+        releases = "releases" if len(content["unchanged"]) == 1 else "release"
+        typer.echo(f"{numbered(content['unchanged'])} {releases} the answers of the undefended victim: l1 is 0")
     for name, attacker in content["thieves"].items():
         typer.echo(f"{name} knows {_described(name, attacker)}")
     if content["images"]:
@@ -137,7 +140,7 @@ def _reached(reached: Mapping[str, Any]) -> str:
 
 def _described(name: str, attacker: Mapping[str, Any]) -> str:
     """Say what an attacker knows, asks and trains."""
-    asks = f", asks {attacker['queries']} queries" if attacker["queries"] else ""
+    asks = f", asks {attacker['queries']:,} queries" if attacker["queries"] else ""
     kind = "" if attacker["kind"] == name else f" ({attacker['kind']})"
     when = "; attacks only baselines and points on a front" if attacker["when"] == "front" else ""
     return f"{attacker['knows']}{asks}, trains {attacker['model']}{kind}{when}"

@@ -11,7 +11,7 @@ import typer
 
 from emma_tune.cli.app import complain
 from emma_tune.cli.printing.tables import point_counts, show, table
-from emma_tune.outputs.words import parameters, percent, plural
+from emma_tune.outputs.words import parameters, percent, plural, state_of
 from emma_tune.storage.redaction import printable
 from emma_tune.study.measures import measure
 
@@ -51,7 +51,7 @@ def show_status(content: dict[str, Any]) -> None:
 
 def _status_lines(content: dict[str, Any]) -> list[str]:
     """Return the study's state, its points, and what its run is doing."""
-    lines = [f"{content['study']}: {content['state']}; {point_counts(content['points'])}"]
+    lines = [f"{content['study']}: {state_of(content)}; {point_counts(content['points'])}"]
     if content["driver"]:
         lines.append(f"run by {content['driver']}")
     if content["this_run"]:
@@ -177,7 +177,7 @@ def show_studies(studies: Sequence[Mapping[str, Any]], root: Place) -> None:
     for study in studies:
         shown.add_row(
             study["study"],
-            study["state"],
+            state_of(study),
             *(str(study["points"][name]) for name in ("asked", "finished", "dominated", "failed")),
             time.strftime("%F %H:%M", time.localtime(study["changed"])),
             study["folder"],

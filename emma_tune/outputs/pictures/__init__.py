@@ -2,7 +2,7 @@
 
 tradeoff    budget and victim accuracy against the clones of all attackers and of each
 search      what the front was worth, point by point; which hyperparameters mattered
-matrices    EMMA's matrices by budget, their spectra, and the classes that they trade
+matrices    the learned matrices by budget, their spectra, and the classes that they trade
 attackers   learning curves of the clones
 compare     studies, or the defenses of one, side by side over seeds
 cost        where the seconds went, and which were saved

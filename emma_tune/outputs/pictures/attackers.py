@@ -32,7 +32,8 @@ def draw(view: StudyView) -> Picture:
     table = curves_table(view, points)
     drawn = [point for point in points if (table.point == point.number).any()]
     if not drawn:
-        return nothing(view, "no point is on a front yet", {"": table})
+        missing = "no finished clone in the store" if members else "no point is on a front yet"
+        return nothing(view, missing, {"": table})
     rows, columns = style.grid(len(drawn))
     figure = Figure(figsize=(max(6.5, 2.75 * columns), 2.7 * rows + 0.9), layout="constrained")
     figure.suptitle(style.heading(view))

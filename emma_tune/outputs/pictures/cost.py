@@ -40,7 +40,7 @@ def draw(view: StudyView) -> Picture:
     stages, points = seconds_by_stage(view, tasks), seconds_by_point(tasks)
     tables = {"": stages, "points": points}
     if points.empty:
-        return nothing(view, "no stage is finished yet", tables)
+        return nothing(view, "no finished task in the store", tables)
     figure = Figure(figsize=(11, 8), layout="constrained")
     figure.suptitle(style.heading(view))
     above, below = figure.subplots(2, 1, height_ratios=[1, 1.1])

@@ -1,6 +1,6 @@
-"""EMMA's transition matrices T, from the smallest budget to the largest. One picture for each study.
+"""The learned transition matrices T, from the smallest budget to the largest. One picture for each study.
 
-Those on EMMA's own front, chosen by validation figures; if it has fewer than four, all that are finished, also
+Those on its own front, chosen by validation figures; if it has fewer than four, all that are finished, also
 those of stopped points. More than twelve are shown by twelve, at even distances in the order of budgets. T[i, j]
 is the share of class i's probability that is released as class j's. Boxes mark the largest entries off the
 diagonal: the classes that trade most. Matrices are those of the first seed.
@@ -58,7 +58,7 @@ def draw(view: StudyView) -> Picture:
         ),
     }
     if not drawn:
-        return nothing(view, "no matrix is finished yet", tables)
+        return nothing(view, "no finished matrix in the store", tables)
     lines, columns = style.grid(len(drawn))
     figure = Figure(figsize=(max(7.5, 2.75 * columns), 3.4 * lines + 3.4), layout="constrained")
     figure.suptitle(style.heading(view))

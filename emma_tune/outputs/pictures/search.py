@@ -6,7 +6,7 @@ points and cost their seconds; unfinished points do not count yet. The front is 
 measured by test figures, as `emma-tune front` does, so that a step down is possible.
 
 In the middle, which hyperparameters mattered (fANOVA, Hutter et al. 2014), by validation figures, as seen by
-the search. Below, EMMA's hyperparameters against the worst clone and against the budget.
+the search. Below, the hyperparameters of the learned defense against the worst clone and against the budget.
 
 search.csv has the hypervolumes, search-importance.csv and search-slices.csv the rest.
 """
@@ -180,7 +180,7 @@ def _draw_slices(view: StudyView, slices: pd.DataFrame, part: SubFigure) -> None
     for axes, (name, dimension) in zip(grid[1], space.items(), strict=True):
         fixed = ", fixed" if len(dimension.grid()) == 1 else ""
         axes.set_xlabel(f"{'λ' if name == 'lambda' else name}{', epochs' if name == 'st_epoch' else ''}{fixed}")
-    grid[0][0].set_title("EMMA's points")
+    grid[0][0].set_title(f"points of {defense}")
     part.align_ylabels(grid[:, 0])
     style.tidy_key(part, _key(defense, slices))
 
@@ -219,6 +219,6 @@ def _key(defense: str, slices: pd.DataFrame) -> list[Any]:
         ("within the limits", finished.within_limits.any(), style.mark(defense, hollow=False)),
         ("beyond the limits", not finished.within_limits.all(), style.mark(defense, hollow=True)),
         ("stopped, at what its clones had reached", len(finished) < len(slices), STOPPED),
-        ("on EMMA’s front", slices.on_own_front.any(), style.ring(9)),
+        (f"on {defense}’s front", slices.on_own_front.any(), style.ring(9)),
     ]
     return [style.key(label, **line) for label, there, line in entries if there]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from emma_tune.defenses import DEFENSES, UNDEFENDED
 from emma_tune.outputs.points import ONE_POINT
 from emma_tune.outputs.report.summary import Summary
-from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural
+from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural, state_of
 from emma_tune.plan import Point
 from emma_tune.results.intervals import MIN_PAIRS
 from emma_tune.study import Study
@@ -20,7 +20,7 @@ EDGE = 0.01  # share of a range, on its own scale, that counts as its end
 
 
 class Caution(NamedTuple):
-    """A sentence or two: on seeds, edge, undone, chance, failed, budgets, unfinished, stopped, broken, reading."""
+    """A sentence or two on seeds, chance, and whatever else makes the numbers less certain, by kind."""
 
     kind: str
     text: str
@@ -32,6 +32,7 @@ def cautions_of(summary: Summary, points: list[Point]) -> list[Caution]:
         *_seeds(summary),
         *_chance(summary),
         *_undone(summary),
+        *_unchanged(summary),
         *_edges(summary),
         *_budgets(points),
         *_progress(summary),
@@ -76,6 +77,13 @@ def _undone(summary: Summary) -> Iterator[Caution]:
             f"At the best point {shown} {is_or_are(len(attackers))} within one point of the worst "
             f"undefended clone ({percent(undefended['attacker_accuracy'])}): the defense is undone.",
         )
+
+
+def _unchanged(summary: Summary) -> Iterator[Caution]:
+    if summary.unchanged:
+        releases = "releases" if len(summary.unchanged) == 1 else "release"
+        points = numbered(summary.unchanged, "Point")
+        yield Caution("unchanged", f"{points} {releases} the answers of the undefended victim: l1 is 0.")
 
 
 def _edges(summary: Summary) -> Iterator[Caution]:
@@ -143,7 +151,7 @@ def _progress(summary: Summary) -> Iterator[Caution]:
     if state != "finished" and (open_points or not counts["asked"] or state == "running"):
         yield Caution(
             "unfinished",
-            f"The study is {state}: {open_points} of {plural(counts['asked'], 'point')} so far "
+            f"The study is {state_of(summary.status)}: {open_points} of {plural(counts['asked'], 'point')} so far "
             f"{is_or_are(open_points)} not finished. All of this page may change.",
         )
 

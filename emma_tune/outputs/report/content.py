@@ -190,8 +190,9 @@ def _confirmation(view: StudyView) -> dict[str, Any] | None:
     try:
         again = StudyView(folder)
         content = confirmed(view, again)
-        view.problems.extend(again.problems)
+        for problem in again.problems:
+            view.note(problem)
         return content
     except StudyError as error:
-        view.problems.append(f"the confirmation is not shown: {error}")
+        view.note(f"the confirmation is not shown: {error}")
         return None

@@ -134,16 +134,18 @@ def _losses(view: StudyView, records: Records) -> None:
 
 
 def _matrix(view: StudyView, row: PointRow, records: Records) -> Matrix | None:
-    """Read the matrix of the first seed; note a problem and return None if that fails."""
+    """Read the matrix of the first seed; note what is damaged, and return None if that fails."""
     import numpy as np
 
     number, learned = row.point.number, row.point.defense in LEARNED
     record = records.read(view, view.tasks_of(number)["matrix"]) if learned else None
     traces = [epoch["trace"] for epoch in record.history] if record else []
+    if learned and record is None:
+        return None
     try:
         entries = view.artifact(number, "matrix" if learned else "responses").tensors["matrix"]
     except (StudyError, KeyError) as error:
-        view.problems.append(f"the matrix of point {number} is not shown: {error}")
+        view.note(f"the matrix of point {number} is not shown: {error}")
         return None
     T = entries.double().numpy()
     return Matrix(row, T, np.linalg.svd(T, compute_uv=False), traces)

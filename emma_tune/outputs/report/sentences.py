@@ -25,8 +25,8 @@ def named(point: Mapping[str, Any]) -> str:
 def question(summary: Summary) -> list[str]:
     """Say what is attacked, by whom, and what the study asks; one paragraph each."""
     study = summary.study
-    count = f"{study.queries.limit:,}" if study.queries.limit else "all"
-    images = f"{count} images of {study.queries.dataset}"
+    count = summary.images.get("queries") or study.queries.limit
+    images = f"{f'{count:,}' if count else 'all'} images of {study.queries.dataset}"
     attackers = "one attacker does" if len(study.attackers) == 1 else f"{len(study.attackers)} attackers do"
     limit = study.limits.accuracy_drop
     within = "" if limit is None else f", if the victim may lose no more than {in_points(limit)} of accuracy"
@@ -44,9 +44,10 @@ def question(summary: Summary) -> list[str]:
 
 def knowledge(summary: Summary) -> dict[str, str]:
     """Say what each attacker knows and uses, by name."""
+    pool = summary.images.get("queries")
     return {
         name: f"{ATTACKS[attacker.kind].knows}; "
-        + (f"sends {attacker.queries:,} queries, " if attacker.queries else "")
+        + (f"sends {attacker.asks(pool):,} queries, " if attacker.queries else "")
         + f"trains {attacker.model}"
         + (f" as {attacker.kind}" if attacker.kind != name else "")
         + ("" if attacker.counts else "; attacks only baselines and points on a front")

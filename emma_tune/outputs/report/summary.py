@@ -38,6 +38,7 @@ class Summary:
             limits, the one at which attackers get least; None without one.
         front: points on the joint front or on the own front of a searched defense.
         fronts: by searched defense its own front, as `StudyView.front` describes it.
+        unchanged: numbers of the points of defenses whose answers are those of the undefended victim.
     """
 
     study: Study
@@ -51,6 +52,7 @@ class Summary:
     control: Described | None
     front: list[Point]
     fronts: Mapping[str, Mapping[str, Any]]
+    unchanged: list[int]
 
     @property
     def chosen(self) -> Described | None:
@@ -89,7 +91,7 @@ class Summary:
 def summary_of(view: StudyView) -> Summary:
     """Summarize a study without opening the records of concluded points."""
     kept_by = view.study.limits.kept_by
-    best = best_point(view, view.study.limits.bounds)
+    best, shown = best_point(view, view.study.limits.bounds), view.front()
     on_fronts = {number for front in fronts_of(view, None).values() for number in front}
     return Summary(
         study=view.study,
@@ -102,7 +104,8 @@ def summary_of(view: StudyView) -> Summary:
         learned=_least(view, lambda point, of: point.defense in LEARNED and kept_by(of["validation"])),
         control=_control(view, best["point"]),
         front=[view.ledger.points[number] for number in sorted(on_fronts)],
-        fronts=view.front()["fronts"],
+        fronts=shown["fronts"],
+        unchanged=shown["unchanged"],
     )
 
 

@@ -26,6 +26,7 @@ from emma_tune.plan.materials.networks import (
     read_initial_weights,
     weights_path,
 )
+from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage import tensors
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
@@ -118,4 +119,5 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         else:
             raise StudyError(f"{place}.weights: expected weights at {part.weights}, found no file")
     check_networks(study, shape)
+    remarks += remarks_on_sizes(study, counts, classes)
     return KnownMaterials(images, weights, counts, shape, classes, tuple(dict.fromkeys(remarks)))

@@ -16,6 +16,7 @@ from emma_tune.plan.materials.images import (
     victim_source,
 )
 from emma_tune.plan.materials.networks import check_networks, initial_weights, read_initial_weights
+from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -31,7 +32,8 @@ class Materials:
     Attributes:
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
         weights: fingerprints of initial weights, by `weights_name`.
-        remarks: on what of the images was left out, changed or taken for something else, a line each.
+        remarks: on what of the images was left out, changed or taken for something else, and on what is asked for
+            beyond what there is, a line each.
     """
 
     images: Mapping[str, str]
@@ -69,6 +71,9 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     shape = parts["train"].shape
     check_networks(study, shape)
     queries = cached("queries.dataset", lambda: pool_source(study, shape))
+    counts = {"train": len(parts["train"]), "queries": len(cache.load(queries)["queries"])}
+    classes = int(parts["train"].labels.max()) + 1  # type: ignore[union-attr]  # they were checked
+    remarks += remarks_on_sizes(study, counts, classes)
     weights = {
         name: store.put_weights(read_initial_weights(place, part, shape))
         for name, (place, part) in initial_weights(study).items()

@@ -27,7 +27,7 @@ from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.storage.store import Record, Store
 from emma_tune.study import Study
 
-FOUNDATION = "victims, or what else all points depend on, are not finished"
+FOUNDATION = "victims and surrogates, which every point needs, are not finished"
 CHAIN = "open points wait for their own earlier stages, and no more points may be open at once"
 NO_ROOM = "what is ready finds no node with that much CPU and GPU free"
 STARTING = "the driver starts one trial after the other"

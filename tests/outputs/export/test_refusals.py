@@ -58,7 +58,7 @@ def test_points_that_failed_or_have_no_answers_yet(digits, tmp_path):
     failed = digits.desk.failed("top_k", k=2)
     assert "matrix: ValueError: no" in refused(digits, failed, tmp_path / "out")
     unfinished = digits.desk.asked("top_k", k=4)
-    assert f"expected a finished responses of point {unfinished}" in refused(digits, unfinished, tmp_path / "out")
+    assert f"expected the responses of point {unfinished} in " in refused(digits, unfinished, tmp_path / "out")
     digits.answer(unfinished, 3407)
     refused(digits, unfinished, tmp_path / "out", "--seed", 3408)
 

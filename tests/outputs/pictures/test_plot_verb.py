@@ -40,7 +40,7 @@ def test_pictures_with_nothing_to_show_are_left_out_unless_asked_for(written, tm
     desk.asked("emma")
     ended = plot(desk.root, "--out", tmp_path / "out")
     assert (ended.exit_code, ended.stdout) == (0, "")
-    assert "matrices is left out: no matrix is finished yet" in ended.stderr
+    assert "matrices is left out: no finished matrix in the store" in ended.stderr
     assert "compare is left out: nothing to compare: no side has finished points" in ended.stderr
     assert ended.stderr.count("left out") == len(pictures.NAMES)
     assert plot(desk.root, "matrices", "--out", tmp_path / "out").exit_code == 0

@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from emma_tune.outputs.pictures.importance import importance_table
+from emma_tune.outputs.pictures.search import draw as picture_of
 from emma_tune.outputs.pictures.search import slices_table, worth_table
 from tests.outputs.pictures.desk import draw, is_picture, seconds, table
 from tests.results.desk import part
@@ -75,6 +77,14 @@ def test_slices_have_dominated_points_by_their_budget(several):
     assert list(slices.index) == [2, 3, 4, 5]
     assert list(slices["lambda"][[2, 3, 4]]) == [0.1, 0.01, 0.001]
     assert (slices.l1[5], math.isnan(slices.attacker_accuracy[5])) == (pytest.approx(0.8), True)
+
+
+def test_the_learned_defense_is_named_as_the_study_names_it(several):
+    view = several().view
+    written_in = {text.get_text() for text in picture_of(view).figure.findobj(Text)}
+    named = f"on {view.study.defense.kind}’s front"
+    assert {f"points of {view.study.defense.kind}", named} <= written_in
+    assert not any("EMMA" in text for text in written_in)
 
 
 def test_too_few_points_have_no_importance(several):

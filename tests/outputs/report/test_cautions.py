@@ -44,6 +44,12 @@ def test_nothing_to_be_warned_of(fine):
     assert kinds(fine()) == []
 
 
+def test_a_defense_that_changes_nothing(fine):
+    desk = fine(baselines=["none", "argmax", {"kind": "rounding", "decimals": 6}])
+    desk.finished("rounding", (part(0, 0.9),) * 2, decimals=6)
+    assert text(desk, "unchanged") == "Point 4 releases the answers of the undefended victim: l1 is 0."
+
+
 @pytest.mark.parametrize("seeds", [[1], [1, 2, 3, 4, 5]])
 def test_few_seeds(fine, seeds):
     assert kinds(fine(seeds=seeds)) == ["seeds"]

@@ -135,6 +135,15 @@ def test_the_question_names_who_attacks_what(written):
     }
 
 
+def test_of_a_pool_that_is_smaller_the_whole_is_sent(written):
+    desk = written(attackers={"soft": {}, "greedy": {"kind": "soft", "queries": 5000}})
+    desk.answered(images=8)
+    facts = summary_of(desk.view)
+    assert "An attacker sends it 8 images of mnist5k" in question(facts)[0]
+    assert knowledge(facts)["greedy"].startswith("the answers; sends 8 queries, ")
+    assert {name: of["queries"] for name, of in desk.view.attackers().items()} == {"soft": None, "greedy": 8}
+
+
 def test_one_attacker_is_described_as_one(written):
     assert "one attacker does so here" in question(summary_of(written().view))[0]
 

@@ -1,0 +1,43 @@
+"""Remarks on a study that asks for more than its images have: images, queries, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from emma_tune.defenses import BASELINES
+from emma_tune.study import Study
+
+
+def remarks_on_sizes(study: Study, counts: Mapping[str, int], classes: int) -> list[str]:
+    """Say which limits are above what there is, and which baselines release p itself; a line each.
+
+    Args:
+        study: the study.
+        counts: images in the parts, of which `train` and `queries` are read.
+        classes: K.
+    """
+    return [*_limits(study, counts["train"], counts["queries"]), *_identities(study, classes)]
+
+
+def _limits(study: Study, train: int, pool: int) -> Iterator[str]:
+    if study.victim.limit and study.victim.limit > train:
+        yield f"victim.limit is {study.victim.limit:,}, but there are {train:,} images to train on"
+    if study.queries.limit and study.queries.limit > pool:
+        yield f"queries.limit is {study.queries.limit:,}, but the pool has {pool:,} images"
+    for name, attacker in study.attackers.items():
+        if attacker.queries and attacker.queries > pool:
+            yield f"attackers.{name}.queries is {attacker.queries:,}, but the pool has {pool:,} images"
+
+
+def _identities(study: Study, classes: int) -> Iterator[str]:
+    """Find the baselines that are the undefended victim by another name."""
+    for baseline in study.baselines:
+        budget = BASELINES[baseline.kind].budget
+        for dimension in baseline.space.values():
+            assert budget is not None, "a baseline without a budget has no space"
+            same = [f"{value:g}" for value in dimension.grid() if budget.is_identity(value, classes)]
+            if same:
+                yield (
+                    f"baselines: {baseline.kind} with {budget.name} {', '.join(same)} releases p itself, of "
+                    f"{classes:,} classes: the same as none"
+                )
