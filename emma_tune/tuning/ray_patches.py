@@ -7,9 +7,11 @@ imported. So the functions import Ray, not the module.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,10 @@ SETTINGS = {
 
 HEAD_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
+FOLDER = "RAY_TMPDIR"
+
+AUTH_MODE, TOKEN_MODE = "RAY_AUTH_MODE", "token"
+
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
 os.environ.update(SETTINGS)
@@ -51,6 +57,26 @@ class NeverPickled:
 
 
 # --- starting and joining ---------------------------------------------------------------------------------
+
+
+def start(folder: Path) -> None:
+    """Start Ray on this machine alone, with all its files in a folder, and with a token that no file has.
+
+    Ray's own choice for both needs a `TMPDIR` with a short path, and a home that can be written to.
+    """
+    import ray
+
+    if os.environ.get(AUTH_MODE, TOKEN_MODE) == TOKEN_MODE:
+        require_token(secrets.token_hex(32))
+    with loopback_only():
+        # "local" and not None: None would join whatever cluster a killed run left behind
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(folder),
+        )
 
 
 @contextmanager
@@ -81,10 +107,25 @@ def keep_credentials_out_of_logs() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(aws)
 
 
-def protect_token() -> None:
-    """Make Ray's token, with which anyone can run code in this user's Ray, readable by this user alone."""
-    with suppress(OSError):
-        (Path.home() / ".ray" / "auth_token").chmod(0o600)
+def require_token(token: str | None = None) -> None:
+    """Authenticate with a token: the one given, else the user's (`token_found`).
+
+    Ray has read its environment by now, and keeps the first token that it finds.
+    """
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    os.environ[AUTH_MODE] = TOKEN_MODE
+    if token is not None:
+        os.environ["RAY_AUTH_TOKEN"] = token
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def token_found() -> bool:
+    """Return whether the user has a token, in `RAY_AUTH_TOKEN`, `RAY_AUTH_TOKEN_PATH`, or `~/.ray/auth_token`."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
 
 
 def head_timeout() -> int:
@@ -99,6 +140,20 @@ def set_timeouts(head: int) -> None:
     """
     os.environ[HEAD_TIMEOUT] = str(head)
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
+
+
+def redirect_messages(hear: Callable[[str], None]) -> None:
+    """Hand on what a cluster says of its nodes and workers, which Ray would print, in color.
+
+    `log_to_driver` switches off what the workers print, not this.
+    """
+    from ray._private import worker
+
+    def hand_on(data: dict[str, Any], ignore_prefix: bool) -> None:
+        for message in data["lines"]:
+            hear(message.strip())
+
+    worker.print_to_stdstream = hand_on
 
 
 def cluster_id(address: str) -> str:

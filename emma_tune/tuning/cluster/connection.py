@@ -16,12 +16,13 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import ray
 
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
+from emma_tune.tuning.cluster.scratch import scratch_folder
 
 CONNECTION_TIMEOUT = 10.0
 """Seconds that a cluster has to accept a connection."""
@@ -39,22 +40,30 @@ CHECK_INTERVAL, RECHECK_INTERVAL = 1.0, 0.05
 again."""
 
 
-def start_or_join(address: str | None) -> None:
-    """Join the cluster at an address, `auto` or `HOST:PORT`; without one start Ray on this machine alone.
+@contextmanager
+def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None]:
+    """Join the cluster at an address, `auto` or `HOST:PORT`, within the block; without one start Ray here alone.
+
+    Args:
+        address: of the cluster.
+        hear: takes what the cluster says of its nodes and workers.
 
     Raises:
         StudyError: if no cluster answers there, or not as Ray of this version does.
     """
     ray_patches.keep_credentials_out_of_logs()
+    ray_patches.redirect_messages(hear)
     _silence()
-    if address is None:
-        with ray_patches.loopback_only():
-            # "local" and not None: None would join whatever cluster a killed run left behind
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        _join(address)
-    _silence()
-    ray_patches.protect_token()
+    with ExitStack() as ending:
+        if address is None:
+            folder = ending.enter_context(scratch_folder())
+            ending.callback(ray.shutdown)
+            ray_patches.start(folder)
+        else:
+            ending.callback(ray.shutdown)
+            _join(address)
+        _silence()
+        yield
 
 
 def _join(address: str) -> None:
