@@ -107,8 +107,27 @@ def keep_credentials_out_of_logs() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(aws)
 
 
+def join(address: str) -> None:
+    """Join a cluster: with the user's token if the cluster asks for one, or as the user has set `RAY_AUTH_MODE`.
+
+    Ray takes no token for `HOST:PORT`; and one for `auto`, since 2.60, even if the cluster has none.
+    """
+    import ray
+
+    undecided = AUTH_MODE not in os.environ
+    if undecided:
+        os.environ[AUTH_MODE] = "disabled"
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        if not (undecided and asks_for_token(error) and token_found()):
+            raise
+        require_token()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+
+
 def require_token(token: str | None = None) -> None:
-    """Authenticate with a token: the one given, else the user's (`token_found`).
+    """Authenticate with a token: the one given, else the user's.
 
     Ray has read its environment by now, and keeps the first token that it finds.
     """
@@ -126,6 +145,12 @@ def token_found() -> bool:
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
     return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
+
+
+def asks_for_token(error: BaseException) -> bool:
+    """Return whether a cluster has refused to be joined for the lack of a token, or for a wrong one."""
+    text = f"{error}{error.__cause__ or ''}"
+    return "InvalidAuthToken" in text or "Unauthenticated" in text
 
 
 def head_timeout() -> int:

@@ -70,7 +70,7 @@ def _join(address: str) -> None:
     _check_reachable(address)
     ray_patches.set_timeouts(HEAD_TIMEOUT + RAY_WAITS_LONGER)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray_patches.join(address)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise StudyError(f"--address {address}: expected a Ray cluster, found: {_reason(error)}") from error
 
@@ -90,11 +90,10 @@ def _check_reachable(address: str) -> None:
 
 def _reason(error: BaseException) -> str:
     """Return what Ray says is wrong, in a line."""
-    text = str(error) + str(error.__cause__ or "")
-    if "InvalidAuthToken" in text or "Unauthenticated" in text:
+    if ray_patches.asks_for_token(error):
         return (
-            "one that requires a token; set RAY_AUTH_MODE=token, with the cluster's token in ~/.ray/auth_token or "
-            "RAY_AUTH_TOKEN"
+            "one that requires a token; put that of its head into ~/.ray/auth_token or RAY_AUTH_TOKEN, and leave "
+            "RAY_AUTH_MODE unset"
         )
     return " ".join(str(error).split()) or type(error).__name__
 

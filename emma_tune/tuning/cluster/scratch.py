@@ -56,7 +56,7 @@ def _folder_in(place: str) -> TemporaryDirectory[str]:
     Raises:
         OSError: if that cannot be done there.
     """
-    folder = TemporaryDirectory(prefix="emma-tune-", dir=place, ignore_cleanup_errors=True)
+    folder = TemporaryDirectory(prefix="emma-", dir=place, ignore_cleanup_errors=True)
     try:
         with socket.socket(socket.AF_UNIX) as opened:
             opened.bind(f"{folder.name}/{'x' * len(f'{INNER}/{LONGEST_SOCKET}')}")
