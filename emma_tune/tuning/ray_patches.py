@@ -44,6 +44,10 @@ AUTH_MODE, TOKEN_MODE = "RAY_AUTH_MODE", "token"
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
 os.environ.update(SETTINGS)
+try:
+    Path.home()
+except RuntimeError:  # a user without a name and without HOME: importing ray.tune fails
+    os.environ["HOME"] = "/"  # as Docker has it for such a user
 
 
 class NeverPickled:
