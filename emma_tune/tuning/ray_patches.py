@@ -70,7 +70,7 @@ def start(folder: Path) -> None:
     """
     import ray
 
-    if os.environ.get(AUTH_MODE, TOKEN_MODE) == TOKEN_MODE:
+    if os.environ.get(AUTH_MODE, TOKEN_MODE).lower() == TOKEN_MODE:
         require_token(secrets.token_hex(32))
     with loopback_only():
         # "local" and not None: None would join whatever cluster a killed run left behind
@@ -111,23 +111,60 @@ def keep_credentials_out_of_logs() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(aws)
 
 
-def join(address: str) -> None:
-    """Join a cluster: with the user's token if the cluster asks for one, or as the user has set `RAY_AUTH_MODE`.
+class TokenError(Exception):
+    """A cluster requires another token than the user has, or one where the user has none."""
 
-    Ray takes no token for `HOST:PORT`; and one for `auto`, since 2.60, even if the cluster has none.
+
+def join(address: str) -> None:
+    """Join a cluster: with the user's token if it requires one, or as the user has set `RAY_AUTH_MODE`.
+
+    Ray itself takes no token for `HOST:PORT`. For `auto` it does since 2.60, even if the cluster requires none; every
+    worker ends then.
+
+    Raises:
+        TokenError: if the cluster refuses the token, or there is none.
     """
     import ray
+    from ray._private.services import canonicalize_bootstrap_address
 
-    undecided = AUTH_MODE not in os.environ
-    if undecided:
+    head = canonicalize_bootstrap_address(address)
+    if AUTH_MODE not in os.environ:
         os.environ[AUTH_MODE] = "disabled"
+        if _is_refused(head) and token_found():
+            require_token()
+    if _is_refused(head):
+        raise TokenError
+    ray.init(address=head, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _is_refused(head: str | None) -> bool:
+    """Return whether a cluster refuses this process for its token, or the lack of one."""
+    import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    if os.environ[AUTH_MODE].lower() == TOKEN_MODE and not token_found():
+        return True
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:
-        if not (undecided and asks_for_token(error) and token_found()):
-            raise
-        require_token()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _standard_error_closed():  # Ray warns there before its logs begin
+            GcsClient(address=head)
+    except ray.exceptions.RayError as error:
+        return "InvalidAuthToken" in str(error)
+    except (OSError, RuntimeError):
+        pass
+    return False
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Drop what C++ code writes to the standard error, for the moment that it takes."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def require_token(token: str | None = None) -> None:
@@ -149,12 +186,6 @@ def token_found() -> bool:
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
     return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
-
-
-def asks_for_token(error: BaseException) -> bool:
-    """Return whether a cluster has refused to be joined for the lack of a token, or for a wrong one."""
-    text = f"{error}{error.__cause__ or ''}"
-    return "InvalidAuthToken" in text or "Unauthenticated" in text
 
 
 def head_timeout() -> int:
@@ -180,7 +211,7 @@ def redirect_messages(hear: Callable[[str], None]) -> None:
 
     def hand_on(data: dict[str, Any], ignore_prefix: bool) -> None:
         for message in data["lines"]:
-            hear(message.strip())
+            hear(f"Ray: {message.strip()}")
 
     worker.print_to_stdstream = hand_on
 

@@ -46,14 +46,14 @@ def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None
 
     Args:
         address: of the cluster.
-        hear: takes what the cluster says of its nodes and workers.
+        hear: takes what Ray says of nodes, workers and errors.
 
     Raises:
         StudyError: if no cluster answers there, or not as Ray of this version does.
     """
     ray_patches.keep_credentials_out_of_logs()
     ray_patches.redirect_messages(hear)
-    _silence()
+    _silence(hear)
     with ExitStack() as ending:
         if address is None:
             folder = ending.enter_context(scratch_folder())
@@ -62,7 +62,7 @@ def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None
         else:
             ending.callback(ray.shutdown)
             _join(address)
-        _silence()
+        _silence(hear)
         yield
 
 
@@ -71,8 +71,14 @@ def _join(address: str) -> None:
     ray_patches.set_timeouts(HEAD_TIMEOUT + RAY_WAITS_LONGER)
     try:
         ray_patches.join(address)
+    except ray_patches.TokenError:
+        raise StudyError(
+            f"--address {address}: expected the token that this cluster requires, found none or another; put that of "
+            "its head into ~/.ray/auth_token or RAY_AUTH_TOKEN, and leave RAY_AUTH_MODE unset"
+        ) from None
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise StudyError(f"--address {address}: expected a Ray cluster, found: {_reason(error)}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StudyError(f"--address {address}: expected a Ray cluster, found: {reason}") from error
 
 
 def _check_reachable(address: str) -> None:
@@ -88,20 +94,23 @@ def _check_reachable(address: str) -> None:
         raise StudyError(f"--address {address}: expected a Ray cluster, found no answer ({error})") from error
 
 
-def _reason(error: BaseException) -> str:
-    """Return what Ray says is wrong, in a line."""
-    if ray_patches.asks_for_token(error):
-        return (
-            "one that requires a token; put that of its head into ~/.ray/auth_token or RAY_AUTH_TOKEN, and leave "
-            "RAY_AUTH_MODE unset"
-        )
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _silence() -> None:
+def _silence(hear: Callable[[str], None]) -> None:
+    """Hand on what Ray logs of errors, and drop the rest."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logger = logging.getLogger("ray")
+    logger.setLevel(logging.ERROR)
+    logger.handlers = [_Hearing(hear)]
+    logger.propagate = False
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+
+
+class _Hearing(logging.Handler):
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._hear(f"Ray: {record.getMessage()}")
 
 
 @contextmanager
