@@ -118,8 +118,8 @@ class TokenError(Exception):
 def join(address: str) -> None:
     """Join a cluster: with the user's token if it requires one, or as the user has set `RAY_AUTH_MODE`.
 
-    Ray itself takes no token for `HOST:PORT`. For `auto` it does since 2.60, even if the cluster requires none; every
-    worker ends then.
+    Ray itself uses none for `HOST:PORT`, and since 2.60 always one for `auto`: where a cluster requires none, all
+    workers then end.
 
     Raises:
         TokenError: if the cluster refuses the token, or there is none.

@@ -55,6 +55,9 @@ def test_a_host_that_joins_late_is_used_and_its_loss_is_said_once(hosts, faulty,
         try:
             head = start(first, "--head", f"--port={PORT}", "--include-dashboard=false")
             wait_for(lambda: (Path(short) / "0" / "ray_current_cluster").exists(), what="the head")
+            refused = faulty("Slow", study_file(), address, within=first.within, RAY_AUTH_TOKEN="an old one")
+            assert refused.wait(timeout=60) != 0
+            assert "expected the token that this cluster requires" in (tmp_path / "output.log").read_text()
             driver = faulty("Slow", study_file(**LONGER), address, within=first.within)
             witness = Witness(tmp_path / "runs" / "store")
             wait_for(lambda: driver.poll() is not None or witness.look() >= 3, what="the groundwork")

@@ -73,8 +73,8 @@ def _join(address: str) -> None:
         ray_patches.join(address)
     except ray_patches.TokenError:
         raise StudyError(
-            f"--address {address}: expected the token that this cluster requires, found none or another; put that of "
-            "its head into ~/.ray/auth_token or RAY_AUTH_TOKEN, and leave RAY_AUTH_MODE unset"
+            f"--address {address}: expected the token that this cluster requires, found none or another; put that "
+            "of its head into ~/.ray/auth_token or RAY_AUTH_TOKEN, and leave RAY_AUTH_MODE unset"
         ) from None
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
