@@ -138,7 +138,11 @@ def join(address: str) -> None:
 
 
 def _is_refused(head: str | None) -> bool:
-    """Return whether a cluster refuses this process for its token, or the lack of one."""
+    """Return whether a cluster refuses this process for its token, or the lack of one.
+
+    Raises:
+        RuntimeError, ray.exceptions.RayError: if no cluster answers.
+    """
     import ray
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
@@ -148,9 +152,9 @@ def _is_refused(head: str | None) -> bool:
         with _standard_error_closed():  # Ray warns there before its logs begin
             GcsClient(address=head)
     except ray.exceptions.RayError as error:
-        return "InvalidAuthToken" in str(error)
-    except (OSError, RuntimeError):
-        pass
+        if "InvalidAuthToken" not in str(error):
+            raise
+        return True
     return False
 
 
