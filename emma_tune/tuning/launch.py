@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 
-import ray
 from rich.console import Console
 
 from emma_tune.plan import Planner
@@ -20,7 +19,7 @@ from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
-from emma_tune.tuning.cluster.connection import SAFE, head_watched, start_or_join
+from emma_tune.tuning.cluster.connection import SAFE, connected, head_watched
 from emma_tune.tuning.cluster.nodes import check_storage
 from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
@@ -76,7 +75,7 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
 
 def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
     order, say = session.order, session.say
-    with _ray_starting(order.address) as starting:
+    with _ray_starting(order.address, session.log.write) as starting:
         with decoding_shown(session.console) as report:
             materials = prepare(order.study, session.store, session.interruption.watching(report))
         for remark in materials.remarks:
@@ -97,15 +96,14 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
 
 
 @contextmanager
-def _ray_starting(address: str | None) -> Iterator[Future[None]]:
+def _ray_starting(address: str | None, hear: Callable[[str], None]) -> Iterator[Future[None]]:
     """Start or join Ray in a thread while images load here: in the main thread it would handle SIGTERM."""
-    with ThreadPoolExecutor(1) as background:
-        starting = background.submit(start_or_join, address)
+    with ExitStack() as cluster, ThreadPoolExecutor(1) as background:
+        starting = background.submit(cluster.enter_context, connected(address, hear))
         try:
             yield starting
         finally:
             wait([starting])
-            ray.shutdown()
 
 
 def open_store(root: Place, patience: Patience = IMPATIENT) -> Store:

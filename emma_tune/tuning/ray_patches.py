@@ -7,9 +7,11 @@ imported. So the functions import Ray, not the module.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +37,17 @@ SETTINGS = {
 
 HEAD_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
+FOLDER = "RAY_TMPDIR"
+
+AUTH_MODE, TOKEN_MODE = "RAY_AUTH_MODE", "token"
+
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
 os.environ.update(SETTINGS)
+try:
+    Path.home()
+except RuntimeError:  # a user without a name and without HOME: importing ray.tune fails
+    os.environ["HOME"] = "/"  # as Docker has it for such a user
 
 
 class NeverPickled:
@@ -51,6 +61,26 @@ class NeverPickled:
 
 
 # --- starting and joining ---------------------------------------------------------------------------------
+
+
+def start(folder: Path) -> None:
+    """Start Ray on this machine alone, with all its files in a folder, and with a token that no file has.
+
+    Ray's own choice for both needs a `TMPDIR` with a short path, and a home that can be written to.
+    """
+    import ray
+
+    if os.environ.get(AUTH_MODE, TOKEN_MODE).lower() == TOKEN_MODE:
+        require_token(secrets.token_hex(32))
+    with loopback_only():
+        # "local" and not None: None would join whatever cluster a killed run left behind
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(folder),
+        )
 
 
 @contextmanager
@@ -81,10 +111,85 @@ def keep_credentials_out_of_logs() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(aws)
 
 
-def protect_token() -> None:
-    """Make Ray's token, with which anyone can run code in this user's Ray, readable by this user alone."""
-    with suppress(OSError):
-        (Path.home() / ".ray" / "auth_token").chmod(0o600)
+class TokenError(Exception):
+    """A cluster requires another token than the user has, or one where the user has none."""
+
+
+def join(address: str) -> None:
+    """Join a cluster: with the user's token if it requires one, or as the user has set `RAY_AUTH_MODE`.
+
+    Ray itself uses none for `HOST:PORT`, and since 2.60 always one for `auto`: where a cluster requires none, all
+    workers then end.
+
+    Raises:
+        TokenError: if the cluster refuses the token, or there is none.
+    """
+    import ray
+    from ray._private.services import canonicalize_bootstrap_address
+
+    head = canonicalize_bootstrap_address(address)
+    if AUTH_MODE not in os.environ:
+        os.environ[AUTH_MODE] = "disabled"
+        if _is_refused(head) and token_found():
+            require_token()
+    if _is_refused(head):
+        raise TokenError
+    ray.init(address=head, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _is_refused(head: str | None) -> bool:
+    """Return whether a cluster refuses this process for its token, or the lack of one.
+
+    Raises:
+        RuntimeError, ray.exceptions.RayError: if no cluster answers.
+    """
+    import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    if os.environ[AUTH_MODE].lower() == TOKEN_MODE and not token_found():
+        return True
+    try:
+        with _standard_error_closed():  # Ray warns there before its logs begin
+            GcsClient(address=head)
+    except ray.exceptions.RayError as error:
+        if "InvalidAuthToken" not in str(error):
+            raise
+        return True
+    return False
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Drop what C++ code writes to the standard error, for the moment that it takes."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+def require_token(token: str | None = None) -> None:
+    """Authenticate with a token: the one given, else the user's.
+
+    Ray has read its environment by now, and keeps the first token that it finds.
+    """
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    os.environ[AUTH_MODE] = TOKEN_MODE
+    if token is not None:
+        os.environ["RAY_AUTH_TOKEN"] = token
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def token_found() -> bool:
+    """Return whether the user has a token, in `RAY_AUTH_TOKEN`, `RAY_AUTH_TOKEN_PATH`, or `~/.ray/auth_token`."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
 
 
 def head_timeout() -> int:
@@ -99,6 +204,20 @@ def set_timeouts(head: int) -> None:
     """
     os.environ[HEAD_TIMEOUT] = str(head)
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
+
+
+def redirect_messages(hear: Callable[[str], None]) -> None:
+    """Hand on what a cluster says of its nodes and workers, which Ray would print, in color.
+
+    `log_to_driver` switches off what the workers print, not this.
+    """
+    from ray._private import worker
+
+    def hand_on(data: dict[str, Any], ignore_prefix: bool) -> None:
+        for message in data["lines"]:
+            hear(f"Ray: {message.strip()}")
+
+    worker.print_to_stdstream = hand_on
 
 
 def cluster_id(address: str) -> str:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import psutil
 from ray._raylet import GcsClient
@@ -32,15 +33,18 @@ class Machine:
     """One node.
 
     Args:
-        ip: its address, of 127.0.0.0/8.
+        ip: its address.
         arguments: of `ray start`.
         environment: of all that runs on it.
+        within: a command that runs another one in a network of its own.
     """
 
-    def __init__(self, ip: str, *arguments: object, environment: dict[str, str]) -> None:
+    def __init__(
+        self, ip: str, *arguments: object, environment: dict[str, str], within: Sequence[str] = ()
+    ) -> None:
         self.ip = ip
         self._process = subprocess.Popen(
-            [*RAY, "start", "--block", f"--node-ip-address={ip}", *map(str, arguments)],
+            [*within, *RAY, "start", "--block", f"--node-ip-address={ip}", *map(str, arguments)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, **environment},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,10 +20,12 @@ def faulty(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a study whose workers misbehave."""
     started = []
 
-    def start(kind: str, file: Path, *address: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        kind: str, file: Path, *address: str, within: Sequence[str] = (), **environment: str
+    ) -> subprocess.Popen[str]:
         kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.faulty", kind, str(file), *address],
+            [*within, sys.executable, "-m", "tests.integration.faulty", kind, str(file), *address],
             cwd=tmp_path,
             env={**kept, "PYTHONPATH": str(ROOT), **environment},
             stdout=(tmp_path / "output.log").open("a"),

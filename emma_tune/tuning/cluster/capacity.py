@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from emma_tune.search.trial_shares import Capacity, slots_of
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.study import AUTO, Share, Study
 from emma_tune.study.file import StudyError
-from emma_tune.tuning.cluster.nodes import alive_nodes
+from emma_tune.tuning.cluster.nodes import alive_nodes, node_label
 from emma_tune.tuning.ray_patches import NeverPickled
 
 NODE_CHECK_INTERVAL = 5.0
@@ -27,7 +27,7 @@ class ClusterCapacity(Capacity):
     """What a cluster has for trials."""
 
     cpus: float  # of all nodes
-    nodes: int  # their number
+    nodes: Mapping[str, str]  # their names for people, by id
 
     def part(self, cpu: float, gpu: float) -> float:
         """Return the part of the cluster that a trial takes, in (0, 1]: of CPUs or GPUs, the larger one."""
@@ -36,14 +36,15 @@ class ClusterCapacity(Capacity):
 
 def capacity_for(study: Study, *, had_gpus: bool = False) -> ClusterCapacity:
     """Measure what the cluster has now for a study; if it `had_gpus`, trials that want one wait for the next."""
-    nodes = _resources()
-    cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
+    nodes = alive_nodes()
+    cpus, gpus = (sum(node["Resources"].get(kind, 0.0) for node in nodes.values()) for kind in ("CPU", "GPU"))
     shares = {
         stage: (share.cpu, share.gpu if gpus or had_gpus else 0.0) for stage, share in _requested(study).items()
     }
     slots = slots_of([shares[stage] for stage in OWN_TRIAL_STAGES], cpus, gpus)
+    labels = {name: node_label(node) for name, node in nodes.items()}
     by_stage = {stage: {"cpu": cpu, "gpu": gpu} for stage, (cpu, gpu) in shares.items()}
-    return ClusterCapacity(slots, by_stage, int(gpus), cpus, len(nodes))
+    return ClusterCapacity(slots, by_stage, int(gpus), cpus, labels)
 
 
 def check_capacity(study: Study, capacity: ClusterCapacity, say: Callable[[str], None]) -> None:
@@ -95,6 +96,8 @@ class CapacityWatcher(NeverPickled, Callback):
         before = self.now
         self._had_gpus = self._had_gpus or before.gpus > 0
         self.now = capacity_for(self._study, had_gpus=self._had_gpus)
-        if self.now.nodes != before.nodes:
-            self._say(f"nodes: {self.now.nodes}, before {before.nodes}; {self.now.slots} trials at once")
+        lost = [label for node, label in before.nodes.items() if node not in self.now.nodes]
+        if lost or len(self.now.nodes) != len(before.nodes):
+            counts = f"nodes: {len(self.now.nodes)}, before {len(before.nodes)}; {self.now.slots} trials at once"
+            self._say(f"{counts}; lost: {', '.join(lost)}" if lost else counts)
         self._driver.resize(self.now)

@@ -16,12 +16,13 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import ray
 
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
+from emma_tune.tuning.cluster.scratch import scratch_folder
 
 CONNECTION_TIMEOUT = 10.0
 """Seconds that a cluster has to accept a connection."""
@@ -39,31 +40,45 @@ CHECK_INTERVAL, RECHECK_INTERVAL = 1.0, 0.05
 again."""
 
 
-def start_or_join(address: str | None) -> None:
-    """Join the cluster at an address, `auto` or `HOST:PORT`; without one start Ray on this machine alone.
+@contextmanager
+def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None]:
+    """Join the cluster at an address, `auto` or `HOST:PORT`, within the block; without one start Ray here alone.
+
+    Args:
+        address: of the cluster.
+        hear: takes what Ray says of nodes, workers and errors.
 
     Raises:
         StudyError: if no cluster answers there, or not as Ray of this version does.
     """
     ray_patches.keep_credentials_out_of_logs()
-    _silence()
-    if address is None:
-        with ray_patches.loopback_only():
-            # "local" and not None: None would join whatever cluster a killed run left behind
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        _join(address)
-    _silence()
-    ray_patches.protect_token()
+    ray_patches.redirect_messages(hear)
+    _silence(hear)
+    with ExitStack() as ending:
+        if address is None:
+            folder = ending.enter_context(scratch_folder())
+            ending.callback(ray.shutdown)
+            ray_patches.start(folder)
+        else:
+            ending.callback(ray.shutdown)
+            _join(address)
+        _silence(hear)
+        yield
 
 
 def _join(address: str) -> None:
     _check_reachable(address)
     ray_patches.set_timeouts(HEAD_TIMEOUT + RAY_WAITS_LONGER)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray_patches.join(address)
+    except ray_patches.TokenError:
+        raise StudyError(
+            f"--address {address}: expected the token that this cluster requires, found none or another; put that "
+            "of its head into ~/.ray/auth_token or RAY_AUTH_TOKEN, and leave RAY_AUTH_MODE unset"
+        ) from None
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise StudyError(f"--address {address}: expected a Ray cluster, found: {_reason(error)}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StudyError(f"--address {address}: expected a Ray cluster, found: {reason}") from error
 
 
 def _check_reachable(address: str) -> None:
@@ -79,21 +94,23 @@ def _check_reachable(address: str) -> None:
         raise StudyError(f"--address {address}: expected a Ray cluster, found no answer ({error})") from error
 
 
-def _reason(error: BaseException) -> str:
-    """Return what Ray says is wrong, in a line."""
-    text = str(error) + str(error.__cause__ or "")
-    if "InvalidAuthToken" in text or "Unauthenticated" in text:
-        return (
-            "one that requires a token; set RAY_AUTH_MODE=token, with the cluster's token in ~/.ray/auth_token or "
-            "RAY_AUTH_TOKEN"
-        )
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _silence() -> None:
+def _silence(hear: Callable[[str], None]) -> None:
+    """Hand on what Ray logs of errors, and drop the rest."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logger = logging.getLogger("ray")
+    logger.setLevel(logging.ERROR)
+    logger.handlers = [_Hearing(hear)]
+    logger.propagate = False
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+
+
+class _Hearing(logging.Handler):
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._hear(f"Ray: {record.getMessage()}")
 
 
 @contextmanager

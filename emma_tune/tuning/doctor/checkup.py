@@ -14,7 +14,7 @@ from emma_tune.data.inventory import inventory
 from emma_tune.storage import Place, storage_at
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
-from emma_tune.tuning.cluster.connection import start_or_join
+from emma_tune.tuning.cluster.connection import connected
 from emma_tune.tuning.cluster.nodes import examine_nodes, sight_file
 from emma_tune.tuning.doctor import OK, PROBLEM, WARNING, Finding, judge, probe
 from emma_tune.tuning.launch import open_store, run_study
@@ -49,11 +49,8 @@ def examine_cluster(root: Place, *, address: str | None) -> list[Finding]:
     """
     store = open_store(root)
     assert store.identity is not None, "it was identified"
-    try:
-        start_or_join(address)
+    with connected(address, hear=lambda message: None):
         nodes = examine_nodes(store, MEGABYTES)
-    finally:
-        ray.shutdown()
     with sight_file(store) as nonce:
         here = probe.examine(str(root), store.identity, nonce, 0)
     return judge(nodes, str(root), here)
