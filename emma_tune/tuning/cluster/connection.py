@@ -17,11 +17,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import ray
 
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
+from emma_tune.tuning.cluster.limits import check_limits, usable_cpus
 from emma_tune.tuning.cluster.scratch import scratch_folder
 
 CONNECTION_TIMEOUT = 10.0
@@ -58,12 +60,20 @@ def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None
         if address is None:
             folder = ending.enter_context(scratch_folder())
             ending.callback(ray.shutdown)
-            ray_patches.start(folder)
+            _start(folder)
         else:
             ending.callback(ray.shutdown)
             _join(address)
         _silence(hear)
         yield
+
+
+def _start(folder: Path) -> None:
+    check_limits()
+    try:
+        ray_patches.start(folder, usable_cpus())
+    except Exception as error:  # Ray's own, of many kinds
+        raise StudyError(f"expected Ray to start on this machine, found: {_reason(error)}") from error
 
 
 def _join(address: str) -> None:
