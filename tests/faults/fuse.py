@@ -1,4 +1,4 @@
-"""A folder seen through FUSE, that refuses what some file systems refuse: hard links, locks, and more.
+"""A folder seen through FUSE, that refuses what some file systems refuse: hard links, locks, folders to sync.
 
     python -m tests.faults.fuse FOLDER MOUNTPOINT REFUSED…
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.conftest import wait_for
 
 ROOT = Path(__file__).parents[2]
-REFUSALS = {"link": errno.EPERM, "flock": errno.ENOLCK, "fsyncdir": errno.EINVAL, "rename": errno.ENOSYS}
+REFUSALS = {"link": errno.EPERM, "flock": errno.ENOLCK, "fsyncdir": errno.EINVAL}
 """What can be refused, and with which error."""
 
 BIG_WRITES, FLOCK_LOCKS, LARGEST = 1 << 5, 1 << 10, 128 * 1024
@@ -94,8 +94,6 @@ class Served:
     def _rename(self, node: int, to: int, names: bytes) -> bytes:
         old, new = (os.fsdecode(name) for name in names.split(b"\0")[:2])
         source, target = f"{self._paths[node]}/{old}", f"{self._paths[to]}/{new}"
-        if os.path.isdir(source):
-            self.refuse("rename")
         os.rename(source, target)
         for number, path in self._paths.items():
             if path == source or path.startswith(f"{source}/"):

@@ -47,16 +47,6 @@ def test_without_locks_nothing_is_started_and_what_is_there_can_be_read(emma, st
         assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.slow
-def test_a_file_system_that_renames_no_folders_is_named_in_a_line(emma, study_file, tmp_path):
-    with refusing(tmp_path, "rename") as folder:
-        ended = emma("run", study_file(store=str(folder / "store")))
-        assert ended.returncode == 2, ended.stdout + ended.stderr
-        (line,) = ended.stderr.splitlines()
-        assert "Function not implemented" in line
-        assert str(folder) in line
-
-
 def test_a_store_in_the_lower_layer_of_an_overlay_is_mended(tmp_path):
     key, folders = "0" * 20, {name: tmp_path / name for name in ("lower", "upper", "work", "merged")}
     for folder in folders.values():

@@ -91,13 +91,16 @@ def openable(wanted: int) -> int:
 
 def startable(wanted: int) -> int:
     """Return how many threads this process can start now, up to as many as wanted."""
-    over, started = threading.Event(), []
+    over, started = threading.Event(), list[threading.Thread]()
     try:
-        for _ in range(wanted):
-            started.append(threading.Thread(target=over.wait, daemon=True))
-            started[-1].start()
+        while len(started) < wanted:
+            thread = threading.Thread(target=over.wait, daemon=True)
+            thread.start()
+            started.append(thread)
     except RuntimeError:
-        return len(started) - 1
+        pass
     finally:
         over.set()
-    return wanted
+        for thread in started:
+            thread.join()
+    return len(started)
