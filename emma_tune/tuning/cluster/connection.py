@@ -73,7 +73,7 @@ def _start(folder: Path) -> None:
     try:
         ray_patches.start(folder, usable_cpus())
     except Exception as error:  # Ray's own, of many kinds
-        raise StudyError(f"expected Ray to start on this machine, found: {_reason(error)}") from error
+        raise StudyError(f"expected Ray to start on this machine, found: {_one_line(error)}") from error
 
 
 def _join(address: str) -> None:
@@ -87,8 +87,7 @@ def _join(address: str) -> None:
             "of its head into ~/.ray/auth_token or RAY_AUTH_TOKEN, and leave RAY_AUTH_MODE unset"
         ) from None
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise StudyError(f"--address {address}: expected a Ray cluster, found: {reason}") from error
+        raise StudyError(f"--address {address}: expected a Ray cluster, found: {_one_line(error)}") from error
 
 
 def _check_reachable(address: str) -> None:
@@ -102,6 +101,10 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECTION_TIMEOUT).close()
     except (OSError, OverflowError) as error:
         raise StudyError(f"--address {address}: expected a Ray cluster, found no answer ({error})") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _silence(hear: Callable[[str], None]) -> None:

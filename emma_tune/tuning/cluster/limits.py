@@ -21,6 +21,9 @@ OPEN_FILES = 100
 THREADS = 250
 """Threads of all processes of a small run: 232 with two workers."""
 
+STACK = 256 * 1024
+"""Bytes of a thread that only waits: a limit on memory is not taken for one on threads."""
+
 LOOPBACK_TIMEOUT = 5.0
 """Seconds to connect to this machine itself."""
 
@@ -92,6 +95,7 @@ def openable(wanted: int) -> int:
 def startable(wanted: int) -> int:
     """Return how many threads this process can start now, up to as many as wanted."""
     over, started = threading.Event(), list[threading.Thread]()
+    stack = threading.stack_size(STACK)
     try:
         while len(started) < wanted:
             thread = threading.Thread(target=over.wait, daemon=True)
@@ -100,6 +104,7 @@ def startable(wanted: int) -> int:
     except RuntimeError:
         pass
     finally:
+        threading.stack_size(stack)
         over.set()
         for thread in started:
             thread.join()
