@@ -5,6 +5,7 @@
 and prints; the rest is in other rooms, which it imports inside its function so that the program starts fast.
 """
 
+import logging
 import signal
 import sys
 
@@ -18,4 +19,5 @@ def main() -> None:
     """Run the command line."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a run that has begun puts its own handlers in place
         signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home for its cache
     app(prog_name="emma-tune")  # also under `python -m`, so that shell completion is of this name

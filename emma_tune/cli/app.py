@@ -15,6 +15,7 @@ from upath import UPath
 import emma_tune
 from emma_tune.cli.verbs import Verbs
 from emma_tune.storage import Place, as_place, is_local, passes
+from emma_tune.storage.atomic import UNSUPPORTED
 from emma_tune.storage.redaction import printable, redacted
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def user_errors() -> Iterator[None]:
         raise typer.Exit(WRONG_INPUT) from None
     except OSError as error:
         # a broken pipe means that the reader has seen enough, as with `| head`
-        if isinstance(error, BrokenPipeError) or not (passes(error) or isinstance(error, PermissionError)):
+        of_storage = passes(error) or isinstance(error, PermissionError) or error.errno in UNSUPPORTED
+        if isinstance(error, BrokenPipeError) or not of_storage:
             raise
         complain(f"expected storage that can be read and written, found {error}")
         raise typer.Exit(WRONG_INPUT) from None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emma_tune.outputs.words import plural
@@ -55,19 +53,11 @@ def _slots(study: Study) -> int:
     """Count the tasks that this machine runs at once, as the run will."""
     from emma_tune.search.trial_shares import slots_of
     from emma_tune.stages import OWN_TRIAL_STAGES
+    from emma_tune.tuning.cluster.limits import usable_cpus
 
     gpus = _gpus()
     shares = [(study.share(stage).cpu, study.share(stage).gpu if gpus else 0.0) for stage in OWN_TRIAL_STAGES]
-    return slots_of(shares, _cpus(), gpus)
-
-
-def _cpus() -> int:
-    """Count the CPUs of this machine, or those that its container may use, as Ray does."""
-    cpus = os.cpu_count() or 1
-    with suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cpus = min(cpus, int(int(quota) / int(period)) or 1)  # `max`: no limit
-    return cpus
+    return slots_of(shares, usable_cpus(), gpus)
 
 
 def _gpus() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -14,6 +15,17 @@ from typing import IO
 
 LOCK_POLL = 0.05
 """Seconds between two attempts to take a lock."""
+
+UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV}
+"""Error numbers with which file systems refuse what they cannot do: lock, rename or sync folders, map files."""
+
+
+class NoLocksError(OSError):
+    """A lock was asked of a file system that has none."""
+
+    def __init__(self, number: int | None, path: Path) -> None:
+        advice = "mount it with locks (Lustre: -o flock, NFS: a lock daemon), or choose a folder elsewhere"
+        super().__init__(number, f"a file system without locks; {advice}", str(path))
 
 
 @contextmanager
@@ -62,27 +74,50 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[I
     """Hold an exclusive lock on a file, made if absent; the kernel releases it when the process ends.
 
     `waiting` is called after each attempt that fails, and may raise to give up.
+
+    Raises:
+        NoLocksError: if the file system has no locks.
     """
     with path.open("a+") as file:
-        while not try_lock(file.fileno()):
+        while not try_lock(file.fileno(), path):
             waiting()
             time.sleep(LOCK_POLL)
         yield file
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether another process holds the lock on a file; False if there is no file."""
+    """Return whether another process holds the lock on a file; False without a file, or without locks."""
     try:
         with path.open() as file:
-            return not try_lock(file.fileno(), fcntl.LOCK_SH)
-    except FileNotFoundError:
+            return not try_lock(file.fileno(), path, fcntl.LOCK_SH)
+    except (FileNotFoundError, NoLocksError):
         return False
 
 
-def try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock an open file or folder until it is closed; return False if another process holds it."""
+def try_lock(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file or folder until it is closed; return False if another process holds it.
+
+    Raises:
+        NoLocksError: if the file system has no locks.
+    """
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        raise NoLocksError(error.errno, path) from error
     return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the file system has a way to."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)

@@ -16,7 +16,15 @@ from typing import Any
 
 from typing_extensions import override
 
-from emma_tune.storage.atomic import is_locked, locked, replacing, synced_file, temporary_beside, whole_file
+from emma_tune.storage.atomic import (
+    is_locked,
+    locked,
+    replacing,
+    sync_folder,
+    synced_file,
+    temporary_beside,
+    whole_file,
+)
 from emma_tune.storage.patience import Patience, passes
 from emma_tune.storage.places import inside
 from emma_tune.storage.storage import INCOMING, Claim, HeldError, OutOfSightError, Storage
@@ -95,13 +103,10 @@ class Disk(Storage):
 
     def _create(self, name: str, content: bytes) -> bool:
         path = self._to_write(name)
-        with temporary_beside(path) as temporary:
-            with synced_file(temporary) as file:
-                file.write(content)
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
+        with locked(path.with_name(".create.lock")):  # os.link would do, but some file systems have none
+            if path.exists():
                 return False
+            self._write(name, content)
         return True
 
     def _upload(self, source: Path, name: str) -> None:
@@ -129,14 +134,14 @@ class Disk(Storage):
                         break
                 else:
                     return False
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
         return True
 
     @override
     def move(self, folder: str, to: str) -> None:
         target = self._to_write(to)
         with contextlib.suppress(FileNotFoundError):
-            self._at(folder).rename(target)
+            _move(self._at(folder), target)
 
     def _remove(self, name: str) -> None:
         path = self._at(name)
@@ -243,6 +248,16 @@ def _reraise_transient(function: Any, path: str, failed: Any) -> None:
         raise failed[1]
 
 
+def _move(folder: Path, target: Path) -> None:
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # a folder in a lower layer of an overlay, as of a container's image
+            raise
+        shutil.copytree(folder, target)
+        shutil.rmtree(folder)
+
+
 def _renamed(incoming: Path, folder: Path) -> bool:
     """Rename a folder; return False if the new name is taken: the first to finish a task wins."""
     try:
@@ -252,11 +267,3 @@ def _renamed(incoming: Path, folder: Path) -> bool:
             raise
         return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -39,6 +39,8 @@ HEAD_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 FOLDER = "RAY_TMPDIR"
 
+MEBIBYTE = 2**20
+
 AUTH_MODE, TOKEN_MODE = "RAY_AUTH_MODE", "token"
 
 for name, value in DEFAULTS.items():
@@ -63,10 +65,11 @@ class NeverPickled:
 # --- starting and joining ---------------------------------------------------------------------------------
 
 
-def start(folder: Path) -> None:
+def start(folder: Path, cpus: int) -> None:
     """Start Ray on this machine alone, with all its files in a folder, and with a token that no file has.
 
-    Ray's own choice for both needs a `TMPDIR` with a short path, and a home that can be written to.
+    Ray's own choice for both needs a `TMPDIR` with a short path, and a home that can be written to. The sizes are
+    given since nothing here goes by them, and Ray cannot find them without /dev/shm, or with little memory.
     """
     import ray
 
@@ -79,6 +82,10 @@ def start(folder: Path) -> None:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            num_cpus=cpus,
+            object_store_memory=100 * MEBIBYTE,
+            _memory=100 * MEBIBYTE,
+            _plasma_directory=str(folder),
             _temp_dir=str(folder),
         )
 
@@ -98,6 +105,13 @@ def loopback_only() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def loopback_address() -> str:
+    """Return the address of this machine that `loopback_only` means: 127.0.0.1, or ::1 where localhost is that."""
+    from ray._raylet import get_localhost_ip  # type: ignore[attr-defined]
+
+    return str(get_localhost_ip())
 
 
 def keep_credentials_out_of_logs() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from emma_tune.storage import objects as objects_module
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.storage import ABANDONED_AFTER
 from emma_tune.storage.store import Store
+from emma_tune.tuning.workers.trainable import StageTrainable
 from tests.conftest import EmmaTune
 from tests.faults.invariants import Witness, check_study, provenance
 from tests.faults.runs import LONG, ROOT, ended_well, output, wait_for_artifacts
@@ -81,6 +84,22 @@ def test_a_lease_is_held_whatever_the_clock_of_who_wants_it(bucket, monkeypatch,
         assert not claim.lost()
     with storage_at(root).claim("driver.lock", "third", wait=0):
         pass
+
+
+class Idle(StageTrainable):
+    """A trial without a task."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.reset_config(config)
+
+
+@pytest.mark.parametrize("jump", [-2 * DAY, 2 * DAY])
+def test_what_a_trial_reports_of_its_time_is_not_of_a_clock_that_jumps(tmp_path, monkeypatch, jump):
+    config = {"tasks": [], "store": Store(tmp_path).to_json(), "run": "", "share": {"cpu": 1, "gpu": 0}}
+    trial = Idle({**config, "interval": 1.0})
+    clock = itertools.count(1.7e9, jump)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    assert 0 <= trial.train()["time_this_iter_s"] < DAY
 
 
 # --- whole runs -------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def in_place(folder: Path) -> Iterator[Path]:
         beside.mkdir(parents=True, exist_ok=True)
         lock = os.open(beside, os.O_RDONLY | os.O_NOFOLLOW)  # never follow a link: the folder will be cleared
         try:
-            if not try_lock(lock):
+            if not try_lock(lock, beside):
                 raise StudyError(f"{folder}: expected one export at a time, found another under way")
             _clear(beside)
             try:

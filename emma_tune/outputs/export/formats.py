@@ -6,6 +6,7 @@ None of them needs this package to be loaded, and none names a path of the machi
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ IMAGES, POSTERIORS, BATCH = "images", "posteriors", "batch"
 """Names in both programs: input, output, and the dimension that is free."""
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime reports each use to its makers
 
 Answering = Callable[[Tensor], Tensor]
 """Images (B, C, h, w) uint8 to p', (B, K)."""

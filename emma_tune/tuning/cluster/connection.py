@@ -17,11 +17,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import ray
 
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
+from emma_tune.tuning.cluster.limits import check_limits, usable_cpus
 from emma_tune.tuning.cluster.scratch import scratch_folder
 
 CONNECTION_TIMEOUT = 10.0
@@ -58,12 +60,20 @@ def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None
         if address is None:
             folder = ending.enter_context(scratch_folder())
             ending.callback(ray.shutdown)
-            ray_patches.start(folder)
+            _start(folder)
         else:
             ending.callback(ray.shutdown)
             _join(address)
         _silence(hear)
         yield
+
+
+def _start(folder: Path) -> None:
+    check_limits()
+    try:
+        ray_patches.start(folder, usable_cpus())
+    except Exception as error:  # Ray's own, of many kinds
+        raise StudyError(f"expected Ray to start on this machine, found: {_one_line(error)}") from error
 
 
 def _join(address: str) -> None:
@@ -77,8 +87,7 @@ def _join(address: str) -> None:
             "of its head into ~/.ray/auth_token or RAY_AUTH_TOKEN, and leave RAY_AUTH_MODE unset"
         ) from None
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise StudyError(f"--address {address}: expected a Ray cluster, found: {reason}") from error
+        raise StudyError(f"--address {address}: expected a Ray cluster, found: {_one_line(error)}") from error
 
 
 def _check_reachable(address: str) -> None:
@@ -92,6 +101,10 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECTION_TIMEOUT).close()
     except (OSError, OverflowError) as error:
         raise StudyError(f"--address {address}: expected a Ray cluster, found no answer ({error})") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _silence(hear: Callable[[str], None]) -> None:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
@@ -21,6 +21,9 @@ PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 
 INNER = "ray"
 """Ray opens its folder to all users; they cannot enter the one around it."""
+
+ROOM = 16 * 2**20
+"""Bytes that Ray's logs may take."""
 
 LONGEST_SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 
@@ -46,18 +49,21 @@ def _first_folder() -> TemporaryDirectory[str]:
         except OSError as error:
             reasons.append(f"{place}: {error.strerror or error}")
     raise StudyError(
-        f"TMPDIR: expected a folder with a short name in which sockets can be opened, found {'; '.join(reasons)}"
+        f"TMPDIR: expected a folder with a short name and {ROOM >> 20} MiB of room, in which sockets can be "
+        f"opened, found {'; '.join(reasons)}"
     )
 
 
 def _folder_in(place: str) -> TemporaryDirectory[str]:
-    """Create a folder, and open a socket there whose name is as long as Ray's longest.
+    """Create a folder; check that there is room, and open a socket there whose name is as long as Ray's longest.
 
     Raises:
         OSError: if that cannot be done there.
     """
     folder = TemporaryDirectory(prefix="emma-", dir=place, ignore_cleanup_errors=True)
     try:
+        with TemporaryFile(dir=folder.name) as file:
+            file.write(bytes(ROOM))
         with socket.socket(socket.AF_UNIX) as opened:
             opened.bind(f"{folder.name}/{'x' * len(f'{INNER}/{LONGEST_SOCKET}')}")
     except OSError:

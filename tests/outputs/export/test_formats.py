@@ -152,6 +152,15 @@ def test_another_seed_is_another_victim(digits, exports, tmp_path):
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["seed"] == 3408
 
 
+def test_onnx_runtime_sends_no_telemetry_and_needs_no_home(exports):
+    lines = "import sys; from pathlib import Path; from emma_tune.outputs.export.formats import load_onnx; "
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{lines} load_onnx(Path(sys.argv[1]))", str(exports[0] / "none")],
+        env={**os.environ, "HOME": "/proc/none"}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_photographs_in_front_of_a_network_of_torchvisions(tmp_path):
     chance = np.random.default_rng(1)
     for share, count in (("train", 6), ("test", 6)):

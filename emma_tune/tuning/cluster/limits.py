@@ -1,0 +1,111 @@
+"""What this machine has to allow before Ray is started on it, found out by trying.
+
+Where it allows less, Ray's processes die while they start: it waits for half a minute, and then does not say why.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from emma_tune.study.file import StudyError
+from emma_tune.tuning import ray_patches
+
+OPEN_FILES = 100
+"""Files and connections that a process of a small run opens: 60 of Ray's server with two workers."""
+
+THREADS = 250
+"""Threads of all processes of a small run: 232 with two workers."""
+
+STACK = 256 * 1024
+"""Bytes of a thread that only waits: a limit on memory is not taken for one on threads."""
+
+LOOPBACK_TIMEOUT = 5.0
+"""Seconds to connect to this machine itself."""
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cpus() -> int:
+    """Count the CPUs that this process may use: those it is bound to, or its container's quota if that is less."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroup v2, v1
+        with suppress(OSError, ValueError):  # no such cgroup; `max`, no limit
+            quota, period = map(int, " ".join((CGROUP / name).read_text() for name in names).split())
+            if quota > 0:
+                return min(bound, max(1, quota // period))
+    return bound
+
+
+def check_limits() -> None:
+    """Check that this machine lets a run open files and start threads, and talk to itself.
+
+    Raises:
+        StudyError: naming what it does not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # as Ray does, which needs more the more CPUs there are
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65536)), hard))
+    files, threads = openable(OPEN_FILES), startable(THREADS)
+    if files < OPEN_FILES:
+        raise StudyError(
+            f"expected to open {OPEN_FILES} files at once, found a limit after {files}; raise it: ulimit -n 4096, "
+            "or docker run --ulimit nofile=4096"
+        )
+    if threads < THREADS:
+        raise StudyError(
+            f"expected to start {THREADS} threads and processes, found a limit after {threads}; raise it: "
+            "ulimit -u 4096, or docker run --pids-limit 4096"
+        )
+    if problem := loopback_problem(ray_patches.loopback_address()):
+        raise StudyError(
+            f"expected connections within this machine, found {problem}; for Linux: ip link set lo up; "
+            "ip addr add 127.0.0.1/8 dev lo"
+        )
+
+
+def loopback_problem(address: str) -> str | None:
+    """Connect to this machine itself; return why that fails, None if it does not."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with (
+            socket.create_server((address, 0), family=family) as server,
+            socket.create_connection(server.getsockname()[:2], LOOPBACK_TIMEOUT),
+        ):
+            return None
+    except OSError as error:
+        return f"{address}: {os.strerror(error.errno) if error.errno else error}"
+
+
+def openable(wanted: int) -> int:
+    """Return how many files this process can open now, up to as many as wanted."""
+    with ExitStack() as opened:
+        for count in range(wanted):
+            try:
+                opened.enter_context(open(os.devnull))
+            except OSError:
+                return count
+    return wanted
+
+
+def startable(wanted: int) -> int:
+    """Return how many threads this process can start now, up to as many as wanted."""
+    over, started = threading.Event(), list[threading.Thread]()
+    stack = threading.stack_size(STACK)
+    try:
+        while len(started) < wanted:
+            thread = threading.Thread(target=over.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        pass
+    finally:
+        threading.stack_size(stack)
+        over.set()
+        for thread in started:
+            thread.join()
+    return len(started)
