@@ -27,13 +27,17 @@ from emma_tune.stages import (
 from emma_tune.study import Attacker, Study
 from emma_tune.training.settings import Training
 
+OF_OTHER_FIELDS = ("fresh", "layers", "surrogate", "exposure")
+"""Parameters of baselines that are no numbers: they decide what is planned, or have fields of their own."""
+
 
 class Planner:
     """The planner of one study.
 
     Args:
         study: the study.
-        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
+        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
+            under `exposure` where the study has any.
         weights: fingerprints of the weights to begin with, by `weights_name`.
         until: the last stage to plan; all if None.
 
@@ -191,9 +195,11 @@ class Planner:
             return [*legs, self._matrix(point, run, legs[-1])]
         match defense.guided:
             case "surrogate":
-                return self._legs(run, self._latest)
+                untrained = point.params.get("surrogate") == "untrained"
+                return self._legs(run, 0 if untrained else self._latest)
             case "misinformer":
-                settings = MisinformerSettings(training=self._training(self.study.victim), seed=run)
+                training, exposed = self._training(self.study.victim), "exposure" in point.params
+                settings = MisinformerSettings(training=training, seed=run, exposed=exposed)
                 return [self._task("misinformer", settings, {})]
         return []
 
@@ -209,13 +215,14 @@ class Planner:
         if defense.guided:
             own = before[-1]
             network = self.study.surrogate if own.stage == "surrogate" else self.study.victim
-            asks = GuidanceSettings(defense=point.defense, model=network.model, views=views)
+            layers = point.params.get("layers", "all")
+            asks = GuidanceSettings(defense=point.defense, model=network.model, views=views, layers=layers)
             chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))
             inputs["guidance"] = chain[-1].key
         draws = defense.randomized or defense.linear
         settings = ResponsesSettings(
             defense=point.defense,
-            params={name: float(value) for name, value in point.params.items() if name != "fresh"},
+            params={name: float(value) for name, value in point.params.items() if name not in OF_OTHER_FIELDS},
             fresh=bool(point.params.get("fresh", False)),
             seed=run if draws else None,
             views=views,
@@ -260,7 +267,7 @@ class Planner:
     def _task(
         self, stage: str, config: StageSettings, inputs: Mapping[str, str], continues: str | None = None
     ) -> Task:
-        images = {name: self.images[name] for name in STAGES[stage].images}
+        images = {name: self.images[name] for name in (*STAGES[stage].images, *config.images)}
         return Task(stage, config, inputs, images, continues)
 
     def _training(self, part: Training) -> Training:

@@ -158,14 +158,16 @@ def _make_absolute(given: dict[str, Any], folder: Path) -> None:
     for key in ("store", "data_root"):
         if isinstance(given.get(key), str):
             given[key] = absolute(given[key])
-    attackers = given.get("attackers")
+    attackers, baselines = given.get("attackers"), given.get("baselines")
     attackers = list(attackers.values()) if isinstance(attackers, dict) else []
-    for part in (given.get("victim"), given.get("queries"), given.get("surrogate"), *attackers):
+    baselines = baselines if isinstance(baselines, list) else []
+    for part in (given.get("victim"), given.get("queries"), given.get("surrogate"), *attackers, *baselines):
         if not isinstance(part, dict):
             continue
-        prefix, colon, place = str(part.get("dataset")).partition(":")
-        if colon and place and prefix in PREFIXES:
-            part["dataset"] = f"{prefix}:{absolute(place)}"
+        for key in ("dataset", "exposure"):
+            prefix, colon, place = str(part.get(key)).partition(":")
+            if colon and place and prefix in PREFIXES:
+                part[key] = f"{prefix}:{absolute(place)}"
         if isinstance(part.get("weights"), str) and part["weights"] not in ("", NONE, IMAGENET):
             part["weights"] = absolute(part["weights"])
 

@@ -39,9 +39,10 @@ class Optimization(Frozen):
 
     kind: LearnedName = Field("emma", description="the learned defense, whose parameters are searched")
     epochs: Count = Field(description="epochs E of the series that the optimization continues from st_epoch")
-    keep: Literal["lowest_trace", "last"] = Field(
+    keep: Literal["lowest_trace", "last", "best_on_patience"] = Field(
         "lowest_trace",
-        description="which matrix is released: of the epoch with the lowest trace, or the last",
+        description="which matrix is released: of the epoch with the lowest trace; the last; or best_on_patience: "
+        "that of the lowest trace if patience ended the optimization, else the last",
     )
     min_change: Annotated[float, Field(ge=0), NOT_BOOLEAN] | None = Field(
         None, description="stop when mean|ΔT| of an epoch is below; 0.01 up to ten classes, else 1e-4"

@@ -216,6 +216,7 @@ class Study(Frozen):
             "victim.weights": self.victim.weights,
             "surrogate.weights": self.surrogate.weights,
             **weights,
+            **dict([self.exposure] if self.exposure else []),
         }
         for place, address in given.items():
             if address and has_secret(address):
@@ -286,9 +287,20 @@ class Study(Frozen):
         return measure(self.budget), measure(self.attack)
 
     @property
-    def fixed(self) -> tuple[tuple[str, dict[str, float | bool]], ...]:
+    def fixed(self) -> tuple[tuple[str, dict[str, float | bool | str]], ...]:
         """The points that need no proposal: name and parameters of a baseline."""
         return tuple((baseline.kind, params) for baseline in self.baselines for params in baseline.grid)
+
+    @property
+    def exposure(self) -> tuple[str, str] | None:
+        """The images that a baseline is exposed to: their field in the study file, and their name; None without any."""
+        exposed = {f"baselines.{i}.exposure": of.exposure for i, of in enumerate(self.baselines) if of.exposure}
+        return next(iter(exposed.items()), None)  # of one defense, which is there once
+
+    @property
+    def image_sets(self) -> tuple[str, ...]:
+        """The sets of images that tasks read, as their recipes name them."""
+        return ("victim", "queries", *(("exposure",) if self.exposure else ()))
 
     @property
     def searches(self) -> dict[str, DefenseSearch]:
@@ -303,7 +315,7 @@ class Study(Frozen):
         self,
         points: int | None,
         space: Mapping[str, Dimension | EpochChoice],
-        settings: Mapping[str, float | bool],
+        settings: Mapping[str, float | bool | str],
     ) -> DefenseSearch:
         return DefenseSearch(points or self.search.points, space, settings, grid=self.search.sampler == "grid")
 

@@ -10,7 +10,7 @@ from emma_tune.data.cache import Source
 from emma_tune.data.images import Shape
 from emma_tune.data.mirror import image_cache
 from emma_tune.models import IMAGENET
-from emma_tune.plan.materials.images import errors_at, pool_source, victim_source
+from emma_tune.plan.materials.images import errors_at, outlier_source, pool_source, victim_source
 from emma_tune.plan.materials.networks import (
     check_networks,
     forward_flops,
@@ -63,11 +63,11 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
     arrays = image_cache(store.root)
     remarks: list[str] = []
     counts: dict[str, int] = {}
-    images = {"victim": UNKNOWN_FINGERPRINT, "queries": UNKNOWN_FINGERPRINT}
+    images = dict.fromkeys(study.image_sets, UNKNOWN_FINGERPRINT)
 
-    def look(role: str, name: str, make: Callable[[], Source]) -> Source | None:
+    def look(role: str, place: str, name: str, make: Callable[[], Source]) -> Source | None:
         try:
-            with errors_at(f"{role}.dataset"):
+            with errors_at(place):
                 source = make()
                 counts.update({part: len(images) for part, images in source.parts.items()})
         except StudyError as error:
@@ -83,7 +83,7 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         return source
 
     victim, described = study.victim, dataset(study.victim.dataset)
-    source = look("victim", victim.dataset, lambda: victim_source(study))
+    source = look("victim", "victim.dataset", victim.dataset, lambda: victim_source(study))
     if source:
         train = source.parts["train"]
         shape = source.shape or train.shape  # type: ignore[union-attr]  # without a shape they are arrays
@@ -91,8 +91,10 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
     else:
         counts |= {**described.counts, "train": min(described.counts["train"], victim.limit or ASSUMED_IMAGES)}
         shape, classes = Shape.square(victim.image_size or described.side or 0), described.classes or 0
-    name = study.queries.dataset
-    if look("queries", name, lambda: pool_source(study, shape)) is None:
+    if study.exposure:
+        look("exposure", *study.exposure, lambda: outlier_source(study, shape))
+    name = study.queries.dataset  # after the outliers, so that its own are counted
+    if look("queries", "queries.dataset", name, lambda: pool_source(study, shape)) is None:
         of = dataset(name).counts
         pool = of.get("queries") or of.get("train")
         if pool is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from emma_tune.data.cache import Source
 from emma_tune.data.mirror import image_cache
-from emma_tune.plan.materials.images import check_labels, errors_at, pool_source, remarks_on, victim_source
+from emma_tune.plan.materials.images import check_labels, errors_at, outlier_source, pool_source, remarks_on, victim_source
 from emma_tune.plan.materials.networks import check_networks, initial_weights, read_initial_weights
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
@@ -22,7 +22,8 @@ class Materials:
     """The images and weights of a study, by their content.
 
     Attributes:
-        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
+        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
+            under `exposure` where a baseline is exposed to any.
         weights: fingerprints of initial weights, by `weights_name`.
         remarks: on images that were left out, a line each.
     """
@@ -59,8 +60,11 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     shape = parts["train"].shape
     check_networks(study, shape)
     queries = cached("queries.dataset", lambda: pool_source(study, shape))
+    images = {"victim": victim, "queries": queries}
+    if study.exposure:
+        images["exposure"] = cached(study.exposure[0], lambda: outlier_source(study, shape))
     weights = {
         name: store.put_weights(read_initial_weights(place, part, shape))
         for name, (place, part) in initial_weights(study).items()
     }
-    return Materials({"victim": victim, "queries": queries}, weights, tuple(remarks))
+    return Materials(images, weights, tuple(remarks))
