@@ -1,9 +1,9 @@
 """Adaptive misinformation (Kariyappa & Qureshi 2020): queries far from the victim’s data are answered wrongly.
 
 By default the study's victim tells them by its confidence, as in the paper's formula. In the published code the
-answering network is trained with outlier exposure (Hendrycks et al. 2019), to be unsure of other images (`exposure`);
-then a second one, trained in that way, stands in for the victim: its posteriors are p, and are released. The network
-that is wrong learns from the victim's images alone, as in ModelGuard's code (Tang et al. 2024).
+answering network is trained with outlier exposure (Hendrycks et al. 2019), to be unsure of other images. In that
+form (`exposure`) a network trained in that way stands in for the victim: its posteriors are p. The network that is
+wrong learns from the victim's images alone, as in ModelGuard's code (Tang et al. 2024).
 """
 
 from __future__ import annotations

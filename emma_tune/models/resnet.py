@@ -12,7 +12,6 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 WIDENS = 4
 """How much wider a bottleneck block is outside than inside."""
 

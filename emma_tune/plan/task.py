@@ -16,7 +16,7 @@ from emma_tune.defenses import UNDEFENDED
 from emma_tune.stages import STAGES, StageSettings
 
 Params = dict[str, float | int | bool | str]
-"""By name: of a learned defense what is searched (λ under `lambda`), of a baseline its budget, settings and form."""
+"""By name: of a learned defense what is searched (λ under `lambda`), of a baseline budget, settings and form."""
 
 
 @dataclass(frozen=True)

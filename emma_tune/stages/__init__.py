@@ -183,7 +183,9 @@ class GuidanceSettings(StageSettings):
     defense: str
     model: str = Field(description="the surrogate's or the misinformer's network")
     layers: Literal["all", "last"] = Field(
-        "all", exclude_if=lambda layers: layers == "all", description="of MAD: the weights whose gradients it compares"
+        "all",
+        exclude_if=lambda layers: layers == "all",
+        description="of MAD: the weights whose gradients it compares",
     )
     views: Views | None = None
 

@@ -114,9 +114,13 @@ def keeps_lowest(history: list[Metrics], config: MatrixSettings, *, classes: int
     return config.keep == "lowest_trace"
 
 
+def least_change(min_change: float | None, *, classes: int) -> float:
+    """Return the least mean|ΔT| of an epoch that goes on: as it is set, else the reference's for K `classes`."""
+    return min_change if min_change is not None else (0.01 if classes <= 10 else 1e-4)
+
+
 def _still(epoch: Metrics, config: MatrixSettings, classes: int) -> bool:
-    least = config.min_change if config.min_change is not None else (0.01 if classes <= 10 else 1e-4)
-    return epoch["change"] < least
+    return epoch["change"] < least_change(config.min_change, classes=classes)
 
 
 def _impatient(history: list[Metrics], config: MatrixSettings) -> bool:

@@ -22,8 +22,8 @@ EXPOSED = "exposed."
 def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: State | None = None) -> StageRun:
     """Minimize `−log(1 − softmax(f(x))_y)` on the victim's images, by the victim's schedule.
 
-    With outlier exposure another network learns to answer in the victim's place, by the same schedule: right on the
-    victim's images, unsure of the outliers.
+    With outlier exposure another network learns to answer in the victim's place, by the same schedule: to be right
+    about the victim's images, and unsure of the outliers.
 
     Returns:
         tensors: the weights, as `Learner.weights` names them; those of the exposed network under `EXPOSED`.
@@ -39,16 +39,19 @@ def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: S
             learner.restore(tensors_of(state.tensors, prefix))
         history = list(state.history)
 
+    def states() -> dict[str, Tensor]:
+        return _prefixed({prefix: learner.state() for prefix, learner in learners.items()})
+
     for epoch in range(len(history), config.training.epochs):
         history.append({"epoch": epoch, "loss": learners[""].epoch(images, labels, epoch, misinforming)})
         if config.exposed:
-            outliers = runtime.outliers()
-            history[-1]["exposed_loss"] = learners[EXPOSED].epoch(images, labels, epoch, exposing, outliers=outliers)
+            loss = learners[EXPOSED].epoch(images, labels, epoch, exposing, outliers=runtime.outliers())
+            history[-1]["exposed_loss"] = loss
         yield Progress(
             epoch + 1,
             config.training.epochs,
             history[-1],
-            state=lambda: State(len(history), _prefixed({p: of.state() for p, of in learners.items()}), list(history)),
+            state=lambda: State(len(history), states(), list(history)),
         )
 
     return Artifact(_prefixed({prefix: learner.weights() for prefix, learner in learners.items()}), {}, history)

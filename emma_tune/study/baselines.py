@@ -38,7 +38,7 @@ class Baseline(Frozen):
     layers: Literal["all", "last"] = Field(
         "all",
         exclude_if=lambda layers: layers == "all",
-        description="of mad: the weights whose gradients are compared: all, or last: those of the last layer, as in "
+        description="of mad: the weights whose gradients are compared: all; last: those of the last layer, as in "
         "its published code",
     )
     surrogate: Literal["trained", "untrained"] = Field(
@@ -56,7 +56,7 @@ class Baseline(Frozen):
     floor: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] = Field(
         0.0,
         exclude_if=lambda floor: floor == 0,
-        description="of modelguard_w: added to posteriors under the logarithm, in [0, 1]; its published code has 1e-6",
+        description="of modelguard_w: added to p under the logarithm, in [0, 1]; 1e-6 in its published code",
     )
     points: Count | None = Field(
         None, description="of a range: how many points are searched; as many as search.points when left out"

@@ -293,7 +293,7 @@ class Study(Frozen):
 
     @property
     def exposure(self) -> tuple[str, str] | None:
-        """The images that a baseline is exposed to: their field in the study file, and their name; None without any."""
+        """The images that a baseline is exposed to: their field in the study file, and their name."""
         exposed = {f"baselines.{i}.exposure": of.exposure for i, of in enumerate(self.baselines) if of.exposure}
         return next(iter(exposed.items()), None)  # of one defense, which is there once
 

@@ -53,7 +53,10 @@ def _show_table(content: Mapping[str, Any]) -> None:
             shown.add_row(
                 name or f"{point['defense']} {rest}".rstrip(),
                 str(point["point"]),
-                *(parameter(point["params"][param], ".3g") if param in point["params"] else "" for param in params),
+                *(
+                    parameter(point["params"][param], ".3g") if param in point["params"] else ""
+                    for param in params
+                ),
                 *(_figure(point, column, decides=column in objectives) for column in columns),
                 _figure(point, attack, decides=True),
                 *(_share(point["attackers"].get(other)) for other in others),

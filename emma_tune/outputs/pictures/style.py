@@ -72,7 +72,8 @@ def named(point: Point) -> str:
     """Name a point in short lines: number and defense, parameters."""
     unbroken = "\N{NO-BREAK SPACE}"
     params = [
-        f"{'λ' if name == 'lambda' else name}{unbroken}{parameter(value, '.3g')}" for name, value in point.params.items()
+        f"{'λ' if name == 'lambda' else name}{unbroken}{parameter(value, '.3g')}"
+        for name, value in point.params.items()
     ]
     return "\n".join([f"point {point.number}, {point.defense}", *textwrap.wrap(", ".join(params), TITLE)])
 

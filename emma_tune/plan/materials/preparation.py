@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from emma_tune.data.cache import Source
 from emma_tune.data.mirror import image_cache
-from emma_tune.plan.materials.images import check_labels, errors_at, outlier_source, pool_source, remarks_on, victim_source
+from emma_tune.plan.materials.images import (
+    check_labels,
+    errors_at,
+    outlier_source,
+    pool_source,
+    remarks_on,
+    victim_source,
+)
 from emma_tune.plan.materials.networks import check_networks, initial_weights, read_initial_weights
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
