@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:  # the table is read where nothing is computed
     from torch import Tensor
@@ -128,7 +128,7 @@ class Defense:
         """Return how a learned defense releases answers by its matrix: (posteriors, T) → responses."""
         return partial(self.function, **self.release_params(params))
 
-    def release_params(self, params: Mapping[str, float]) -> dict[str, float]:
+    def release_params(self, params: Mapping[str, Any]) -> dict[str, float]:
         """Select the parameters that the release of a learned defense takes."""
         return {of.name: float(params[of.name]) for of in self.parameters if of.release}
 

@@ -14,7 +14,7 @@ from emma_tune.data import DATASETS
 from emma_tune.data.cache import ImageCache
 from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.models import build_model
-from emma_tune.plan.materials import Materials, prepare
+from emma_tune.plan.materials import Materials, look_up, prepare
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -308,3 +308,24 @@ def test_a_link_that_leads_nowhere_is_a_broken_image(store, birds, pool, tmp_pat
     found, images = prepared(study(birds, pool), store)
     assert len(images["train"]) == 12
     assert found.remarks[-1] == f"{birds}: 1 images cannot be read and are left out"
+
+
+def test_outliers_are_prepared_in_the_victims_shape_and_named_beside_the_pool(birds, pool, store):
+    exposed = {"kind": "adaptive_misinformation", "exposure": pool}
+    wanted = study(birds, "mnist5k", baselines=["none", exposed])
+    before = look_up(wanted, store)
+    assert before.images["exposure"] == "unknown"
+    found = prepare(wanted, store, lambda name, done, total: None)
+    assert found.images.keys() == {"victim", "queries", "exposure"}
+    (images,) = ImageCache(store.root).load(found.images["exposure"]).values()
+    assert len(images) == 7
+    assert images.shape == Shape.square(SIDE, channels=3)
+    after = look_up(wanted, store)
+    assert after.images == found.images
+    assert after.counts["queries"] == before.counts["queries"] == 5000, "outliers are no queries"
+
+
+def test_missing_outliers_are_named_by_their_field(birds, store, tmp_path):
+    exposed = {"kind": "adaptive_misinformation", "exposure": f"folder:{tmp_path / 'nowhere'}"}
+    said = complaint(study(birds, baselines=["none", exposed]), store)
+    assert said.startswith("baselines.1.exposure: expected images")

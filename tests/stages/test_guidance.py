@@ -242,21 +242,17 @@ def outliers(runtime) -> Runtime:
 
 
 def test_a_network_exposed_to_outliers_is_unsure_of_them_and_right_about_the_victims_images(outliers):
-    config = MISINFORMER.model_copy(
-        update={"exposed": True, "training": TRAINING.model_copy(update={"epochs": 25})}
-    )
+    training = TRAINING.model_copy(update={"epochs": 25})
+    config = MISINFORMER.model_copy(update={"exposed": True, "training": training})
     artifact = run_through(start("misinformer", config, outliers))
     exposed = new_classifier("resnet8", outliers.query_images(), classes=K, seed=9, role="victim")
     restore_classifier(exposed, tensors_of(artifact.tensors, EXPOSED))
-    known, unknown = (
-        posteriors_of(exposed, images) for images in (outliers.victim_images("train"), outliers.outliers())
-    )
+    known = posteriors_of(exposed, outliers.victim_images("train"))
+    unknown = posteriors_of(exposed, outliers.outliers())
     assert float((known.argmax(dim=1) == outliers.victim_labels("train")).float().mean()) > 0.9
     assert float(known.max(dim=1).values.mean()) > float(unknown.max(dim=1).values.mean()) + 0.3
     alone = run_through(start("misinformer", config.model_copy(update={"exposed": False}), outliers))
-    assert all(torch.equal(artifact.tensors[name], of) for name, of in alone.tensors.items()), (
-        "the other one is as ever"
-    )
+    assert all(torch.equal(artifact.tensors[name], of) for name, of in alone.tensors.items())
 
 
 def test_interrupted_exposure_is_the_same(outliers, tmp_path):

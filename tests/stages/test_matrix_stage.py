@@ -187,7 +187,7 @@ def test_the_best_on_patience_is_the_last_after_any_other_end(pool, surrogate, l
     patience=st.integers(1, 4),
 )
 def test_the_best_on_patience_is_what_the_repaired_reference_releases(traces, changes, least, patience):
-    """Its loop in plain words: both tests after an epoch, the threshold first; the best counts in the second only."""
+    """Its loop in plain words: two tests an epoch, the threshold first; the best counts in the second only."""
     best, missed, expected = -1, 0, len(traces) - 1
     for epoch, trace in enumerate(traces):
         if trace <= min(traces[:epoch], default=K):
