@@ -173,7 +173,7 @@ def rows() -> Iterator[tuple[str, list[str], bool]]:
 
 
 def pair(values: list[Any]) -> str:
-    texts = ["all" if value is None else "none" if value in ("", False) else f"{value}" for value in values]
+    texts = [{None: "all", "": "–", False: "no"}.get(value, f"{value}") for value in values]
     return " / ".join(dict.fromkeys(texts))
 
 
