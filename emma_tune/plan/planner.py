@@ -24,7 +24,7 @@ from emma_tune.stages import (
     VictimSettings,
     Views,
 )
-from emma_tune.study import Attacker, Study
+from emma_tune.study import Attacker, Study, outlier_set
 from emma_tune.training.settings import Training
 
 OF_OTHER_FIELDS = ("fresh", "layers", "surrogate", "exposure")
@@ -37,7 +37,7 @@ class Planner:
     Args:
         study: the study.
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
-            under `exposure` where the study has any.
+            under `outlier_set` of their name.
         weights: fingerprints of the weights to begin with, by `weights_name`.
         until: the last stage to plan; all if None.
 
@@ -198,9 +198,11 @@ class Planner:
                 untrained = point.params.get("surrogate") == "untrained"
                 return self._legs(run, 0 if untrained else self._latest)
             case "misinformer":
-                training, exposed = self._training(self.study.victim), "exposure" in point.params
-                settings = MisinformerSettings(training=training, seed=run, exposed=exposed)
-                return [self._task("misinformer", settings, {})]
+                training, pool = self._training(self.study.victim), point.params.get("exposure")
+                settings = MisinformerSettings(training=training, seed=run, exposed=pool is not None)
+                # without a fingerprint nothing is found: a point whose pool no run of this study has prepared
+                outliers = {} if pool is None else {"exposure": self.images.get(outlier_set(pool), "unknown")}
+                return [self._task("misinformer", settings, {}, images=outliers)]
         return []
 
     def _answers(self, point: Point, run: int, before: list[Task], views: Views | None) -> list[Task]:
@@ -265,10 +267,15 @@ class Planner:
         return self._task("matrix", settings, {**surrogate.inputs, "surrogate": surrogate.key})
 
     def _task(
-        self, stage: str, config: StageSettings, inputs: Mapping[str, str], continues: str | None = None
+        self,
+        stage: str,
+        config: StageSettings,
+        inputs: Mapping[str, str],
+        continues: str | None = None,
+        images: Mapping[str, str] | None = None,
     ) -> Task:
-        images = {name: self.images[name] for name in (*STAGES[stage].images, *config.images)}
-        return Task(stage, config, inputs, images, continues)
+        named = {name: self.images[name] for name in STAGES[stage].images}
+        return Task(stage, config, inputs, {**named, **(images or {})}, continues)
 
     def _training(self, part: Training) -> Training:
         """Return how a network is trained, without its data set or kind; weights are named by their content."""

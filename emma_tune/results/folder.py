@@ -65,7 +65,7 @@ class Started:
 
     Attributes:
         study: complete, every default filled in.
-        images: fingerprints of the victim's images and of the pool.
+        images: fingerprints of the victim's images and of the pool, and of outliers.
         store: where its artifacts are.
         weights: fingerprints of initial weights, by name.
         given: whether its points are those of the ledger, and none is proposed.

@@ -50,11 +50,6 @@ class StageSettings(Frozen):
         """
         return 0, 0
 
-    @property
-    def images(self) -> tuple[str, ...]:
-        """Images that it reads beside those of its stage."""
-        return ()
-
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
         """Return the network and how many images pass forward through it, or as much work; ("", 0) without any.
 
@@ -92,11 +87,6 @@ class MisinformerSettings(ClassifierSettings):
         exclude_if=lambda exposed: not exposed,
         description="whether another one learns to be unsure of the images `exposure`",
     )
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """The outliers, where a network is exposed to them."""
-        return ("exposure",) if self.exposed else ()
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
         """Count steps on the labeled images, and as many on them and as many outliers."""

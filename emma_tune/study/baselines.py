@@ -20,6 +20,11 @@ NAMES = sorted(
 """Every parameter that some baseline has."""
 
 
+def outlier_set(pool: str) -> str:
+    """Name the images that a baseline is exposed to, among the images of a study."""
+    return f"exposure:{pool}"
+
+
 class Baseline(Frozen):
     """A baseline in a study: its name alone, or with values for its parameters.
 

@@ -13,7 +13,7 @@ from emma_tune.defenses import DEFENSES
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import has_secret, printable
-from emma_tune.study.baselines import Baseline
+from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.fields import AUTO, NAME, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
@@ -299,8 +299,8 @@ class Study(Frozen):
 
     @property
     def image_sets(self) -> tuple[str, ...]:
-        """The sets of images that tasks read, as their recipes name them."""
-        return ("victim", "queries", *(("exposure",) if self.exposure else ()))
+        """The sets of images that a run prepares."""
+        return ("victim", "queries", *([outlier_set(self.exposure[1])] if self.exposure else []))
 
     @property
     def searches(self) -> dict[str, DefenseSearch]:

@@ -132,8 +132,8 @@ def test_the_form_of_mad_changes_its_guidance_and_nothing_else(planner):
 def test_exposure_is_a_matter_of_the_misinformer_and_its_images(study_file):
     exposed = {"kind": "adaptive_misinformation", "tau": 0.5, "exposure": "letters"}
     study = load_study(study_file(attackers={"soft": {}}, baselines=["none", exposed]))
-    assert study.image_sets == ("victim", "queries", "exposure")
-    made = Planner(study, {**IMAGES, "exposure": "e"})
+    assert study.image_sets == ("victim", "queries", "exposure:letters")
+    made = Planner(study, {**IMAGES, "exposure:letters": "e", "exposure:mnist5k": "m"})
     usual = made.point(point_of("adaptive_misinformation"))
     plan = made.point(point_of("adaptive_misinformation", exposure="letters"))
     assert only(usual, "misinformer").images == {"victim": "v"}
@@ -143,7 +143,11 @@ def test_exposure_is_a_matter_of_the_misinformer_and_its_images(study_file):
     assert only(plan, "guidance").config == only(usual, "guidance").config
     assert only(plan, "responses").config == only(usual, "responses").config
     assert Task.from_json(only(plan, "misinformer").to_json()) == only(plan, "misinformer")
-    other = Planner(study, {**IMAGES, "exposure": "f"})
+    earlier = made.point(point_of("adaptive_misinformation", exposure="mnist5k"))
+    assert only(earlier, "misinformer").images["exposure"] == "m", "of a point from before the study was edited"
+    other = Planner(study, IMAGES)
+    forgotten = other.point(point_of("adaptive_misinformation", exposure="letters"))
+    assert of_stage(forgotten, "misinformer").isdisjoint(of_stage(plan, "misinformer"))
     assert of_stage(other.point(point_of("emma")), "matrix") == of_stage(made.point(point_of("emma")), "matrix")
 
 

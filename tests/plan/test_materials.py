@@ -314,10 +314,10 @@ def test_outliers_are_prepared_in_the_victims_shape_and_named_beside_the_pool(bi
     exposed = {"kind": "adaptive_misinformation", "exposure": pool}
     wanted = study(birds, "mnist5k", baselines=["none", exposed])
     before = look_up(wanted, store)
-    assert before.images["exposure"] == "unknown"
+    assert before.images[f"exposure:{pool}"] == "unknown"
     found = prepare(wanted, store, lambda name, done, total: None)
-    assert found.images.keys() == {"victim", "queries", "exposure"}
-    (images,) = ImageCache(store.root).load(found.images["exposure"]).values()
+    assert found.images.keys() == {"victim", "queries", f"exposure:{pool}"}
+    (images,) = ImageCache(store.root).load(found.images[f"exposure:{pool}"]).values()
     assert len(images) == 7
     assert images.shape == Shape.square(SIDE, channels=3)
     after = look_up(wanted, store)

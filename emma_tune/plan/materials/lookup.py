@@ -20,7 +20,7 @@ from emma_tune.plan.materials.networks import (
 )
 from emma_tune.storage import tensors
 from emma_tune.storage.store import Store
-from emma_tune.study import Study
+from emma_tune.study import Study, outlier_set
 from emma_tune.study.file import StudyError
 
 UNKNOWN_FINGERPRINT = "unknown"
@@ -92,7 +92,7 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         counts |= {**described.counts, "train": min(described.counts["train"], victim.limit or ASSUMED_IMAGES)}
         shape, classes = Shape.square(victim.image_size or described.side or 0), described.classes or 0
     if study.exposure:
-        look("exposure", *study.exposure, lambda: outlier_source(study, shape))
+        look(outlier_set(study.exposure[1]), *study.exposure, lambda: outlier_source(study, shape))
     name = study.queries.dataset  # after the outliers, so that its own are counted
     if look("queries", "queries.dataset", name, lambda: pool_source(study, shape)) is None:
         of = dataset(name).counts

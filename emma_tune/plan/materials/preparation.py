@@ -17,7 +17,7 @@ from emma_tune.plan.materials.images import (
 )
 from emma_tune.plan.materials.networks import check_networks, initial_weights, read_initial_weights
 from emma_tune.storage.store import Store
-from emma_tune.study import Study
+from emma_tune.study import Study, outlier_set
 from emma_tune.study.file import StudyError
 
 DecodeCallback = Callable[[str, int, int], None]
@@ -30,7 +30,7 @@ class Materials:
 
     Attributes:
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
-            under `exposure` where a baseline is exposed to any.
+            under `outlier_set` of their name.
         weights: fingerprints of initial weights, by `weights_name`.
         remarks: on images that were left out, a line each.
     """
@@ -69,7 +69,8 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     queries = cached("queries.dataset", lambda: pool_source(study, shape))
     images = {"victim": victim, "queries": queries}
     if study.exposure:
-        images["exposure"] = cached(study.exposure[0], lambda: outlier_source(study, shape))
+        place, pool = study.exposure
+        images[outlier_set(pool)] = cached(place, lambda: outlier_source(study, shape))
     weights = {
         name: store.put_weights(read_initial_weights(place, part, shape))
         for name, (place, part) in initial_weights(study).items()
