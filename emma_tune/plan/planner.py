@@ -201,7 +201,7 @@ class Planner:
                 training, pool = self._training(self.study.victim), point.params.get("exposure")
                 settings = MisinformerSettings(training=training, seed=run, exposed=pool is not None)
                 # without a fingerprint nothing is found: a point whose pool no run of this study has prepared
-                outliers = {} if pool is None else {"exposure": self.images.get(outlier_set(pool), "unknown")}
+                outliers = {} if pool is None else {"exposure": self.images.get(outlier_set(str(pool)), "unknown")}
                 return [self._task("misinformer", settings, {}, images=outliers)]
         return []
 

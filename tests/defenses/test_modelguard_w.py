@@ -84,7 +84,7 @@ def test_with_a_floor_under_the_logarithm_no_feasible_answer_is_better(epsilon: 
         best = (answer - 0.001 * sample) / 0.999  # where a level top class was moved back towards p
         least = optimum(sample, epsilon, floor)
         assert min(abs(float(cost(sample, floor) @ q) - least) for q in (answer, best)) <= CLOSE
-    if floor == 0.05:
+    if floor == 0.05 and epsilon > 0.1:
         assert not torch.allclose(answers, release("modelguard_w", {"epsilon": epsilon}, p), atol=1e-3)
 
 
