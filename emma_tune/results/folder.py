@@ -154,6 +154,13 @@ class StudyFolder:
         with self._access_checked():
             return self._storage.exists(STARTED)
 
+    def with_earlier_images(self, images: Mapping[str, str]) -> dict[str, str]:
+        """Add the fingerprints of images that earlier runs prepared and this one does not.
+
+        Points of a baseline that has left the study are made from them.
+        """
+        return {**(self.read().images if self.begun else {}), **images}
+
     def check_belongs_to(self, study: Study) -> None:
         """Check that the folder is this study's, empty or new.
 

@@ -90,8 +90,7 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
         if order.address is not None:
             check_storage(session.store)
         given = order.given is not None
-        # images that only earlier points are made from, of baselines that are no longer in the study
-        images = {**(session.folder.read().images if session.folder.begun else {}), **materials.images}
+        images = session.folder.with_earlier_images(materials.images)
         session.folder.write(Started(order.study, images, order.store, materials.weights, given))
         planner = Planner(order.study, images, materials.weights, until=order.until)
         with head_watched(say) if order.address else nullcontext():
