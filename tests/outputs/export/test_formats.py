@@ -187,7 +187,7 @@ def test_gray_images_in_front_of_a_network_for_color(tmp_path):
 def test_other_forms_go_through_all_stages_and_a_network_exposed_to_outliers_is_exported(tmp_path):
     chance = np.random.default_rng(3)
     np.savez(tmp_path / "outliers.npz", images=chance.integers(0, 256, (30, 8, 8), dtype=np.uint8))
-    pool, usual = f"npz:{tmp_path / 'outliers.npz'}", {"tau": 0.5, "nu": 20}
+    pool, usual = f"npz:{tmp_path / 'outliers.npz'}", {"tau": 0.05, "nu": 20}  # lower than any confidence
     exposed = {"kind": "adaptive_misinformation", **usual, "exposure": pool}
     made = Laboratory(tmp_path, baselines=["none", exposed, "mad"])
     answers = {
@@ -198,7 +198,7 @@ def test_other_forms_go_through_all_stages_and_a_network_exposed_to_outliers_is_
         "untrained": made.stored(made.finished("mad", epsilon=0.5, layers="last", surrogate="untrained")),
     }
     for one, other in (("usual", "exposed"), ("mad", "untrained"), ("last", "untrained")):
-        assert not torch.allclose(answers[one], answers[other], atol=1e-3)
+        assert (answers[one] - answers[other]).abs().max() > 1e-3
     export_point(StudyView(made.folder), number, None, tmp_path / "deployed")
     program = load_program(tmp_path / "deployed")
     torch.testing.assert_close(program(made.images()), answers["exposed"], rtol=0, atol=1e-5)
