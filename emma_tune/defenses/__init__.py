@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:  # the table is read where nothing is computed
     from torch import Tensor
@@ -91,6 +91,8 @@ class Defense:
             params) → responses (N, K), with `seeds` and `guidance` where it takes them.
         parameters: of a learned defense all that is searched; of a baseline its budget, if there is one to choose.
         settings: its other parameters, with their usual values.
+        forms: fields of `Baseline` that choose another published form of it. At their defaults they are in no
+            point's parameters, and so in no key.
         linear: p' = pT for some T.
         randomized: takes `seeds`, one a query, (N,) int64.
         guided: takes `guidance`, (N, K): what the guidance stage found out about each query by the network of
@@ -102,6 +104,7 @@ class Defense:
     where: str
     parameters: tuple[Parameter, ...] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
+    forms: tuple[str, ...] = ()
     linear: bool = False
     randomized: bool = False
     guided: str | None = None
@@ -131,7 +134,7 @@ class Defense:
         """Return how a learned defense releases answers by its matrix: (posteriors, T) → responses."""
         return partial(self.function, **self.release_params(params))
 
-    def release_params(self, params: Mapping[str, float]) -> dict[str, float]:
+    def release_params(self, params: Mapping[str, Any]) -> dict[str, float]:
         """Select the parameters that the release of a learned defense takes."""
         return {of.name: float(params[of.name]) for of in self.parameters if of.release}
 
@@ -195,11 +198,14 @@ DEFENSES: dict[str, Defense] = {
         f"{_HERE}.adaptive_misinformation:release",
         (Parameter("tau", low=0, high=1, grid=(0.5, 0.9, 0.99), identity=0),),
         settings={"nu": 1000},
+        forms=("exposure",),
         guided="misinformer",
     ),
-    "mad": Defense(f"{_HERE}.mad:release", _epsilon(0.25, 0.5, 1), guided="surrogate"),
+    "mad": Defense(
+        f"{_HERE}.mad:release", _epsilon(0.25, 0.5, 1), forms=("layers", "surrogate"), guided="surrogate"
+    ),
     "grad2": Defense(f"{_HERE}.grad2:release", _epsilon(0.25, 0.5, 1), guided="surrogate"),
-    "modelguard_w": Defense(f"{_HERE}.modelguard_w:release", _epsilon(0.25, 0.5, 1)),
+    "modelguard_w": Defense(f"{_HERE}.modelguard_w:release", _epsilon(0.25, 0.5, 1), forms=("floor",)),
     "uniform": Defense(f"{_HERE}.uniform:matrix", _share(0.25, 0.5, 0.75), linear=True),
     "permutation": Defense(f"{_HERE}.permutation:matrix", _share(0.15, 0.3, 0.45), linear=True),
     "random_matrix": Defense(f"{_HERE}.random_matrix:matrix", _share(0.25, 0.5, 0.75), linear=True),

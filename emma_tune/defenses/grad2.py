@@ -1,4 +1,7 @@
-"""GRAD², gradient redirection (Mazeika et al. 2022): steer the attacker's gradient, along the all-ones vector."""
+"""GRAD², gradient redirection (Mazeika et al. 2022): steer the attacker's gradient, along the all-ones vector.
+
+The paper's form, with the gradient of all weights of the trained surrogate.
+"""
 
 from __future__ import annotations
 

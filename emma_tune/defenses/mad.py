@@ -2,6 +2,10 @@
 
 With G the Jacobian of a surrogate's log-probabilities in its weights (K × weights) an attacker who learns from an
 answer y follows Gᵀy. Of these gradients only the angles are needed.
+
+By default G is that of the formula: all weights of the trained surrogate. The authors' code, and ModelGuard's
+(Tang et al. 2024), take the weights of the last layer alone (`layers: last`), of a surrogate that has learned
+nothing (`surrogate: untrained`).
 """
 
 from __future__ import annotations

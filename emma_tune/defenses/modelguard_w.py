@@ -6,6 +6,9 @@ For each answer the linear program
 
 With q_t = τ given, what is best is greedy: mass goes from the likeliest classes to the least likely ones, each of
 which can take τ. The optimum as a function of τ is convex, so τ is found by golden sections.
+
+This is the paper's program. Its authors' code has log(p_i + 1e-6) in place of log p_i (`floor`), and keeps the top
+class by a margin of 1e-4; here a top class that is level with another moves back towards p, whatever the floor.
 """
 
 from __future__ import annotations
@@ -19,18 +22,19 @@ SECTIONS = 45
 GOLDEN = (5**0.5 - 1) / 2
 
 
-def release(posteriors: Tensor, *, epsilon: float) -> Tensor:
+def release(posteriors: Tensor, *, epsilon: float, floor: float = 0.0) -> Tensor:
     """Release the solution of the linear program, (N, K).
 
     Args:
         posteriors: p, (N, K).
         epsilon: in [0, 2].
+        floor: added to p under the logarithm, ≥ 0.
     """
     order = posteriors.argsort(dim=1, descending=True, stable=True)
     ranked = posteriors.double().gather(1, order)
     ranked = ranked / ranked.sum(dim=1, keepdim=True)
     budget = epsilon / 2  # mass that may be moved
-    cost = ranked.clamp(min=1e-12).log()
+    cost = (ranked.clamp(min=1e-12) + floor).log()
 
     def value(top: Tensor) -> Tensor:
         return (cost * _best(ranked, top, budget)).sum(dim=1, keepdim=True)

@@ -1,4 +1,8 @@
-"""Reverse sigmoid (Lee et al. 2018): a perturbation that is not monotonic, so that it cannot simply be undone."""
+"""Reverse sigmoid (Lee et al. 2018): a perturbation that is not monotonic, so that it cannot simply be undone.
+
+This is the paper's form, usually with γ 0.2. The code of Mazeika et al. (2022) has γ 0.1, and leaves probabilities
+above ½ as they are; that form is not here.
+"""
 
 from __future__ import annotations
 

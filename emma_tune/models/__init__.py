@@ -17,6 +17,7 @@ SMALL_IMAGE_MODELS: dict[str, str] = {
     "resnet10": "emma_tune.models.resnet:resnet10",
     "resnet18": "emma_tune.models.resnet:resnet18",
     "resnet34": "emma_tune.models.resnet:resnet34",
+    "resnet50_3x3": "emma_tune.models.resnet:resnet50_3x3",
     "wrn40_2": "emma_tune.models.resnet:wrn40_2",
 }
 """Networks of this package, for small images: `module:function` of `(channels, classes) -> nn.Module`."""

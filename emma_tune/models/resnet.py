@@ -12,6 +12,9 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+WIDENS = 4
+"""How much wider a bottleneck block is outside than inside."""
+
 
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions and a shortcut: `relu(f(x) + shortcut(x))`."""
@@ -22,17 +25,42 @@ class BasicBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels_out)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or channels_in != channels_out:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
-            )
+        self.shortcut = _shortcut(channels_in, channels_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to (B, channels_in, H, W)."""
         out = F.relu(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
         return F.relu(out + self.shortcut(x))
+
+
+class BottleneckBlock(nn.Module):
+    """A 1×1, a 3×3 and a 1×1 convolution, narrow between them, and a shortcut: `relu(f(x) + shortcut(x))`."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        width = channels_out // WIDENS
+        self.conv1 = nn.Conv2d(channels_in, width, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, channels_out, 1, bias=False)
+        self.norm3 = nn.BatchNorm2d(channels_out)
+        self.shortcut = _shortcut(channels_in, channels_out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to (B, channels_in, H, W)."""
+        out = F.relu(self.norm1(self.conv1(x)))
+        out = F.relu(self.norm2(self.conv2(out)))
+        out = self.norm3(self.conv3(out))
+        return F.relu(out + self.shortcut(x))
+
+
+def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """Return the identity where shapes agree, else a 1×1 convolution and a norm."""
+    if stride == 1 and channels_in == channels_out:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
 
 
 class WideBlock(nn.Module):
@@ -77,15 +105,19 @@ class ResNet(nn.Module):
         classes: their number.
         width: channels after the stem.
         blocks: how many in each stage.
+        bottleneck: whether they are bottleneck blocks, four times as wide outside.
     """
 
-    def __init__(self, *, channels: int, classes: int, width: int, blocks: tuple[int, ...]) -> None:
+    def __init__(
+        self, *, channels: int, classes: int, width: int, blocks: tuple[int, ...], bottleneck: bool = False
+    ) -> None:
         super().__init__()
+        block, outside = (BottleneckBlock, WIDENS * width) if bottleneck else (BasicBlock, width)
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
         )
-        self.stages = _stages(BasicBlock, width, width, blocks)
-        self.head = nn.Linear(width * 2 ** (len(blocks) - 1), classes)
+        self.stages = _stages(block, width, outside, blocks)
+        self.head = nn.Linear(outside * 2 ** (len(blocks) - 1), classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (B, classes)."""
@@ -126,4 +158,5 @@ resnet8 = partial(ResNet, width=16, blocks=(1, 1, 1))  # 78 thousand weights, fo
 resnet10 = partial(ResNet, width=64, blocks=(1, 1, 1, 1))
 resnet18 = partial(ResNet, width=64, blocks=(2, 2, 2, 2))
 resnet34 = partial(ResNet, width=64, blocks=(3, 4, 6, 3))  # the network of the paper's CIFAR runs
+resnet50_3x3 = partial(ResNet, width=64, blocks=(3, 4, 6, 3), bottleneck=True)  # the paper's surrogate for CUB
 wrn40_2 = partial(WideResNet, depth=40, widen=2)  # 2.2 million weights; in the publications of other defenses

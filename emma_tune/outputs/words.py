@@ -50,4 +50,9 @@ def state_of(status: Mapping[str, Any]) -> str:
 
 def parameters(params: Mapping[str, Any]) -> str:
     """List the parameters of a point: lambda 0.01, st_epoch 5."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in params.items())
+    return ", ".join(f"{name} {parameter(value)}" for name, value in params.items())
+
+
+def parameter(value: float | str, digits: str = ".4g") -> str:
+    """Show the value of a parameter: a number with these digits, or a word."""
+    return value if isinstance(value, str) else f"{value:{digits}}"

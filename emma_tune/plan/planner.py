@@ -24,8 +24,11 @@ from emma_tune.stages import (
     VictimSettings,
     Views,
 )
-from emma_tune.study import Attacker, Study
+from emma_tune.study import Attacker, Study, outlier_set
 from emma_tune.training.settings import Training
+
+OF_OTHER_FIELDS = ("fresh", "layers", "surrogate", "exposure")
+"""Parameters of baselines that are no numbers: they decide what is planned, or have fields of their own."""
 
 
 class Planner:
@@ -33,7 +36,8 @@ class Planner:
 
     Args:
         study: the study.
-        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
+        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
+            under `outlier_set` of their name.
         weights: fingerprints of the weights to begin with, by `weights_name`.
         until: the last stage to plan; all if None.
 
@@ -191,10 +195,14 @@ class Planner:
             return [*legs, self._matrix(point, run, legs[-1])]
         match defense.guided:
             case "surrogate":
-                return self._legs(run, self._latest)
+                untrained = point.params.get("surrogate") == "untrained"
+                return self._legs(run, 0 if untrained else self._latest)
             case "misinformer":
-                settings = MisinformerSettings(training=self._training(self.study.victim), seed=run)
-                return [self._task("misinformer", settings, {})]
+                training, pool = self._training(self.study.victim), point.params.get("exposure")
+                settings = MisinformerSettings(training=training, seed=run, exposed=pool is not None)
+                # without a fingerprint nothing is found: a point whose pool no run of this study has prepared
+                outliers = {} if pool is None else {"exposure": self.images.get(outlier_set(str(pool)), "unknown")}
+                return [self._task("misinformer", settings, {}, images=outliers)]
         return []
 
     def _answers(self, point: Point, run: int, before: list[Task], views: Views | None) -> list[Task]:
@@ -209,13 +217,14 @@ class Planner:
         if defense.guided:
             own = before[-1]
             network = self.study.surrogate if own.stage == "surrogate" else self.study.victim
-            asks = GuidanceSettings(defense=point.defense, model=network.model, views=views)
+            layers = point.params.get("layers", "all")
+            asks = GuidanceSettings(defense=point.defense, model=network.model, views=views, layers=layers)
             chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))
             inputs["guidance"] = chain[-1].key
         draws = defense.randomized or defense.linear
         settings = ResponsesSettings(
             defense=point.defense,
-            params={name: float(value) for name, value in point.params.items() if name != "fresh"},
+            params={name: float(value) for name, value in point.params.items() if name not in OF_OTHER_FIELDS},
             fresh=bool(point.params.get("fresh", False)),
             seed=run if draws else None,
             views=views,
@@ -258,10 +267,15 @@ class Planner:
         return self._task("matrix", settings, {**surrogate.inputs, "surrogate": surrogate.key})
 
     def _task(
-        self, stage: str, config: StageSettings, inputs: Mapping[str, str], continues: str | None = None
+        self,
+        stage: str,
+        config: StageSettings,
+        inputs: Mapping[str, str],
+        continues: str | None = None,
+        images: Mapping[str, str] | None = None,
     ) -> Task:
-        images = {name: self.images[name] for name in STAGES[stage].images}
-        return Task(stage, config, inputs, images, continues)
+        named = {name: self.images[name] for name in STAGES[stage].images}
+        return Task(stage, config, inputs, {**named, **(images or {})}, continues)
 
     def _training(self, part: Training) -> Training:
         """Return how a network is trained, without its data set or kind; weights are named by their content."""

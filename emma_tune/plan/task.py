@@ -15,8 +15,8 @@ from typing import Any
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.stages import STAGES, StageSettings
 
-Params = dict[str, float | int | bool]
-"""By name: of a learned defense what is searched (λ under `lambda`), of a baseline its budget and settings."""
+Params = dict[str, float | int | bool | str]
+"""By name: of a learned defense what is searched (λ under `lambda`), of a baseline budget, settings and form."""
 
 
 @dataclass(frozen=True)

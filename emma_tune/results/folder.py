@@ -66,7 +66,7 @@ class Started:
 
     Attributes:
         study: complete, every default filled in.
-        images: fingerprints of the victim's images and of the pool.
+        images: fingerprints of the victim's images and of the pool, and of outliers.
         store: where its artifacts are.
         weights: fingerprints of initial weights, by name.
         given: whether its points are those of the ledger, and none is proposed.
@@ -157,6 +157,13 @@ class StudyFolder:
         """Whether a run has recorded what it was started with."""
         with self._access_checked():
             return self._storage.exists(STARTED)
+
+    def with_earlier_images(self, images: Mapping[str, str]) -> dict[str, str]:
+        """Add the fingerprints of images that earlier runs prepared and this one does not.
+
+        Points of a baseline that has left the study are made from them.
+        """
+        return {**(self.read().images if self.begun else {}), **images}
 
     def check_belongs_to(self, study: Study) -> None:
         """Check that the folder is this study's, empty or new.

@@ -232,11 +232,11 @@ def _distribution(dimension: Dimension | EpochChoice) -> BaseDistribution:
     return FloatDistribution(low, high, log=dimension.log)
 
 
-def _contains(distribution: BaseDistribution, value: float | int | None) -> bool:
+def _contains(distribution: BaseDistribution, value: float | str | None) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution)
-    if value is None or not distribution.low <= value <= distribution.high:
+    if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
         return False
     steps = (value - distribution.low) / distribution.step if distribution.step is not None else 0
     return abs(steps - round(steps)) < STEP_OFF

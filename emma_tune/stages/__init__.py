@@ -82,6 +82,17 @@ class VictimSettings(ClassifierSettings):
 class MisinformerSettings(ClassifierSettings):
     """Train a network to be wrong."""
 
+    exposed: bool = Field(
+        False,
+        exclude_if=lambda exposed: not exposed,
+        description="whether another one learns to be unsure of the images `exposure`",
+    )
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Count steps on the labeled images, and as many on them and as many outliers."""
+        model, work = super().passes(sizes, epochs)
+        return model, 3 * work if self.exposed else work
+
 
 class Views(Frozen):
     """Augmented views of each query."""
@@ -137,7 +148,7 @@ class MatrixSettings(StageSettings):
     params: dict[str, float] = Field(
         default_factory=dict, exclude_if=lambda value: not value, description="other parameters of the defense"
     )
-    keep: Literal["lowest_trace", "last"]
+    keep: Literal["lowest_trace", "last", "best_on_patience"]
     min_change: float | None = Field(description="least mean|ΔT| of an epoch; by the classes when None")
     patience: int = Field(description="epochs without a new lowest trace")
     seed: int
@@ -161,6 +172,11 @@ class GuidanceSettings(StageSettings):
 
     defense: str
     model: str = Field(description="the surrogate's or the misinformer's network")
+    layers: Literal["all", "last"] = Field(
+        "all",
+        exclude_if=lambda layers: layers == "all",
+        description="of MAD: the weights whose gradients it compares",
+    )
     views: Views | None = None
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:

@@ -40,6 +40,7 @@ def train_attacker(
         classes=targets.shape[1],
         seed=config.seed,
         role="attacker",
+        init=config.training.init,
         weights=runtime.first_weights(config.training),
     ).to(runtime.device)
     learner = Learner(classifier, config.training, seed=config.seed, role="attacker")

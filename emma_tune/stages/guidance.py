@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from emma_tune.defenses.mad import farthest_class
 from emma_tune.stages import GuidanceSettings
+from emma_tune.stages.misinformer import EXPOSED, tensors_of
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.training.classifier import Classifier, new_classifier
@@ -32,16 +34,17 @@ def find_guidance(
     """Query the defense's own network with every image that the victim is asked.
 
     Returns:
-        tensors: by part, (N, K) each, what `guidance_of` says; timings: `answer`, seconds for one.
+        tensors: by part, (N, K) each, what `guidance_of` says, and behind it the posteriors of a network that was
+            exposed to outliers, (N, 2K); timings: `answer`, seconds for one.
     """
     own = surrogate or misinformer
     assert own is not None, "the plan hands a guided defense its network"
     asked = runtime.asked(config.views)
     K = posteriors.tensors["queries"].shape[1]
-    classifier = new_classifier(config.model, runtime.query_images(), classes=K, seed=0, role="surrogate")
-    restore_classifier(classifier, own.tensors)  # weights and normalization are its own
-    classifier = classifier.to(runtime.device).eval()
-    found = {part: state.tensors[part] if state else p[:0] for part, p in posteriors.tensors.items()}
+    weights = filter(None, (own.tensors, tensors_of(own.tensors, EXPOSED)))
+    networks = [_network(config.model, tensors, runtime, classes=K) for tensors in weights]
+    empty = {part: p[:0].repeat(1, len(networks)) for part, p in posteriors.tensors.items()}
+    found = {part: state.tensors[part] if state else none for part, none in empty.items()}
     seconds, answered = 0.0, 0
     done, total = 0, sum(map(len, asked.values()))
 
@@ -53,7 +56,8 @@ def find_guidance(
                 continue  # an interrupted run has found it
             p = posteriors.tensors[part][rows - len(batch) : rows].to(runtime.device)
             started = time.perf_counter()
-            found[part] = torch.cat([found[part], guidance_of(config.defense, classifier, batch, p).cpu()])
+            guidance = [guidance_of(config.defense, of, batch, p, layers=config.layers).cpu() for of in networks]
+            found[part] = torch.cat([found[part], torch.cat(guidance, dim=1)])
             seconds, answered = seconds + time.perf_counter() - started, answered + len(batch)
             yield Progress(done, total, {}, state=lambda: State(done, dict(found)))
 
@@ -62,7 +66,15 @@ def find_guidance(
     return Artifact(found, timings={"answer": seconds / max(1, answered)})
 
 
-def guidance_of(defense: str, classifier: Classifier, images: Tensor, posteriors: Tensor) -> Tensor:
+def _network(model: str, tensors: Mapping[str, Tensor], runtime: Runtime, *, classes: int) -> Classifier:
+    classifier = new_classifier(model, runtime.query_images(), classes=classes, seed=0, role="surrogate")
+    restore_classifier(classifier, tensors)  # weights and normalization are its own
+    return classifier.to(runtime.device).eval()
+
+
+def guidance_of(
+    defense: str, classifier: Classifier, images: Tensor, posteriors: Tensor, *, layers: str = "all"
+) -> Tensor:
     """Compute the guidance of a batch.
 
     Args:
@@ -70,14 +82,16 @@ def guidance_of(defense: str, classifier: Classifier, images: Tensor, posteriors
         classifier: its network, in evaluation mode.
         images: (B, C, H, W) uint8.
         posteriors: p, (B, K).
+        layers: of `mad`: whose gradients count, `all` or `last`.
 
     Returns:
         (B, K). `mad`: one-hot, the class whose gradient points farthest away; `grad2`: by class the sum of the
-        gradient; `adaptive_misinformation`: the misinformer's posteriors.
+        gradient; `adaptive_misinformation`: the posteriors of the network.
     """
     match defense:
         case "mad":
-            return farthest_class(gradient_cosines(classifier, images, posteriors))
+            cosines = gradient_cosines(classifier, images, posteriors, last_layer=layers == "last")
+            return farthest_class(cosines)
         case "grad2":
             return gradient_sums(classifier, images)
         case "adaptive_misinformation":

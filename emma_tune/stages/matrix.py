@@ -83,7 +83,7 @@ def optimize_matrix(
             state=lambda: State(len(history), {**learner.state(), **_matrices(T, lowest)}, list(history)),
         )
 
-    kept = lowest if config.keep == "lowest_trace" else T
+    kept = lowest if keeps_lowest(history, config, classes=K) else T
     return Artifact({"matrix": kept.cpu()}, {"trace": float(kept.trace()), "epochs": float(len(history))}, history)
 
 
@@ -99,11 +99,32 @@ def settled(history: list[Metrics], config: MatrixSettings, *, classes: int) -> 
         True if mean|ΔT| of the last epoch is below the threshold, or if trace(T) did not reach a new low in
         `patience` epochs, not necessarily in a row.
     """
-    if not history:
-        return False
-    least = config.min_change if config.min_change is not None else (0.01 if classes <= 10 else 1e-4)
-    missed = sum(epoch["trace"] > epoch["lowest_trace"] for epoch in history)
-    return history[-1]["change"] < least or missed >= config.patience
+    return bool(history) and (_still(history[-1], config, classes) or _impatient(history, config))
+
+
+def keeps_lowest(history: list[Metrics], config: MatrixSettings, *, classes: int) -> bool:
+    """Tell whether the matrix of the lowest trace is released, and not the last one.
+
+    The reference's code always releases the last: its snapshot of the best is an alias of the matrix that goes on.
+    With a copy in its place it would release the best after a stop by patience alone (`best_on_patience`): not if
+    mean|ΔT| of the same epoch is below the threshold, which is tested first, and not at the end of the epochs.
+    """
+    if config.keep == "best_on_patience":
+        return _impatient(history, config) and not _still(history[-1], config, classes)
+    return config.keep == "lowest_trace"
+
+
+def least_change(min_change: float | None, *, classes: int) -> float:
+    """Return the least mean|ΔT| of an epoch that goes on: as it is set, else the reference's for K `classes`."""
+    return min_change if min_change is not None else (0.01 if classes <= 10 else 1e-4)
+
+
+def _still(epoch: Metrics, config: MatrixSettings, classes: int) -> bool:
+    return epoch["change"] < least_change(config.min_change, classes=classes)
+
+
+def _impatient(history: list[Metrics], config: MatrixSettings) -> bool:
+    return sum(epoch["trace"] > epoch["lowest_trace"] for epoch in history) >= config.patience
 
 
 def _matrices(T: Tensor, lowest: Tensor) -> dict[str, Tensor]:

@@ -2,46 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from emma_tune.defenses.adaptive_misinformation import misinforming
+from emma_tune.defenses.adaptive_misinformation import exposing, misinforming
 from emma_tune.stages import MisinformerSettings
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.learner import Learner
 
+EXPOSED = "exposed."
+"""Prefix of the tensors of the network that is exposed to outliers."""
+
 
 def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: State | None = None) -> StageRun:
     """Minimize `−log(1 − softmax(f(x))_y)` on the victim's images, by the victim's schedule.
 
+    With outlier exposure another network learns to answer in the victim's place, by the same schedule: to be right
+    about the victim's images, and unsure of the outliers.
+
     Returns:
-        tensors: the weights, as `Learner.weights` names them.
+        tensors: the weights, as `Learner.weights` names them; those of the exposed network under `EXPOSED`.
     """
     images, K = runtime.victim_images("train"), runtime.classes
     labels = F.one_hot(runtime.victim_labels("train"), K).to(torch.get_default_dtype())
-    classifier = new_classifier(
-        config.training.model,
-        images,
-        classes=K,
-        seed=config.seed,
-        role="misinformer",
-        weights=runtime.first_weights(config.training),
-    ).to(runtime.device)
-    learner = Learner(classifier, config.training, seed=config.seed, role="misinformer")
+    learners = {"": _learner(config, runtime, "misinformer")}
+    if config.exposed:
+        learners[EXPOSED] = _learner(config, runtime, "exposed")
     history = []
     if state:
-        learner.restore(state.tensors)
+        for prefix, learner in learners.items():
+            learner.restore(tensors_of(state.tensors, prefix))
         history = list(state.history)
 
+    def states() -> dict[str, Tensor]:
+        return _prefixed({prefix: learner.state() for prefix, learner in learners.items()})
+
     for epoch in range(len(history), config.training.epochs):
-        history.append({"epoch": epoch, "loss": learner.epoch(images, labels, epoch, misinforming)})
+        history.append({"epoch": epoch, "loss": learners[""].epoch(images, labels, epoch, misinforming)})
+        if config.exposed:
+            loss = learners[EXPOSED].epoch(images, labels, epoch, exposing, outliers=runtime.outliers())
+            history[-1]["exposed_loss"] = loss
         yield Progress(
             epoch + 1,
             config.training.epochs,
             history[-1],
-            state=lambda: State(len(history), learner.state(), list(history)),
+            state=lambda: State(len(history), states(), list(history)),
         )
 
-    return Artifact(learner.weights(), {}, history)
+    return Artifact(_prefixed({prefix: learner.weights() for prefix, learner in learners.items()}), {}, history)
+
+
+def tensors_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Select the tensors of one of the networks, without its prefix; none if there is no such network."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _learner(config: MisinformerSettings, runtime: Runtime, role: str) -> Learner:
+    classifier = new_classifier(
+        config.training.model,
+        runtime.victim_images("train"),
+        classes=runtime.classes,
+        seed=config.seed,
+        role=role,
+        init=config.training.init,
+        weights=runtime.first_weights(config.training),
+    ).to(runtime.device)
+    return Learner(classifier, config.training, seed=config.seed, role=role)
+
+
+def _prefixed(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for prefix, of in networks.items() for name, tensor in of.items()}

@@ -29,6 +29,7 @@ class Runtime:
         device: where networks compute.
         victim: the labeled parts train, validation and test; empty for a stage that reads none.
         queries: the pool, in the victim's shape; None for a stage that reads none.
+        exposure: outliers, in the victim's shape; None for a stage that reads none.
         weights: reads those of a fingerprint.
     """
 
@@ -36,6 +37,7 @@ class Runtime:
     victim: Mapping[str, ImageSet]
     queries: ImageSet | None
     weights: Callable[[str], PretrainedWeights] = field(default=lambda name: {})
+    exposure: ImageSet | None = None
 
     def victim_images(self, part: str) -> Images:
         """Return the victim's images of a part: train, validation or test."""
@@ -52,6 +54,11 @@ class Runtime:
         assert self.queries is not None, "the stage's table says that it reads the pool"
         pool = self.queries
         return Images(pool if limit is None else pool.take(subset(len(pool), limit)), self.device)
+
+    def outliers(self) -> Images:
+        """Return the images that a network is exposed to."""
+        assert self.exposure is not None, "the stage's settings say that it reads outliers"
+        return Images(self.exposure, self.device)
 
     @property
     def labeled(self) -> ImageSet:

@@ -31,6 +31,7 @@ def train_surrogate(
         classes=targets.shape[1],
         seed=config.seed,
         role="surrogate",
+        init=config.training.init,
         weights=runtime.first_weights(config.training),
     ).to(runtime.device)
     learner = Learner(classifier, config.training, seed=config.seed, role="surrogate")

@@ -27,6 +27,7 @@ def train_victim(config: VictimSettings, *, runtime: Runtime, state: State | Non
         classes=K,
         seed=config.seed,
         role="victim",
+        init=config.training.init,
         weights=runtime.first_weights(config.training),
     ).to(runtime.device)
     learner = Learner(classifier, config.training, seed=config.seed, role="victim")

@@ -4,7 +4,7 @@ Nothing is computed here. What can be named in a study comes from the tables of 
 networks, defenses, attacks, stages.
 """
 
-from emma_tune.study.baselines import Baseline
+from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.fields import AUTO
 from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
 from emma_tune.study.resources import Share, spelled_out
@@ -26,5 +26,6 @@ __all__ = [
     "Space",
     "Study",
     "Victim",
+    "outlier_set",
     "spelled_out",
 ]

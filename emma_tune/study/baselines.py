@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import BASELINES
-from emma_tune.study.fields import BaselineName
+from emma_tune.study.fields import BaselineName, PoolName
 from emma_tune.study.search import Dimension
-from emma_tune.training.fields import Count, Frozen
+from emma_tune.training.fields import NOT_BOOLEAN, Count, Frozen
 
 NAMES = sorted(
     {name for known in BASELINES.values() for name in known.settings}
     | {parameter.name for known in BASELINES.values() for parameter in known.parameters}
 )
 """Every parameter that some baseline has."""
+
+
+def outlier_set(pool: str) -> str:
+    """Name the images that a baseline is exposed to, among the images of a study."""
+    return f"exposure:{pool}"
 
 
 class Baseline(Frozen):
@@ -34,6 +39,29 @@ class Baseline(Frozen):
     fresh: bool = Field(
         False,
         description="for a randomized defense: draw new noise each time an image is sent, not once for each image",
+    )
+    layers: Literal["all", "last"] = Field(
+        "all",
+        exclude_if=lambda layers: layers == "all",
+        description="of mad: the weights whose gradients are compared: all; last: those of the last layer, as in "
+        "its published code",
+    )
+    surrogate: Literal["trained", "untrained"] = Field(
+        "trained",
+        exclude_if=lambda surrogate: surrogate == "trained",
+        description="of mad: whose gradients: those of the trained surrogate, or untrained: of a fresh one, as in "
+        "its published code",
+    )
+    exposure: PoolName | None = Field(
+        None,
+        exclude_if=lambda exposure: exposure is None,
+        description="of adaptive_misinformation: images that a network learns to be unsure of; it answers in the "
+        "victim's place, as in the published code",
+    )
+    floor: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] = Field(
+        0.0,
+        exclude_if=lambda floor: floor == 0,
+        description="of modelguard_w: added to p under the logarithm, in [0, 1]; 1e-6 in its published code",
     )
     points: Count | None = Field(
         None, description="for a range: number of points to search; default: search.points"
@@ -58,6 +86,10 @@ class Baseline(Frozen):
             self._check_range(name, dimension)
         if self.fresh and not known.randomized:
             raise ValueError(f"expected fresh of a randomized defense, found {self.kind}, which draws nothing")
+        for name in sorted({form for of in BASELINES.values() for form in of.forms} - set(known.forms)):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                of = " or ".join(kind for kind, other in BASELINES.items() if name in other.forms)
+                raise ValueError(f"expected {name} only of {of}, found it of {self.kind}")
         if self.points and not self.searched:
             raise ValueError("expected points beside a range, {low, high}, of the budget")
         return self
@@ -94,14 +126,16 @@ class Baseline(Frozen):
         return any(budget.low is not None for budget in self.space.values())
 
     @property
-    def settings(self) -> dict[str, float | bool]:
-        """All parameters but the budget; `fresh` only where it is so."""
+    def settings(self) -> dict[str, float | bool | str]:
+        """All parameters but the budget; `fresh` and the form only where they are not the default."""
         own = {name: self.given[name].value for name in BASELINES[self.kind].settings if name in self.given}
         numbers = {name: value for name, value in own.items() if value is not None}
-        return {**BASELINES[self.kind].settings, **numbers, **({"fresh": True} if self.fresh else {})}
+        optional = {name: getattr(self, name) for name in ("fresh", *BASELINES[self.kind].forms)}
+        chosen = {n: value for n, value in optional.items() if value != type(self).model_fields[n].default}
+        return {**BASELINES[self.kind].settings, **numbers, **chosen}
 
     @property
-    def grid(self) -> tuple[dict[str, float | bool], ...]:
+    def grid(self) -> tuple[dict[str, float | bool | str], ...]:
         """The parameters of each point; empty if the defense is searched."""
         if self.searched:
             return ()

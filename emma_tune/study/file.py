@@ -171,12 +171,15 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
     parts = {name: given.get(name) for name in ("victim", "queries", "surrogate")}
     if isinstance(given.get("attackers"), dict):
         parts |= {f"attackers.{name}": attacker for name, attacker in given["attackers"].items()}
+    if isinstance(given.get("baselines"), list):
+        parts |= {f"baselines[{place}]": baseline for place, baseline in enumerate(given["baselines"])}
     for name, part in parts.items():
         if not isinstance(part, dict):
             continue
-        prefix, colon, place = str(part.get("dataset")).partition(":")
-        if colon and place and prefix in PREFIXES:
-            part["dataset"] = f"{prefix}:{absolute(place, f'{name}.dataset')}"
+        for key in ("dataset", "exposure"):
+            prefix, colon, place = str(part.get(key)).partition(":")
+            if colon and place and prefix in PREFIXES:
+                part[key] = f"{prefix}:{absolute(place, f'{name}.{key}')}"
         if isinstance(part.get("weights"), str) and part["weights"] not in ("", NONE, IMAGENET):
             part["weights"] = absolute(part["weights"], f"{name}.weights")
 

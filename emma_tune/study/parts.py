@@ -45,9 +45,10 @@ class Optimization(Frozen):
     epochs: Count = Field(
         description="number of epochs, counted from the surrogate's first: the optimization begins after st_epoch"
     )
-    keep: Literal["lowest_trace", "last"] = Field(
+    keep: Literal["lowest_trace", "last", "best_on_patience"] = Field(
         "lowest_trace",
-        description="which matrix is released: that of the epoch with the lowest trace, or the last one",
+        description="which matrix is released: that of the epoch with the lowest trace; the last one; or "
+        "best_on_patience: that with the lowest trace if patience ended the optimization, else the last one",
     )
     min_change: Annotated[float, Field(ge=0), NOT_BOOLEAN] | None = Field(
         None,

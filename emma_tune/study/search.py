@@ -179,7 +179,7 @@ class DefenseSearch(NamedTuple):
 
     points: int
     space: Mapping[str, Dimension | EpochChoice]
-    settings: Mapping[str, float | bool]
+    settings: Mapping[str, float | bool | str]
     grid: bool
 
     @property
@@ -187,7 +187,7 @@ class DefenseSearch(NamedTuple):
         """Number of points of the whole search: as wanted, or as many as a grid has."""
         return self.left(())
 
-    def left(self, asked: Collection[Mapping[str, float | bool]]) -> int:
+    def left(self, asked: Collection[Mapping[str, float | bool | str]]) -> int:
         """Return how many points are still to be proposed.
 
         Args:

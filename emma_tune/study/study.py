@@ -13,7 +13,7 @@ from emma_tune.defenses import DEFENSES
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import has_secret, printable
-from emma_tune.study.baselines import Baseline
+from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.document import shown
 from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
@@ -224,6 +224,7 @@ class Study(Frozen):
             "victim.weights": self.victim.weights,
             "surrogate.weights": self.surrogate.weights,
             **weights,
+            **dict([self.exposure] if self.exposure else []),
         }
         for place, address in given.items():
             if address and has_secret(address):
@@ -294,9 +295,20 @@ class Study(Frozen):
         return measure(self.budget), measure(self.attack)
 
     @property
-    def fixed(self) -> tuple[tuple[str, dict[str, float | bool]], ...]:
+    def fixed(self) -> tuple[tuple[str, dict[str, float | bool | str]], ...]:
         """The points that need no proposal: name and parameters of a baseline."""
         return tuple((baseline.kind, params) for baseline in self.baselines for params in baseline.grid)
+
+    @property
+    def exposure(self) -> tuple[str, str] | None:
+        """The images that a baseline is exposed to: their field in the study file, and their name."""
+        exposed = {f"baselines.{i}.exposure": of.exposure for i, of in enumerate(self.baselines) if of.exposure}
+        return next(iter(exposed.items()), None)  # of one defense, which is there once
+
+    @property
+    def image_sets(self) -> tuple[str, ...]:
+        """The sets of images that a run prepares."""
+        return ("victim", "queries", *([outlier_set(self.exposure[1])] if self.exposure else []))
 
     @property
     def searches(self) -> dict[str, DefenseSearch]:
@@ -311,7 +323,7 @@ class Study(Frozen):
         self,
         points: int | None,
         space: Mapping[str, Dimension | EpochChoice],
-        settings: Mapping[str, float | bool],
+        settings: Mapping[str, float | bool | str],
     ) -> DefenseSearch:
         return DefenseSearch(points or self.search.points, space, settings, grid=self.search.sampler == "grid")
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from emma_tune.data.batches import Images, QueryImages
 from emma_tune.models import build_model, is_torchvisions
+from emma_tune.models.initialization import draw_kaiming
 from emma_tune.models.pretrained import PretrainedWeights, load_body
 from emma_tune.training.seeds import derive_seed
 from emma_tune.training.settings import Precision
@@ -41,7 +42,14 @@ class Classifier(nn.Module):
 
 
 def new_classifier(
-    model: str, images: Images, *, classes: int, seed: int, role: str, weights: PretrainedWeights | None = None
+    model: str,
+    images: Images,
+    *,
+    classes: int,
+    seed: int,
+    role: str,
+    init: str = "torch",
+    weights: PretrainedWeights | None = None,
 ) -> Classifier:
     """Build a classifier to be trained, normalized by the statistics of its images, or of its pretrained weights.
 
@@ -51,6 +59,7 @@ def new_classifier(
         classes: K.
         seed: the study's.
         role: victim, surrogate or attacker; each has its own initialization.
+        init: `Training.init`.
         weights: of all but the head; freshly initialized if None.
     """
     channels = images.shape.channels
@@ -58,6 +67,9 @@ def new_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, role, "initialization"))
         network = build_model(model, channels=channels, classes=classes)
+        if init == "kaiming":  # as the reference's two kinds of networks do
+            surrogate = role == "surrogate"
+            draw_kaiming(network, fan="fan_in" if surrogate else "fan_out", linear=surrogate)
     if weights:
         load_body(network, model, weights)
     if weights and "mean" in weights:

@@ -22,7 +22,9 @@ GRADIENT_BYTES = 1 << 27
 """Bytes of gradients in memory at a time."""
 
 
-def gradient_cosines(classifier: Classifier, images: Tensor, posteriors: Tensor) -> Tensor:
+def gradient_cosines(
+    classifier: Classifier, images: Tensor, posteriors: Tensor, *, last_layer: bool = False
+) -> Tensor:
     """Compute the cosine of the angle between Gᵀe_k and Gᵀp for each image and class.
 
     Only a few rows of G are in memory at a time, whatever the number of classes and images.
@@ -31,11 +33,15 @@ def gradient_cosines(classifier: Classifier, images: Tensor, posteriors: Tensor)
         classifier: in evaluation mode.
         images: (B, C, H, W) uint8.
         posteriors: p, (B, K).
+        last_layer: whether only the weights of the last layer count, without its biases.
 
     Returns:
         (B, K); 0, a right angle, where a gradient vanishes.
     """
     weights, log_probabilities = _functional(classifier)
+    if last_layer:
+        last = [name for name, weight in weights.items() if weight.dim() > 1][-1]
+        weights = {last: weights[last]}
     pixels = classifier.normalized(images)
     classes = torch.eye(posteriors.shape[1]).to(posteriors)
     at_once = max(1, GRADIENT_BYTES // sum(weight.nbytes for weight in weights.values()))
@@ -77,13 +83,13 @@ def gradient_sums(classifier: Classifier, images: Tensor) -> Tensor:
 
 
 def _functional(classifier: Classifier) -> tuple[NamedTensors, Callable[[NamedTensors, Tensor], Tensor]]:
-    """Return the weights, and log softmax(f(x)) (B, K) as a function of weights and normalized images."""
+    """Return the weights, and log softmax(f(x)) (B, K) as a function of some of them and of normalized images."""
     assert not classifier.training, "batch statistics would make one image's gradient depend on the others"
     network = classifier.network  # not the classifier, whose memory format `vmap` does not support
     weights = {name: weight.detach() for name, weight in network.named_parameters()}
     buffers = dict(network.named_buffers())
 
     def log_probabilities(w: NamedTensors, pixels: Tensor) -> Tensor:
-        return F.log_softmax(functional_call(network, {**w, **buffers}, pixels), dim=1)
+        return F.log_softmax(functional_call(network, {**weights, **w, **buffers}, pixels), dim=1)
 
     return weights, log_probabilities

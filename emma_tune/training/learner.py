@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 
@@ -46,7 +47,7 @@ class Learner:
         self.classifier.train()
         return lr
 
-    def batches(self, images: Images, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, images: Images, epoch: int | str) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the shuffled, augmented batches of an epoch, the same ones in every call.
 
         Yields:
@@ -85,15 +86,33 @@ class Learner:
         self.optimizer.step()
         return loss.detach()
 
-    def epoch(self, images: Images, targets: Tensor, epoch: int, loss_of: Loss = F.cross_entropy) -> float:
+    def epoch(
+        self,
+        images: Images,
+        targets: Tensor,
+        epoch: int,
+        loss_of: Loss = F.cross_entropy,
+        *,
+        outliers: Images | None = None,
+    ) -> float:
         """Train one epoch on targets (N, K), distributions, and return the mean loss a sample.
+
+        Args:
+            images: N of them.
+            targets: of the images.
+            epoch: from 0.
+            loss_of: takes the logits of a batch and its targets.
+            outliers: images without targets; a batch of them goes behind each batch.
 
         Raises:
             FloatingPointError: if it is not finite, or the weights after the last step are not.
         """
         self.begin(epoch)
         total = torch.zeros((), dtype=torch.float64, device=images.device)
+        others = self._endless(outliers, epoch) if outliers else None
         for indices, batch in self.batches(images, epoch):
+            if others:
+                batch = torch.cat([batch, next(others)])
             total += len(indices) * self.descend(self.logits(batch), targets[indices], loss_of)
         mean = float(total / len(images))
         if not math.isfinite(mean):
@@ -101,6 +120,11 @@ class Learner:
         if not all(parameter.isfinite().all() for parameter in self.classifier.parameters()):
             raise FloatingPointError(f"{self._role}: expected finite weights after epoch {epoch + 1}")
         return mean
+
+    def _endless(self, images: Images, epoch: int) -> Iterator[Tensor]:
+        """Yield batches of an epoch, in another order each time the images are through."""
+        for turn in itertools.count():
+            yield from (batch for _, batch in self.batches(images, f"{epoch}, outliers, turn {turn}"))
 
     def weights(self) -> dict[str, Tensor]:
         """Copy weights and buffers to the CPU."""

@@ -37,6 +37,12 @@ class Training(Frozen):
         "none",
         description="initial weights: none, imagenet (torchvision's networks) or a file; the last layer is new",
     )
+    init: Literal["torch", "kaiming"] = Field(
+        "torch",
+        exclude_if=lambda init: init == "torch",  # so that it is in no key where it says nothing new
+        description="how fresh weights are drawn: torch: as the network's own code does; kaiming: convolutions "
+        "normal, by their fan-out, and a surrogate's by their fan-in, with its linear layers",
+    )
     precision: Precision = Field(
         "fp32",
         description="precision of training: fp32, or bf16 for convolutions and matrix products; answers are fp32",

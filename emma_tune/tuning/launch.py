@@ -89,8 +89,9 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
         if order.address is not None:
             check_storage(session.store)
         given = order.given is not None
-        session.folder.write(Started(order.study, materials.images, order.store, materials.weights, given))
-        planner = Planner(order.study, materials.images, materials.weights, until=order.until)
+        images = session.folder.with_earlier_images(materials.images)
+        session.folder.write(Started(order.study, images, order.store, materials.weights, given))
+        planner = Planner(order.study, images, materials.weights, until=order.until)
         with head_watched(say) if order.address else nullcontext():
             return tune_study(session, planner, capacity, trainable)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.defenses import release
-from emma_tune.defenses.adaptive_misinformation import misinforming
+from emma_tune.defenses.adaptive_misinformation import exposing, misinforming
 
 
 def draw(seed: int, count: int = 30, classes: int = 4) -> Tensor:
@@ -82,3 +82,24 @@ def test_a_network_sure_of_the_label_learns_as_much_as_any(size: float) -> None:
     _, gradient = sure(size, torch.float64)
     expected = torch.tensor([[1, -0.5, -0.5], [0, 0, 0], [-0.5, -0.5, 1]], dtype=torch.float64) / 3
     torch.testing.assert_close(gradient, expected, atol=1e-8, rtol=0)
+
+
+def test_under_exposure_the_exposed_network_answers_and_says_how_sure_it_is() -> None:
+    p, wrong, exposed = draw(1), draw(2), draw(3)
+    both = torch.cat([wrong, exposed], dim=1)
+    params = {"tau": 0.6, "nu": 20}
+    found = release("adaptive_misinformation", params, p, guidance=both)
+    assert torch.equal(found, release("adaptive_misinformation", params, exposed, guidance=wrong))
+    assert not torch.allclose(found, release("adaptive_misinformation", params, p, guidance=wrong))
+
+
+@pytest.mark.parametrize("others", [1, 7])
+def test_exposure_asks_for_the_label_here_and_for_no_class_there(others: int) -> None:
+    chance = torch.Generator().manual_seed(5)
+    logits = 3 * torch.randn(6 + others, 4, generator=chance, dtype=torch.float64)
+    y = torch.arange(6) % 4
+    q = logits.softmax(dim=1).tolist()
+    known = -sum(math.log(q[i][label]) for i, label in enumerate(y.tolist())) / 6
+    unsure = -sum(math.log(share) / 4 for row in q[6:] for share in row) / others
+    found = exposing(logits, F.one_hot(y, 4).double())
+    assert float(found) == pytest.approx(known + unsure, rel=1e-12)

@@ -245,6 +245,7 @@ def test_the_table_says_what_a_defense_takes(name: str) -> None:
     known = BASELINES[name]
     takes = {*known.settings, *([known.budget.name] if known.budget else ())}
     takes |= {"classes", "generator"} if known.linear else {"posteriors"}
+    takes |= {"floor"} & set(known.forms)  # the other forms are of what happens before it answers
     takes |= {word for word, wanted in {"seeds": known.randomized, "guidance": known.guided}.items() if wanted}
     assert set(inspect.signature(known.function).parameters) == takes
     assert known.guided in (None, "surrogate", "misinformer")

@@ -12,6 +12,7 @@ from emma_tune.defenses.mad import farthest_class
 from emma_tune.defenses.simplex import step_within
 from emma_tune.stages.guidance import guidance_of
 from emma_tune.training.classifier import Classifier
+from emma_tune.training.jacobian import gradient_cosines
 
 B, K = 10, 5
 
@@ -96,3 +97,17 @@ def test_a_step_goes_straight_to_the_goal_and_as_far_as_allowed(epsilon: float, 
 def test_who_stands_at_the_goal_stays_there(epsilon: float) -> None:
     p = torch.eye(K)
     assert torch.equal(release("mad", {"epsilon": epsilon}, p, guidance=p), p)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_of_the_last_layer_only_the_answers_count(channels: int) -> None:
+    """Row k of G is (e_k − q) ⊗ h, q the surrogate's posteriors and h its features, so that h cancels out."""
+    classifier, images = surrogate(channels)
+    p, q = draw(), classifier(images).softmax(dim=1)
+    steps, followed = torch.eye(K, dtype=p.dtype) - q[:, None], (p - q)[:, None]
+    expected = F.cosine_similarity(steps, followed, dim=2)
+    found = gradient_cosines(classifier, images, p, last_layer=True)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    assert not torch.allclose(found, gradient_cosines(classifier, images, p), atol=1e-3), "all weights differ"
+    goals = guidance_of("mad", classifier, images, p, layers="last")
+    assert torch.equal(goals.argmax(dim=1), expected.argmin(dim=1))

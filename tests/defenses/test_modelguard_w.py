@@ -30,17 +30,17 @@ def draw(K: int) -> Tensor:
     return torch.from_numpy(np.concatenate([*drawn, edges]))
 
 
-def cost(p: Tensor) -> Tensor:
-    return p.clamp(min=1e-12).log()
+def cost(p: Tensor, floor: float = 0) -> Tensor:
+    return (p.clamp(min=1e-12) + floor).log()
 
 
-def optimum(p: Tensor, epsilon: float) -> float:
-    """The least `Σ_i q_i log p_i`, with variables q and u ≥ |q − p|."""
+def optimum(p: Tensor, epsilon: float, floor: float = 0) -> float:
+    """The least `Σ_i q_i log p_i`, or of log(p_i + floor), with variables q and u ≥ |q − p|."""
     K, top = len(p), int(p.argmax())
     eye, none = np.eye(K), np.zeros(K)
     behind_top = np.delete(eye - eye[top], top, axis=0)
     solved = linprog(
-        np.concatenate([cost(p).numpy(), none]),
+        np.concatenate([cost(p, floor).numpy(), none]),
         A_ub=np.block(
             [
                 [eye, -eye],
@@ -73,6 +73,19 @@ def test_no_feasible_answer_is_better(K: int, epsilon: float) -> None:
         top = int(sample.argmax())
         others = torch.cat([best[:top], best[top + 1 :]])
         assert float(others.max()) == pytest.approx(float(best[top]), abs=1e-9)
+
+
+@pytest.mark.parametrize("floor", [1e-6, 0.05])
+@pytest.mark.parametrize("epsilon", [0.1, 0.5, 1])
+def test_with_a_floor_under_the_logarithm_no_feasible_answer_is_better(epsilon: float, floor: float) -> None:
+    p = draw(5)[:30]
+    answers = release("modelguard_w", {"epsilon": epsilon, "floor": floor}, p)
+    for sample, answer in zip(p, answers, strict=True):
+        best = (answer - 0.001 * sample) / 0.999  # where a level top class was moved back towards p
+        least = optimum(sample, epsilon, floor)
+        assert min(abs(float(cost(sample, floor) @ q) - least) for q in (answer, best)) <= CLOSE
+    if floor == 0.05 and epsilon > 0.1:
+        assert not torch.allclose(answers, release("modelguard_w", {"epsilon": epsilon}, p), atol=1e-3)
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)

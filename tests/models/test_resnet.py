@@ -51,6 +51,22 @@ def test_resnet10_has_four_single_blocks():
     assert weights("resnet10", channels=3, classes=10) == 27 * 64 + 128 + blocks + 5130
 
 
+def test_resnet50_with_a_3x3_stem_is_torchvisions_but_for_the_stem():
+    theirs = build_model("resnet50", channels=3, classes=200)
+    usual = sum(parameter.numel() for parameter in theirs.parameters())
+    assert weights("resnet50_3x3", channels=3, classes=200) == usual - 64 * 3 * (7**2 - 3**2)
+    model = build_model("resnet50_3x3", channels=3, classes=200)
+    body, theirs = (
+        sorted(weight.shape for name, weight in network.named_parameters() if not name.startswith(stem))
+        for network, stem in ((model, ("stem",)), (theirs, ("conv1", "bn1")))
+    )
+    assert body == theirs
+    with torch.no_grad():
+        before = model.stem(torch.rand(1, 3, 20, 24))
+        assert model.stages[:3](before).shape == (1, 256, 20, 24), "nothing is pooled"
+        assert model.stages(before).shape == (1, 2048, 3, 3)
+
+
 @pytest.mark.parametrize("name", SMALL_IMAGE_MODELS)
 def test_every_weight_gets_a_gradient(name):
     model = build_model(name, channels=1, classes=3)

@@ -38,7 +38,7 @@ def planner(study_file):
     return make
 
 
-def point_of(defense: str, **changes: float | bool) -> Point:
+def point_of(defense: str, **changes: float | bool | str) -> Point:
     """A point at the first value of a defense's own grid."""
     if defense == "emma":
         return Point(0, defense, {**EMMA, **changes})
@@ -114,6 +114,41 @@ def test_a_defense_is_told_its_parameters_as_numbers_and_whether_noise_is_fresh(
     assert config.params == {"beta": 0.4, "gamma": 0.5}
     config = only(made.point(point_of("emma")), "responses").config
     assert (config.params, config.seed) == ({}, None)
+
+
+def test_the_form_of_mad_changes_its_guidance_and_nothing_else(planner):
+    made = planner()
+    forms = ({}, {"layers": "last"}, {"surrogate": "untrained"}, {"layers": "last", "surrogate": "untrained"})
+    plans = [made.point(point_of("mad", **form)) for form in forms]
+    guides = [only(plan, "guidance") for plan in plans]
+    assert [of.config.layers for of in guides] == ["all", "last", "all", "last"]
+    legs = [plan.tasks[of.inputs["surrogate"]].config.until for plan, of in zip(plans, guides, strict=True)]
+    assert legs == [1, 1, 0, 0], "a surrogate that learned nothing is that of st_epoch 0"
+    assert len({of.key for of in guides}) == 4
+    answers = [only(plan, "responses").config for plan in plans]
+    assert answers == [answers[0]] * 4
+
+
+def test_exposure_is_a_matter_of_the_misinformer_and_its_images(study_file):
+    exposed = {"kind": "adaptive_misinformation", "tau": 0.5, "exposure": "letters"}
+    study = load_study(study_file(attackers={"soft": {}}, baselines=["none", exposed]))
+    assert study.image_sets == ("victim", "queries", "exposure:letters")
+    made = Planner(study, {**IMAGES, "exposure:letters": "e", "exposure:mnist5k": "m"})
+    usual = made.point(point_of("adaptive_misinformation"))
+    plan = made.point(point_of("adaptive_misinformation", exposure="letters"))
+    assert only(usual, "misinformer").images == {"victim": "v"}
+    assert only(plan, "misinformer").images == {"victim": "v", "exposure": "e"}
+    assert only(plan, "misinformer").recipe["config"]["exposed"] is True
+    assert "exposed" not in only(usual, "misinformer").recipe["config"]
+    assert only(plan, "guidance").config == only(usual, "guidance").config
+    assert only(plan, "responses").config == only(usual, "responses").config
+    assert Task.from_json(only(plan, "misinformer").to_json()) == only(plan, "misinformer")
+    earlier = made.point(point_of("adaptive_misinformation", exposure="mnist5k"))
+    assert only(earlier, "misinformer").images["exposure"] == "m", "of a point from before the study was edited"
+    other = Planner(study, IMAGES)
+    forgotten = other.point(point_of("adaptive_misinformation", exposure="letters"))
+    assert of_stage(forgotten, "misinformer").isdisjoint(of_stage(plan, "misinformer"))
+    assert of_stage(other.point(point_of("emma")), "matrix") == of_stage(made.point(point_of("emma")), "matrix")
 
 
 # --- what points share ------------------------------------------------------------------------------------

@@ -474,3 +474,24 @@ def test_a_link_that_leads_nowhere_is_a_broken_image(store, birds, pool, tmp_pat
     found, images = prepared(study(birds, pool), store)
     assert len(images["train"]) == 12
     assert found.remarks[-1] == f"{birds}: 1 images cannot be read and are left out"
+
+
+def test_outliers_are_prepared_in_the_victims_shape_and_named_beside_the_pool(birds, pool, store):
+    exposed = {"kind": "adaptive_misinformation", "exposure": pool}
+    wanted = study(birds, "mnist5k", baselines=["none", exposed])
+    before = look_up(wanted, store)
+    assert before.images[f"exposure:{pool}"] == "unknown"
+    found = prepare(wanted, store, lambda name, done, total: None)
+    assert found.images.keys() == {"victim", "queries", f"exposure:{pool}"}
+    (images,) = ImageCache(store.root).load(found.images[f"exposure:{pool}"]).values()
+    assert len(images) == 7
+    assert images.shape == Shape.square(SIDE, channels=3)
+    after = look_up(wanted, store)
+    assert after.images == found.images
+    assert after.counts["queries"] == before.counts["queries"] == 5000, "outliers are no queries"
+
+
+def test_missing_outliers_are_named_by_their_field(birds, store, tmp_path):
+    exposed = {"kind": "adaptive_misinformation", "exposure": f"folder:{tmp_path / 'nowhere'}"}
+    said = complaint(study(birds, baselines=["none", exposed]), store)
+    assert said.startswith("baselines.1.exposure: expected images")

@@ -169,3 +169,12 @@ def test_a_study_of_an_earlier_version_is_read_with_what_its_words_meant(study_f
     (remark,) = started.remarks
     assert remark.startswith(f"search.stop_dominated: {str(then).lower()} is now written search.stop: {now}")
     assert all(attacker.when == "always" for attacker in study.attackers.values())
+
+
+def test_images_of_earlier_runs_are_known_to_later_ones(tmp_path, study_file):
+    folder = StudyFolder(tmp_path / "study")
+    assert folder.with_earlier_images(IMAGES) == IMAGES
+    outliers = {"exposure:letters": "e", "exposure:mnist5k": "m"}
+    folder.write(Started(load_study(study_file()), {**IMAGES, **outliers}, tmp_path / "store"))
+    now = {"victim": "w", "queries": "q", "exposure:letters": "f"}
+    assert folder.with_earlier_images(now) == {**now, "exposure:mnist5k": "m"}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from emma_tune.data.images import ImageSet
 from emma_tune.stages import (
     GuidanceSettings,
     MisinformerSettings,
     PosteriorsSettings,
     ResponsesSettings,
 )
+from emma_tune.stages.misinformer import EXPOSED, tensors_of
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
@@ -225,3 +229,50 @@ def test_the_misinformer_is_a_learner_of_its_own_name_on_its_own_loss(runtime):
     restore_classifier(restored, artifact.tensors)
     answers = [posteriors_of(one, runtime.victim_images("test")) for one in (classifier, restored)]
     torch.testing.assert_close(answers[0], answers[1], rtol=0, atol=1e-3)
+
+
+# --- exposure to outliers ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def outliers(runtime) -> Runtime:
+    """With eleven images without a bright row, fewer than the victim has."""
+    chance = np.random.default_rng(6)
+    return replace(runtime, exposure=ImageSet(chance.integers(0, 200, (11, 1, 8, 8), dtype=np.uint8)))
+
+
+def test_a_network_exposed_to_outliers_is_unsure_of_them_and_right_about_the_victims_images(outliers):
+    training = TRAINING.model_copy(update={"epochs": 25})
+    config = MISINFORMER.model_copy(update={"exposed": True, "training": training})
+    artifact = run_through(start("misinformer", config, outliers))
+    exposed = new_classifier("resnet8", outliers.query_images(), classes=K, seed=9, role="victim")
+    restore_classifier(exposed, tensors_of(artifact.tensors, EXPOSED))
+    known = posteriors_of(exposed, outliers.victim_images("train"))
+    unknown = posteriors_of(exposed, outliers.outliers())
+    assert float((known.argmax(dim=1) == outliers.victim_labels("train")).float().mean()) > 0.9
+    assert float(known.max(dim=1).values.mean()) > float(unknown.max(dim=1).values.mean()) + 0.3
+    alone = run_through(start("misinformer", config.model_copy(update={"exposed": False}), outliers))
+    assert all(torch.equal(artifact.tensors[name], of) for name, of in alone.tensors.items())
+
+
+def test_interrupted_exposure_is_the_same(outliers, tmp_path):
+    config = MISINFORMER.model_copy(update={"exposed": True})
+    through = run_through(start("misinformer", config, outliers))
+    again, done = interrupted(lambda state: start("misinformer", config, outliers, state), {1, 3}, tmp_path)
+    assert done == 4
+    assert content(again) == content(through)
+
+
+@pytest.mark.parametrize("views", [None, VIEWS], ids=["images", "views"])
+def test_its_answers_stand_behind_those_of_the_misinformer(views, outliers):
+    config = MISINFORMER.model_copy(update={"exposed": True})
+    artifact = run_through(start("misinformer", config, outliers))
+    asks = GuidanceSettings(defense="adaptive_misinformation", model="resnet8", views=views)
+    posteriors = answers_to(outliers, views)
+    found = run_through(start("guidance", asks, outliers, posteriors=posteriors, misinformer=artifact)).tensors
+    for place, prefix in enumerate(("", EXPOSED)):
+        network = Artifact(tensors_of(artifact.tensors, prefix))
+        config = PosteriorsSettings(model="resnet8", views=views)
+        expected = run_through(start("posteriors", config, outliers, victim=network)).tensors
+        for part, answers in expected.items():
+            torch.testing.assert_close(found[part][:, place * K : (place + 1) * K], answers, rtol=0, atol=1e-6)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from emma_tune.data.images import ImageSet
 from emma_tune.defenses.emma import project_rows
 from emma_tune.stages import MatrixSettings, SurrogateSettings
-from emma_tune.stages.matrix import optimize_matrix, settled
+from emma_tune.stages.matrix import keeps_lowest, optimize_matrix, settled
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.surrogate import train_surrogate
 from emma_tune.storage.artifact import Artifact, State, run_through
@@ -167,6 +167,45 @@ def test_the_kept_matrix_is_the_snapshot_of_the_lowest_trace(
     assert not torch.equal(lowest.tensors["matrix"], last.tensors["matrix"])
     assert lowest.metrics["trace"] == pytest.approx(min(traces), abs=1e-6)
     assert last.metrics["trace"] == pytest.approx(traces[-1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("least", "patience", "best"), [(0.0, 1, True), (0.0, 2, True), (1.0, 99, False), (0.0, 99, False)]
+)
+def test_the_best_on_patience_is_the_last_after_any_other_end(pool, surrogate, least, patience, best):
+    config = configure(lr_gamma=1.0, min_change=least, patience=patience, keep="best_on_patience")
+    states, artifact = epochs_of(config, pool, surrogate)
+    lowest, last = (states[-1].tensors[f"matrix.{name}"] for name in ("lowest", "last"))
+    assert torch.equal(artifact.tensors["matrix"], lowest if best else last)
+    assert torch.equal(lowest, last) == (least == 1.0)
+
+
+@given(
+    traces=st.lists(st.floats(0.01, 3.99), min_size=1, max_size=12),
+    changes=st.lists(numbers, min_size=12, max_size=12),
+    least=numbers,
+    patience=st.integers(1, 4),
+)
+def test_the_best_on_patience_is_what_the_repaired_reference_releases(traces, changes, least, patience):
+    """Its loop in plain words: two tests an epoch, the threshold first; the best counts in the second only."""
+    best, missed, expected = -1, 0, len(traces) - 1
+    for epoch, trace in enumerate(traces):
+        if trace <= min(traces[:epoch], default=K):
+            best = epoch
+        else:
+            missed += 1
+        if changes[epoch] < least or missed >= patience:
+            expected = epoch if changes[epoch] < least else best
+            break
+    config = configure(min_change=least, patience=patience, keep="best_on_patience")
+    history: list[dict[str, float]] = []
+    for epoch, trace in enumerate(traces):
+        lowest = min([*traces[: epoch + 1], float(K)])
+        history.append({"epoch": epoch, "trace": trace, "lowest_trace": lowest, "change": changes[epoch]})
+        if settled(history, config, classes=K):
+            break
+    best = max(range(len(history)), key=lambda epoch: (-history[epoch]["trace"], epoch))
+    assert (best if keeps_lowest(history, config, classes=K) else len(history) - 1) == expected
 
 
 def test_of_two_matrices_with_the_same_trace_the_later_one_is_kept(

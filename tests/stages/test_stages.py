@@ -93,28 +93,37 @@ def test_interruptions_leave_no_trace(pipeline: Pipeline, tmp_path: Path, name: 
         assert content(again) == content(through), f"interrupted after {pauses}"
 
 
+@pytest.mark.parametrize("init", ["torch", "kaiming"])
 @pytest.mark.parametrize("name", ["victim", "surrogate", "soft", "hard"])
-def test_a_training_stage_is_the_series_of_a_learner_on_its_own_targets(pipeline: Pipeline, name: str) -> None:
+def test_a_training_stage_is_the_series_of_a_learner_on_its_own_targets(
+    pipeline: Pipeline, name: str, init: str
+) -> None:
+    training = TRAINING.model_copy(update={"init": init})
     images, released = pipeline.runtime.query_images(), pipeline.artifacts["responses"].tensors["queries"]
     labels = pipeline.runtime.victim_labels("train")
     role, config, images, targets = {
-        "victim": ("victim", SETTINGS["victim"], pipeline.runtime.victim_images("train"), torch.eye(K)[labels]),
+        "victim": (
+            "victim",
+            VictimSettings(training=training, seed=1),
+            pipeline.runtime.victim_images("train"),
+            torch.eye(K)[labels],
+        ),
         "surrogate": (
             "surrogate",
-            SurrogateSettings(training=TRAINING, until=EPOCHS, seed=1),
+            SurrogateSettings(training=training, until=EPOCHS, seed=1),
             images,
             pipeline.artifacts["posteriors"].tensors["queries"],
         ),
-        "soft": ("attacker", AttackerSettings(kind="soft", training=TRAINING, seed=1), images, released),
+        "soft": ("attacker", AttackerSettings(kind="soft", training=training, seed=1), images, released),
         "hard": (
             "attacker",
-            AttackerSettings(kind="hard", training=TRAINING, seed=1),
+            AttackerSettings(kind="hard", training=training, seed=1),
             images,
             torch.eye(K)[released.argmax(dim=1)],
         ),
     }[name]
     artifact = run_through(pipeline.start(role, config))
-    classifier = new_classifier("resnet8", images, classes=K, seed=1, role=role)
+    classifier = new_classifier("resnet8", images, classes=K, seed=1, role=role, init=init)
     learner = Learner(classifier, TRAINING, seed=1, role=role)
     losses = [learner.epoch(images, targets, epoch) for epoch in range(EPOCHS)]
     assert [figures["loss"] for figures in artifact.history] == losses

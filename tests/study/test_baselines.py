@@ -27,7 +27,7 @@ def written(folder: Path, *entries: Any, **changes: Any) -> Path:
 
 # --- forms ------------------------------------------------------------------------------------------------
 
-FIXED: dict[str, tuple[Any, list[dict[str, float | bool]]]] = {
+FIXED: dict[str, tuple[Any, list[dict[str, float | bool | str]]]] = {
     "a name without a budget": ("none", [{}]),
     "a name: the budget's own grid": ("mad", [{"epsilon": 0.25}, {"epsilon": 0.5}, {"epsilon": 1.0}]),
     "its kind alone": ({"kind": "top_k"}, [{"k": 2}, {"k": 3}, {"k": 5}]),
@@ -49,6 +49,22 @@ FIXED: dict[str, tuple[Any, list[dict[str, float | bool]]]] = {
     "new noise for each answer": (
         {"kind": "gaussian", "sigma": [0.1, 0.2], "fresh": True},
         [{"sigma": 0.1, "fresh": True}, {"sigma": 0.2, "fresh": True}],
+    ),
+    "another form": (
+        {"kind": "mad", "epsilon": 0.5, "layers": "last", "surrogate": "untrained"},
+        [{"epsilon": 0.5, "layers": "last", "surrogate": "untrained"}],
+    ),
+    "a form that is a number": (
+        {"kind": "modelguard_w", "epsilon": [0.5, 1], "floor": 1e-6},
+        [{"epsilon": 0.5, "floor": 1e-6}, {"epsilon": 1, "floor": 1e-6}],
+    ),
+    "a form that names images": (
+        {"kind": "adaptive_misinformation", "tau": 0.75, "exposure": "letters"},
+        [{"tau": 0.75, "nu": 1000, "exposure": "letters"}],
+    ),
+    "the usual form, said aloud": (
+        {"kind": "mad", "epsilon": 0.5, "layers": "all", "surrogate": "trained"},
+        [{"epsilon": 0.5}],
     ),
     "noise that stays, said aloud": ({"kind": "gaussian", "sigma": 0.1, "fresh": False}, [{"sigma": 0.1}]),
 }
@@ -233,6 +249,17 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         {"kind": "mad", "fresh": True},
         "baselines.1",
         "expected fresh of a randomized defense, found mad, which draws nothing",
+    ),
+    "a form of another defense": (
+        {"kind": "grad2", "epsilon": 1, "layers": "last"},
+        "baselines.1",
+        "expected layers only of mad, found it of grad2",
+    ),
+    "an unknown form": ({"kind": "mad", "layers": "first"}, "baselines.1.layers", "expected 'all' or 'last'"),
+    "an unknown pool": (
+        {"kind": "adaptive_misinformation", "exposure": "leters"},
+        "baselines.1.exposure",
+        "expected a known query pool, one of",
     ),
     "points of what is not searched": (
         {"kind": "mad", "epsilon": [0.5, 1], "points": 2},

@@ -1,6 +1,7 @@
 """Normalization is saved with the weights; posteriors are computed in evaluation mode; seeds have names."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
+from emma_tune.training.settings import Training
 from tests.pictures import as_images
 
 
@@ -20,8 +22,8 @@ def draw(seed: int = 0, N: int = 23, channels: int = 3) -> Tensor:
     return (noise * spread + 10 * (seed + 1)).to(torch.uint8)
 
 
-def fresh(images: Tensor, seed: int = 1, role: str = "victim") -> Classifier:
-    return new_classifier("resnet8", as_images(images), classes=5, seed=seed, role=role)
+def fresh(images: Tensor, seed: int = 1, role: str = "victim", **more: str) -> Classifier:
+    return new_classifier("resnet8", as_images(images), classes=5, seed=seed, role=role, **more)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -100,3 +102,26 @@ def test_initialization_leaves_the_global_random_state_alone() -> None:
     before = torch.get_rng_state()
     fresh(draw())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("role", "fan"), [("victim", "out"), ("attacker", "out"), ("surrogate", "in")])
+def test_kaiming_draws_convolutions_of_variance_2_over_the_fan(role: str, fan: str) -> None:
+    drawn, usual = (fresh(draw(), role=role, init=init).network.state_dict() for init in ("kaiming", "torch"))
+    for name, weights in drawn.items():
+        outputs, inputs, *sides = weights.shape if weights.dim() == 4 else (1, 1)
+        if weights.dim() == 4 and weights.numel() > 4000:
+            connections = math.prod(sides) * (inputs if fan == "in" else outputs)
+            assert float(weights.std()) == pytest.approx(math.sqrt(2 / connections), rel=0.05)
+            if fan == "in":
+                assert float(weights.std() / usual[name].std()) == pytest.approx(math.sqrt(6), rel=0.05)
+        elif weights.dim() != 4 and not (fan == "in" and name == "head.weight"):
+            assert torch.equal(weights, usual[name]), "biases, norms, and a head that is not a surrogate's"
+    heads = [of["head.weight"].std() for of in (drawn, usual)]
+    assert float(heads[0] / heads[1]) == pytest.approx(math.sqrt(6) if fan == "in" else 1, rel=0.1)
+
+
+def test_by_default_the_code_of_the_network_draws() -> None:
+    usual, chosen = (fresh(draw(), **more).state_dict() for more in ({}, {"init": "torch"}))
+    assert all(torch.equal(value, chosen[name]) for name, value in usual.items())
+    assert "init" not in Training(model="resnet8", epochs=1, init="torch").model_dump()
+    assert Training(model="resnet8", epochs=1, init="kaiming").model_dump()["init"] == "kaiming"

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from emma_tune.cli.printing.tables import point_counts, show, table
-from emma_tune.outputs.words import listed, numbered, parameters, percent, plural
+from emma_tune.outputs.words import listed, numbered, parameter, parameters, percent, plural
 from emma_tune.study.measures import measure, value_of
 
 
@@ -56,7 +56,10 @@ def _show_table(content: Mapping[str, Any]) -> None:
             shown.add_row(
                 name or f"{point['defense']} {rest}".rstrip(),
                 str(point["point"]),
-                *(f"{point['params'][param]:.3g}" if param in point["params"] else "" for param in params),
+                *(
+                    parameter(point["params"][param], ".3g") if param in point["params"] else ""
+                    for param in params
+                ),
                 *(_figure(point, column, decides=column in objectives) for column in columns),
                 _figure(point, attack, decides=True),
                 *(_share(point["attackers"].get(other)) for other in others),

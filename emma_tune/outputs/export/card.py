@@ -15,7 +15,7 @@ from emma_tune.outputs.export import formats
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.latency import Latency
 from emma_tune.outputs.points import ONE_POINT, undefended_point
-from emma_tune.outputs.words import percent, plural
+from emma_tune.outputs.words import parameter, percent, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.intervals import wilson
@@ -109,7 +109,7 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         export=export,
         names=formats,
         agreement=export.settings["agreement"],
-        params=", ".join(f"{name} {value:g}" for name, value in point.params.items()),
+        params=", ".join(f"{name} {parameter(value, 'g')}" for name, value in point.params.items()),
         stopped=outcome if outcome and outcome.bounds else None,
         runs=_runs(exported),
         undefended=without,

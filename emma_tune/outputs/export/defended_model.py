@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emma_tune.defenses import DEFENSES, emma, release
 from emma_tune.outputs.export.defended_point import DefendedPoint
-from emma_tune.storage.artifact import Artifact
+from emma_tune.stages.misinformer import EXPOSED, tensors_of
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.learner import restore_classifier
 
@@ -22,7 +23,7 @@ class DefendedModel(nn.Module):
         defense: its name.
         params: budget and settings of a baseline.
         T: (K, K), of a defense that is a matrix.
-        misinformer: the second network of a defense that has one, in evaluation mode.
+        guides: the further networks of a defense that has any, in evaluation mode.
     """
 
     matrix: Tensor | None
@@ -34,13 +35,13 @@ class DefendedModel(nn.Module):
         params: Mapping[str, float],
         *,
         T: Tensor | None = None,
-        misinformer: Classifier | None = None,
+        guides: Sequence[Classifier] = (),
     ) -> None:
         super().__init__()
         self.victim = victim
         self.defense = defense
         self.params = dict(params)
-        self.misinformer = misinformer
+        self.guides = nn.ModuleList(guides)
         self.register_buffer("matrix", T)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -52,8 +53,9 @@ class DefendedModel(nn.Module):
         return F.softmax(self.victim(images), dim=1)
 
     def guidance(self, images: Tensor) -> Tensor | None:
-        """Return the posteriors of the second network, (B, K); None if there is none."""
-        return None if self.misinformer is None else F.softmax(self.misinformer(images), dim=1)
+        """Return the posteriors of the further networks, side by side, (B, K) each; None if there are none."""
+        answers = [F.softmax(network(images), dim=1) for network in self.guides]
+        return torch.cat(answers, dim=1) if answers else None
 
     def released(self, posteriors: Tensor, guidance: Tensor | None) -> Tensor:
         """Return p' of p, (B, K)."""
@@ -67,19 +69,22 @@ class DefendedModel(nn.Module):
 def defended_model(exported: DefendedPoint) -> DefendedModel:
     """Build the module of a point, on the CPU, with nothing to train."""
     study, found = exported.view.study, exported.artifacts
-    misinformer = found.get("misinformer")
+    second = found["misinformer"].tensors if "misinformer" in found else {}
     model = DefendedModel(
-        _network(exported, study.victim.model, found["victim"]),
+        _network(exported, study.victim.model, found["victim"].tensors),
         exported.point.defense,
         exported.settings.params,
         T=exported.matrix,
         # trained on the victim's images, with the victim's network
-        misinformer=_network(exported, study.victim.model, misinformer) if misinformer else None,
+        guides=[
+            _network(exported, study.victim.model, tensors)
+            for tensors in filter(None, (second, tensors_of(second, EXPOSED)))
+        ],
     )
     return model.eval().requires_grad_(False)
 
 
-def _network(exported: DefendedPoint, model: str, weights: Artifact) -> Classifier:
+def _network(exported: DefendedPoint, model: str, tensors: Mapping[str, Tensor]) -> Classifier:
     classifier = new_classifier(model, exported.queries("train"), classes=exported.classes, seed=0, role="victim")
-    restore_classifier(classifier, weights.tensors)  # weights and normalization are its own
+    restore_classifier(classifier, tensors)  # weights and normalization are its own
     return classifier

@@ -17,7 +17,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from emma_tune.outputs import palette
-from emma_tune.outputs.words import plural
+from emma_tune.outputs.words import parameter, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.study.measures import measure
@@ -71,7 +71,10 @@ def heading(view: StudyView) -> str:
 def named(point: Point) -> str:
     """Name a point in short lines: number and defense, parameters."""
     unbroken = "\N{NO-BREAK SPACE}"
-    params = [f"{'λ' if name == 'lambda' else name}{unbroken}{value:.3g}" for name, value in point.params.items()]
+    params = [
+        f"{'λ' if name == 'lambda' else name}{unbroken}{parameter(value, '.3g')}"
+        for name, value in point.params.items()
+    ]
     return "\n".join([f"point {point.number}, {point.defense}", *textwrap.wrap(", ".join(params), TITLE)])
 
 

@@ -116,9 +116,9 @@ def _ends(
         yield "upper", high
 
 
-def _at(value: float | None, end: float, dimension: Dimension | EpochChoice) -> bool:
+def _at(value: float | str | None, end: float, dimension: Dimension | EpochChoice) -> bool:
     """Say whether a point's value is at an end; a parameter that is no longer searched has no value."""
-    if value is None:
+    if not isinstance(value, int | float):
         return False
     low, high = dimension.bounds
     if isinstance(dimension, Dimension) and dimension.log:

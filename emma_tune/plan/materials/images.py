@@ -76,15 +76,24 @@ def victim_source(study: Study) -> Source:
 
 def pool_source(study: Study, shape: Shape) -> Source:
     """Return the query pool, cut to the limit and in the victim's shape."""
-    queries = study.queries
-    found = _located(study, queries.dataset, "queries.dataset")
+    return _unlabeled(study, study.queries.dataset, study.queries.limit, "queries.dataset", shape)
+
+
+def outlier_source(study: Study, shape: Shape) -> Source:
+    """Return the images that a baseline is exposed to, in the victim's shape."""
+    place, name = study.exposure or ("", "")
+    return _unlabeled(study, name, None, place, shape)
+
+
+def _unlabeled(study: Study, name: str, limit: int | None, place: str, shape: Shape) -> Source:
+    found = _located(study, name, place)
 
     def read() -> dict[str, Part]:
         with _with_remarks(found):
-            part = query_part(found.parts, queries.dataset)
-        return {"queries": part.take(subset(len(part), queries.limit))}
+            part = query_part(found.parts, name)
+        return {"queries": part.take(subset(len(part), limit))}
 
-    return Source(queries.dataset, f"queries, {queries.limit}\n{found.stamp}", read, shape, found.remarks)
+    return Source(name, f"queries, {limit}\n{found.stamp}", read, shape, found.remarks)
 
 
 def _located(study: Study, name: str, place: str) -> Found:

@@ -15,6 +15,7 @@ from emma_tune.plan.materials.images import (
     AbsentImagesError,
     bad_images,
     errors_at,
+    outlier_source,
     pool_source,
     remarks_on,
     victim_source,
@@ -29,7 +30,7 @@ from emma_tune.plan.materials.networks import (
 from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage import tensors
 from emma_tune.storage.store import Store
-from emma_tune.study import Study
+from emma_tune.study import Study, outlier_set
 from emma_tune.study.file import StudyError
 
 UNKNOWN_FINGERPRINT = "unknown"
@@ -72,11 +73,11 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
     arrays = image_cache(store.root)
     remarks: list[str] = []
     counts: dict[str, int] = {}
-    images = {"victim": UNKNOWN_FINGERPRINT, "queries": UNKNOWN_FINGERPRINT}
+    images = dict.fromkeys(study.image_sets, UNKNOWN_FINGERPRINT)
 
-    def look(role: str, name: str, make: Callable[[], Source]) -> Source | None:
+    def look(role: str, place: str, name: str, make: Callable[[], Source]) -> Source | None:
         try:
-            with errors_at(f"{role}.dataset"):
+            with errors_at(place):
                 source = make()
                 counts.update({part: len(images) for part, images in source.parts.items()})
         except AbsentImagesError as error:
@@ -92,7 +93,7 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         return source
 
     victim, described = study.victim, dataset(study.victim.dataset)
-    source = look("victim", victim.dataset, lambda: victim_source(study))
+    source = look("victim", "victim.dataset", victim.dataset, lambda: victim_source(study))
     if source:
         remarks.extend(remarks_on(victim.dataset, check_labels(source.parts)))
         train = source.parts["train"]
@@ -102,8 +103,10 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         check_limit(victim.limit, described.classes or 0)
         counts |= {**described.counts, "train": min(described.counts["train"], victim.limit or ASSUMED_IMAGES)}
         shape, classes = Shape.square(victim.image_size or described.side or 0), described.classes or 0
-    name = study.queries.dataset
-    if look("queries", name, lambda: pool_source(study, shape)) is None:
+    if study.exposure:
+        look(outlier_set(study.exposure[1]), *study.exposure, lambda: outlier_source(study, shape))
+    name = study.queries.dataset  # after the outliers, so that its own are counted
+    if look("queries", "queries.dataset", name, lambda: pool_source(study, shape)) is None:
         of = dataset(name).counts
         pool = of.get("queries") or of.get("train")
         if pool is None:

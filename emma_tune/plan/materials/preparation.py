@@ -11,6 +11,7 @@ from emma_tune.plan.materials.checks import check_labels
 from emma_tune.plan.materials.images import (
     bad_images,
     errors_at,
+    outlier_source,
     pool_source,
     remarks_on,
     victim_source,
@@ -18,7 +19,7 @@ from emma_tune.plan.materials.images import (
 from emma_tune.plan.materials.networks import check_networks, initial_weights, read_initial_weights
 from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage.store import Store
-from emma_tune.study import Study
+from emma_tune.study import Study, outlier_set
 from emma_tune.study.file import StudyError
 
 DecodeCallback = Callable[[str, int, int], None]
@@ -30,7 +31,8 @@ class Materials:
     """The images and weights of a study, by their content.
 
     Attributes:
-        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`.
+        images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
+            under `outlier_set` of their name.
         weights: fingerprints of initial weights, by `weights_name`.
         remarks: on what of the images was left out, changed or taken for something else, and on what is asked for
             beyond what there is, a line each.
@@ -74,8 +76,12 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     counts = {"train": len(parts["train"]), "queries": len(cache.load(queries)["queries"])}
     classes = int(parts["train"].labels.max()) + 1  # type: ignore[union-attr]  # they were checked
     remarks += remarks_on_sizes(study, counts, classes)
+    images = {"victim": victim, "queries": queries}
+    if study.exposure:
+        place, pool = study.exposure
+        images[outlier_set(pool)] = cached(place, lambda: outlier_source(study, shape))
     weights = {
         name: store.put_weights(read_initial_weights(place, part, shape))
         for name, (place, part) in initial_weights(study).items()
     }
-    return Materials({"victim": victim, "queries": queries}, weights, tuple(dict.fromkeys(remarks)))
+    return Materials(images, weights, tuple(dict.fromkeys(remarks)))

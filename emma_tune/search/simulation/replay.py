@@ -142,7 +142,7 @@ class Simulation:
     def __init__(self, study: Study, cluster: Cluster, times: Times, start_seconds: float) -> None:
         parts = (study.victim, study.surrogate, *study.attackers.values())
         weights = {weights_name(part): UNREAD for part in parts if part.weights != NONE}
-        self._planner = Planner(study, {"victim": UNREAD, "queries": UNREAD}, weights)
+        self._planner = Planner(study, dict.fromkeys(study.image_sets, UNREAD), weights)
         self._cluster, self._times, self._start_seconds = cluster, times, start_seconds
         shares = {stage: cluster.share(study, stage) for stage in STAGES}
         capacity = {"cpu": cluster.nodes * cluster.cpus, "gpu": cluster.nodes * cluster.gpus}

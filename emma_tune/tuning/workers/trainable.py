@@ -245,6 +245,7 @@ def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
         victim=_parts(store, task.images.get("victim")),
         queries=_parts(store, task.images.get("queries")).get("queries"),
         weights=store.weights,
+        exposure=_parts(store, task.images.get("exposure")).get("queries"),
     )
 
 

@@ -48,7 +48,13 @@ class Laboratory:
         self.folder = self.desk.root
         cache = ImageCache(store.root)
         images = {name: cache.load(key) for name, key in self.materials.images.items()}
-        self.runtime = Runtime(torch.device("cpu"), images["victim"], images["queries"]["queries"])
+        exposure = [parts["queries"] for name, parts in images.items() if name.startswith("exposure:")]
+        self.runtime = Runtime(
+            torch.device("cpu"),
+            images["victim"],
+            images["queries"]["queries"],
+            exposure=next(iter(exposure), None),
+        )
 
     def finished(self, defense: str, clones: Mapping[str, float] = COSTS, **params: Any) -> int:
         """A finished point with real answers; its clones are what a test says."""

@@ -191,3 +191,25 @@ def test_gray_images_in_front_of_a_network_for_color(tmp_path):
     images = torch.randint(0, 256, (5, 1, 32, 32), dtype=torch.uint8)
     for load in (load_program, load_onnx):
         torch.testing.assert_close(load(tmp_path)(images), model(images), rtol=0, atol=1e-5)
+
+
+def test_other_forms_go_through_all_stages_and_a_network_exposed_to_outliers_is_exported(tmp_path):
+    chance = np.random.default_rng(3)
+    np.savez(tmp_path / "outliers.npz", images=chance.integers(0, 256, (30, 8, 8), dtype=np.uint8))
+    pool, usual = f"npz:{tmp_path / 'outliers.npz'}", {"tau": 0.05, "nu": 20}  # lower than any confidence
+    exposed = {"kind": "adaptive_misinformation", **usual, "exposure": pool}
+    made = Laboratory(tmp_path, baselines=["none", exposed, "mad"])
+    answers = {
+        "usual": made.stored(made.finished("adaptive_misinformation", **usual)),
+        "exposed": made.stored(number := made.finished("adaptive_misinformation", **usual, exposure=pool)),
+        "mad": made.stored(made.finished("mad", epsilon=0.5)),
+        "last": made.stored(made.finished("mad", epsilon=0.5, layers="last")),
+        "untrained": made.stored(made.finished("mad", epsilon=0.5, layers="last", surrogate="untrained")),
+    }
+    for one, other in (("usual", "exposed"), ("mad", "untrained"), ("last", "untrained")):
+        assert (answers[one] - answers[other]).abs().max() > 1e-3
+    export_point(StudyView(made.folder), number, None, tmp_path / "deployed")
+    program = load_program(tmp_path / "deployed")
+    torch.testing.assert_close(program(made.images()), answers["exposed"], rtol=0, atol=1e-5)
+    weights = load_file(tmp_path / "deployed" / "defense.safetensors")
+    assert {name.split("classifier.")[0] for name in weights} == {"", "exposed."}
