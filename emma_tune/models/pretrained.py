@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +115,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             raise ValueError(f"expected weights in {path}, found none that can be read ({error})") from error
         except Exception as error:  # of torch's restricted unpickler, whose errors are in a private module
             raise ValueError(f"expected tensors and nothing else in {path}, found more") from error
-    content: dict[str, Tensor] = state if isinstance(state, dict) else {type(state).__name__: None}
+    content: dict[str, Any] = state if isinstance(state, dict) else {type(state).__name__: None}
     others = [
         str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))
     ]

@@ -172,7 +172,7 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
     if isinstance(given.get("attackers"), dict):
         parts |= {f"attackers.{name}": attacker for name, attacker in given["attackers"].items()}
     if isinstance(given.get("baselines"), list):
-        parts |= {f"baselines[{place}]": baseline for place, baseline in enumerate(given["baselines"])}
+        parts |= {f"baselines.{place}": baseline for place, baseline in enumerate(given["baselines"])}
     for name, part in parts.items():
         if not isinstance(part, dict):
             continue
