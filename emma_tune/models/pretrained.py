@@ -130,7 +130,7 @@ def _instead_of_weights(start: bytes) -> str:
     """Say what a file is that begins like this."""
     text = start.lstrip(b"\xef\xbb\xbf\0 \t\r\n")
     if not text:
-        return "an empty one"
+        return "an empty file"
     if text.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS; get the file itself with: git lfs pull"
     if text.startswith(b"<"):

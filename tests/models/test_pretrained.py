@@ -318,8 +318,8 @@ def test_what_is_in_a_file_instead_of_tensors_is_named(tmp_path, content, found)
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"", "an empty one"),
-        (bytes(1000), "an empty one"),
+        (b"", "an empty file"),
+        (bytes(1000), "an empty file"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 12345\n",
             "a pointer of Git LFS; get the file itself with: git lfs pull",

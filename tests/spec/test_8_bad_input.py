@@ -51,7 +51,8 @@ def test_a_wrong_study_is_one_line_and_exit_code_2(emma, study_file, tmp_path, c
         (
             {"test_images": np.zeros((4, 8, 8, 3), np.uint8)},
             {},
-            "dataset: expected images of one size and color in all",
+            "dataset: expected images of one size and color in all parts, "
+            "found 8×8 gray in train and 8×8 color in test",
         ),
         ({}, {"limit": 1}, "limit: expected 2 images at least, one of each class, found 1"),
         ({}, {"weights": "w.pt"}, "weights: expected weights in {folder}/w.pt, found a pointer of Git LFS; get"),
