@@ -107,7 +107,7 @@ class StudyView(StudyReader):
 
         One that is to ask more queries than the pool has asks all of it.
         """
-        pool = self.shapes["queries"][0] if self.shapes else None
+        pool = self.shapes["queries"][0] if "queries" in self.shapes else None
         return {
             name: {"kind": of.kind, "knows": ATTACKS[of.kind].knows}
             | {"when": of.when, "model": of.model, "queries": of.asks(pool)}
