@@ -187,7 +187,9 @@ class StudyReader:
             return []
         if not found:
             return [f"{root}: expected the artifacts of the finished tasks, found none; {shown}"]
-        return [f"{root}: expected the artifacts of all finished tasks, found some missing: {', '.join(lost)}"]
+        again = f"compute them again with: emma-tune resume {self.folder.root}"
+        missing = f"some missing ({', '.join(lost)})"
+        return [f"{root}: expected the artifacts of all finished tasks, found {missing}; {again}"]
 
     @cached_property
     def claimed(self) -> dict[str, str]:

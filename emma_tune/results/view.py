@@ -78,7 +78,8 @@ class StudyView(StudyReader):
         try:
             return self.store.fetch(stage, tasks[stage].key)
         except (FileNotFoundError, CorruptArtifactError) as error:
-            hint = "bring the store back" if tasks[stage].key in self.claimed else "run the study"
+            again = "bring the store back, or run the study again"
+            hint = again if tasks[stage].key in self.claimed else "run the study"
             raise StudyError(
                 f"{where}: expected the {stage} of point {point} in {self.store.root}, found none; {hint}"
             ) from error
@@ -106,7 +107,7 @@ class StudyView(StudyReader):
 
         One that is to ask more queries than the pool has asks all of it.
         """
-        pool = self.shapes["queries"][0] if self.shapes else None
+        pool = self.shapes["queries"][0] if "queries" in self.shapes else None
         return {
             name: {"kind": of.kind, "knows": ATTACKS[of.kind].knows}
             | {"when": of.when, "model": of.model, "queries": of.asks(pool)}

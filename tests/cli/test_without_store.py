@@ -88,11 +88,14 @@ def test_an_empty_store_and_one_that_lacks_something_are_told_apart(desk):
     assert "tiny: fronts" in printed("front", desk.root)
     shutil.rmtree(store.root / "matrix")
     ended = emma("front", desk.root)
-    lacking = f"{store.root}: expected the artifacts of all finished tasks, found some missing: matrix\n"
+    lacking = (
+        f"{store.root}: expected the artifacts of all finished tasks, found some missing (matrix); compute them "
+        f"again with: emma-tune resume {desk.root}\n"
+    )
     assert (ended.exit_code, ended.stderr) == (0, lacking)
     task = desk.plan(0).responses[1]
     store.discard(task.stage, task.key)  # found by reading all of them
-    assert emma("measures", desk.root).stderr == lacking.replace("missing: matrix", "missing: responses, matrix")
+    assert emma("measures", desk.root).stderr == lacking.replace("(matrix)", "(responses, matrix)")
     shutil.rmtree(store.root)
     store.root.mkdir()
     ended = emma("front", desk.root)

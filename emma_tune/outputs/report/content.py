@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import yaml
@@ -104,7 +104,8 @@ def content_of(view: StudyView) -> Content:
     with_matrix = _with_matrix(view.study.budget, rows, fronts[0])
     records = records_of(view, _by_interest(summary, rows, fronts), with_matrix)
     costs, confirmation = _costs(view, summary), _confirmation(view)
-    cautions = cautions_of(summary, [row.point for row in rows])  # last: reading notes problems
+    summary = replace(summary, status={**summary.status, "problems": view.problems})  # reading has noted some
+    cautions = cautions_of(summary, [row.point for row in rows])
     return Content(view, summary, cautions, rows, fronts, records, costs, confirmation)
 
 
