@@ -113,6 +113,18 @@ def test_what_a_machine_does_not_allow_is_named_with_the_command_for_it(before, 
     assert command in line
 
 
+@pytest.mark.parametrize(("limit", "advice"), [("8000000", "ulimit -v unlimited"), ("unlimited", "")])
+def test_a_limit_on_addresses_which_ray_cannot_start_with_is_named(limit, advice):
+    print_advice = "from emma_tune.tuning.cluster.limits import address_advice; print(address_advice())"
+    ended = subprocess.run(
+        ["sh", "-c", f'ulimit -v {limit} && exec "$@"', "sh", sys.executable, "-c", print_advice],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.stderr == ""
+    assert ended.stdout.strip().endswith(advice)
+    assert bool(ended.stdout.strip()) == bool(advice)
+
+
 # --- a whole run in all of it -----------------------------------------------------------------------------
 
 CONTAINER = """

@@ -23,7 +23,7 @@ import ray
 
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
-from emma_tune.tuning.cluster.limits import check_limits, usable_cpus
+from emma_tune.tuning.cluster.limits import address_advice, check_limits, usable_cpus
 from emma_tune.tuning.cluster.scratch import scratch_folder
 
 CONNECTION_TIMEOUT = 10.0
@@ -73,7 +73,8 @@ def _start(folder: Path) -> None:
     try:
         ray_patches.start(folder, usable_cpus())
     except Exception as error:  # Ray's own, of many kinds
-        raise StudyError(f"expected Ray to start on this machine, found: {_one_line(error)}") from error
+        reason = f"{_one_line(error)}{address_advice()}"
+        raise StudyError(f"expected Ray to start on this machine, found: {reason}") from error
 
 
 def _join(address: str) -> None:

@@ -68,6 +68,12 @@ def check_limits() -> None:
         )
 
 
+def address_advice() -> str:
+    """Return what to type if this process may use few addresses, of which Ray reserves many; else nothing."""
+    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    return "; the address space is limited, raise it: ulimit -v unlimited" if limited else ""
+
+
 def loopback_problem(address: str) -> str | None:
     """Connect to this machine itself; return why that fails, None if it does not."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
