@@ -17,6 +17,7 @@ from typing import Any
 from typing_extensions import override
 
 from emma_tune.storage.atomic import (
+    UNSUPPORTED,
     is_locked,
     locked,
     replacing,
@@ -103,10 +104,26 @@ class Disk(Storage):
 
     def _create(self, name: str, content: bytes) -> bool:
         path = self._to_write(name)
-        with locked(path.with_name(".create.lock")):  # os.link would do, but some file systems have none
+        with temporary_beside(path) as temporary:
+            with synced_file(temporary) as file:
+                file.write(content)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in {*UNSUPPORTED, errno.EPERM}:
+                    raise
+                return self._create_by_lock(temporary, path)
+        return True
+
+    @staticmethod
+    def _create_by_lock(temporary: Path, path: Path) -> bool:
+        """Create a file where the file system has no hard links."""
+        with locked(path.with_name(".create.lock")):
             if path.exists():
                 return False
-            self._write(name, content)
+            temporary.rename(path)
         return True
 
     def _upload(self, source: Path, name: str) -> None:
