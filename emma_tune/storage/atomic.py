@@ -17,7 +17,7 @@ LOCK_POLL = 0.05
 """Seconds between two attempts to take a lock."""
 
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV}
-"""Error numbers with which file systems refuse what they cannot do: link, lock, rename or sync folders, map files."""
+"""Error numbers of file systems that cannot link, lock, rename or sync folders, or map files."""
 
 
 class NoLocksError(OSError):

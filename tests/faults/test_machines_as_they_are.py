@@ -145,7 +145,7 @@ ulimit -n 256
 exec unshare --user --map-user=54321 -- "$@" <&-
 """
 """Nothing but loopback, and no name for this host; no shared memory, 512 MiB and half a CPU, 256 open files; a
-user without a name; no standard input."""
+user without a name; no standard input. With no home, and a `TMPDIR` too long for sockets."""
 
 PROXIES = dict.fromkeys(
     ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "grpc_proxy"), "http://127.0.0.1:9"
@@ -157,7 +157,10 @@ def test_a_run_works_in_a_container_that_allows_little_on_a_file_system_that_ref
     emma, study_file, tmp_path
 ):
     file = study_file(attackers={"soft": {"epochs": 1}}, baselines=["none"], search={"points": 1})
-    environment = {**emma._environment(), **PROXIES, "HOME": "/proc/none", "EMPTY": str(tmp_path / "empty")}
+    temporary = tmp_path / "job.1234567.cluster.example.edu" / "scratch-of-the-job"
+    temporary.mkdir(parents=True)
+    environment = {**emma._environment(), **PROXIES, "EMPTY": str(tmp_path / "empty")}
+    environment |= {"HOME": "/proc/none", "TMPDIR": str(temporary)}
     for name in ("USER", "LOGNAME"):
         environment.pop(name, None)
     with refusing(tmp_path, "link", "fsyncdir") as folder:

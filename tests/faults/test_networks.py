@@ -53,7 +53,7 @@ def test_a_host_that_joins_late_is_used_and_its_loss_is_said_once(hosts, faulty,
 
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as short:
         try:
-            head = start(first, "--head", f"--port={PORT}", "--include-dashboard=false")
+            start(first, "--head", f"--port={PORT}", "--include-dashboard=false")
             wait_for(lambda: (Path(short) / "0" / "ray_current_cluster").exists(), what="the head")
             refused = faulty("Slow", study_file(), address, within=first.within, RAY_AUTH_TOKEN="an old one")
             assert refused.wait(timeout=60) != 0
@@ -69,7 +69,6 @@ def test_a_host_that_joins_late_is_used_and_its_loss_is_said_once(hosts, faulty,
         finally:
             for machine in reversed(started):
                 machine.kill()
-    assert head is started[0]
     witness.look()
     check_study(tmp_path / "runs" / "tiny", through)
     said = (tmp_path / "output.log").read_text()

@@ -10,7 +10,7 @@ from tests.faults.invariants import Witness, check_study
 from tests.integration.faulty import SEARCH, begun
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_node_that_joins_late_is_used_and_takes_over_from_one_that_is_killed(
     machines, faulty, study_file, through, tmp_path
 ):

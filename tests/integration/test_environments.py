@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.faults.mounts import needs_mounts
 
+ROOT = Path(__file__).parents[2]
 READ_ONLY_HOME = 'mount -t tmpfs -o ro tmpfs "$HOME" && exec "$@"'
 
 
-@pytest.mark.slow
+@pytest.mark.long  # in short: faults/test_machines_as_they_are.py
 @needs_mounts
 def test_a_run_needs_neither_a_home_nor_a_short_temporary_folder(emma, study_file, tmp_path, monkeypatch):
     file = study_file(queries={"dataset": "letters"}, baselines=["none"], search={"points": 1})
@@ -39,11 +40,11 @@ def test_a_run_needs_neither_a_home_nor_a_short_temporary_folder(emma, study_fil
     assert again.stderr == ""
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without a name")
+@needs_mounts
 def test_a_user_without_a_name_and_a_home_can_import_ray():
     ended = subprocess.run(
-        ["setpriv", "--reuid=54321", "--clear-groups", "env", "--unset=HOME", sys.executable, "-c",
+        ["unshare", "--user", "--map-user=54321", "env", "--unset=HOME", sys.executable, "-c",
          "import emma_tune.tuning.launch"],
-        cwd="/", capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

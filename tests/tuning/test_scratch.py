@@ -62,6 +62,6 @@ def test_without_any_place_each_is_named_with_its_reason(monkeypatch, tmp_path):
     with pytest.raises(StudyError) as raised, scratch_folder():
         pass
     message = str(raised.value)
-    assert message.startswith("TMPDIR: expected a folder with a short name and 16 MiB of room, in which sockets can")
+    assert message.startswith("TMPDIR: expected a folder with a short name and 16 MiB of room, in which ")
     assert f"{long}: AF_UNIX path too long; /proc/none: No such file or directory; /sys: " in message
     assert os.listdir(long) == []
