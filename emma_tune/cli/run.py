@@ -148,7 +148,8 @@ def confirm(
     view, place = StudyView(folder), confirmation_folder(folder)
     given = points_to_confirm(view, [best_number(view)] if best else wanted)
     study = confirmation_study(view.study, repeats)
-    order = RunOrder(study, place, absolute(view.store.root), BEGAN, address, given=given)
+    images = view.planner.images
+    order = RunOrder(study, place, absolute(view.store.root), BEGAN, address, given=given, images=images)
     result = _run(order, aside=as_json)
     again = StudyView(place)
     answer(confirmed(view, again), show_confirmation, as_json=as_json)
@@ -230,7 +231,8 @@ def _show_results(order: RunOrder) -> None:
     status = status_of(view)
     if order.until:
         show_status(status)
-        typer.echo(f"Stopped after stage {order.until} (--until). Continue with: emma-tune resume {order.out}")
+        if status["until"]:
+            typer.echo(f"Continue with: emma-tune resume {order.out}")
     else:
         show_front(view.front(), order.out)
         show_savings(status)

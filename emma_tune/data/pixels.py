@@ -95,7 +95,9 @@ def decode_file(path: Path, shape: Shape, depth: int) -> tuple[NDArray[np.uint8]
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
-        deep = image.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in image.tile)
+        deep = image.mode[0] in "IF" or any(
+            ";16" in str(tile[3]) and "BGR;16" not in str(tile[3]) for tile in image.tile
+        )
         image.load()  # formats that turn their images themselves, like TIFF, have done so then
         method = _turn(image)
         mode, wanted = ("RGB" if shape.channels == 3 else "L"), (shape.width, shape.height)

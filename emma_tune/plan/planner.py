@@ -76,7 +76,8 @@ class Planner:
         study["victim"] = self.study.victim.model_dump(mode="json", include=set(Training.model_fields))
         study["guide"] = self._latest
         versions = {name: stage.version for name, stage in STAGES.items()}
-        return key_of({"study": study, "images": self.images, "weights": self.weights, "versions": versions})
+        images = {name: self.images[name] for name in self.study.image_sets if name in self.images}
+        return key_of({"study": study, "images": images, "weights": self.weights, "versions": versions})
 
     @property
     def front_digest(self) -> str:

@@ -95,7 +95,8 @@ def confirmed(view: StudyReader, again: StudyReader) -> dict[str, Any]:
 
 
 def _check_confirms(view: StudyReader, again: StudyReader) -> None:
-    if view.planner.images != again.planner.images:
+    ours, theirs = view.planner.images, again.planner.images
+    if any(ours.get(name) != theirs.get(name) for name in again.study.image_sets):
         raise StudyError(
             f"{again.folder.root}: expected the images that {view.folder.root} was run with, found others; run "
             "the study again first"

@@ -59,7 +59,7 @@ def point_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
 
 
 def front_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
-    """Gather what the attackers of the fronts (`when: front`) reach at a point, planned by `Planner.verdict`.
+    """Gather what the attackers of the fronts reach at a point, planned by `Planner.front_attack`.
 
     Returns:
         For each part `attackers`, clone accuracy by name; the same of each run under `runs`; None while one is

@@ -174,7 +174,8 @@ class StudyReader:
 
     def _lost_artifacts(self) -> list[str]:
         """Say what the store lacks of the finished tasks: of one of each stage, and of all that were read."""
-        root, shown = self.store.root, "only what the ledger has is shown: no intervals, curves or matrices"
+        root = self.store.root
+        shown = "only what the ledger has is shown; bring the store back for intervals, curves and matrices"
         try:
             if is_local(root) and not root.exists():
                 return [f"{root}: expected the store of this study, found no folder; {shown}"]

@@ -33,6 +33,7 @@ def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: S
     learners = {"": _learner(config, runtime, "misinformer")}
     if config.exposed:
         learners[EXPOSED] = _learner(config, runtime, "exposed")
+    outliers = runtime.outliers() if config.exposed else None
     history = []
     if state:
         for prefix, learner in learners.items():
@@ -45,7 +46,7 @@ def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: S
     for epoch in range(len(history), config.training.epochs):
         history.append({"epoch": epoch, "loss": learners[""].epoch(images, labels, epoch, misinforming)})
         if config.exposed:
-            loss = learners[EXPOSED].epoch(images, labels, epoch, exposing, outliers=runtime.outliers())
+            loss = learners[EXPOSED].epoch(images, labels, epoch, exposing, outliers=outliers)
             history[-1]["exposed_loss"] = loss
         yield Progress(
             epoch + 1,

@@ -20,6 +20,7 @@ from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
 from emma_tune.tuning.cluster.connection import SAFE, connected, head_watched
+from emma_tune.tuning.cluster.limits import check_limits
 from emma_tune.tuning.cluster.nodes import check_storage
 from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
@@ -89,7 +90,7 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
         if order.address is not None:
             check_storage(session.store)
         given = order.given is not None
-        images = session.folder.with_earlier_images(materials.images)
+        images = session.folder.with_earlier_images({**order.images, **materials.images})
         session.folder.write(Started(order.study, images, order.store, materials.weights, given))
         planner = Planner(order.study, images, materials.weights, until=order.until)
         with head_watched(say) if order.address else nullcontext():
@@ -99,6 +100,8 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
 @contextmanager
 def _ray_starting(address: str | None, hear: Callable[[str], None]) -> Iterator[Future[None]]:
     """Start or join Ray in a thread while images load here: in the main thread it would handle SIGTERM."""
+    if address is None:
+        check_limits()  # before threads decode images: it uses up for a moment what they need
     with ExitStack() as cluster, ThreadPoolExecutor(1) as background:
         starting = background.submit(cluster.enter_context, connected(address, hear))
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emma_tune.storage import Place
@@ -29,6 +29,9 @@ class RunOrder:
     address: str | None = None  # of a Ray cluster; None to start Ray on this machine
     until: str | None = None  # the last stage to run; None for all
     given: Sequence[Point] | None = None  # to run besides the ledger's, proposing none; None proposes as usual
+    images: Mapping[str, str] = field(
+        default_factory=dict
+    )  # fingerprints that given points may need
 
 
 @dataclass(frozen=True)

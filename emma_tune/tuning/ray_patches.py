@@ -41,7 +41,7 @@ FOLDER = "RAY_TMPDIR"
 
 MEBIBYTE = 2**20
 
-AUTH_MODE, TOKEN_MODE = "RAY_AUTH_MODE", "token"
+AUTH_MODE, TOKEN_MODE, TOKEN = "RAY_AUTH_MODE", "token", "RAY_AUTH_TOKEN"
 
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
@@ -185,18 +185,35 @@ def _standard_error_closed() -> Iterator[None]:
         os.close(null)
 
 
-def require_token(token: str | None = None) -> None:
-    """Authenticate with a token: the one given, else the user's.
+@contextmanager
+def token_settings_restored() -> Iterator[None]:
+    """Leave the user's settings of tokens as they are for the next cluster that this process starts or joins."""
+    before = {name: os.environ.get(name) for name in (AUTH_MODE, TOKEN)}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        _read_token_settings()
 
-    Ray has read its environment by now, and keeps the first token that it finds.
-    """
+
+def _read_token_settings() -> None:
+    """Make Ray read its environment again; it keeps the first token that it finds."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
-    os.environ[AUTH_MODE] = TOKEN_MODE
-    if token is not None:
-        os.environ["RAY_AUTH_TOKEN"] = token
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+def require_token(token: str | None = None) -> None:
+    """Authenticate with a token: the one given, else the user's."""
+    os.environ[AUTH_MODE] = TOKEN_MODE
+    if token is not None:
+        os.environ[TOKEN] = token
+    _read_token_settings()
 
 
 def token_found() -> bool:

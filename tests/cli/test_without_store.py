@@ -13,7 +13,7 @@ from emma_tune.study.file import load_study
 from tests.cli.typed import emma, printed
 from tests.results.desk import Written, part
 
-SHOWN = "only what the ledger has is shown: no intervals, curves or matrices"
+SHOWN = "only what the ledger has is shown; bring the store back for intervals, curves and matrices"
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_as_far_as_the_answers(emma, study, tmp_path):
     assert "3.png" in ended.stdout
     assert f"folder:{tmp_path}/birds: 1 images cannot be read and are left out" in ended.stdout
     assert f"folder:{tmp_path}/birds: transparent images are laid on white: tit/2.png" in ended.stdout
-    assert "Stopped after stage responses" in ended.stdout
+    assert "finished as far as responses" in ended.stdout
     status = emma.json("status", folder)
     steps = {"victim": 1, "posteriors": 1, "matrix": 1, "responses": 2}
     assert {stage: row for stage, row in made(status).items() if stage != "surrogate"} == steps

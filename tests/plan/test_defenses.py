@@ -149,6 +149,10 @@ def test_exposure_is_a_matter_of_the_misinformer_and_its_images(study_file):
     forgotten = other.point(point_of("adaptive_misinformation", exposure="letters"))
     assert of_stage(forgotten, "misinformer").isdisjoint(of_stage(plan, "misinformer"))
     assert of_stage(other.point(point_of("emma")), "matrix") == of_stage(made.point(point_of("emma")), "matrix")
+    # outcomes stay when the study names no such pool any more, whatever earlier runs have prepared
+    without = load_study(study_file(attackers={"soft": {}}, baselines=["none"]))
+    assert Planner(without, {**IMAGES, "exposure:letters": "e"}).digest == Planner(without, IMAGES).digest
+    assert made.digest != other.digest
 
 
 # --- what points share ------------------------------------------------------------------------------------

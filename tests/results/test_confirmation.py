@@ -265,6 +265,13 @@ def test_points_are_told_in_order_of_their_numbers_whenever_they_were_asked_for(
     assert [point["point"] for point in confirmed(desk.view, again.view)["points"]] == [0, 1, 2]
 
 
+def test_images_that_a_confirmation_does_not_use_are_none_of_its_business(desk):
+    again = confirmation(desk, 2)
+    images = {**IMAGES, "exposure:letters": "ef01"}
+    known = Written(desk.root.parent / "exposed" / "study", desk.view.study, images)
+    assert confirmed(known.view, again.view)["points"] == []
+
+
 @pytest.mark.parametrize("name", ["victim", "queries"])
 def test_other_images_are_refused(desk, name):
     again = confirmation(desk, 2, {**IMAGES, name: "other"})

@@ -110,8 +110,9 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         of = dataset(name).counts
         pool = of.get("queries") or of.get("train")
         if pool is None:
-            remarks.append(f"{name}: assumed to have {ASSUMED_IMAGES} images")
-        counts["queries"] = min(pool or ASSUMED_IMAGES, study.queries.limit or ASSUMED_IMAGES)
+            pool = study.queries.limit or ASSUMED_IMAGES
+            remarks.append(f"{name}: assumed to have {pool:,} images")
+        counts["queries"] = min(pool, study.queries.limit or pool)
     weights = {}
     for name, (place, part) in initial_weights(study).items():
         if weights_path(part).exists():

@@ -32,6 +32,8 @@ def _limits(study: Study, train: int, pool: int) -> Iterator[str]:
 def _identities(study: Study, classes: int) -> Iterator[str]:
     """Find the baselines that are the undefended victim by another name."""
     for baseline in study.baselines:
+        if baseline.exposure:
+            continue  # what is released for τ = 0 is another network's answer
         budget = BASELINES[baseline.kind].budget
         for dimension in baseline.space.values():
             assert budget is not None, "a baseline without a budget has no space"

@@ -23,7 +23,7 @@ import ray
 
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
-from emma_tune.tuning.cluster.limits import address_advice, check_limits, usable_cpus
+from emma_tune.tuning.cluster.limits import address_advice, usable_cpus
 from emma_tune.tuning.cluster.scratch import scratch_folder
 
 CONNECTION_TIMEOUT = 10.0
@@ -57,6 +57,7 @@ def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None
     ray_patches.redirect_messages(hear)
     _silence(hear)
     with ExitStack() as ending:
+        ending.enter_context(ray_patches.token_settings_restored())
         if address is None:
             folder = ending.enter_context(scratch_folder())
             ending.callback(ray.shutdown)
@@ -69,7 +70,6 @@ def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None
 
 
 def _start(folder: Path) -> None:
-    check_limits()
     try:
         ray_patches.start(folder, usable_cpus())
     except Exception as error:  # Ray's own, of many kinds

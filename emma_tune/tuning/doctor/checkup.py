@@ -15,6 +15,7 @@ from emma_tune.storage import Place, storage_at
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.connection import connected
+from emma_tune.tuning.cluster.limits import check_limits
 from emma_tune.tuning.cluster.nodes import examine_nodes, sight_file
 from emma_tune.tuning.doctor import OK, PROBLEM, WARNING, Finding, judge, probe
 from emma_tune.tuning.launch import open_store, run_study
@@ -49,6 +50,8 @@ def examine_cluster(root: Place, *, address: str | None) -> list[Finding]:
     """
     store = open_store(root)
     assert store.identity is not None, "it was identified"
+    if address is None:
+        check_limits()
     with connected(address, hear=lambda message: None):
         nodes = examine_nodes(store, MEGABYTES)
     with sight_file(store) as nonce:
