@@ -102,7 +102,8 @@ def _ray_starting(address: str | None, hear: Callable[[str], None]) -> Iterator[
     """Start or join Ray in a thread while images load here: in the main thread it would handle SIGTERM."""
     if address is None:
         check_limits()  # before threads decode images: it uses up for a moment what they need
-    with ExitStack() as cluster, ThreadPoolExecutor(1) as background:
+    # the thread outlives Ray, whose processes end with the thread that started them
+    with ThreadPoolExecutor(1) as background, ExitStack() as cluster:
         starting = background.submit(cluster.enter_context, connected(address, hear))
         try:
             yield starting

@@ -15,7 +15,7 @@ from tests.faults.runs import LONG, ended_well, output, wait_for_artifacts, wait
 WAITING = "waiting for the storage"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_mounts
 def test_a_run_waits_for_room_then_for_its_mount_and_writes_nothing_in_its_place(
     emma, study_file, tmp_path, through

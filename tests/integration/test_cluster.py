@@ -40,6 +40,7 @@ def test_fractions_of_a_gpu_are_taken_and_given_back(emma, study_file, tmp_path)
         cluster.shutdown()
 
 
+@pytest.mark.long
 def test_gpus_that_join_late_are_used_and_waited_for_when_they_are_taken_away(study_file):
     study = load_study(
         study_file(resources={stage: {"gpu": 0.5} for stage in ("victim", "surrogate", "matrix", "attacker")})

@@ -34,7 +34,7 @@ def artifacts(store: Path) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long  # that a confirmation runs: repository/test_readmes.py
 def test_points_are_confirmed_on_the_same_victim_however_often_one_is_interrupted(emma, study_file, tmp_path):
     file = study_file(
         attackers={"soft": {"epochs": EPOCHS}},

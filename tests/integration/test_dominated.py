@@ -49,9 +49,8 @@ def run(emma, study_file, stop: str) -> tuple[Path, str]:
     return emma.folder / "runs" / "tiny", ended.stdout
 
 
-@pytest.mark.parametrize(
-    "stop", [pytest.param("joint", marks=pytest.mark.slow), pytest.param("own", marks=pytest.mark.long)]
-)
+@pytest.mark.long  # in short: results/test_dominance.py, search/test_early_stopping.py
+@pytest.mark.parametrize("stop", ["joint", "own"])
 def test_the_front_is_the_same_for_less_work_and_stopped_points_can_be_finished_later(emma, study_file, stop):
     folder, printed = run(emma, study_file, stop)
     found, table, epochs = (

@@ -146,7 +146,7 @@ VERB = {
     """Print the smallest budget."""
     from emma_tune.results import StudyView
 
-    print(f"smallest l1: {StudyView(folder).points()['test.l1'].min():g}")
+    print(f"smallest l1: {StudyView(folder).points()['l1'].min():g}")
 
 
 @app.command()

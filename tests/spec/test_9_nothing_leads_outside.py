@@ -29,7 +29,7 @@ def test_the_name_of_a_study_is_the_name_of_a_folder(study_file, name):
     file = study_file()
     text = file.read_text().replace("name: tiny", f"name: {json.dumps(name)}")
     file.write_text(text)
-    with pytest.raises(StudyError, match="name: expected letters, digits, dot, dash, underscore"):
+    with pytest.raises(StudyError, match="name: expected up to 200 letters, digits, dots"):
         load_study(file)
 
 
