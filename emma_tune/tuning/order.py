@@ -29,9 +29,7 @@ class RunOrder:
     address: str | None = None  # of a Ray cluster; None to start Ray on this machine
     until: str | None = None  # the last stage to run; None for all
     given: Sequence[Point] | None = None  # to run besides the ledger's, proposing none; None proposes as usual
-    images: Mapping[str, str] = field(
-        default_factory=dict
-    )  # fingerprints that given points may need
+    images: Mapping[str, str] = field(default_factory=dict)  # fingerprints that given points may need
 
 
 @dataclass(frozen=True)
