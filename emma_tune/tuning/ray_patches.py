@@ -109,7 +109,7 @@ def loopback_only() -> Iterator[None]:
 
 def loopback_address() -> str:
     """Return the address of this machine that `loopback_only` means: 127.0.0.1, or ::1 where localhost is that."""
-    from ray._raylet import get_localhost_ip  # type: ignore[attr-defined]
+    from ray._private.services import get_localhost_ip  # where it is in 2.55 and in 2.60
 
     return str(get_localhost_ip())
 
