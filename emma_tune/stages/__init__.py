@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from pydantic import Field
 
@@ -79,6 +79,19 @@ class VictimSettings(ClassifierSettings):
     """Train the victim."""
 
 
+class GivenVictimSettings(StageSettings):
+    """Take a victim that is not trained here."""
+
+    content: str = Field(description="fingerprint, in the store, of what its file holds")
+    model: str | None = Field(
+        None, exclude_if=lambda model: model is None, description="its network; None if it is another's"
+    )
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Count the measuring, if the cost of an answer is known."""
+        return (self.model, sizes.measured) if self.model else ("", 0)
+
+
 class MisinformerSettings(ClassifierSettings):
     """Train a network to be wrong."""
 
@@ -111,12 +124,12 @@ def _asked(sizes: Sizes, views: Views | None) -> int:
 class PosteriorsSettings(StageSettings):
     """Answer as the undefended victim does."""
 
-    model: str = Field(description="the victim's network")
+    model: str | None = Field(description="the victim's network; None if it is another's")
     views: Views | None = Field(None, description="augmented views of the pool; every image once if None")
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
-        """Count an answer to each image."""
-        return self.model, _asked(sizes, self.views)
+        """Count an answer to each image, if its cost is known."""
+        return (self.model, _asked(sizes, self.views)) if self.model else ("", 0)
 
 
 class SurrogateSettings(StageSettings):
@@ -227,6 +240,7 @@ class Stage:
     Attributes:
         function: `module:name` of the algorithm, imported when first run.
         settings: type of its configuration.
+        other: another type that its configuration may have.
         color: in charts.
         inputs: the stages whose artifacts it reads.
         images: which images it reads: `victim` (labeled), `queries` (the pool).
@@ -253,6 +267,13 @@ class Stage:
     last: bool = False
     pool_step: int = 0
     resources: str | None = None
+    other: type[StageSettings] | None = None
+
+    def read_settings(self, config: Mapping[str, Any]) -> StageSettings:
+        """Read a configuration from a recipe."""
+        if self.other and config.keys() <= self.other.model_fields.keys():
+            return self.other.model_validate(config)
+        return self.settings.model_validate(config)
 
     def start(
         self, config: Frozen, *, inputs: Mapping[str, Artifact], runtime: Runtime, state: State | None = None
@@ -280,9 +301,10 @@ _HERE = "emma_tune.stages"
 
 STAGES: dict[str, Stage] = {
     "victim": Stage(
-        f"{_HERE}.victim:train_victim",
+        f"{_HERE}.victim:have_victim",
         VictimSettings,
         "#333333",
+        other=GivenVictimSettings,
         images=("victim",),
         before_points=True,
         shared=True,
