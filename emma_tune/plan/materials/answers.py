@@ -43,19 +43,23 @@ def read_answers(
         ValueError: if it is another one, or answers are missing, doubled, of other images, or no distributions.
     """
     arrays = _load(file)
-    train = images["train"]
-    assert train.labels is not None, "a labeled set has labels"
-    few = train.take(few_of_each(train.labels, FEW_PER_CLASS))
-    wanted = {"queries": pool, "labeled": few, **{part: images[part] for part in ("validation", "test")}}
     sources = {"queries": _rows(arrays, ("queries",)), "victim": _rows(arrays, OF_VICTIM)}
     found = {
         part: _matched(part, of, sources["queries" if part == "queries" else "victim"])
-        for part, of in wanted.items()
+        for part, of in answered(images, pool).items()
     }
     widths = {p.shape[1] for p in found.values()}
     if len(widths) > 1:
         raise ValueError(f"expected answers for as many classes in all parts, found {_and(widths)}")
     return found, widths.pop(), []
+
+
+def answered(images: Mapping[str, ImageSet], pool: ImageSet) -> dict[str, ImageSet]:
+    """Return the images that a victim is asked, by part, as the stages ask them."""
+    train = images["train"]
+    assert train.labels is not None, "a labeled set has labels"
+    few = train.take(few_of_each(train.labels, FEW_PER_CLASS))
+    return {"queries": pool, "labeled": few, **{part: images[part] for part in ("validation", "test")}}
 
 
 def _load(file: Path) -> dict[str, NDArray[Any]]:

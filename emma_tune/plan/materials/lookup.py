@@ -32,7 +32,7 @@ from emma_tune.plan.materials.networks import (
 from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage import tensors
 from emma_tune.storage.store import Store
-from emma_tune.study import Study, outlier_set
+from emma_tune.study import OnnxVictim, Study, outlier_set
 from emma_tune.study.file import StudyError
 
 UNKNOWN_FINGERPRINT = "unknown"
@@ -131,8 +131,8 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
             weights[GIVEN] = tensors.fingerprint(tensors.to_bytes(given.tensors))
             classes = given.classes
             remarks.extend(given.remarks)
-        if not study.victim.network:
-            remarks.append("not counted: what the victim's answers cost, since its network is not known here")
+        if isinstance(study.victim, OnnxVictim):
+            remarks.append("not counted: what answers of the model in victim.onnx cost")
     check_networks(study, shape)
     remarks += remarks_on_sizes(study, counts, classes)
     return KnownMaterials(images, weights, counts, shape, classes, tuple(dict.fromkeys(remarks)))
