@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from emma_tune.stages import PosteriorsSettings
 from emma_tune.stages.asking import clean_answers
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import PosteriorsSettings
 from emma_tune.storage.artifact import Artifact
 
 

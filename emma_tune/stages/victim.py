@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emma_tune.stages import GivenVictimSettings, VictimSettings
 from emma_tune.stages.asking import clean_answers
 from emma_tune.stages.metrics import accuracy
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import GivenVictimSettings, VictimSettings
 from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
