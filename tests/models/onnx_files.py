@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper, save
-
-WIDTH = 64
-"""Pixels of an image of the digits."""
 
 
 def linear(
@@ -23,8 +21,9 @@ def linear(
     seed: int = 0,
     scale: float = 0.3,
 ) -> ModelProto:
-    """softmax(x W) of a flattened image, or x W alone."""
-    W = (scale * np.random.default_rng(seed).standard_normal((WIDTH, K))).astype(np.float32)
+    """softmax(x W) of a flattened image, or x W alone; free sizes count as 8."""
+    width = math.prod(size if isinstance(size, int) else 8 for size in shape[1:])
+    W = (scale * np.random.default_rng(seed).standard_normal((width, K))).astype(np.float32)
     nodes = [
         helper.make_node("Cast", ["x"], ["x32"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["x32"], ["flat"], axis=1),
