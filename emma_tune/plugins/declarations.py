@@ -132,7 +132,9 @@ def _declared(
     node: Any, decorator: ast.expr, kind: str, file: str, names: dict[str, str], *, top: bool
 ) -> Declaration:
     place = f"{file}:{decorator.lineno}"
-    if not top or not (isinstance(node, ast.FunctionDef) or (isinstance(node, ast.ClassDef) and kind == "network")):
+    if not top or not (
+        isinstance(node, ast.FunctionDef) or (isinstance(node, ast.ClassDef) and kind == "network")
+    ):
         where = "at the top level of the file" if not top else "to decorate"
         found = "a class" if isinstance(node, ast.ClassDef) else "another one"
         raise PluginError(f"{place}: {node.name}: expected a function {where}, found {found}")

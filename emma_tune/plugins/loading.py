@@ -35,7 +35,14 @@ def load(plugin: Plugin) -> None:
         exec(compile(plugin.content, plugin.file, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise PluginError(f"{place_of(error, plugin.file)}: expected code that runs, found {named(error)}") from error
+        raise PluginError(
+            f"{place_of(error, plugin.file)}: expected code that runs, found {named(error)}"
+        ) from error
+
+
+def is_loaded(digest: str) -> bool:
+    """Tell whether this process has executed a plug-in."""
+    return f"{MODULE}{digest}" in sys.modules
 
 
 def place_of(error: BaseException, file: str) -> str:

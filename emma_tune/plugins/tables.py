@@ -79,7 +79,9 @@ def _check_parameters(declared: Declaration) -> None:
     if len(kinds) > 1:
         raise PluginError(f"{place}: expected one of linear, randomized and learned, found {' and '.join(kinds)}")
     if given.learned and given.settings:
-        raise PluginError(f"{place}: settings: expected none of a learned defense, found {', '.join(given.settings)}")
+        raise PluginError(
+            f"{place}: settings: expected none of a learned defense, found {', '.join(given.settings)}"
+        )
     if not given.learned and len(given.parameters) > 1:
         others = ", ".join(parameter.name for parameter in given.parameters[1:])
         raise PluginError(
@@ -90,7 +92,9 @@ def _check_parameters(declared: Declaration) -> None:
     names = [parameter.name for parameter in given.parameters] + list(given.settings)
     for name in names:
         if not name.isidentifier() or name in reserved or names.count(name) > 1:
-            raise PluginError(f"{place}: expected names of parameters, each once and none of another's, found {name!r}")
+            raise PluginError(
+                f"{place}: expected names of parameters, each once and none of another's, found {name!r}"
+            )
     for setting, value in given.settings.items():
         if value <= 0:
             raise PluginError(f"{place}: settings.{setting}: expected a number > 0, found {value:g}")

@@ -85,7 +85,9 @@ def _content(file: str) -> bytes:
     path = Path(file)
     try:
         if not path.is_file():
-            raise PluginError(f"expected a file of Python, found {'a folder' if path.is_dir() else 'none'}: {file}")
+            raise PluginError(
+                f"expected a file of Python, found {'a folder' if path.is_dir() else 'none'}: {file}"
+            )
         with path.open("rb") as opened:
             content = opened.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
@@ -126,4 +128,6 @@ def check_own(used: Iterator[tuple[str, str]], own: Mapping[str, str]) -> None:
     """
     for place, name in used:
         if VERSION in name or (name in _REGISTERED and name not in own):
-            raise misplaced(place, f"expected a known name, found {name!r}, which no plug-in of this study declares")
+            raise misplaced(
+                place, f"expected a known name, found {name!r}, which no plug-in of this study declares"
+            )

@@ -18,8 +18,8 @@ from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.document import shown
 from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
-from emma_tune.study.plugged import PluginFile, adopted, check_own
 from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
+from emma_tune.study.plugged import PluginFile, adopted, check_own
 from emma_tune.study.resources import Share, or_auto, spelled_out
 from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, check_finite
 from emma_tune.training.fields import NOT_BOOLEAN, Frozen
@@ -118,7 +118,7 @@ class Study(Frozen):
     plugins: tuple[PluginFile, ...] = Field(
         (),
         exclude_if=lambda plugins: not plugins,
-        description="files of Python that declare defenses, attackers, networks, data sets or measures of your own",
+        description="files of Python that declare your own defenses, attackers, networks, data sets and measures",
         json_schema_extra=_as_paths,
     )
     store: str | None = Field(
