@@ -105,8 +105,9 @@ def _check_range(parameter: Parameter, place: str, *, needs_grid: bool) -> None:
     place = f"{place}: {parameter.name}"
     if parameter.high is not None and parameter.low > parameter.high:
         raise PluginError(f"{place}: expected low ≤ high, found low {parameter.low:g}, high {parameter.high:g}")
-    if parameter.epochs or parameter.release:
-        raise PluginError(f"{place}: expected neither epochs nor release, which EMMA’s own parameters have")
+    for field in ("epochs", "release", *(() if needs_grid else ("whole", "counts_classes"))):
+        if getattr(parameter, field):
+            raise PluginError(f"{place}: expected no {field} of this parameter, found {getattr(parameter, field)}")
     if needs_grid and not parameter.grid:
         raise PluginError(f"{place}: expected a grid, for studies that name only the defense, found none")
     for value in parameter.grid:

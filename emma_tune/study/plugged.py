@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
-from emma_tune.plugins.known import KNOWN, Plugin, hash_of, know
+from emma_tune.plugins.known import KNOWN, Plugin, know
 from emma_tune.plugins.tables import check_new, register
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
@@ -40,7 +40,7 @@ def adopted(given: object) -> object:
     """Read the plug-ins that a study names, and add their rows to the tables.
 
     Args:
-        given: the field `plugins`: paths; of a recorded study mappings, whose content is known or unchanged.
+        given: the field `plugins`: paths; of a recorded study mappings, whose content is known.
 
     Returns:
         The field as mappings; as it is if it is no list.
@@ -72,13 +72,9 @@ def _read(entry: object) -> tuple[Plugin, str]:
         return _declaring(know(_content(entry), entry)), entry
     if not (isinstance(entry, dict) and {"file", "hash"} == entry.keys()):
         raise PluginError(f"expected the path of a file of Python, found {shown(entry)}")
-    file, digest = str(entry["file"]), str(entry["hash"])
-    if digest not in KNOWN:
-        found = hash_of(content := _content(file))
-        if found != digest:
-            raise PluginError(f"expected {file} as it was recorded ({digest[:12]}…), found it changed")
-        know(content, file)
-    return KNOWN[digest], file
+    if entry["hash"] not in KNOWN:  # the reader of a study's folder reads its copies first
+        raise PluginError(f"expected a plug-in that was read, found the record of {entry['file']} alone")
+    return KNOWN[entry["hash"]], entry["file"]
 
 
 def _content(file: str) -> bytes:
