@@ -43,13 +43,17 @@ def names_of(plugin: Plugin, name: str) -> tuple[str, str]:
     return name, versioned(name, plugin.hash)
 
 
-def register(plugin: Plugin) -> None:
+def register(plugin: Plugin, network: str | None = None) -> None:
     """Add what a plug-in declares to the tables of this package; measures are in a table of `study`.
+
+    Args:
+        plugin: the plug-in.
+        network: a function of it that is a network, too.
 
     Raises:
         PluginError: if a declaration does not fit together.
     """
-    for name, declared in plugin.declarations.items():
+    for name, declared in plugin.declaring(network).items():
         if declared.kind in _ADD:
             check_new(declared, OWN[declared.kind])
             _ADD[declared.kind](plugin, name, declared)

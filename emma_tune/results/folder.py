@@ -325,7 +325,7 @@ def _as_study_file(study: Study, store: str) -> str:
     """Write a complete study as YAML; its store is relative to the folder, so that both can be moved together."""
     content = {**study.model_dump(mode="json", by_alias=True, exclude_none=True), "store": store}
     if study.plugins:
-        content["plugins"] = [f"{PLUGINS}/{of.hash}.py" for of in study.plugins]
+        content["plugins"] = [of.entry(f"{PLUGINS}/{of.hash}.py") for of in study.plugins]
     written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     return f"# The complete study as it was last run: emma-tune run STUDY.yaml --out DIR\n{written}"
 
