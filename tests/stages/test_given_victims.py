@@ -49,14 +49,9 @@ def clean(victim: Artifact, runtime: Runtime, model: str | None = "resnet8", vie
     return run_through(start("posteriors", PosteriorsSettings(model=model, views=views), runtime, victim=victim))
 
 
-def given(folder: Path, victim: dict[str, object], runtime: Runtime) -> Given:
-    study = {
-        **TINY,
-        "victim": {"dataset": "digits", **victim},
-        "surrogate": TRAINING,
-        "attackers": {"soft": TRAINING},
-    }
-    found = read_given(Study.model_validate(study), answered(runtime.victim, runtime.queries), K)
+def given(victim: dict[str, object], runtime: Runtime) -> Given:
+    parts = {"victim": {"dataset": "digits", **victim}, "surrogate": TRAINING, "attackers": {"soft": TRAINING}}
+    found = read_given(Study.model_validate({**TINY, **parts}), answered(runtime.victim, runtime.queries), K)
     assert found is not None
     return found
 
@@ -93,10 +88,8 @@ def test_it_answers_as_before(folder, form):
     if form == "weights":
         assert all(torch.equal(of, trained.tensors[name]) for name, of in victim.tensors.items())
     if form != "answers":
-        views = [
-            clean(of, runtime, m, VIEWS).tensors["queries"] for of, m in ((trained, "resnet8"), (victim, model))
-        ]
-        assert torch.allclose(*views, atol=1e-5)
+        asked = [clean(of, runtime, name, VIEWS) for of, name in ((trained, "resnet8"), (victim, model))]
+        assert torch.allclose(*(of.tensors["queries"] for of in asked), atol=1e-5)
 
 
 def test_an_answer_that_is_none_fails_with_its_image(tmp_path):

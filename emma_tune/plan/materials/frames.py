@@ -32,6 +32,14 @@ def file_errors_at(place: str, file: str) -> Iterator[None]:
         raise StudyError(printable(f"{place}: {error}")) from error
 
 
+def check_there(study: Study) -> None:
+    """Raise StudyError if the file of a victim that is given is missing."""
+    if study.victim.file:
+        field, file = study.victim.file
+        with file_errors_at(f"victim.{field}", str(file)), file.open("rb"):
+            pass
+
+
 def frame_in(study: Study) -> Frame | None:
     """Return what an ONNX victim says of the images that it takes; None for any other victim.
 
