@@ -123,7 +123,7 @@ class EmmaTune:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
 
@@ -200,7 +200,7 @@ def workers(pid: int) -> list[psutil.Process]:
     return found
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 90, what: str = "") -> Any:
+def wait_for(condition: Callable[[], Any], *, seconds: float = 240, what: str = "") -> Any:
     """Wait until `condition` returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

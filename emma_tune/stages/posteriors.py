@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from emma_tune.stages import PosteriorsSettings
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import PosteriorsSettings
 from emma_tune.storage.artifact import Artifact
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import restore_classifier

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from emma_tune.stages import VictimSettings
 from emma_tune.stages.metrics import accuracy
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import VictimSettings
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
