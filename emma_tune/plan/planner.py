@@ -14,6 +14,7 @@ from emma_tune.stages import (
     STAGES,
     AttackerSettings,
     EvaluationSettings,
+    GivenVictimSettings,
     GuidanceSettings,
     MatrixSettings,
     MisinformerSettings,
@@ -30,6 +31,9 @@ from emma_tune.training.settings import Training
 OF_OTHER_FIELDS = ("fresh", "layers", "surrogate", "exposure")
 """Parameters of baselines that are no numbers: they decide what is planned, or have fields of their own."""
 
+GIVEN = "given victim"
+"""Names the content of a victim that is not trained here, as a key of `Planner.weights`."""
+
 
 class Planner:
     """The planner of one study.
@@ -38,7 +42,8 @@ class Planner:
         study: the study.
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
             under `outlier_set` of their name.
-        weights: fingerprints of the weights to begin with, by `weights_name`.
+        weights: fingerprints of the weights to begin with, by `weights_name`, and of a given victim's content,
+            under `GIVEN`.
         until: the last stage to plan; all if None.
 
     Attributes:
@@ -73,7 +78,8 @@ class Planner:
         """
         study = self.study.model_dump(mode="json", include={"surrogate", "defense", "seeds", "repeats"})
         study["attackers"] = self._described(self.study.counting)
-        study["victim"] = self.study.victim.model_dump(mode="json", include=set(Training.model_fields))
+        victim = self.study.victim.training
+        study["victim"] = victim.model_dump(mode="json", include=set(Training.model_fields)) if victim else {}
         study["guide"] = self._latest
         versions = {name: stage.version for name, stage in STAGES.items()}
         images = {name: self.images[name] for name in self.study.image_sets if name in self.images}
@@ -166,10 +172,14 @@ class Planner:
         return {key: task for key, task in tasks.items() if list(STAGES).index(task.stage) <= last}
 
     def _plan_victim(self, seed: int) -> Task:
-        return self._task("victim", VictimSettings(training=self._training(self.study.victim), seed=seed), {})
+        victim = self.study.victim
+        if victim.training:
+            return self._task("victim", VictimSettings(training=self._training(victim.training), seed=seed), {})
+        # the same for every seed
+        return self._task("victim", GivenVictimSettings(content=self.weights[GIVEN], model=victim.network), {})
 
     def _plan_posteriors(self, seed: int, views: Views | None) -> Task:
-        settings = PosteriorsSettings(model=self.study.victim.model, views=views)
+        settings = PosteriorsSettings(model=self.study.victim.network, views=views)
         return self._task("posteriors", settings, {"victim": self._victim(seed).key})
 
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
@@ -199,7 +209,7 @@ class Planner:
                 untrained = point.params.get("surrogate") == "untrained"
                 return self._legs(run, 0 if untrained else self._latest)
             case "misinformer":
-                training, pool = self._training(self.study.victim), point.params.get("exposure")
+                training, pool = self._training(self.study.misinformer), point.params.get("exposure")
                 settings = MisinformerSettings(training=training, seed=run, exposed=pool is not None)
                 # without a fingerprint nothing is found: a point whose pool no run of this study has prepared
                 outliers = {} if pool is None else {"exposure": self.images.get(outlier_set(str(pool)), "unknown")}
@@ -217,7 +227,7 @@ class Planner:
             return [*chain, self._task("responses", settings, {**inputs, "matrix": before[-1].key})]
         if defense.guided:
             own = before[-1]
-            network = self.study.surrogate if own.stage == "surrogate" else self.study.victim
+            network = self.study.surrogate if own.stage == "surrogate" else self.study.misinformer
             layers = point.params.get("layers", "all")
             asks = GuidanceSettings(defense=point.defense, model=network.model, views=views, layers=layers)
             chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))

@@ -101,10 +101,9 @@ class Task:
     def from_json(text: str) -> Task:
         """Restore a task from `to_json`."""
         recipe = json.loads(text)
-        settings = STAGES[recipe["stage"]].settings
         return Task(
             recipe["stage"],
-            settings.model_validate(recipe["config"]),
+            STAGES[recipe["stage"]].read_settings(recipe["config"]),
             recipe["inputs"],
             recipe["images"],
             recipe["continues"],

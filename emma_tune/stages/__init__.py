@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from emma_tune.stages.settings import (
     MATRIX_STEP,
     TRAINING,
     AttackerSettings,
     EvaluationSettings,
+    GivenVictimSettings,
     GuidanceSettings,
     MatrixSettings,
     MisinformerSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "STAGES",
     "AttackerSettings",
     "EvaluationSettings",
+    "GivenVictimSettings",
     "GuidanceSettings",
     "MatrixSettings",
     "MisinformerSettings",
@@ -58,6 +60,7 @@ class Stage:
     Attributes:
         function: `module:name` of the algorithm, imported when first run.
         settings: type of its configuration.
+        other: another type that its configuration may have.
         color: in charts.
         inputs: the stages whose artifacts it reads.
         images: which images it reads: `victim` (labeled), `queries` (the pool).
@@ -84,6 +87,13 @@ class Stage:
     last: bool = False
     pool_step: int = 0
     resources: str | None = None
+    other: type[StageSettings] | None = None
+
+    def read_settings(self, config: Mapping[str, Any]) -> StageSettings:
+        """Read a configuration from a recipe."""
+        if self.other and config.keys() <= self.other.model_fields.keys():
+            return self.other.model_validate(config)
+        return self.settings.model_validate(config)
 
     def start(
         self, config: Frozen, *, inputs: Mapping[str, Artifact], runtime: Runtime, state: State | None = None
@@ -111,9 +121,10 @@ _HERE = "emma_tune.stages"
 
 STAGES: dict[str, Stage] = {
     "victim": Stage(
-        f"{_HERE}.victim:train_victim",
+        f"{_HERE}.victim:have_victim",
         VictimSettings,
         "#333333",
+        other=GivenVictimSettings,
         images=("victim",),
         before_points=True,
         shared=True,

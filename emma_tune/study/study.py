@@ -17,9 +17,10 @@ from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.document import shown
 from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
-from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
+from emma_tune.study.parts import Attacker, Optimization, Queries
 from emma_tune.study.resources import Share, or_auto, spelled_out
 from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, check_finite
+from emma_tune.study.victims import AnsweredVictim, AnyVictim, is_trained
 from emma_tune.training.fields import NOT_BOOLEAN, Frozen
 from emma_tune.training.settings import Training
 
@@ -66,7 +67,10 @@ class Study(Frozen):
         description="name of the study and of its folder: letters, digits, dots, dashes and underscores",
         json_schema_extra={"pattern": f"^{NAME}$"},
     )
-    victim: Victim
+    victim: AnyVictim = Field(
+        description="the classifier to protect: trained here (model, epochs, …), or given (onnx, answers, or "
+        "model with weights and train: false)"
+    )
     queries: Queries
     surrogate: Training = Field(
         description="the defender's stand-in for an attacker; fields left out are the victim's"
@@ -116,10 +120,11 @@ class Study(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _inherit_from_victim(cls, given: object) -> object:
-        """Fill fields left out of surrogate and attackers from the victim."""
+        """Fill fields left out of surrogate and attackers from the victim, if it is trained here."""
         if not isinstance(given, dict) or not isinstance(given.get("victim"), dict):
             return given
-        shared = {key: value for key, value in given["victim"].items() if key in Training.model_fields}
+        trained = is_trained(given["victim"])
+        shared = {k: value for k, value in given["victim"].items() if trained and k in Training.model_fields}
         study = dict(given)
         if isinstance(study.setdefault("surrogate", {}), dict):
             study["surrogate"] = _with_shared(shared, study["surrogate"])
@@ -221,7 +226,8 @@ class Study(Frozen):
             "data_root": self.data_root,
             "victim.dataset": self.victim.dataset,
             "queries.dataset": self.queries.dataset,
-            "victim.weights": self.victim.weights,
+            **({f"victim.{self.victim.file[0]}": str(self.victim.file[1])} if self.victim.file else {}),
+            **({"victim.weights": self.victim.training.weights} if self.victim.training else {}),
             "surrogate.weights": self.surrogate.weights,
             **weights,
             **dict([self.exposure] if self.exposure else []),
@@ -232,6 +238,18 @@ class Study(Frozen):
                     place,
                     "expected an address without a password (use environment variables such as "
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), found one with a password",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_suffice(self) -> Self:
+        """Refuse attackers that ask other images than those that were answered."""
+        for name, attacker in self.attackers.items():
+            if isinstance(self.victim, AnsweredVictim) and ATTACKS[attacker.kind].asks_views:
+                raise misplaced(
+                    f"attackers.{name}.kind",
+                    "expected an attacker that asks the queries themselves, since of the victim only answers to "
+                    f"those are known (victim.answers), found {attacker.kind}, which asks augmented views of them",
                 )
         return self
 
@@ -276,6 +294,11 @@ class Study(Frozen):
     def attack(self) -> str:
         """The measure that says what attackers get: the first such objective, or `attacker_accuracy`."""
         return next((name for name in self.objectives if measure(name).of_clones), "attacker_accuracy")
+
+    @property
+    def misinformer(self) -> Training:
+        """How the second network of adaptive misinformation is trained: as the victim, else the surrogate."""
+        return self.victim.training or self.surrogate
 
     @property
     def counting(self) -> dict[str, Attacker]:

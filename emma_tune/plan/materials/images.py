@@ -15,6 +15,7 @@ from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.data.listing import MAX_NAMED
 from emma_tune.data.source import DataError, Found, Part, labeled_parts, query_part
 from emma_tune.plan.materials.checks import check_alike, check_limit
+from emma_tune.plan.materials.given import fitted, frame_in
 from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -54,24 +55,25 @@ def victim_source(study: Study) -> Source:
     found = _located(study, victim.dataset, "victim.dataset")
 
     own = dataset(victim.dataset).side
-    side = victim.image_size or own
+    side, frame = victim.image_size or own, frame_in(study)
 
     def read() -> dict[str, Part]:
         with _with_remarks(found):
             parts = labeled_parts(found.parts, victim.dataset)
-        check_alike(parts, any_size=side is not None)
+        check_alike(parts, any_size=side is not None or (frame is not None and frame.height is not None))
         labels = parts["train"].labels
         assert labels is not None, "a labeled set has labels"
         check_limit(victim.limit, len(np.unique(labels)))
         return {**parts, "train": parts["train"].take(subset(len(labels), victim.limit, labels))}
 
     stamp = f"victim, {victim.limit} to train\n{found.stamp}"
-    if side is None:
-        return Source(victim.dataset, stamp, read, None, found.remarks)
     # arrays without a side of their own are gray or in color, as they are
     train = found.parts.get("train") if own is None else None
-    channels = train.images.shape[1] if isinstance(train, ImageSet) else 3
-    return Source(victim.dataset, stamp, read, Shape.square(side, channels=channels), found.remarks)
+    arrays = train.shape if isinstance(train, ImageSet) else None
+    shape = None if side is None else Shape.square(side, channels=arrays.channels if arrays else 3)
+    if frame:
+        shape = fitted(shape, frame, arrays, victim.image_size)
+    return Source(victim.dataset, stamp, read, shape, found.remarks)
 
 
 def pool_source(study: Study, shape: Shape) -> Source:

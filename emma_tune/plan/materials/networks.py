@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 def trainings(study: Study) -> dict[str, Training]:
     """Return every training of a study, by its field in the study file."""
+    victim = {"victim": study.victim.training} if study.victim.training else {}
     attackers = {f"attackers.{name}": attacker for name, attacker in study.attackers.items()}
-    return {"victim": study.victim, "surrogate": study.surrogate, **attackers}
+    return {**victim, "surrogate": study.surrogate, **attackers}
 
 
 def initial_weights(study: Study) -> dict[str, tuple[str, Training]]:
@@ -69,9 +70,8 @@ def check_networks(study: Study, shape: Shape) -> None:
     Raises:
         StudyError: if one does not.
     """
-    places = {
-        part.model: place for place, part in reversed(trainings(study).items()) if is_torchvisions(part.model)
-    }
+    networks = {"victim": study.victim.network, **{place: part.model for place, part in trainings(study).items()}}
+    places = {model: place for place, model in reversed(networks.items()) if model and is_torchvisions(model)}
     for model, place in places.items():
         try:
             forward_flops(model, shape, 2)
