@@ -40,10 +40,14 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
 
     Raises:
         StudyError: if the folder is another study's, the study is already running, the cluster is too small, or
-            one of its nodes sees another storage.
+            one of its nodes sees another storage; or a plug-in cannot be used.
     """
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
+    if order.study.plugged:
+        from emma_tune.plan.materials.methods import execute_plugins
+
+        execute_plugins(order.study, trusted=order.trusted)
     with (
         interruptible(console) as interruption,
         folder.drive() as interruption.claim,
