@@ -71,7 +71,9 @@ def victim_source(study: Study) -> Source:
     # arrays without a side of their own are gray or in color, as they are
     train = found.parts.get("train") if own is None else None
     channels = train.images.shape[1] if isinstance(train, ImageSet) else 3
-    return Source(victim.dataset, stamp, read, Shape.square(side, channels=channels), found.remarks)
+    return Source(
+        victim.dataset, stamp, read, Shape.square(side, channels=channels), found.remarks, study.background
+    )
 
 
 def pool_source(study: Study, shape: Shape) -> Source:
@@ -93,7 +95,7 @@ def _unlabeled(study: Study, name: str, limit: int | None, place: str, shape: Sh
             part = query_part(found.parts, name)
         return {"queries": part.take(subset(len(part), limit))}
 
-    return Source(name, f"queries, {limit}\n{found.stamp}", read, shape, found.remarks)
+    return Source(name, f"queries, {limit}\n{found.stamp}", read, shape, found.remarks, study.background)
 
 
 def _located(study: Study, name: str, place: str) -> Found:
