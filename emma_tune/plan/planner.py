@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.defenses import DEFENSES
+from emma_tune.defenses import DEFENSES, Defense
 from emma_tune.models import NONE
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
@@ -76,6 +76,8 @@ class Planner:
         study["victim"] = self.study.victim.model_dump(mode="json", include=set(Training.model_fields))
         study["guide"] = self._latest
         versions = {name: stage.version for name, stage in STAGES.items()}
+        if self.study.plugged:
+            study["plugins"] = self.study.plugged
         images = {name: self.images[name] for name in self.study.image_sets if name in self.images}
         return key_of({"study": study, "images": images, "weights": self.weights, "versions": versions})
 
@@ -95,12 +97,15 @@ class Planner:
 
     def attackers_of(self, defense: str) -> dict[str, Attacker]:
         """Return the attackers that apply to a defense; matrix-based ones only if it has a matrix."""
-        linear = DEFENSES[defense].linear
+        linear = self._row(defense).linear
         return {
             name: attacker
             for name, attacker in self.study.attackers.items()
-            if linear or not ATTACKS[attacker.kind].needs_matrix
+            if linear or not ATTACKS[self.study.versioned(attacker.kind)].needs_matrix
         }
+
+    def _row(self, defense: str) -> Defense:
+        return DEFENSES[self.study.versioned(defense)]
 
     def point(self, point: Point) -> PointPlan:
         """Plan a point, once: everything up to the evaluations of the attackers that count."""
@@ -169,17 +174,17 @@ class Planner:
         return self._task("victim", VictimSettings(training=self._training(self.study.victim), seed=seed), {})
 
     def _plan_posteriors(self, seed: int, views: Views | None) -> Task:
-        settings = PosteriorsSettings(model=self.study.victim.model, views=views)
+        settings = PosteriorsSettings(model=self.study.versioned(self.study.victim.model), views=views)
         return self._task("posteriors", settings, {"victim": self._victim(seed).key})
 
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
         attacker = self.study.attackers[name]
-        training = self._training(attacker)
-        return AttackerSettings(kind=attacker.kind, queries=attacker.queries, training=training, seed=run)
+        training, kind = self._training(attacker), self.study.versioned(attacker.kind)
+        return AttackerSettings(kind=kind, queries=attacker.queries, training=training, seed=run)
 
     def _views(self, attacker: Attacker, run: int) -> Views | None:
         """Return what an attacker asks instead of the queries themselves."""
-        if not ATTACKS[attacker.kind].asks_views:
+        if not ATTACKS[self.study.versioned(attacker.kind)].asks_views:
             return None
         return Views(
             count=attacker.views,
@@ -190,7 +195,7 @@ class Planner:
 
     def _defense(self, point: Point, run: int) -> list[Task]:
         """Plan what a defense learns before it answers anything."""
-        defense = DEFENSES[point.defense]
+        defense = self._row(point.defense)
         if defense.learned:
             legs = self._legs(run, int(point.params["st_epoch"]))
             return [*legs, self._matrix(point, run, legs[-1])]
@@ -210,21 +215,22 @@ class Planner:
         """Plan from the clean answers to queries, or to views of them, to what is released."""
         posteriors = self._posteriors(self.runs[run], views)
         chain, inputs = [posteriors], {"posteriors": posteriors.key}
-        defense = DEFENSES[point.defense]
+        defense, name = self._row(point.defense), self.study.versioned(point.defense)
         if defense.learned:
             params = defense.release_params(point.params)
-            settings = ResponsesSettings(defense=point.defense, params=params, views=views)
+            settings = ResponsesSettings(defense=name, params=params, views=views)
             return [*chain, self._task("responses", settings, {**inputs, "matrix": before[-1].key})]
         if defense.guided:
             own = before[-1]
             network = self.study.surrogate if own.stage == "surrogate" else self.study.victim
             layers = point.params.get("layers", "all")
-            asks = GuidanceSettings(defense=point.defense, model=network.model, views=views, layers=layers)
+            model = self.study.versioned(network.model)
+            asks = GuidanceSettings(defense=name, model=model, views=views, layers=layers)
             chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))
             inputs["guidance"] = chain[-1].key
         draws = defense.randomized or defense.linear
         settings = ResponsesSettings(
-            defense=point.defense,
+            defense=name,
             params={name: float(value) for name, value in point.params.items() if name not in OF_OTHER_FIELDS},
             fresh=bool(point.params.get("fresh", False)),
             seed=run if draws else None,
@@ -247,7 +253,7 @@ class Planner:
         how, training = self.study.defense, self._training(self.study.surrogate)
         own = {"lambda", "lr_gamma", "st_epoch"}  # fields of the settings; others go into `params`
         settings = MatrixSettings(
-            defense=point.defense,
+            defense=self.study.versioned(point.defense),
             training=training.model_copy(
                 update={
                     "epochs": how.epochs,
@@ -281,6 +287,7 @@ class Planner:
     def _training(self, part: Training) -> Training:
         """Return how a network is trained, without its data set or kind; weights are named by their content."""
         named = {name: getattr(part, name) for name in Training.model_fields}
+        named["model"] = self.study.versioned(part.model)
         if part.weights != NONE:
             named["weights"] = self.weights[weights_name(part)]
         return Training(**named)

@@ -14,6 +14,7 @@ from typing import Any
 
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.stages import STAGES, StageSettings
+from emma_tune.training.fields import RECORDED
 
 Params = dict[str, float | int | bool | str]
 """By name: of a learned defense what is searched (λ under `lambda`), of a baseline budget, settings and form."""
@@ -104,7 +105,7 @@ class Task:
         settings = STAGES[recipe["stage"]].settings
         return Task(
             recipe["stage"],
-            settings.model_validate(recipe["config"]),
+            settings.model_validate(recipe["config"], context=RECORDED),
             recipe["inputs"],
             recipe["images"],
             recipe["continues"],

@@ -91,10 +91,18 @@ def misplaced(place: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("misplaced", "{message}", {"place": place, "message": message})
 
 
-VICTIM_DATASETS = tuple(name for name, dataset in DATASETS.items() if dataset.labeled)
-LabeledName = Annotated[str, OneOf("data set to train a victim on", VICTIM_DATASETS, tuple(PREFIXES))]
-PoolName = Annotated[str, OneOf("query pool", tuple(DATASETS), tuple(PREFIXES))]
-AttackName = Annotated[str, OneOf("attacker", tuple(sorted(ATTACKS)))]
-BaselineName = Annotated[str, OneOf("baseline defense", tuple(sorted(BASELINES)))]
-LearnedName = Annotated[str, OneOf("learned defense", tuple(LEARNED))]
-StageName = Annotated[str, OneOf("stage with resources", tuple(sorted(OWN_TRIAL_STAGES)))]
+def unknown_key(place: str) -> PydanticCustomError:
+    """Return the finding about a key that no mapping at this place may have."""
+    return PydanticCustomError("unknown_key", "a known key", {"place": place})
+
+
+def _labeled() -> list[str]:
+    return [name for name, dataset in DATASETS.items() if dataset.labeled]
+
+
+LabeledName = Annotated[str, OneOf("data set to train a victim on", _labeled, tuple(PREFIXES))]
+PoolName = Annotated[str, OneOf("query pool", lambda: DATASETS, tuple(PREFIXES))]
+AttackName = Annotated[str, OneOf("attacker", lambda: sorted(ATTACKS))]
+BaselineName = Annotated[str, OneOf("baseline defense", lambda: sorted(BASELINES))]
+LearnedName = Annotated[str, OneOf("learned defense", lambda: LEARNED)]
+StageName = Annotated[str, OneOf("stage with resources", lambda: sorted(OWN_TRIAL_STAGES))]

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from emma_tune.plan import Planner
 from emma_tune.plan.materials import prepare
+from emma_tune.plan.materials.methods import execute_plugins
 from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
@@ -39,10 +40,11 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
 
     Raises:
         StudyError: if the folder is another study's, the study is already running, the cluster is too small, or
-            one of its nodes sees another storage.
+            one of its nodes sees another storage; or a plug-in cannot be used.
     """
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
+    execute_plugins(order.study, trusted=order.trusted)
     with (
         interruptible(console) as interruption,
         folder.drive() as interruption.claim,

@@ -30,6 +30,7 @@ class RunOrder:
     until: str | None = None  # the last stage to run; None for all
     given: Sequence[Point] | None = None  # to run besides the ledger's, proposing none; None proposes as usual
     images: Mapping[str, str] = field(default_factory=dict)  # fingerprints that given points may need
+    trusted: bool = False  # whether plug-ins that this user has never run may be executed
 
 
 @dataclass(frozen=True)

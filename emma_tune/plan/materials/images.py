@@ -15,6 +15,7 @@ from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.data.listing import MAX_NAMED
 from emma_tune.data.source import DataError, Found, Part, labeled_parts, query_part
 from emma_tune.plan.materials.checks import check_alike, check_limit
+from emma_tune.plugins.loading import is_loaded
 from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -101,6 +102,8 @@ def _unlabeled(study: Study, name: str, limit: int | None, place: str, shape: Sh
 def _located(study: Study, name: str, place: str) -> Found:
     """Find a data set that a study names in a field; if it is missing, raise StudyError with how to get it."""
     root = Path(study.data_root) if study.data_root else None
+    if name in study.plugged and not is_loaded(study.plugged[name]):
+        raise AbsentImagesError(f"{place}: {name} is not looked for, since a plug-in is executed by a run alone")
     found = find(name, root)
     if found is None:
         described = dataset(name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from emma_tune.data.images import Shape
 from emma_tune.models import IMAGENET, NONE, TORCHVISION_PREFIX, is_torchvisions
 from emma_tune.plan import weights_name
+from emma_tune.plugins.loading import named
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 from emma_tune.training.settings import Training
@@ -81,6 +82,33 @@ def check_networks(study: Study, shape: Shape) -> None:
                 f"{place}.model: expected a network that takes images of {height}×{width}, found {model} "
                 f"({str(error).strip().splitlines()[0]})"
             ) from error
+
+
+def check_plugged_networks(study: Study, shape: Shape, classes: int) -> None:
+    """Check that the networks of plug-ins, which have been executed, answer images of this shape.
+
+    Raises:
+        StudyError: if one does not.
+    """
+    import torch
+
+    from emma_tune.models import build_model
+
+    images = torch.zeros(2, shape.channels, *shape.view)
+    for place, part in trainings(study).items():
+        if part.model not in study.plugged:
+            continue
+        try:
+            network = build_model(part.model, channels=shape.channels, classes=classes)
+            found = tuple(network.eval()(images).shape)
+        except Exception as error:  # anything may go wrong in it
+            expected = f"a network that takes images of {shape.height}×{shape.width}"
+            raise StudyError(f"{place}.model: expected {expected}, found {part.model} ({named(error)})") from error
+        if found != (2, classes):
+            raise StudyError(
+                f"{place}.model: expected a network with logits of shape (2, {classes}) for two images, found "
+                f"{part.model} with {found}"
+            )
 
 
 @cache

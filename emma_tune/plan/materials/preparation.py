@@ -16,7 +16,13 @@ from emma_tune.plan.materials.images import (
     remarks_on,
     victim_source,
 )
-from emma_tune.plan.materials.networks import check_networks, initial_weights, read_initial_weights
+from emma_tune.plan.materials.methods import put_plugins
+from emma_tune.plan.materials.networks import (
+    check_networks,
+    check_plugged_networks,
+    initial_weights,
+    read_initial_weights,
+)
 from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage.store import Store
 from emma_tune.study import Study, outlier_set
@@ -49,6 +55,7 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     Raises:
         StudyError: if something is missing, cannot be read, or does not fit.
     """
+    put_plugins(study, store)
     cache = image_cache(store.root)
     remarks: list[str] = []
 
@@ -75,6 +82,7 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     queries = cached("queries.dataset", lambda: pool_source(study, shape))
     counts = {"train": len(parts["train"]), "queries": len(cache.load(queries)["queries"])}
     classes = int(parts["train"].labels.max()) + 1  # type: ignore[union-attr]  # they were checked
+    check_plugged_networks(study, shape, classes)
     remarks += remarks_on_sizes(study, counts, classes)
     images = {"victim": victim, "queries": queries}
     if study.exposure:

@@ -17,6 +17,8 @@ import emma_tune
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
+from emma_tune.plugins.known import hashes_in, know
+from emma_tune.plugins.loading import load
 from emma_tune.stages import STAGES
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage import Patience, passes
@@ -168,6 +170,7 @@ class StageTrainable(Trainable):
     def _begin(self, task: Task) -> None:
         if self._meter:
             self._meter.begin()
+        load_plugins(task, self._store)
         inputs = {stage: self._store.fetch(stage, key) for stage, key in task.inputs.items()}
         state, self._seconds = self._initial_state(task)
         self._stage = STAGES[task.stage].start(
@@ -236,6 +239,12 @@ class StageTrainable(Trainable):
             "metrics": dict(self._progress.metrics),
             "history": history,
         }
+
+
+def load_plugins(task: Task, store: Store) -> None:
+    """Execute the plug-ins that a task's settings name, from the store."""
+    for digest in hashes_in(task.recipe["config"]):
+        load(know(store.plugin(digest), f"{store.root}/plugins/{digest}.py"))
 
 
 def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
