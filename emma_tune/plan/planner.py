@@ -16,6 +16,7 @@ from emma_tune.stages import (
     EvaluationSettings,
     GuidanceSettings,
     MatrixSettings,
+    MeasureSettings,
     MisinformerSettings,
     PosteriorsSettings,
     ResponsesSettings,
@@ -75,7 +76,8 @@ class Planner:
         study["attackers"] = self._described(self.study.counting)
         study["victim"] = self.study.victim.model_dump(mode="json", include=set(Training.model_fields))
         study["guide"] = self._latest
-        versions = {name: stage.version for name, stage in STAGES.items()}
+        of_all = (name for name in STAGES if name != "measure" or self.study.own_measures)
+        versions = {name: STAGES[name].version for name in of_all}
         if self.study.plugged:
             study["plugins"] = self.study.plugged
         images = {name: self.images[name] for name in self.study.image_sets if name in self.images}
@@ -127,6 +129,7 @@ class Planner:
     def _plan(self, point: Point, attackers: Mapping[str, Attacker]) -> PointPlan:
         tasks: dict[str, Task] = {}
         released: dict[int, Task] = {}
+        measures: dict[tuple[int, str], Task] = {}
         clones: dict[tuple[int, str], Task] = {}
         evaluations: dict[tuple[int, str], Task] = {}
         for run, seed in self.runs.items():
@@ -135,22 +138,23 @@ class Planner:
             *leading, responses = self._answers(point, run, before, None)
             chain = [victim, posteriors, *before, *leading, responses]
             released[run] = responses
+            asked = {"posteriors": posteriors.key, "responses": responses.key}
+            for name in self.study.own_measures:
+                settings = MeasureSettings(measure=self.study.versioned(name))
+                measures[run, name] = self._task("measure", settings, asked)
+                chain.append(measures[run, name])
             for name, of in attackers.items():
                 views = self._views(of, run)
                 asking, answers = leading, responses
                 if views is not None:
                     *asking, answers = self._answers(point, run, before, views)
                 attacker = self._task("attacker", self._attacking(name, run), {"responses": answers.key})
-                evaluation = self._task(
-                    "evaluation",
-                    EvaluationSettings(),
-                    {"posteriors": posteriors.key, "responses": responses.key, "attacker": attacker.key},
-                )
+                evaluation = self._task("evaluation", EvaluationSettings(), {**asked, "attacker": attacker.key})
                 clones[run, name] = attacker
                 evaluations[run, name] = evaluation
                 chain += [*asking, answers, attacker, evaluation]
             tasks |= {task.key: task for task in chain}
-        return PointPlan(point, self._cut(tasks), released, clones, evaluations)
+        return PointPlan(point, self._cut(tasks), released, clones, evaluations, measures)
 
     def groundwork(self) -> PointPlan:
         """Plan what all points share: victims, clean answers, and surrogates of every st_epoch."""

@@ -1,8 +1,8 @@
 """Plug-ins: defenses, attackers, networks, data sets and measures that are a user's own.
 
-A file declares them with the decorators of this module, whose arguments are literals. Declarations are read from the
-source (`declarations.py`), so that a study can be checked, planned and shown without running anything; the file is
-executed by one function (`loading.py`), before a stage that names what it declares.
+A file declares them with the decorators of this module, whose arguments are literals. Declarations are read from
+the source (`declarations.py`), so that a study can be checked, planned and shown without running anything; the
+file is executed by one function (`loading.py`), before a stage that names what it declares.
 
     from emma_tune.plugins import Parameter, defense
 

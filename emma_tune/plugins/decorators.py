@@ -36,8 +36,8 @@ def defense(
     - learned: `f(release, params)`, which returns the `Objective` that T is optimized for.
 
     Args:
-        parameters: its budget, with its range and the grid of a study that names only the defense; of a learned one
-            all that is searched, besides `lr_gamma` and `st_epoch`.
+        parameters: its budget, with its range and the grid of a study that names only the defense; of a learned
+            one all that is searched, besides `lr_gamma` and `st_epoch`.
         settings: its other parameters, with their usual values, all > 0.
         linear: whether it is a matrix that is not learned.
         randomized: whether it draws noise.
@@ -64,7 +64,9 @@ def network() -> Callable[[F], F]:
 def dataset(
     *, labeled: bool = True, side: int | None = None, classes: int | None = None, get: str = "your own"
 ) -> Callable[[F], F]:
-    """Declare a data set: `f(root) -> Found | None` (`emma_tune.data.source`), where `root` is the study's data root.
+    """Declare a data set: `f(root) -> Found | None` (`emma_tune.data.source`).
+
+    The root is the study's data root as a `Path`, or None; it is None that says that the images are not there.
 
     Args:
         labeled: whether a victim can be trained on it; otherwise it is a query pool only.

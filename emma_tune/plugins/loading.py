@@ -9,11 +9,14 @@ from __future__ import annotations
 import linecache
 import sys
 import traceback
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any, cast
 
 from emma_tune.plugins.declarations import PluginError
 from emma_tune.plugins.known import MODULE, Plugin
 from emma_tune.plugins.tables import register
+from emma_tune.training.fields import VERSION
 
 
 def load(plugin: Plugin) -> None:
@@ -43,6 +46,12 @@ def load(plugin: Plugin) -> None:
 def is_loaded(digest: str) -> bool:
     """Tell whether this process has executed a plug-in."""
     return f"{MODULE}{digest}" in sys.modules
+
+
+def function_of(name: str) -> Callable[..., Any]:
+    """Return the function that a loaded plug-in declares, by its name with the hash."""
+    plain, _, digest = name.partition(VERSION)
+    return cast("Callable[..., Any]", getattr(sys.modules[f"{MODULE}{digest}"], plain))
 
 
 def place_of(error: BaseException, file: str) -> str:

@@ -85,8 +85,7 @@ def _check_parameters(declared: Declaration) -> None:
     if not given.learned and len(given.parameters) > 1:
         others = ", ".join(parameter.name for parameter in given.parameters[1:])
         raise PluginError(
-            f"{place}: parameters: expected one, its budget, and others in settings with their usual values, found "
-            f"also {others}"
+            f"{place}: parameters: expected one, its budget, with others in settings, found also {others}"
         )
     reserved = NOT_PARAMETERS | ({of.name for of in OPTIMIZATION} if given.learned else set())
     names = [parameter.name for parameter in given.parameters] + list(given.settings)

@@ -72,6 +72,7 @@ class _Trial:
         if not isinstance(found, Tensor) or not found.is_floating_point():
             kind = f"a tensor of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
             raise self.error(f"expected {what}, a tensor of real numbers, found {kind}")
+        found = found.detach()
         if found.shape != (rows, K):
             raise self.error(f"expected {what} of shape ({rows}, {K}), found {tuple(found.shape)}")
         sums = found.double().sum(dim=1)

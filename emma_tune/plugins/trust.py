@@ -1,6 +1,7 @@
 """Which plug-ins this user has run: a study that comes from elsewhere may not bring others.
 
-The hashes are in a file of the user's state folder. Where there is none that can be written, nothing is remembered.
+The hashes are in a file of the user's state folder. Where there is none that can be written,
+nothing is remembered.
 """
 
 from __future__ import annotations

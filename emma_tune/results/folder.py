@@ -149,11 +149,12 @@ class StudyFolder:
             ) from error
 
     def _know_plugins(self, recorded: Iterable[Mapping[str, str]]) -> None:
-        """Read the declarations of plug-ins from the copies in this folder, which the originals may differ from."""
+        """Read the declarations of plug-ins from the copies in this folder; the originals may be others now."""
         for of in recorded:
             if re.fullmatch(HASH, of["hash"]):
+                copy = f"{PLUGINS}/{of['hash']}.py"
                 with suppress(FileNotFoundError):
-                    know(self._storage.read(f"{PLUGINS}/{of['hash']}.py"), of["file"])
+                    know(self._storage.read(copy), str(self.root / copy))
 
     def _joined(self, store: str) -> Place:
         """Resolve a store that was recorded relative to this folder, or by its URL."""

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emma_tune.plugins.declarations import Declaration, PluginError
+from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
 from emma_tune.plugins.known import KNOWN, Plugin, hash_of, know
 from emma_tune.plugins.tables import check_new, register
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
-from emma_tune.study.measures import ATTACKERS, MEASURES, Measure
+from emma_tune.study.measures import ATTACKERS, MEASURES, OF_EVERY_STUDY, Measure
 from emma_tune.training.fields import VERSION, Frozen
 
 MOST_BYTES = 1_000_000
 """Of a plug-in; a larger one is another kind of file."""
 
-OWN_MEASURES = frozenset({*MEASURES, ATTACKERS.rstrip("."), "runs", "joint"})
+OWN_MEASURES = frozenset({*OF_EVERY_STUDY, ATTACKERS.rstrip("."), "runs", "joint"})
 """Names in the figures of points that no plug-in's measure can have."""
 
 _REGISTERED: dict[str, None] = {}
@@ -100,8 +100,8 @@ def _content(file: str) -> bytes:
 def _declaring(plugin: Plugin) -> Plugin:
     if not plugin.declarations:
         raise PluginError(
-            f"{plugin.file}: expected a function under a decorator of emma_tune.plugins (defense, attacker, network, "
-            "dataset, measure), found none"
+            f"{plugin.file}: expected a function under a decorator of emma_tune.plugins ({', '.join(KINDS)}), "
+            "found none"
         )
     return plugin
 

@@ -314,6 +314,12 @@ class Study(Frozen):
         """The hashes of its plug-ins, by the names that they declare."""
         return {name: of.hash for of in self.plugins for name in of.plugin.declarations}
 
+    @property
+    def own_measures(self) -> tuple[str, ...]:
+        """The measures that its plug-ins declare."""
+        declared = [one for of in self.plugins for one in of.plugin.declarations.values()]
+        return tuple(one.name for one in declared if one.kind == "measure")
+
     def versioned(self, name: str) -> str:
         """Return a name as recipes have it: of a plug-in with the hash of its content."""
         return versioned(name, self.plugged[name]) if name in self.plugged else name

@@ -29,8 +29,8 @@ def execute_plugins(study: Study, *, trusted: bool) -> None:
     if new and not trusted:
         raise StudyError(
             "\n".join(
-                f"plugins: expected files that you have run before, since this study comes with them, found {of.file} "
-                f"(SHA-256 {of.hash}); read it, then give the command again with --trust"
+                f"plugins: expected a file that you have run before, found {of.plugin.file} (SHA-256 {of.hash}); "
+                "read it, then give the command again with --trust"
                 for of in new
             )
         )
