@@ -77,8 +77,8 @@ def build_outline(name: str, *, channels: int, classes: int) -> nn.Module:
     """Build a network on the meta device, without memory for its weights: for shapes only."""
     import torch
 
-    # RegNet computes its widths with tensors that must have values
-    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+    # RegNet computes its widths with tensors that must have values; so may a plug-in
+    with torch.device("cpu" if name.startswith("regnet") or name not in MODELS else "meta"):
         return build_model(name, channels=channels, classes=classes).to("meta")
 
 

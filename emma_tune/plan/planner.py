@@ -14,6 +14,7 @@ from emma_tune.stages import (
     STAGES,
     AttackerSettings,
     EvaluationSettings,
+    GivenVictimSettings,
     GuidanceSettings,
     MatrixSettings,
     MeasureSettings,
@@ -31,6 +32,9 @@ from emma_tune.training.settings import Training
 OF_OTHER_FIELDS = ("fresh", "layers", "surrogate", "exposure")
 """Parameters of baselines that are no numbers: they decide what is planned, or have fields of their own."""
 
+GIVEN = "given victim"
+"""Names the content of a victim that is not trained here, as a key of `Planner.weights`."""
+
 
 class Planner:
     """The planner of one study.
@@ -39,7 +43,8 @@ class Planner:
         study: the study.
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
             under `outlier_set` of their name.
-        weights: fingerprints of the weights to begin with, by `weights_name`.
+        weights: fingerprints of the weights to begin with, by `weights_name`, and of a given victim's content,
+            under `GIVEN`.
         until: the last stage to plan; all if None.
 
     Attributes:
@@ -74,7 +79,8 @@ class Planner:
         """
         study = self.study.model_dump(mode="json", include={"surrogate", "defense", "seeds", "repeats"})
         study["attackers"] = self._described(self.study.counting)
-        study["victim"] = self.study.victim.model_dump(mode="json", include=set(Training.model_fields))
+        victim = self.study.victim.training
+        study["victim"] = victim.model_dump(mode="json", include=set(Training.model_fields)) if victim else {}
         study["guide"] = self._latest
         of_all = (name for name in STAGES if name != "measure" or self.study.own_measures)
         versions = {name: STAGES[name].version for name in of_all}
@@ -175,10 +181,21 @@ class Planner:
         return {key: task for key, task in tasks.items() if list(STAGES).index(task.stage) <= last}
 
     def _plan_victim(self, seed: int) -> Task:
-        return self._task("victim", VictimSettings(training=self._training(self.study.victim), seed=seed), {})
+        victim = self.study.victim
+        if victim.training:
+            return self._task("victim", VictimSettings(training=self._training(victim.training), seed=seed), {})
+        # the same for every seed
+        return self._task(
+            "victim", GivenVictimSettings(content=self.weights[GIVEN], model=self._victims_network), {}
+        )
+
+    @property
+    def _victims_network(self) -> str | None:
+        network = self.study.victim.network
+        return network and self.study.versioned(network)
 
     def _plan_posteriors(self, seed: int, views: Views | None) -> Task:
-        settings = PosteriorsSettings(model=self.study.versioned(self.study.victim.model), views=views)
+        settings = PosteriorsSettings(model=self._victims_network, views=views)
         return self._task("posteriors", settings, {"victim": self._victim(seed).key})
 
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
@@ -208,7 +225,7 @@ class Planner:
                 untrained = point.params.get("surrogate") == "untrained"
                 return self._legs(run, 0 if untrained else self._latest)
             case "misinformer":
-                training, pool = self._training(self.study.victim), point.params.get("exposure")
+                training, pool = self._training(self.study.misinformer), point.params.get("exposure")
                 settings = MisinformerSettings(training=training, seed=run, exposed=pool is not None)
                 # without a fingerprint nothing is found: a point whose pool no run of this study has prepared
                 outliers = {} if pool is None else {"exposure": self.images.get(outlier_set(str(pool)), "unknown")}
@@ -226,7 +243,7 @@ class Planner:
             return [*chain, self._task("responses", settings, {**inputs, "matrix": before[-1].key})]
         if defense.guided:
             own = before[-1]
-            network = self.study.surrogate if own.stage == "surrogate" else self.study.victim
+            network = self.study.surrogate if own.stage == "surrogate" else self.study.misinformer
             layers = point.params.get("layers", "all")
             model = self.study.versioned(network.model)
             asks = GuidanceSettings(defense=name, model=model, views=views, layers=layers)

@@ -14,7 +14,6 @@ from typing import Any
 
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.stages import STAGES, StageSettings
-from emma_tune.training.fields import RECORDED
 
 Params = dict[str, float | int | bool | str]
 """By name: of a learned defense what is searched (λ under `lambda`), of a baseline budget, settings and form."""
@@ -102,10 +101,9 @@ class Task:
     def from_json(text: str) -> Task:
         """Restore a task from `to_json`."""
         recipe = json.loads(text)
-        settings = STAGES[recipe["stage"]].settings
         return Task(
             recipe["stage"],
-            settings.model_validate(recipe["config"], context=RECORDED),
+            STAGES[recipe["stage"]].read_settings(recipe["config"]),
             recipe["inputs"],
             recipe["images"],
             recipe["continues"],

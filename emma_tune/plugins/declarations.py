@@ -82,6 +82,20 @@ def read_declarations(content: bytes, file: str) -> dict[str, Declaration]:
     return found
 
 
+def declare_network(content: bytes, file: str, name: str) -> Declaration:
+    """Declare a function or class of a file to be a network, without a decorator.
+
+    Raises:
+        PluginError: if the file has none of this name.
+    """
+    found = [node for node in parse(content, file).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    for node in found:
+        if node.name == name:
+            return Declaration("network", name, f"{file}:{node.lineno}", KINDS["network"]())
+    others = ", ".join(node.name for node in found) or "none"
+    raise PluginError(f"{file}: expected a function or a class {name}, found {others}")
+
+
 def parse(content: bytes, file: str) -> ast.Module:
     """Parse Python; nothing of it is executed.
 

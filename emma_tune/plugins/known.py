@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from emma_tune.plugins.declarations import Declaration, read_declarations
+from emma_tune.plugins.declarations import Declaration, declare_network, read_declarations
 from emma_tune.training.fields import VERSION
 
 HASH = "[0-9a-f]{64}"
@@ -31,6 +31,12 @@ class Plugin:
     content: bytes
     file: str
     declarations: Mapping[str, Declaration]
+
+    def declaring(self, network: str | None) -> Mapping[str, Declaration]:
+        """Return what it declares, with a network that no decorator does: `FILE.py:FUNCTION` in a study."""
+        if network is None or network in self.declarations:
+            return self.declarations
+        return {**self.declarations, network: declare_network(self.content, self.file, network)}
 
     def where(self, name: str) -> str:
         """Return `module:function` of what it declares under a name."""
@@ -63,14 +69,14 @@ def versioned(name: str, digest: str) -> str:
     return f"{name}{VERSION}{digest}"
 
 
-def hashes_in(value: object) -> set[str]:
-    """Find the hashes of all plug-ins that a task's settings name."""
+def versions_in(value: object) -> set[tuple[str, str]]:
+    """Find what of plug-ins a task's settings name: the name, and the hash of the plug-in."""
     match value:
         case str():
-            found = re.fullmatch(f"[^{VERSION}]+{VERSION}({HASH})", value)
-            return {found[1]} if found else set()
+            found = re.fullmatch(f"([^{VERSION}]+){VERSION}({HASH})", value)
+            return {(found[1], found[2])} if found else set()
         case Mapping():
-            return {digest for of in value.values() for digest in hashes_in(of)}
+            return {of for each in value.values() for of in versions_in(each)}
         case list() | tuple():
-            return {digest for of in value for digest in hashes_in(of)}
+            return {of for each in value for of in versions_in(each)}
     return set()

@@ -15,17 +15,15 @@ from typing import Any, cast
 
 from emma_tune.plugins.declarations import PluginError
 from emma_tune.plugins.known import MODULE, Plugin
-from emma_tune.plugins.tables import register
 from emma_tune.training.fields import VERSION
 
 
 def load(plugin: Plugin) -> None:
-    """Execute a plug-in, once in a process, and add its rows to the tables.
+    """Execute a plug-in, once in a process.
 
     Raises:
         PluginError: if that fails, with the line of the file and the error.
     """
-    register(plugin)
     name = f"{MODULE}{plugin.hash}"
     if name in sys.modules:
         return

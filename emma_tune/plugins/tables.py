@@ -43,13 +43,17 @@ def names_of(plugin: Plugin, name: str) -> tuple[str, str]:
     return name, versioned(name, plugin.hash)
 
 
-def register(plugin: Plugin) -> None:
+def register(plugin: Plugin, network: str | None = None) -> None:
     """Add what a plug-in declares to the tables of this package; measures are in a table of `study`.
+
+    Args:
+        plugin: the plug-in.
+        network: a function of it that is a network, too.
 
     Raises:
         PluginError: if a declaration does not fit together.
     """
-    for name, declared in plugin.declarations.items():
+    for name, declared in plugin.declaring(network).items():
         if declared.kind in _ADD:
             check_new(declared, OWN[declared.kind])
             _ADD[declared.kind](plugin, name, declared)
@@ -105,8 +109,9 @@ def _check_range(parameter: Parameter, place: str, *, needs_grid: bool) -> None:
     place = f"{place}: {parameter.name}"
     if parameter.high is not None and parameter.low > parameter.high:
         raise PluginError(f"{place}: expected low ≤ high, found low {parameter.low:g}, high {parameter.high:g}")
-    if parameter.epochs or parameter.release:
-        raise PluginError(f"{place}: expected neither epochs nor release, which EMMA’s own parameters have")
+    for field in ("epochs", "release", *(() if needs_grid else ("whole", "counts_classes"))):
+        if getattr(parameter, field):
+            raise PluginError(f"{place}: expected no {field} of this parameter, found {getattr(parameter, field)}")
     if needs_grid and not parameter.grid:
         raise PluginError(f"{place}: expected a grid, for studies that name only the defense, found none")
     for value in parameter.grid:

@@ -29,7 +29,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from emma_tune.plugins.known import HASH, know
+from emma_tune.plugins.declarations import PluginError
+from emma_tune.plugins.known import HASH, hash_of, know
 from emma_tune.storage import (
     IMPATIENT,
     Claim,
@@ -151,10 +152,19 @@ class StudyFolder:
     def _know_plugins(self, recorded: Iterable[Mapping[str, str]]) -> None:
         """Read the declarations of plug-ins from the copies in this folder; the originals may be others now."""
         for of in recorded:
-            if re.fullmatch(HASH, of["hash"]):
-                copy = f"{PLUGINS}/{of['hash']}.py"
-                with suppress(FileNotFoundError):
-                    know(self._storage.read(copy), str(self.root / copy))
+            if not re.fullmatch(HASH, of["hash"]):
+                raise ValueError("expected hashes")
+            copy = self.root / PLUGINS / f"{of['hash']}.py"
+            expected = f"{copy}: expected the plug-in that was run"
+            try:
+                content = self._storage.read(f"{PLUGINS}/{copy.name}")
+                if hash_of(content) != of["hash"]:
+                    raise StudyError(f"{expected}, found a changed one")
+                know(content, str(copy))
+            except FileNotFoundError as error:
+                raise StudyError(f"{expected}, found no file") from error
+            except PluginError as error:  # of another version of this package
+                raise StudyError(str(error)) from error
 
     def _joined(self, store: str) -> Place:
         """Resolve a store that was recorded relative to this folder, or by its URL."""
@@ -315,7 +325,7 @@ def _as_study_file(study: Study, store: str) -> str:
     """Write a complete study as YAML; its store is relative to the folder, so that both can be moved together."""
     content = {**study.model_dump(mode="json", by_alias=True, exclude_none=True), "store": store}
     if study.plugins:
-        content["plugins"] = [f"{PLUGINS}/{of.hash}.py" for of in study.plugins]
+        content["plugins"] = [of.entry(f"{PLUGINS}/{of.hash}.py") for of in study.plugins]
     written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     return f"# The complete study as it was last run: emma-tune run STUDY.yaml --out DIR\n{written}"
 

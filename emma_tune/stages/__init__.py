@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from emma_tune.stages.settings import (
     MATRIX_STEP,
     TRAINING,
     AttackerSettings,
     EvaluationSettings,
+    GivenVictimSettings,
     GuidanceSettings,
     MatrixSettings,
     MeasureSettings,
@@ -28,7 +29,7 @@ from emma_tune.stages.settings import (
     Views,
 )
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
-from emma_tune.training.fields import Frozen
+from emma_tune.training.fields import RECORDED, Frozen
 
 if TYPE_CHECKING:  # planning and reading a study need no torch
     from emma_tune.stages.runtime import Runtime
@@ -38,6 +39,7 @@ __all__ = [
     "STAGES",
     "AttackerSettings",
     "EvaluationSettings",
+    "GivenVictimSettings",
     "GuidanceSettings",
     "MatrixSettings",
     "MeasureSettings",
@@ -60,6 +62,7 @@ class Stage:
     Attributes:
         function: `module:name` of the algorithm, imported when first run.
         settings: type of its configuration.
+        other: another type that its configuration may have.
         color: in charts.
         inputs: the stages whose artifacts it reads.
         images: which images it reads: `victim` (labeled), `queries` (the pool).
@@ -86,6 +89,12 @@ class Stage:
     last: bool = False
     pool_step: int = 0
     resources: str | None = None
+    other: type[StageSettings] | None = None
+
+    def read_settings(self, config: Mapping[str, Any]) -> StageSettings:
+        """Read a configuration from a recipe; its names were checked when it was planned."""
+        other = self.other if self.other and config.keys() <= self.other.model_fields.keys() else None
+        return (other or self.settings).model_validate(config, context=RECORDED)
 
     def start(
         self, config: Frozen, *, inputs: Mapping[str, Artifact], runtime: Runtime, state: State | None = None
@@ -113,9 +122,10 @@ _HERE = "emma_tune.stages"
 
 STAGES: dict[str, Stage] = {
     "victim": Stage(
-        f"{_HERE}.victim:train_victim",
+        f"{_HERE}.victim:have_victim",
         VictimSettings,
         "#333333",
+        other=GivenVictimSettings,
         images=("victim",),
         before_points=True,
         shared=True,

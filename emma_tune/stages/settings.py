@@ -69,6 +69,19 @@ class VictimSettings(ClassifierSettings):
     """Train the victim."""
 
 
+class GivenVictimSettings(StageSettings):
+    """Take a victim that is not trained here."""
+
+    content: str = Field(description="fingerprint, in the store, of what its file holds")
+    model: str | None = Field(
+        None, exclude_if=lambda model: model is None, description="its network; None if it is another's"
+    )
+
+    def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
+        """Count the measuring, if the cost of an answer is known."""
+        return (self.model, sizes.measured) if self.model else ("", 0)
+
+
 class MisinformerSettings(ClassifierSettings):
     """Train a network to be wrong."""
 
@@ -101,12 +114,12 @@ def _asked(sizes: Sizes, views: Views | None) -> int:
 class PosteriorsSettings(StageSettings):
     """Answer as the undefended victim does."""
 
-    model: str = Field(description="the victim's network")
+    model: str | None = Field(description="the victim's network; None if it is another's")
     views: Views | None = Field(None, description="augmented views of the pool; every image once if None")
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
-        """Count an answer to each image."""
-        return self.model, _asked(sizes, self.views)
+        """Count an answer to each image, if its cost is known."""
+        return (self.model, _asked(sizes, self.views)) if self.model else ("", 0)
 
 
 class SurrogateSettings(StageSettings):

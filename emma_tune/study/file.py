@@ -16,6 +16,7 @@ from emma_tune.models import IMAGENET, NONE
 from emma_tune.study import Study, spelled_out
 from emma_tune.study.document import DocumentError, Place, parse, shown
 from emma_tune.study.findings import findings_of
+from emma_tune.study.victims import GIVEN
 
 DATA_ROOT = "EMMA_TUNE_DATA"
 """The environment's data root, for studies that name none."""
@@ -187,6 +188,9 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
                 part[key] = f"{prefix}:{absolute(place, f'{name}.{key}')}"
         if isinstance(part.get("weights"), str) and part["weights"] not in ("", NONE, IMAGENET):
             part["weights"] = absolute(part["weights"], f"{name}.weights")
+        for key in (*GIVEN, "network") if name == "victim" else ():
+            if isinstance(part.get(key), str) and part[key]:
+                part[key] = absolute(part[key], f"{name}.{key}")
 
 
 def _resolved(folder: Path, text: str, where: str) -> Path:

@@ -13,6 +13,7 @@ from upath import UPath
 from emma_tune.storage.redaction import redacted
 from emma_tune.study import Study
 from emma_tune.study.document import Place, shown
+from emma_tune.study.victims import is_trained
 
 
 def findings_of(
@@ -50,6 +51,8 @@ def _inherited(place: tuple[Any, ...], kind: str, given: Mapping[str, Any]) -> b
         return False
     field = place[-1]
     victim = given.get("victim")
+    if isinstance(victim, dict) and not is_trained(victim):
+        return False  # nothing is inherited
     own = _at(given, place)
     if kind == "missing":
         return not isinstance(victim, dict) or field not in victim

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
-from emma_tune.plugins.known import KNOWN, Plugin, hash_of, know
+from emma_tune.plugins.known import KNOWN, Plugin, know
 from emma_tune.plugins.tables import check_new, register
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, OF_EVERY_STUDY, Measure
 from emma_tune.training.fields import VERSION, Frozen
+
+NETWORK = r".+\.py:[^\W\d]\w*"
+"""Pattern of a network in a file without decorators."""
 
 MOST_BYTES = 1_000_000
 """Of a plug-in; a larger one is another kind of file."""
@@ -29,56 +35,78 @@ class PluginFile(Frozen):
 
     file: str
     hash: str
+    network: str | None = Field(None, exclude_if=lambda network: network is None)  # a function that is one, too
 
     @property
     def plugin(self) -> Plugin:
         """The content, which was read before the study was checked."""
         return KNOWN[self.hash]
 
+    @property
+    def declarations(self) -> Mapping[str, Declaration]:
+        """What it declares, by name."""
+        return self.plugin.declaring(self.network)
 
-def adopted(given: object) -> object:
+    def entry(self, file: str) -> str:
+        """Write it as a study does, with another path."""
+        return file if self.network is None else f"{file}:{self.network}"
+
+
+def with_plugins(given: dict[str, Any]) -> dict[str, Any]:
     """Read the plug-ins that a study names, and add their rows to the tables.
 
     Args:
-        given: the field `plugins`: paths; of a recorded study mappings, whose content is known or unchanged.
+        given: a study as it was written; of a recorded one `plugins` are mappings, whose content is known.
 
     Returns:
-        The field as mappings; as it is if it is no list.
+        The study with mappings; a `network` of the victim is among them, and its name is the victim's `model`.
     """
-    if not isinstance(given, list | tuple):
+    entries, victim = given.get("plugins", []), given.get("victim")
+    if not isinstance(entries, list | tuple):
         return given
+    named = {f"plugins.{number}": entry for number, entry in enumerate(entries)}
+    if isinstance(victim, dict) and "network" in victim:
+        network = victim["network"]
+        if "model" in victim or not isinstance(network, str) or not re.fullmatch(NETWORK, network):
+            expected = "expected FILE.py:FUNCTION" + (" or model, not both" if "model" in victim else "")
+            raise misplaced("victim.network", f"{expected}, found {shown(network)}")
+        others = {key: value for key, value in victim.items() if key != "network"}
+        given = {**given, "victim": {**others, "model": network.rpartition(":")[2]}}
+        named["victim.network"] = network
+    return {**given, "plugins": list(_adopted(named))} if named else given
+
+
+def _adopted(named: Mapping[str, object]) -> Iterator[PluginFile]:
+    """Read plug-ins, by the place that names them, and add their rows to the tables."""
     seen: dict[str, Declaration] = {}
-    found: list[object] = []
-    for number, entry in enumerate(given):
+    for place, entry in named.items():
         try:
-            plugin, file = _read(entry.model_dump() if isinstance(entry, PluginFile) else entry)
-            for name, declared in plugin.declarations.items():
+            file = _read(entry)
+            for name, declared in file.declarations.items():
                 if name in seen:
                     raise PluginError(
                         f"{declared.place}: {name}: expected a name that no other plug-in has, found it in "
                         f"{seen[name].place}"
                     )
-            _register(plugin)
+            _register(file)
         except PluginError as error:
-            raise misplaced(f"plugins.{number}", str(error)) from error
-        seen |= plugin.declarations
-        found.append({"file": file, "hash": plugin.hash})
-    return found
+            raise misplaced(place, str(error)) from error
+        seen |= file.declarations
+        yield file
 
 
-def _read(entry: object) -> tuple[Plugin, str]:
-    """Read a plug-in by its path, or as it is recorded; return it, and where it was found."""
+def _read(entry: object) -> PluginFile:
+    """Read a plug-in by its path, or as it is recorded."""
     if isinstance(entry, str) and entry:
-        return _declaring(know(_content(entry), entry)), entry
-    if not (isinstance(entry, dict) and {"file", "hash"} == entry.keys()):
+        path, network = entry.rsplit(":", 1) if re.fullmatch(NETWORK, entry) else (entry, None)
+        plugin = know(_content(path), path)
+        return _declaring(PluginFile(file=path, hash=plugin.hash, network=network))
+    if not isinstance(entry, dict | PluginFile):
         raise PluginError(f"expected the path of a file of Python, found {shown(entry)}")
-    file, digest = str(entry["file"]), str(entry["hash"])
-    if digest not in KNOWN:
-        found = hash_of(content := _content(file))
-        if found != digest:
-            raise PluginError(f"expected {file} as it was recorded ({digest[:12]}…), found it changed")
-        know(content, file)
-    return KNOWN[digest], file
+    recorded = PluginFile.model_validate(entry)
+    if recorded.hash not in KNOWN:  # the reader of a study's folder reads its copies first
+        raise PluginError(f"expected a plug-in that was read, found the record of {recorded.file} alone")
+    return recorded
 
 
 def _content(file: str) -> bytes:
@@ -97,18 +125,18 @@ def _content(file: str) -> bytes:
     return content
 
 
-def _declaring(plugin: Plugin) -> Plugin:
-    if not plugin.declarations:
+def _declaring(file: PluginFile) -> PluginFile:
+    if not file.declarations:
         raise PluginError(
-            f"{plugin.file}: expected a function under a decorator of emma_tune.plugins ({', '.join(KINDS)}), "
+            f"{file.file}: expected a function under a decorator of emma_tune.plugins ({', '.join(KINDS)}), "
             "found none"
         )
-    return plugin
+    return file
 
 
-def _register(plugin: Plugin) -> None:
-    register(plugin)
-    for name, declared in plugin.declarations.items():
+def _register(file: PluginFile) -> None:
+    register(file.plugin, file.network)
+    for name, declared in file.declarations.items():
         if declared.kind == "measure":
             check_new(declared, OWN_MEASURES)
             MEASURES[name] = _measure(name, declared.given)

@@ -15,7 +15,7 @@ from emma_tune.plugins.known import MODULE
 from emma_tune.results import StudyView
 from emma_tune.study import Study
 from emma_tune.study.file import load_study
-from tests.conftest import TINY, EmmaTune, kill_tree, merged, wait_for
+from tests.conftest import TINY, kill_tree, merged, wait_for
 from tests.results.desk import Written, part
 
 LOUD = '''
@@ -154,6 +154,42 @@ def test_a_study_reads_on_without_the_file_and_with_another_in_its_place(loud, s
     ended = emma("front", shown)
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert str(loud.file) in ended.stderr
-    assert "Traceback" not in ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert f"{shown / 'plugins'}/" in line
+    assert "expected the plug-in that was run, found no file" in line
+    assert f"{shown.parent / 'store'}/plugins" in line, "where another copy is"
     assert not loud.executed
+
+
+# --- runs -------------------------------------------------------------------------------------------------
+
+
+def artifacts(store: Path) -> dict[str, str]:
+    """Stages of the finished artifacts, by key."""
+    return {record.parent.name: record.parent.parent.name for record in store.glob("*/*/record.json")}
+
+
+@pytest.mark.slow
+def test_a_study_with_a_plug_in_is_killed_resumed_edited_and_carried_elsewhere(loud, emma, state, tmp_path):
+    store = tmp_path / "runs" / "store"
+    state("home")
+    driver = emma.start("run", loud.study, "--set", "attackers.curious.epochs=12")
+    wait_for(lambda: driver.poll() is not None or "responses" in artifacts(store).values(), what="an answer")
+    assert driver.poll() is None, (tmp_path / "output.log").read_text()
+    kill_tree(driver.pid)
+    driver.wait()
+    assert loud.executed >= 2, "by the driver, and by a worker"
+
+    original = loud.file.read_text()
+    loud.file.unlink()
+    ended = emma("resume", tmp_path / "runs" / "tiny")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    before, executed = artifacts(store), loud.executed
+    assert emma.json("status", tmp_path / "runs" / "tiny")["points"]["finished"] == 3
+
+    loud.file.write_text(original.replace("Lesson(loot.answers)", "Lesson(loot.answers**2 / (loot.answers**2).sum(1, keepdim=True))"))
+    ended = emma("run", loud.study, "--set", "attackers.curious.epochs=12")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    new = Counter(stage for key, stage in artifacts(store).items() if key not in before)
+    # everything is in one file: what none of it made stays
+    assert new == {"responses": 1, "measure": 3, "attacker": 2 * 3, "evaluation": 2 * 3}

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from emma_tune.data import dataset
-from emma_tune.data.cache import Source
+from emma_tune.data.cache import ImageCache, Source
 from emma_tune.data.images import Shape
 from emma_tune.data.mirror import image_cache
 from emma_tune.models import IMAGENET
+from emma_tune.plan import GIVEN
 from emma_tune.plan.materials.checks import check_labels, check_limit
+from emma_tune.plan.materials.given import Given, check_there, read_given
 from emma_tune.plan.materials.images import (
     AbsentImagesError,
     bad_images,
@@ -31,7 +33,7 @@ from emma_tune.plan.materials.networks import (
 from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage import tensors
 from emma_tune.storage.store import Store
-from emma_tune.study import Study, outlier_set
+from emma_tune.study import OnnxVictim, Study, outlier_set
 from emma_tune.study.file import StudyError
 from emma_tune.training.fields import VERSION
 
@@ -132,6 +134,15 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
             remarks.append(f"{place}.weights: the ImageNet weights of {part.model} will be fetched")
         else:
             raise StudyError(f"{place}.weights: expected weights at {part.weights}, found no file")
+    if study.victim.file:
+        given = _given(study, arrays, images)
+        weights[GIVEN] = UNKNOWN_FINGERPRINT
+        if given:
+            weights[GIVEN] = tensors.fingerprint(tensors.to_bytes(given.tensors))
+            classes = given.classes
+            remarks.extend(given.remarks)
+        if isinstance(study.victim, OnnxVictim):
+            remarks.append("not counted: what answers of the model in victim.onnx cost")
     check_networks(study, shape)
     plugged = {part.model for part in trainings(study).values() if part.model in study.plugged}
     if plugged:
@@ -140,3 +151,11 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         )
     remarks += remarks_on_sizes(study, counts, classes)
     return KnownMaterials(images, weights, counts, shape, classes, tuple(dict.fromkeys(remarks)))
+
+
+def _given(study: Study, arrays: ImageCache, images: Mapping[str, str]) -> Given | None:
+    """Read the victim that is given; None while its images are not decoded, and so cannot be asked."""
+    if UNKNOWN_FINGERPRINT in (images["victim"], images["queries"]):
+        check_there(study)
+        return None
+    return read_given(study, arrays.load(images["victim"]), arrays.load(images["queries"])["queries"])

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from emma_tune.data import find
+from emma_tune.data.source import DataError, Found
 from emma_tune.plugins.declarations import PluginError
+from emma_tune.plugins.known import KNOWN
+from emma_tune.plugins.loading import load, named, place_of
 from emma_tune.plugins.trust import remember, remembered
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
@@ -35,7 +42,6 @@ def execute_plugins(study: Study, *, trusted: bool) -> None:
             )
         )
     remember(of.hash for of in new)
-    from emma_tune.plugins.loading import load
     from emma_tune.plugins.trial import try_out  # with torch
 
     for number, of in enumerate(study.plugins):
@@ -50,6 +56,38 @@ def _errors_at(place: str) -> Iterator[None]:
         yield
     except PluginError as error:
         raise StudyError(f"{place}: {error}") from error
+
+
+def find_plugged(study: Study, name: str, root: Path | None) -> Found | None:
+    """Call the function of a plug-in that finds a data set; its errors become a line.
+
+    Raises:
+        StudyError: if it raises one, at once or when the parts are read, or returns something else.
+    """
+    plugin = KNOWN[study.plugged[name]]
+    declared = plugin.declarations[name]
+
+    def called(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except (DataError, OSError):
+            raise
+        except Exception as error:  # anything may go wrong in it
+            raise StudyError(
+                f"{place_of(error, plugin.file)}: {name}: expected images, found {named(error)}"
+            ) from error
+
+    found = called(lambda: find(name, root))
+    if found is None:
+        return None
+    if not isinstance(found, Found):
+        raise StudyError(f"{declared.place}: {name}: expected Found or None, found {type(found).__name__}")
+    return replace(found, read=lambda: called(found.read))
+
+
+def version_of(study: Study, name: str) -> str:
+    """Return what the stamp of a data set ends with: of a plug-in its hash, else nothing."""
+    return f"\n{study.plugged[name]}" if name in study.plugged else ""
 
 
 def put_plugins(study: Study, store: Store) -> None:

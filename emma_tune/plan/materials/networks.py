@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 
 def trainings(study: Study) -> dict[str, Training]:
     """Return every training of a study, by its field in the study file."""
+    victim = {"victim": study.victim.training} if study.victim.training else {}
     attackers = {f"attackers.{name}": attacker for name, attacker in study.attackers.items()}
-    return {"victim": study.victim, "surrogate": study.surrogate, **attackers}
+    return {**victim, "surrogate": study.surrogate, **attackers}
+
+
+def _networks(study: Study) -> dict[str, str]:
+    """Return the name of every network of a study, by the part that has it."""
+    victim = {"victim": study.victim.network} if study.victim.network else {}
+    return {**victim, **{place: part.model for place, part in trainings(study).items()}}
 
 
 def initial_weights(study: Study) -> dict[str, tuple[str, Training]]:
@@ -70,9 +77,8 @@ def check_networks(study: Study, shape: Shape) -> None:
     Raises:
         StudyError: if one does not.
     """
-    places = {
-        part.model: place for place, part in reversed(trainings(study).items()) if is_torchvisions(part.model)
-    }
+    networks = _networks(study)
+    places = {model: place for place, model in reversed(networks.items()) if is_torchvisions(model)}
     for model, place in places.items():
         try:
             forward_flops(model, shape, 2)
@@ -95,20 +101,18 @@ def check_plugged_networks(study: Study, shape: Shape, classes: int) -> None:
     from emma_tune.models import build_model
 
     images = torch.zeros(2, shape.channels, *shape.view)
-    for place, part in trainings(study).items():
-        if part.model not in study.plugged:
+    for place, model in _networks(study).items():
+        if model not in study.plugged:
             continue
+        expected = f"{place}.model: expected a network that makes logits of shape (2, {classes}) of two images"
         try:
-            network = build_model(part.model, channels=shape.channels, classes=classes)
+            network = build_model(model, channels=shape.channels, classes=classes)
             found = tuple(network.eval()(images).shape)
         except Exception as error:  # anything may go wrong in it
-            expected = f"a network that takes images of {shape.height}×{shape.width}"
-            raise StudyError(f"{place}.model: expected {expected}, found {part.model} ({named(error)})") from error
+            size = f"{shape.height}×{shape.width}"
+            raise StudyError(f"{expected} of {size}, found {model} with {named(error)}") from error
         if found != (2, classes):
-            raise StudyError(
-                f"{place}.model: expected a network with logits of shape (2, {classes}) for two images, found "
-                f"{part.model} with {found}"
-            )
+            raise StudyError(f"{expected}, found {model} with {found}")
 
 
 @cache

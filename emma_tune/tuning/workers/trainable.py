@@ -17,8 +17,9 @@ import emma_tune
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
-from emma_tune.plugins.known import hashes_in, know
+from emma_tune.plugins.known import know, versions_in
 from emma_tune.plugins.loading import load
+from emma_tune.plugins.tables import register
 from emma_tune.stages import STAGES
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage import Patience, passes
@@ -243,8 +244,10 @@ class StageTrainable(Trainable):
 
 def load_plugins(task: Task, store: Store) -> None:
     """Execute the plug-ins that a task's settings name, from the store."""
-    for digest in hashes_in(task.recipe["config"]):
-        load(know(store.plugin(digest), f"{store.root}/plugins/{digest}.py"))
+    for name, digest in versions_in(task.recipe["config"]):
+        plugin = know(store.plugin(digest), f"{store.root}/plugins/{digest}.py")
+        register(plugin, network=None if name in plugin.declarations else name)
+        load(plugin)
 
 
 def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
