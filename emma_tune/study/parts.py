@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -63,3 +64,20 @@ class Attacker(Training):
     def counts(self) -> bool:
         """Whether its clones count for the search."""
         return self.when == "always"
+
+
+class Limits(Frozen):
+    """What a point must satisfy to be on the front."""
+
+    accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
+        None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
+    )
+
+    def kept_by(self, figures: Mapping[str, Any]) -> bool:
+        """Return whether a point with these validation figures may be on the front."""
+        return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The limits that are set, by measure."""
+        return {} if self.accuracy_drop is None else {"accuracy_drop": self.accuracy_drop}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from emma_tune.training.fields import VERSION, Frozen
 
 NETWORK = r".+\.py:[^\W\d]\w*"
 """Pattern of a network in a file without decorators."""
+
+if TYPE_CHECKING:
+    from emma_tune.study.study import Study
 
 MOST_BYTES = 1_000_000
 """Of a plug-in; a larger one is another kind of file."""
@@ -147,15 +150,28 @@ def _measure(name: str, given: Any) -> Measure:
     return Measure(given.direction, given.best, given.worst, given.unit, name, given.label, f"{{part}}.{name}")
 
 
-def check_own(used: Iterator[tuple[str, str]], own: Mapping[str, str]) -> None:
+def check_own(study: Study) -> None:
     """Raise unless every name that a study uses is of this package, or of its own plug-ins.
 
-    Args:
-        used: places in the study and the names there.
-        own: the hashes of its plug-ins, by the names that they declare.
+    Others may be in the tables, since a process can read several studies.
     """
-    for place, name in used:
+    own = study.plugged
+    for place, name in _names(study):
         if VERSION in name or (name in _REGISTERED and name not in own):
             raise misplaced(
-                place, f"expected a known name, found {name!r}, which no plug-in of this study declares"
+                place, f"expected a known name, found {name!r}, which no plug-in of the study declares"
             )
+
+
+def _names(study: Study) -> Iterator[tuple[str, str]]:
+    """Yield the names of a study out of tables that plug-ins add to, each with its place."""
+    yield "victim.dataset", study.victim.dataset
+    yield "victim.model", study.victim.network or ""
+    yield "queries.dataset", study.queries.dataset
+    yield "surrogate.model", study.surrogate.model
+    yield "defense.kind", study.defense.kind
+    yield from ((f"baselines.{number}", baseline.kind) for number, baseline in enumerate(study.baselines))
+    yield from ((f"attackers.{name}", attacker.kind) for name, attacker in study.attackers.items())
+    yield from ((f"attackers.{name}.model", attacker.model) for name, attacker in study.attackers.items())
+    yield from ((f"objectives.{name}", name) for name in study.objectives)
+    yield from ([study.exposure] if study.exposure else [])

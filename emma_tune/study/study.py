@@ -1,29 +1,29 @@
-"""The study as a whole: its parts, what they share, and what must fit together."""
+"""The study as a whole: its parts, and what they share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.defenses import DEFENSES
 from emma_tune.plugins.known import versioned
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
-from emma_tune.storage.redaction import has_secret, printable
+from emma_tune.storage.redaction import printable
 from emma_tune.study.baselines import Baseline, outlier_set
+from emma_tune.study.checks import CHECKS
 from emma_tune.study.document import shown
 from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, Color, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
-from emma_tune.study.parts import Attacker, Optimization, Queries
-from emma_tune.study.plugged import PluginFile, check_own, with_plugins
+from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
+from emma_tune.study.plugged import PluginFile, with_plugins
 from emma_tune.study.resources import Share, or_auto, spelled_out
-from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, check_finite
-from emma_tune.study.victims import AnsweredVictim, AnyVictim, is_trained
-from emma_tune.training.fields import NOT_BOOLEAN, Frozen
+from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search
+from emma_tune.study.victims import AnyVictim, is_trained
+from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
 
 LONGEST = 150  # bytes of an attacker's name, which trackers make a part of a folder's name
@@ -33,23 +33,6 @@ def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Merge a part over what it shares; weights belong to a network and are not shared with another."""
     other = own.get("model", shared.get("model")) != shared.get("model")
     return {**{key: value for key, value in shared.items() if not (other and key == "weights")}, **own}
-
-
-class Limits(Frozen):
-    """What a point must satisfy to be on the front."""
-
-    accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
-        None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
-    )
-
-    def kept_by(self, figures: Mapping[str, Any]) -> bool:
-        """Return whether a point with these validation figures may be on the front."""
-        return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
-
-    @property
-    def bounds(self) -> dict[str, float]:
-        """The limits that are set, by measure."""
-        return {} if self.accuracy_drop is None else {"accuracy_drop": self.accuracy_drop}
 
 
 def _may_extend(schema: dict[str, Any]) -> None:
@@ -240,89 +223,9 @@ class Study(Frozen):
         return attackers
 
     @model_validator(mode="after")
-    def _names_are_its_own(self) -> Self:
-        check_own(self._names(), self.plugged)
-        return self
-
-    def _names(self) -> Iterator[tuple[str, str]]:
-        """Yield the names out of tables that plug-ins add to, each with its place."""
-        yield "victim.dataset", self.victim.dataset
-        yield "queries.dataset", self.queries.dataset
-        yield "defense.kind", self.defense.kind
-        yield from ((f"baselines.{number}", baseline.kind) for number, baseline in enumerate(self.baselines))
-        yield from ((f"attackers.{name}", attacker.kind) for name, attacker in self.attackers.items())
-        yield from ((f"objectives.{name}", name) for name in self.objectives)
-        yield from ([self.exposure] if self.exposure else [])
-        yield "victim.model", self.victim.network or ""
-        yield "surrogate.model", self.surrogate.model
-        yield from ((f"attackers.{name}.model", attacker.model) for name, attacker in self.attackers.items())
-
-    @model_validator(mode="after")
-    def _keeps_no_secrets(self) -> Self:
-        """Refuse passwords: a study is recorded and shown in reports."""
-        weights = {f"attackers.{name}.weights": attacker.weights for name, attacker in self.attackers.items()}
-        given = {
-            "store": self.store,
-            "data_root": self.data_root,
-            "victim.dataset": self.victim.dataset,
-            "queries.dataset": self.queries.dataset,
-            **({f"victim.{self.victim.file[0]}": str(self.victim.file[1])} if self.victim.file else {}),
-            **({"victim.weights": self.victim.training.weights} if self.victim.training else {}),
-            "surrogate.weights": self.surrogate.weights,
-            **weights,
-            **dict([self.exposure] if self.exposure else []),
-        }
-        for place, address in given.items():
-            if address and has_secret(address):
-                raise misplaced(
-                    place,
-                    "expected an address without a password (use environment variables such as "
-                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), found one with a password",
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _answers_suffice(self) -> Self:
-        """Refuse attackers that ask other images than those that were answered."""
-        for name, attacker in self.attackers.items():
-            if isinstance(self.victim, AnsweredVictim) and ATTACKS[attacker.kind].asks_views:
-                raise misplaced(
-                    f"attackers.{name}.kind",
-                    "expected an attacker that asks the queries themselves, since of the victim only answers to "
-                    f"those are known (victim.answers), found {attacker.kind}, which asks augmented views of them",
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _grids_are_finite(self) -> Self:
-        if self.search.sampler == "grid":
-            for index, baseline in enumerate(self.baselines):
-                for budget in baseline.space.values():
-                    check_finite(budget, f"baselines.{index}")
-        return self
-
-    @model_validator(mode="after")
-    def _space_of_the_defense(self) -> Self:
-        wanted = {parameter.name for parameter in DEFENSES[self.defense.kind].parameters}
-        for name in sorted(wanted ^ set(self.search.space.dimensions)):
-            expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
-            raise misplaced(f"search.space.{name}", f"expected {expected} of {self.defense.kind}, found {found}")
-        return self
-
-    @model_validator(mode="after")
-    def _epochs_fit(self) -> Self:
-        latest = max(self.search.space.st_epochs)
-        if latest > self.surrogate.epochs:
-            raise misplaced(
-                "search.space.st_epoch",
-                f"expected at most surrogate.epochs = {self.surrogate.epochs}, found {latest}",
-            )
-        if latest >= self.defense.epochs:
-            raise misplaced(
-                "search.space.st_epoch",
-                f"expected less than defense.epochs = {self.defense.epochs}, so that an epoch of the matrix "
-                f"is left, found {latest}",
-            )
+    def _fits_together(self) -> Self:
+        for check in CHECKS:
+            check(self)
         return self
 
     @property

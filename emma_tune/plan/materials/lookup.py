@@ -26,8 +26,8 @@ from emma_tune.plan.materials.networks import (
     check_networks,
     forward_flops,
     initial_weights,
+    networks_of,
     read_initial_weights,
-    trainings,
     weights_path,
 )
 from emma_tune.plan.materials.sizes import remarks_on_sizes
@@ -144,18 +144,17 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         if isinstance(study.victim, OnnxVictim):
             remarks.append("not counted: what answers of the model in victim.onnx cost")
     check_networks(study, shape)
-    plugged = {part.model for part in trainings(study).values() if part.model in study.plugged}
+    plugged = sorted({model for model in networks_of(study).values() if model in study.plugged})
     if plugged:
-        remarks.append(
-            f"not counted: the operations of {', '.join(sorted(plugged))}, since a plug-in is not executed"
-        )
+        remarks.append(f"not counted: the operations of {', '.join(plugged)}, since only a run executes a plug-in")
     remarks += remarks_on_sizes(study, counts, classes)
     return KnownMaterials(images, weights, counts, shape, classes, tuple(dict.fromkeys(remarks)))
 
 
 def _given(study: Study, arrays: ImageCache, images: Mapping[str, str]) -> Given | None:
-    """Read the victim that is given; None while its images are not decoded, and so cannot be asked."""
-    if UNKNOWN_FINGERPRINT in (images["victim"], images["queries"]):
+    """Read the victim that is given; None while it cannot be asked: without images, or a plug-in's network."""
+    unknown = UNKNOWN_FINGERPRINT in (images["victim"], images["queries"])
+    if unknown or study.victim.network in study.plugged:
         check_there(study)
         return None
     return read_given(study, arrays.load(images["victim"]), arrays.load(images["queries"])["queries"])

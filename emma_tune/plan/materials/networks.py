@@ -26,7 +26,7 @@ def trainings(study: Study) -> dict[str, Training]:
     return {**victim, "surrogate": study.surrogate, **attackers}
 
 
-def _networks(study: Study) -> dict[str, str]:
+def networks_of(study: Study) -> dict[str, str]:
     """Return the name of every network of a study, by the part that has it."""
     victim = {"victim": study.victim.network} if study.victim.network else {}
     return {**victim, **{place: part.model for place, part in trainings(study).items()}}
@@ -77,7 +77,7 @@ def check_networks(study: Study, shape: Shape) -> None:
     Raises:
         StudyError: if one does not.
     """
-    networks = _networks(study)
+    networks = networks_of(study)
     places = {model: place for place, model in reversed(networks.items()) if is_torchvisions(model)}
     for model, place in places.items():
         try:
@@ -101,7 +101,7 @@ def check_plugged_networks(study: Study, shape: Shape, classes: int) -> None:
     from emma_tune.models import build_model
 
     images = torch.zeros(2, shape.channels, *shape.view)
-    for place, model in _networks(study).items():
+    for place, model in networks_of(study).items():
         if model not in study.plugged:
             continue
         expected = f"{place}.model: expected a network that makes logits of shape (2, {classes}) of two images"
