@@ -15,7 +15,13 @@ from emma_tune.models import MODELS, SMALL_IMAGE_MODELS
 from emma_tune.plugins.declarations import Declaration, PluginError
 from emma_tune.plugins.known import Plugin, versioned
 
-NOT_PARAMETERS = {
+COLUMNS = {
+    "point", "defense", "state", "reason", "within_limits", "on_front", "on_own_front", "dominated_by",
+    "attackers", "runs", "joint",
+}  # fmt: skip
+"""What else a table of points has, so that neither a parameter nor a measure can have its name."""
+
+NOT_PARAMETERS = COLUMNS | {
     "kind", "fresh", "layers", "surrogate", "exposure", "floor", "points",  # fields of a baseline
     "posteriors", "classes", "generator", "seeds", "guidance",  # what a defense is called with besides
 }  # fmt: skip
@@ -27,7 +33,9 @@ OWN = frozenset({*DEFENSES, *ATTACKS, *MODELS, *DATASETS, *PREFIXES})
 def check_new(declared: Declaration, own: Iterable[str]) -> None:
     """Raise PluginError if a name is one of this package's `own`."""
     if declared.name in own:
-        raise PluginError(f"{declared.place}: {declared.name}: expected a name of your own, found one of this package")
+        raise PluginError(
+            f"{declared.place}: {declared.name}: expected a name of your own, found one of this package"
+        )
 
 
 def names_of(plugin: Plugin, name: str) -> tuple[str, str]:
