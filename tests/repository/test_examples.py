@@ -1,4 +1,4 @@
-"""The plug-ins in studies/examples: they run as they are, and an edit runs again what uses it, and nothing else."""
+"""The plug-ins in studies/examples: they run as they are, and an edit runs again only what uses it."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from emma_tune.plugins.known import MODULE
 from emma_tune.results import StudyView
 from emma_tune.study import Study
 from emma_tune.study.file import load_study
-from tests.conftest import TINY, merged
+from tests.conftest import TINY, kill_tree, merged, wait_for
 from tests.results.desk import Written, part
 
 LOUD = """
@@ -154,6 +155,63 @@ def test_a_study_reads_on_without_the_file_and_with_another_in_its_place(loud, s
     ended = emma("front", shown)
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert str(loud.file) in ended.stderr
-    assert "Traceback" not in ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert f"{shown / 'plugins'}/" in line
+    assert "expected the plug-in that was run (another copy is in " in line
+    assert f"{shown.parent / 'store' / 'plugins'}), found no file" in line
     assert not loud.executed
+
+
+# --- runs -------------------------------------------------------------------------------------------------
+
+
+def artifacts(store: Path) -> dict[str, str]:
+    """Stages of the finished artifacts, by key."""
+    return {record.parent.name: record.parent.parent.name for record in store.glob("*/*/record.json")}
+
+
+@pytest.mark.slow
+def test_a_study_with_a_plug_in_is_killed_resumed_edited_and_carried_elsewhere(loud, emma, state, tmp_path):
+    store = tmp_path / "runs" / "store"
+    state("home")
+    driver = emma.start("run", loud.study, "--set", "attackers.curious.epochs=12")
+    wait_for(lambda: driver.poll() is not None or "responses" in artifacts(store).values(), what="an answer")
+    assert driver.poll() is None, (tmp_path / "output.log").read_text()
+    kill_tree(driver.pid)
+    driver.wait()
+    assert loud.executed >= 2, "by the driver, and by a worker"
+
+    original = loud.file.read_text()
+    loud.file.unlink()
+    ended = emma("resume", tmp_path / "runs" / "tiny")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    before, executed = artifacts(store), loud.executed
+    assert emma.json("status", tmp_path / "runs" / "tiny")["points"]["finished"] == 3
+
+    loud.file.write_text(original + "\n# a note\n")
+    ended = emma("run", loud.study, "--set", "attackers.curious.epochs=12")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    new = Counter(stage for key, stage in artifacts(store).items() if key not in before)
+    # everything is in one file: what none of it made stays
+    assert new == {"responses": 1, "measure": 3, "attacker": 2 * 3, "evaluation": 2 * 3}
+
+    shutil.copytree(tmp_path / "runs", tmp_path / "elsewhere")
+    state("another home")
+    folder, executed = tmp_path / "elsewhere" / "tiny", loud.executed
+    digest = load_study(loud.study).plugins[0].hash
+    for verb in (
+        ("resume", folder, "--set", "search.points=2"),
+        ("confirm", folder, "--points", "1"),
+        ("run", folder / "study.yaml", "--out", folder),
+    ):
+        ended = emma(*verb)
+        assert ended.returncode == 2, ended.stdout + ended.stderr
+        (line,) = ended.stderr.splitlines()
+        assert digest in line
+        assert "--trust" in line
+        assert "mine.py" in line or f"{digest}.py" in line
+        assert loud.executed == executed
+    ended = emma("resume", folder, "--set", "search.points=2", "--trust")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert loud.executed > executed
+    assert emma.json("status", folder)["points"]["finished"] == 4
