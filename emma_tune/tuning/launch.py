@@ -13,7 +13,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from emma_tune.plan import Planner
-from emma_tune.plan.materials import prepare
+from emma_tune.plan.materials import check_given, prepare
 from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
@@ -43,6 +43,7 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
     """
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
+    check_given(order.study)
     with (
         interruptible(console) as interruption,
         folder.drive() as interruption.claim,
