@@ -75,13 +75,22 @@ def write_merged(exported: DefendedPoint, defense: Defense, folder: Path) -> Non
     assert exported.onnx is not None, "only a victim in ONNX is merged"
     K = exported.classes
     inputs = {CLEAN: torch.full((2, K), 1 / K), **(examples(exported) if defense.guides else {})}
+    graph = in_onnx(defense, inputs)
+    try:
+        victim = with_free_batch(onnx.load_from_string(exported.onnx), exported.shape)
+        (folder / ONNX).write_bytes(to_bytes(merged(victim, graph)))
+    except ValueError as error:
+        raise StudyError(f"export: {error}") from error
+
+
+def in_onnx(model: nn.Module, inputs: Mapping[str, Tensor]) -> ModelProto:
+    """Translate a module to ONNX, for any number of rows of these inputs.
+
+    Raises:
+        StudyError: if it cannot be.
+    """
     with _quiet():
-        graph = _in_onnx(_traced(defense, inputs))
-        try:
-            victim = with_free_batch(onnx.load_from_string(exported.onnx), exported.shape)
-            (folder / ONNX).write_bytes(to_bytes(merged(victim, graph)))
-        except ValueError as error:
-            raise StudyError(f"export: {error}") from error
+        return _in_onnx(_traced(model, inputs))
 
 
 def _traced(model: nn.Module, inputs: Mapping[str, Tensor]) -> ExportedProgram:

@@ -44,7 +44,9 @@ class Laboratory:
         self.study: Study = load_study(file)
         store = Store(root / "runs" / "store")
         self.materials = prepare(self.study, store, lambda *_: None)
-        self.desk = Written(root / "runs" / self.study.name, self.study, self.materials.images)
+        self.desk = Written(
+            root / "runs" / self.study.name, self.study, self.materials.images, self.materials.weights
+        )
         self.folder = self.desk.root
         cache = ImageCache(store.root)
         images = {name: cache.load(key) for name, key in self.materials.images.items()}
@@ -53,6 +55,7 @@ class Laboratory:
             torch.device("cpu"),
             images["victim"],
             images["queries"]["queries"],
+            store.weights,
             exposure=next(iter(exposure), None),
         )
 
