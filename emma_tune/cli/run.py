@@ -20,6 +20,7 @@ from emma_tune.cli.app import (
     Folder,
     Overrides,
     StudyFile,
+    Trust,
     absolute,
     answer,
     app,
@@ -80,8 +81,10 @@ def run(
         bool, typer.Option("--dry-run", help="Print what would be run and reused, and the approximate cost.")
     ] = False,
     address: Address = None,
+    trust: Trust = False,
 ) -> None:
     """Run a study, or continue it: finished tasks are not run again."""
+    from emma_tune.results.discovery import lies_in_a_study
     from emma_tune.study.file import load_study
     from emma_tune.tuning.order import RunOrder
 
@@ -89,7 +92,10 @@ def run(
     folder: Place = out or Path("runs") / checked.name
     refuse_client(address, folder, study)
     store = absolute(as_place(checked.store) if checked.store else absolute(folder).parent / "store")
-    order = RunOrder(checked, folder, store, BEGAN, address, _checked_last(until))
+    # to name a plug-in is to run it; but what lies in a study's folder may have come with it
+    named = (study, *(Path(of.file) for of in checked.plugins))
+    trusted = trust or not any(map(lies_in_a_study, named))
+    order = RunOrder(checked, folder, store, BEGAN, address, _checked_last(until), trusted=trusted)
     if dry_run:
         _preview(order)
     else:
@@ -98,7 +104,7 @@ def run(
 
 @app.command()
 @user_errors()
-def resume(folder: Folder, overrides: Overrides = None, address: Address = None) -> None:
+def resume(folder: Folder, overrides: Overrides = None, address: Address = None, trust: Trust = False) -> None:
     """Continue a study as it was last run, or with some fields changed."""
     from emma_tune.results.folder import STARTED, StudyFolder
     from emma_tune.study.file import changed
@@ -114,7 +120,7 @@ def resume(folder: Folder, overrides: Overrides = None, address: Address = None)
         if study.store and study.store != started.study.store:
             store = as_place(study.store)
     given = () if started.given else None
-    _drive(RunOrder(study, folder, absolute(store), BEGAN, address, given=given))
+    _drive(RunOrder(study, folder, absolute(store), BEGAN, address, given=given, trusted=trust))
 
 
 @app.command()
@@ -128,6 +134,7 @@ def confirm(
     repeats: Annotated[int, typer.Option(min=2, help="How many fresh seeds for each seed of the study.")] = 5,
     as_json: AsJson = False,
     address: Address = None,
+    trust: Trust = False,
 ) -> None:
     """Measure points again with fresh seeds for everything after the victim, to see which figures hold up."""
     from emma_tune.cli.decide import best_number
@@ -149,7 +156,8 @@ def confirm(
     given = points_to_confirm(view, [best_number(view)] if best else wanted)
     study = confirmation_study(view.study, repeats)
     images = view.planner.images
-    order = RunOrder(study, place, absolute(view.store.root), BEGAN, address, given=given, images=images)
+    store = absolute(view.store.root)
+    order = RunOrder(study, place, store, BEGAN, address, given=given, images=images, trusted=trust)
     result = _run(order, aside=as_json)
     again = StudyView(place)
     answer(confirmed(view, again), show_confirmation, as_json=as_json)

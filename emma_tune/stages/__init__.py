@@ -18,6 +18,7 @@ from emma_tune.stages.settings import (
     GivenVictimSettings,
     GuidanceSettings,
     MatrixSettings,
+    MeasureSettings,
     MisinformerSettings,
     PosteriorsSettings,
     ResponsesSettings,
@@ -28,7 +29,7 @@ from emma_tune.stages.settings import (
     Views,
 )
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
-from emma_tune.training.fields import Frozen
+from emma_tune.training.fields import RECORDED, Frozen
 
 if TYPE_CHECKING:  # planning and reading a study need no torch
     from emma_tune.stages.runtime import Runtime
@@ -41,6 +42,7 @@ __all__ = [
     "GivenVictimSettings",
     "GuidanceSettings",
     "MatrixSettings",
+    "MeasureSettings",
     "MisinformerSettings",
     "PosteriorsSettings",
     "ResponsesSettings",
@@ -90,10 +92,9 @@ class Stage:
     other: type[StageSettings] | None = None
 
     def read_settings(self, config: Mapping[str, Any]) -> StageSettings:
-        """Read a configuration from a recipe."""
-        if self.other and config.keys() <= self.other.model_fields.keys():
-            return self.other.model_validate(config)
-        return self.settings.model_validate(config)
+        """Read a configuration from a recipe; its names were checked when it was planned."""
+        other = self.other if self.other and config.keys() <= self.other.model_fields.keys() else None
+        return (other or self.settings).model_validate(config, context=RECORDED)
 
     def start(
         self, config: Frozen, *, inputs: Mapping[str, Artifact], runtime: Runtime, state: State | None = None
@@ -205,6 +206,16 @@ STAGES: dict[str, Stage] = {
         inputs=("posteriors", "responses", "attacker"),
         images=("victim",),
         version=2,
+        own_trial=False,
+        measures=True,
+        resources="attacker",
+    ),
+    "measure": Stage(  # of a plug-in: editing it runs no clone again
+        f"{_HERE}.measure:take_measure",
+        MeasureSettings,
+        "#8C6D31",
+        inputs=("posteriors", "responses"),
+        images=("victim",),
         own_trial=False,
         measures=True,
         resources="attacker",

@@ -221,3 +221,9 @@ class AttackerSettings(StageSettings):
 
 class EvaluationSettings(StageSettings):
     """Take every measure of a clone."""
+
+
+class MeasureSettings(StageSettings):
+    """Take a measure of a plug-in."""
+
+    measure: str = Field(description="its name, with the hash of the plug-in")

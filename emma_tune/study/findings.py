@@ -94,16 +94,16 @@ def _finding(
     kind = detail["type"]
     message = _PHRASES.get(kind) or detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     found = shown(detail["input"])
-    if kind == "extra_forbidden":
+    if kind in ("misplaced", "unknown_key"):
+        place = tuple(detail["ctx"]["place"].split("."))
+    if kind in ("extra_forbidden", "unknown_key"):
         known = _known_keys(place[:-1])
         close = difflib.get_close_matches(str(place[-1]), known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
         message, found = f"a known key ({hint})", repr(place[-1])
     elif kind == "missing":
         message, found = "a value", "none"
-    elif kind == "misplaced":
-        place = tuple(detail["ctx"]["place"].split("."))
-    if not message.startswith("expected"):
+    if kind != "misplaced" and not message.startswith("expected"):
         message = f"expected {message}"
     if ", found" not in message:
         message += f", found {found}"

@@ -16,6 +16,8 @@ from emma_tune.data.listing import MAX_NAMED
 from emma_tune.data.source import DataError, Found, Part, labeled_parts, query_part
 from emma_tune.plan.materials.checks import check_alike, check_limit
 from emma_tune.plan.materials.frames import fitted, frame_in
+from emma_tune.plan.materials.methods import find_plugged, version_of
+from emma_tune.plugins.loading import is_loaded
 from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -66,14 +68,14 @@ def victim_source(study: Study) -> Source:
         check_limit(victim.limit, len(np.unique(labels)))
         return {**parts, "train": parts["train"].take(subset(len(labels), victim.limit, labels))}
 
-    stamp = f"victim, {victim.limit} to train\n{found.stamp}"
+    stamp = f"victim, {victim.limit} to train\n{found.stamp}{version_of(study, victim.dataset)}"
     # arrays without a side of their own are gray or in color, as they are
     train = found.parts.get("train") if own is None else None
     arrays = train.shape if isinstance(train, ImageSet) else None
     shape = None if side is None else Shape.square(side, channels=arrays.channels if arrays else 3)
     if frame:
         shape = fitted(shape, frame, arrays, victim.image_size)
-    return Source(victim.dataset, stamp, read, shape, found.remarks)
+    return Source(victim.dataset, stamp, read, shape, found.remarks, study.background)
 
 
 def pool_source(study: Study, shape: Shape) -> Source:
@@ -95,13 +97,19 @@ def _unlabeled(study: Study, name: str, limit: int | None, place: str, shape: Sh
             part = query_part(found.parts, name)
         return {"queries": part.take(subset(len(part), limit))}
 
-    return Source(name, f"queries, {limit}\n{found.stamp}", read, shape, found.remarks)
+    stamp = f"queries, {limit}\n{found.stamp}{version_of(study, name)}"
+    return Source(name, stamp, read, shape, found.remarks, study.background)
 
 
 def _located(study: Study, name: str, place: str) -> Found:
     """Find a data set that a study names in a field; if it is missing, raise StudyError with how to get it."""
     root = Path(study.data_root) if study.data_root else None
-    found = find(name, root)
+    if name in study.plugged:
+        if not is_loaded(study.plugged[name]):
+            raise AbsentImagesError(f"{place}: {name} is not looked for, since only a run executes a plug-in")
+        found = find_plugged(study, name, root)
+    else:
+        found = find(name, root)
     if found is None:
         described = dataset(name)
         where = f"{described.place} below {root}" if root else described.place

@@ -28,6 +28,7 @@ from emma_tune.plan.materials.networks import (
     forward_flops,
     initial_weights,
     read_initial_weights,
+    trainings,
     weights_path,
 )
 from emma_tune.plan.materials.sizes import remarks_on_sizes
@@ -35,11 +36,14 @@ from emma_tune.storage import tensors
 from emma_tune.storage.store import Store
 from emma_tune.study import OnnxVictim, Study, outlier_set
 from emma_tune.study.file import StudyError
+from emma_tune.training.fields import VERSION
 
 UNKNOWN_FINGERPRINT = "unknown"
 """Placeholder for a fingerprint, so that plans can be made; no store has a key made from it."""
 
 ASSUMED_IMAGES = 50_000  # in a pool of unknown size
+ASSUMED = {"train": ASSUMED_IMAGES, "validation": 5_000, "test": 5_000}  # of a plug-in's data set
+ASSUMED_SIDE, ASSUMED_CLASSES = 224, 10
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ class KnownMaterials:
     remarks: tuple[str, ...]
 
     def forward_flops(self, model: str) -> float:
-        """Return the floating-point operations of a forward pass of one image."""
+        """Return the floating-point operations of a forward pass of one image; 0 of a plug-in's network."""
+        if VERSION in model:
+            return 0.0  # it would have to be executed
         return forward_flops(model, self.shape, self.classes)
 
 
@@ -104,8 +110,10 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         classes = int(train.labels.max()) + 1  # type: ignore[union-attr]
     else:
         check_limit(victim.limit, described.classes or 0)
-        counts |= {**described.counts, "train": min(described.counts["train"], victim.limit or ASSUMED_IMAGES)}
-        shape, classes = Shape.square(victim.image_size or described.side or 0), described.classes or 0
+        published = {**ASSUMED, **described.counts}
+        counts |= {**published, "train": min(published["train"], victim.limit or ASSUMED_IMAGES)}
+        shape = Shape.square(victim.image_size or described.side or ASSUMED_SIDE)
+        classes = described.classes or ASSUMED_CLASSES
     if study.exposure:
         look(outlier_set(study.exposure[1]), *study.exposure, lambda: outlier_source(study, shape))
     name = study.queries.dataset  # after the outliers, so that its own are counted
@@ -119,7 +127,9 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         counts["queries"] = min(pool, study.queries.limit or pool)
     weights = {}
     for name, (place, part) in initial_weights(study).items():
-        if weights_path(part).exists():
+        if part.model in study.plugged:
+            weights[name] = UNKNOWN_FINGERPRINT  # what of them is the head is up to the network's code
+        elif weights_path(part).exists():
             weights[name] = tensors.fingerprint(tensors.to_bytes(read_initial_weights(place, part, shape)))
         elif part.weights == IMAGENET:
             weights[name] = UNKNOWN_FINGERPRINT
@@ -136,6 +146,11 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         if isinstance(study.victim, OnnxVictim):
             remarks.append("not counted: what answers of the model in victim.onnx cost")
     check_networks(study, shape)
+    plugged = {part.model for part in trainings(study).values() if part.model in study.plugged}
+    if plugged:
+        remarks.append(
+            f"not counted: the operations of {', '.join(sorted(plugged))}, since a plug-in is not executed"
+        )
     remarks += remarks_on_sizes(study, counts, classes)
     return KnownMaterials(images, weights, counts, shape, classes, tuple(dict.fromkeys(remarks)))
 

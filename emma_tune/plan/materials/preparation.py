@@ -19,7 +19,13 @@ from emma_tune.plan.materials.images import (
     remarks_on,
     victim_source,
 )
-from emma_tune.plan.materials.networks import check_networks, initial_weights, read_initial_weights
+from emma_tune.plan.materials.methods import put_plugins
+from emma_tune.plan.materials.networks import (
+    check_networks,
+    check_plugged_networks,
+    initial_weights,
+    read_initial_weights,
+)
 from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage.store import Store
 from emma_tune.study import Study, outlier_set
@@ -52,6 +58,7 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     Raises:
         StudyError: if something is missing, cannot be read, or does not fit.
     """
+    put_plugins(study, store)
     cache = image_cache(store.root)
     remarks: list[str] = []
 
@@ -83,6 +90,7 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
         classes = given.classes
         remarks += given.remarks
     counts = {"train": len(parts["train"]), "queries": len(pool)}
+    check_plugged_networks(study, shape, classes)
     remarks += remarks_on_sizes(study, counts, classes)
     images = {"victim": victim, "queries": queries}
     if study.exposure:
