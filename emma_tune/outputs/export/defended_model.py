@@ -44,7 +44,8 @@ class Defense(nn.Module):
 
     def forward(self, clean: Tensor, images: Tensor | None = None) -> Tensor:
         """Return p', (B, K), of p, (B, K), and of the images, which only further networks look at."""
-        return self.released(clean, self.guidance(images))
+        answers = self.released(clean, self.guidance(images))
+        return answers.clone() if answers is clean else answers  # what is traced needs an operator
 
     def guidance(self, images: Tensor | None) -> Tensor | None:
         """Return the posteriors of the further networks, side by side, (B, K) each; None if there are none."""

@@ -35,12 +35,14 @@ class Laboratory:
 
     Args:
         root: where study file, folder and store are.
-        changes: of the tiny study.
+        changes: of the tiny study; a field of the victim that is None is left out.
     """
 
     def __init__(self, root: Path, **changes: Any) -> None:
         file = root / "study.yaml"
-        file.write_text(yaml.safe_dump(merged(merged(TINY, SMALL), changes)))
+        content = merged(merged(TINY, SMALL), changes)
+        content["victim"] = {name: value for name, value in content["victim"].items() if value is not None}
+        file.write_text(yaml.safe_dump(content))
         self.study: Study = load_study(file)
         store = Store(root / "runs" / "store")
         self.materials = prepare(self.study, store, lambda *_: None)
