@@ -49,10 +49,9 @@ def _show_exported(exported: Export, out: Path) -> None:
         f"its answers to {agreement['images']} test images differ from the study's by {largest:.1e} at most"
     )
     for row in exported.latencies:
-        typer.echo(
-            f"batch of {row.batch}: {1000 * row.undefended:.2f} ms undefended, "
-            f"{1000 * row.defended:.2f} ms with the defense"
-        )
+        alone = "" if row.undefended is None else f"{1000 * row.undefended:.2f} ms undefended, "
+        what = "for the defense alone" if row.undefended is None else "with the defense"
+        typer.echo(f"batch of {row.batch}: {alone}{1000 * row.defended:.2f} ms {what}")
     beating = [attacker.name for attacker in exported.attackers if attacker.beats]
     if beating:
         typer.echo(f"beaten by: {', '.join(beating)}; read MODEL_CARD.md")

@@ -109,11 +109,12 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for node in graph.node:
         yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
-        for below in _subgraphs(node):
+        for below in subgraphs(node):
             yield from _tensors(below)
 
 
-def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """Yield the graphs inside of an operator: branches, and bodies of loops."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -298,7 +299,7 @@ def _rename(graph: GraphProto) -> None:
         node.name = node.name and OWN + node.name
         node.input[:] = [name and OWN + name for name in node.input]
         node.output[:] = [name and OWN + name for name in node.output]
-        for below in _subgraphs(node):
+        for below in subgraphs(node):
             _rename(below)
 
 
