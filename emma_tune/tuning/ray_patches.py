@@ -43,7 +43,12 @@ FOLDER = "RAY_TMPDIR"
 
 MEBIBYTE = 2**20
 
-AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+AGENT_PORTS = (
+    "metrics_agent_port",
+    "metrics_export_port",
+    "dashboard_agent_listen_port",
+    "runtime_env_agent_port",
+)
 """Ports of which the raylet waits to hear from its agents."""
 
 WAIT_FOR_PARENT = "import os, time; parent = os.getppid()\nwhile os.getppid() == parent: time.sleep(1)"
@@ -379,7 +384,9 @@ def keep_idle_workers(keep: bool) -> None:
             return True
 
         def flush_cached_objects(self, force_all: bool = False) -> Iterator[Any]:
-            if force_all or any(objects and self._others_wait(key) for key, objects in self._cached_objects.items()):
+            if force_all or any(
+                objects and self._others_wait(key) for key, objects in self._cached_objects.items()
+            ):
                 yield from super().flush_cached_objects(force_all)
 
         def _others_wait(self, key: Any) -> bool:
@@ -400,7 +407,11 @@ def let_workers_start() -> None:
     class Controller(TuneController):
         def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
             own = self._trial_to_actor.get(trial)
-            if own is not None and trial not in self._resetting_trials and self._actor_manager.is_actor_started(own):
+            if (
+                own is not None
+                and trial not in self._resetting_trials
+                and self._actor_manager.is_actor_started(own)
+            ):
                 return False
             return bool(super()._maybe_reuse_cached_actor(trial))
 

@@ -81,7 +81,7 @@ def test_what_is_patched_is_still_there():
     assert "_webui_url" in inspect.getsource(Node)
     assert ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV in (True, False)
     started = inspect.getsource(services.start_raylet)
-    for name in ("dashboard_agent_command", "runtime_env_agent_command", "num_prestart_python_workers", "session_dir"):
+    for name in ("dashboard_agent_command", "runtime_env_agent_command", "num_prestart_python_workers", "node_id"):
         assert f"--{name}=" in started
     for name in ("cache_object", "flush_cached_objects"):
         assert callable(getattr(_ObjectCache, name))
@@ -91,8 +91,14 @@ def test_what_is_patched_is_still_there():
     ]  # fmt: skip
     assert issubclass(tune_controller.RayActorManager, RayActorManager)
     controller = inspect.getsource(tune_controller.TuneController)
-    for name in ("_actor_force_cleanup_timeout", "_actor_to_trial", "_resetting_trials", "_trial_to_actor",
-                 "_maybe_reuse_cached_actor", "_actor_manager"):
+    for name in (
+        "_actor_force_cleanup_timeout",
+        "_actor_to_trial",
+        "_resetting_trials",
+        "_trial_to_actor",
+        "_maybe_reuse_cached_actor",
+        "_actor_manager",
+    ):
         assert f"self.{name}" in controller
     trial = inspect.getsource(Trial)
     for name in ("_default_result_or_future", "max_failures", "temporary_state", "run_metadata", "error_file"):
@@ -102,7 +108,7 @@ def test_what_is_patched_is_still_there():
 def test_a_worker_gets_neither_what_tune_adds_to_a_trial_nor_a_runtime_environment(monkeypatch):
     """Tune's own hands out AWS credentials there, which stand in Ray's logs then."""
     started = []
-    monkeypatch.setattr(RayActorManager, "add_actor", lambda self, cls, kwargs, **more: started.append((cls, kwargs)))
+    monkeypatch.setattr(RayActorManager, "add_actor", lambda self, cls, kwargs: started.append((cls, kwargs)))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
     ray_patches.manage_workers(Counter)
     manager = tune_controller.RayActorManager(resource_manager=None)
