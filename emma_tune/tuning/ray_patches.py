@@ -366,6 +366,58 @@ def manage_workers(worker: type) -> None:
     tune_controller.RayActorManager = ActorManager
 
 
+def keep_idle_workers(keep: bool) -> None:
+    """Keep every worker whose trial has ended until another one comes or the search is over, or do as Tune does.
+
+    Tune keeps one, and ends the others that have no trial waiting at that moment: a second later it starts new ones,
+    which import PyTorch again. They are ended if a trial waits that takes other resources.
+    """
+    from ray.tune.execution import tune_controller
+    from ray.tune.utils.object_cache import _ObjectCache
+
+    class Cache(_ObjectCache):
+        def cache_object(self, key: Any, obj: Any) -> bool:
+            if self._others_wait(key):
+                return bool(super().cache_object(key, obj))
+            self._cached_objects[key].append(obj)
+            self._num_cached_objects += 1
+            return True
+
+        def flush_cached_objects(self, force_all: bool = False) -> Iterator[Any]:
+            if force_all or any(
+                objects and self._others_wait(key) for key, objects in self._cached_objects.items()
+            ):
+                yield from super().flush_cached_objects(force_all)
+
+        def _others_wait(self, key: Any) -> bool:
+            return any(count > 0 for other, count in self._max_num_objects.items() if other != key)
+
+    tune_controller._ObjectCache = Cache if keep else _ObjectCache
+
+
+def let_workers_start() -> None:
+    """Let the worker of a trial start, once it has a process, though another one is free by now.
+
+    Tune would end it and give its trial to the other; where trials are short it does so for ever, and one worker does
+    all the work of a machine.
+    """
+    from ray.tune import tune
+    from ray.tune.execution.tune_controller import TuneController
+
+    class Controller(TuneController):
+        def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
+            own = self._trial_to_actor.get(trial)
+            if (
+                own is not None
+                and trial not in self._resetting_trials
+                and self._actor_manager.is_actor_started(own)
+            ):
+                return False
+            return bool(super()._maybe_reuse_cached_actor(trial))
+
+    tune.TuneController = Controller  # type: ignore[attr-defined]
+
+
 def _own(config: dict[str, Any]) -> dict[str, Any]:
     """Return a trial's configuration without what Tune adds to it."""
     return {name: value for name, value in config.items() if not name.startswith("__")}

@@ -26,7 +26,7 @@ from emma_tune.tuning.cluster.capacity import CapacityWatcher, ClusterCapacity
 from emma_tune.tuning.interruption import Interruption
 from emma_tune.tuning.order import RunResult, Session
 from emma_tune.tuning.progress import RunMonitor
-from emma_tune.tuning.ray_patches import NeverPickled, manage_workers
+from emma_tune.tuning.ray_patches import NeverPickled, keep_idle_workers, let_workers_start, manage_workers
 from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler, Timeouts, limits_of
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def tune_study(
         monitor = RunMonitor(driver, watcher, session)
         timeouts = Timeouts(driver, store, run, limits_of(planner.study))
         try:
+            keep_idle_workers(session.order.address is None)  # on a cluster others may want its nodes
             _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
         finally:
             monitor.close()
@@ -84,6 +85,7 @@ def _fit(
     searcher = DriverSearcher(driver)
     from emma_tune.tuning.workers.trainable import StageTrainable
 
+    let_workers_start()
     manage_workers(trainable or StageTrainable)
     with TemporaryDirectory(prefix="emma-tune-") as unread:  # Tune's own files, away from a storage that may fail
         tune.Tuner(
