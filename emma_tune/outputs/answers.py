@@ -15,16 +15,16 @@ from emma_tune.stages.responses import MEASURED
 from emma_tune.study.file import StudyError
 
 
-def write_answers(view: StudyView, number: int, seed: int | None, out: Path) -> dict[str, NDArray[Any]]:
-    """Write the answers p' of one point to a .npz file: of a victim's seed (or the first), the first repeat.
+def answers_of(view: StudyView, number: int, seed: int | None) -> dict[str, NDArray[Any]]:
+    """Collect the answers p' of one point: of a victim's seed (or the first), the first repeat.
 
     Returns:
-        What was written: for the parts `queries`, `validation` and `test`, in the order of the images,
+        For the parts `queries`, `validation` and `test`, in the order of the images,
         `PART_posteriors` (N, K) and `PART_names` (N,), where each image came from; `validation_labels` and
         `test_labels` (N,); of a defense that is a matrix `matrix` (K, K).
 
     Raises:
-        StudyError: if there is no such point or seed, its answers are not there, or the file cannot be written.
+        StudyError: if there is no such point or seed, or its answers are not there.
     """
     released = view.artifact(number, "responses", seed=seed).tensors
     arrays: dict[str, NDArray[Any]] = {}
@@ -34,6 +34,16 @@ def write_answers(view: StudyView, number: int, seed: int | None, out: Path) -> 
     arrays |= {f"{part}_posteriors": released[part].numpy() for part in MEASURED}
     if "matrix" in released:
         arrays["matrix"] = released["matrix"].numpy()
+    return arrays
+
+
+def write_answers(view: StudyView, number: int, seed: int | None, out: Path) -> dict[str, NDArray[Any]]:
+    """Write the answers of one point to a .npz file, and return what was written, as `answers_of` has it.
+
+    Raises:
+        StudyError: as `answers_of`, or if the file cannot be written.
+    """
+    arrays = answers_of(view, number, seed)
     try:
         with output_file(out) as file:
             np.savez(file, allow_pickle=False, **arrays)

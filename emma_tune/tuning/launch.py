@@ -19,7 +19,7 @@ from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
 from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
-from emma_tune.tuning.cluster.connection import SAFE, connected, head_watched
+from emma_tune.tuning.cluster.connection import SAFE, connected, head_watched, is_connected
 from emma_tune.tuning.cluster.limits import check_limits
 from emma_tune.tuning.cluster.nodes import check_storage
 from emma_tune.tuning.display import decoding_shown
@@ -44,7 +44,7 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
     with (
-        interruptible(console) as interruption,
+        interruptible(console, embedded=order.embedded) as interruption,
         folder.drive() as interruption.claim,
         closing(folder.log()) as log,
     ):
@@ -65,17 +65,18 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
         except CorruptArtifactError as error:
             raise StudyError(f"{error}; run the same command again to recompute it") from error
         except InterruptedRunError:
-            return RunResult(interrupted=True, failures={})
+            return RunResult(True, {}, interruption.signal)
         except OSError as error:
             if not passes(error):
                 raise
             if interruption.requested:  # while it waited for the storage
-                return RunResult(interrupted=True, failures={})
+                return RunResult(True, {}, interruption.signal)
             raise StudyError(f"{order.out}: the storage cannot be used: {error}; {SAFE}") from error
 
 
 def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
     order, say = session.order, session.say
+    own = is_connected()  # to a Ray that the program has started or joined itself
     with _ray_starting(order.address, session.log.write) as starting:
         with decoding_shown(session.console) as report:
             materials = prepare(order.study, session.store, session.interruption.watching(report))
@@ -86,21 +87,21 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
         capacity = capacity_for(order.study)
         check_capacity(order.study, capacity, say)
         if session.interruption.requested:
-            return RunResult(interrupted=True, failures={})
-        if order.address is not None:
+            return RunResult(True, {}, session.interruption.signal)
+        if own or order.address is not None:
             check_storage(session.store)
         given = order.given is not None
         images = session.folder.with_earlier_images({**order.images, **materials.images})
         session.folder.write(Started(order.study, images, order.store, materials.weights, given))
         planner = Planner(order.study, images, materials.weights, until=order.until)
-        with head_watched(say) if order.address else nullcontext():
+        with head_watched(say) if order.address and not own else nullcontext():
             return tune_study(session, planner, capacity, trainable)
 
 
 @contextmanager
 def _ray_starting(address: str | None, hear: Callable[[str], None]) -> Iterator[Future[None]]:
     """Start or join Ray in a thread while images load here: in the main thread it would handle SIGTERM."""
-    if address is None:
+    if address is None and not is_connected():
         check_limits()  # before threads decode images: it uses up for a moment what they need
     # the thread outlives Ray, whose processes end with the thread that started them
     with ThreadPoolExecutor(1) as background, ExitStack() as cluster:

@@ -43,13 +43,19 @@ MEBIBYTE = 2**20
 
 AUTH_MODE, TOKEN_MODE, TOKEN = "RAY_AUTH_MODE", "token", "RAY_AUTH_TOKEN"
 
-for name, value in DEFAULTS.items():
-    os.environ.setdefault(name, value)
-os.environ.update(SETTINGS)
-try:
-    Path.home()
-except RuntimeError:  # a user without a name and without HOME: importing ray.tune fails
-    os.environ["HOME"] = "/"  # as Docker has it for such a user
+
+def set_environment() -> None:
+    """Set what Ray reads when it is imported, when it is started, and while Tune runs."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(SETTINGS)
+    try:
+        Path.home()
+    except RuntimeError:  # a user without a name and without HOME: importing ray.tune fails
+        os.environ["HOME"] = "/"  # as Docker has it for such a user
+
+
+set_environment()
 
 
 class NeverPickled:
@@ -114,7 +120,8 @@ def loopback_address() -> str:
     return str(get_localhost_ip())
 
 
-def keep_credentials_out_of_logs() -> None:
+@contextmanager
+def credentials_kept_out_of_logs() -> Iterator[None]:
     """Stop Tune from handing AWS credentials to workers in a runtime environment, which Ray logs in plain text.
 
     Workers on this machine inherit them, those of a cluster have their node's (ray-project/ray#28276).
@@ -123,6 +130,10 @@ def keep_credentials_out_of_logs() -> None:
 
     aws = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(aws)
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE.update(aws)
 
 
 class TokenError(Exception):
@@ -237,7 +248,8 @@ def set_timeouts(head: int) -> None:
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
 
 
-def redirect_messages(hear: Callable[[str], None]) -> None:
+@contextmanager
+def messages_redirected(hear: Callable[[str], None]) -> Iterator[None]:
     """Hand on what a cluster says of its nodes and workers, which Ray would print, in color.
 
     `log_to_driver` switches off what the workers print, not this.
@@ -248,7 +260,18 @@ def redirect_messages(hear: Callable[[str], None]) -> None:
         for message in data["lines"]:
             hear(f"Ray: {message.strip()}")
 
-    worker.print_to_stdstream = hand_on
+    before, worker.print_to_stdstream = worker.print_to_stdstream, hand_on
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
+
+
+def is_client() -> bool:
+    """Return whether this process uses Ray through its client (`ray://`), which cannot drive a study."""
+    from ray._private.client_mode_hook import client_mode_should_convert
+
+    return bool(client_mode_should_convert())
 
 
 def cluster_id(address: str) -> str:
@@ -268,7 +291,8 @@ def cluster_id(address: str) -> str:
 # --- trials and their workers -----------------------------------------------------------------------------
 
 
-def survive_worker_deaths() -> None:
+@contextmanager
+def worker_deaths_survived() -> Iterator[None]:
     """Replace Tune's actor manager by one that takes the death of any worker for that of a worker.
 
     - Ray's memory monitor kills with `OutOfMemoryError`, which is no `RayActorError` (ray-project/ray#29736); Tune
@@ -288,7 +312,11 @@ def survive_worker_deaths() -> None:
                 _forget_reset(tracked_actor_task)
             super()._actor_task_failed(tracked_actor_task, exception)
 
-    tune_controller.RayActorManager = ActorManager
+    before, tune_controller.RayActorManager = tune_controller.RayActorManager, ActorManager
+    try:
+        yield
+    finally:
+        tune_controller.RayActorManager = before
 
 
 def _forget_reset(task: Any) -> None:

@@ -26,7 +26,7 @@ from emma_tune.tuning.cluster.capacity import CapacityWatcher, ClusterCapacity
 from emma_tune.tuning.interruption import Interruption
 from emma_tune.tuning.order import RunResult, Session
 from emma_tune.tuning.progress import RunMonitor
-from emma_tune.tuning.ray_patches import NeverPickled, survive_worker_deaths
+from emma_tune.tuning.ray_patches import NeverPickled, worker_deaths_survived
 from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler, Timeouts, limits_of
 from emma_tune.tuning.workers.trainable import StageTrainable
 
@@ -65,7 +65,7 @@ def tune_study(
         interrupted, failures = session.interruption.requested, driver.outcomes.failures
         until = None if interrupted or GROUNDWORK.number in failures else planner.until
         writer.ended(RunSummary(run, startup, span, driver.most_slots, round(driver.busy, 3), until))
-        return RunResult(interrupted, failures)
+        return RunResult(interrupted, failures, session.interruption.signal)
 
 
 def _fit(
@@ -80,8 +80,8 @@ def _fit(
         Exception: what the driver has raised, where Tune would have swallowed it.
     """
     searcher = DriverSearcher(driver)
-    survive_worker_deaths()
-    with TemporaryDirectory(prefix="emma-tune-") as unread:  # Tune's own files, away from a storage that may fail
+    # Tune's own files, away from a storage that may fail
+    with worker_deaths_survived(), TemporaryDirectory(prefix="emma-tune-") as unread:
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(

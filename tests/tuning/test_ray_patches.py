@@ -88,5 +88,6 @@ def test_what_is_patched_is_still_there():
 
 def test_credentials_are_not_handed_to_workers_in_what_ray_logs(monkeypatch):
     monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {"AWS_SECRET_ACCESS_KEY", "PL_DISABLE_FORK"})
-    ray_patches.keep_credentials_out_of_logs()
-    assert set(class_cache.ENV_VARS_TO_PROPAGATE) == {"PL_DISABLE_FORK"}
+    with ray_patches.credentials_kept_out_of_logs():
+        assert set(class_cache.ENV_VARS_TO_PROPAGATE) == {"PL_DISABLE_FORK"}
+    assert set(class_cache.ENV_VARS_TO_PROPAGATE) == {"AWS_SECRET_ACCESS_KEY", "PL_DISABLE_FORK"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from emma_tune.outputs.words import plural
@@ -26,8 +27,16 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
         points = f"{plural(study.proposals + len(study.fixed), 'point')} of {', '.join(study.searches)}{beside}"
     else:
         points = f"{plural(given, 'point')}, each with {plural(len(study.repeats), 'fresh seed')}"
-    where = f"on the cluster at {address}" if address else f"{plural(_slots(study), 'task')} at a time"
-    return printable(f"{study.name}: {points}, attackers {', '.join(study.attackers)}; {where}; folder {folder}")
+    where, attackers = _where(study, address), ", ".join(study.attackers)
+    return printable(f"{study.name}: {points}, attackers {attackers}; {where}; folder {folder}")
+
+
+def _where(study: Study, address: str | None) -> str:
+    if address:
+        return f"on the cluster at {address}"
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        return "on the Ray of this process"
+    return f"{plural(_slots(study), 'task')} at a time"
 
 
 def spaces(study: Study) -> list[str]:
