@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from emma_tune.api.orders import announcement, check_last, new_order, resuming_order
@@ -78,7 +78,7 @@ def run(
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Refuse a second run in this process, whose Ray, signals and environment variables are those of all threads."""
+    """Refuse a second run in this process: its Ray, signals and environment variables belong to all threads."""
     if not _RUNNING.acquire(blocking=False):
         raise StudyError("expected one run at a time in a process, found another one under way")
     try:
@@ -126,8 +126,11 @@ def _interrupt(order: RunOrder, result: RunResult) -> None:
         raise StudyError(f"{order.out}: another process has taken this study; finished tasks are saved")
     if result.signal == signal.SIGTERM:
         signal.raise_signal(signal.SIGTERM)  # for the handler that was there before
-    seen = f'emma_tune.load_study("{order.out}") shows what is finished'
-    raise KeyboardInterrupt(f"everything is saved; the same call continues, {seen}")
+    seen = ""
+    with suppress(StudyError):  # the storage may be why it was interrupted
+        if StudyFolder(order.out).begun:
+            seen = f'; emma_tune.load_study("{order.out}") shows what is finished'
+    raise KeyboardInterrupt(f"everything is saved, and the same call continues{seen}")
 
 
 def _ended(order: RunOrder, result: RunResult, say: Callable[[str], None]) -> StudyView:
