@@ -58,6 +58,12 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what is remembered of a user, such as the plug-ins that were run, in a folder of the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture
 def study_file(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes the tiny study with changes, `study_file(search={"points": 3})`."""
@@ -123,7 +129,7 @@ class EmmaTune:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
 
@@ -200,7 +206,7 @@ def workers(pid: int) -> list[psutil.Process]:
     return found
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 90, what: str = "") -> Any:
+def wait_for(condition: Callable[[], Any], *, seconds: float = 240, what: str = "") -> Any:
     """Wait until `condition` returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

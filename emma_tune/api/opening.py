@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 from emma_tune.outputs.words import plural
 from emma_tune.storage import Place
 from emma_tune.storage.redaction import printable
+from emma_tune.tuning.cluster.limits import local_slots
+from emma_tune.tuning.ray_patches import is_connected
 
 if TYPE_CHECKING:
     from emma_tune.study import Dimension, EpochChoice, Study
@@ -34,9 +34,9 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
 def _where(study: Study, address: str | None) -> str:
     if address:
         return f"on the cluster at {address}"
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+    if is_connected():
         return "on the Ray of this process"
-    return f"{plural(_slots(study), 'task')} at a time"
+    return f"{plural(local_slots(study), 'task')} at a time"
 
 
 def spaces(study: Study) -> list[str]:
@@ -56,25 +56,3 @@ def _values(dimension: Dimension | EpochChoice) -> str:
     if len(values) > MOST_LISTED:
         return f"{low:g} … {high:g} ({len(values)} values)"
     return " or ".join(filter(None, [", ".join(values[:-1]), values[-1]]))
-
-
-def _slots(study: Study) -> int:
-    """Count the tasks that this machine runs at once, as the run will."""
-    from emma_tune.search.trial_shares import slots_of
-    from emma_tune.stages import OWN_TRIAL_STAGES
-    from emma_tune.tuning.cluster.limits import usable_cpus
-
-    gpus = _gpus()
-    shares = [(study.share(stage).cpu, study.share(stage).gpu if gpus else 0.0) for stage in OWN_TRIAL_STAGES]
-    return slots_of(shares, usable_cpus(), gpus)
-
-
-def _gpus() -> int:
-    """Count the NVIDIA GPUs that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    try:
-        return len(os.listdir("/proc/driver/nvidia/gpus"))
-    except OSError:
-        return 0

@@ -37,17 +37,26 @@ def new_order(
     out: Place | None,
     began: float,
     *,
+    file: Path | None = None,
     address: str | None = None,
     until: str | None = None,
+    trust: bool = False,
     embedded: bool = False,
 ) -> RunOrder:
-    """Order a run of a study, in a folder of `runs` unless `out` says where."""
+    """Order a run of a study, in a folder of `runs` unless `out` says where.
+
+    To name a plug-in is to run it; but what lies in a study's folder, its study `file` or a plug-in, may have come
+    with it.
+    """
+    from emma_tune.results.discovery import lies_in_a_study
     from emma_tune.tuning.order import RunOrder
 
     folder = out or RUNS / study.name
     beside = absolute(folder).parent / "store"
     store = absolute(as_place(study.store)) if study.store else beside
-    return RunOrder(study, folder, store, began, address, until, embedded=embedded)
+    named = (*([file] if file else []), *(Path(of.file) for of in study.plugins))
+    trusted = trust or not any(map(lies_in_a_study, named))
+    return RunOrder(study, folder, store, began, address, until, trusted=trusted, embedded=embedded)
 
 
 def resuming_order(
@@ -58,6 +67,7 @@ def resuming_order(
     *,
     address: str | None = None,
     until: str | None = None,
+    trust: bool = False,
     embedded: bool = False,
 ) -> RunOrder:
     """Order that a study is continued as it was last started, or with some fields changed."""
@@ -71,7 +81,8 @@ def resuming_order(
         if study.store and study.store != started.study.store:
             store = as_place(study.store)
     given = () if started.given else None
-    return RunOrder(study, folder, absolute(store), began, address, until, given, embedded=embedded)
+    store = absolute(store)
+    return RunOrder(study, folder, store, began, address, until, given, trusted=trust, embedded=embedded)
 
 
 def announcement(order: RunOrder) -> list[str]:

@@ -32,6 +32,7 @@ def run(
     address: str | None = None,
     until: str | None = None,
     progress: bool = True,
+    trust: bool = False,
 ) -> StudyView:
     """Run a study, or continue it: finished tasks are not run again.
 
@@ -47,6 +48,7 @@ def run(
         address: of a Ray cluster, on one of its machines: `auto` or `HOST:PORT`.
         until: the last stage to run: victim, surrogate, matrix, responses or attacker; all if None.
         progress: whether to show progress.
+        trust: whether plug-ins in a study's folder are run although this user has never run them.
 
     Returns:
         The study; points that failed are in its `failures`.
@@ -65,7 +67,8 @@ def run(
 
     check_last(until, "until")
     with _alone(), _environment_restored():
-        order = _order(study, out, say, {"began": began, "address": address, "until": until, "embedded": True})
+        how = {"began": began, "address": address, "until": until, "trust": trust, "embedded": True}
+        order = _order(study, out, say, how)
         for line in announcement(order):
             say(line)
         from emma_tune.tuning.launch import run_study  # sets the environment that Ray reads when it is imported
@@ -103,7 +106,7 @@ def _order(
         raise StudyError(f"study: expected a dict, a Study or a path, found {type(study).__name__}")
     place = _place(study, "study")
     if is_local(place) and not (place.is_dir() and StudyFolder(place).begun):
-        return new_order(load_study(place), folder, **how)
+        return new_order(load_study(place), folder, file=place, **how)
     if folder is not None:
         raise StudyError(f"out: expected none, since {place} is a study's folder already, found {folder}")
     started = StudyFolder(place).read()

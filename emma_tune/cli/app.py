@@ -57,6 +57,10 @@ DataRoot = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="The victim's seed. [default: the study's first]")]
 Follow = Annotated[bool, typer.Option("--follow", help="Keep updating while the study is running.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Execute the study's plug-ins, also those that you have not run before."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 

@@ -19,6 +19,7 @@ from emma_tune.cli.app import (
     Folder,
     Overrides,
     StudyFile,
+    Trust,
     answer,
     app,
     at_most_one,
@@ -61,11 +62,14 @@ def run(
         bool, typer.Option("--dry-run", help="Print what would be run and reused, and the approximate cost.")
     ] = False,
     address: Address = None,
+    trust: Trust = False,
 ) -> None:
     """Run a study, or continue it: finished tasks are not run again."""
     from emma_tune.study.file import load_study
 
-    order = new_order(load_study(study, overrides or []), out, BEGAN, address=address, until=until)
+    order = new_order(
+        load_study(study, overrides or []), out, BEGAN, file=study, address=address, until=until, trust=trust
+    )
     refuse_client(address, order.out, study)
     check_last(until, "--until")
     if dry_run:
@@ -76,7 +80,7 @@ def run(
 
 @app.command()
 @user_errors()
-def resume(folder: Folder, overrides: Overrides = None, address: Address = None) -> None:
+def resume(folder: Folder, overrides: Overrides = None, address: Address = None, trust: Trust = False) -> None:
     """Continue a study as it was last run, or with some fields changed."""
     from emma_tune.results.folder import StudyFolder
 
@@ -84,7 +88,7 @@ def resume(folder: Folder, overrides: Overrides = None, address: Address = None)
     started = StudyFolder(folder).read()
     for remark in started.remarks:
         typer.echo(remark)
-    _drive(resuming_order(started, folder, overrides or [], BEGAN, address=address))
+    _drive(resuming_order(started, folder, overrides or [], BEGAN, address=address, trust=trust))
 
 
 @app.command()
@@ -98,6 +102,7 @@ def confirm(
     repeats: Annotated[int, typer.Option(min=2, help="How many fresh seeds for each seed of the study.")] = 5,
     as_json: AsJson = False,
     address: Address = None,
+    trust: Trust = False,
 ) -> None:
     """Measure points again with fresh seeds for everything after the victim, to see which figures hold up."""
     from emma_tune.cli.printing.evidence import show_confirmation
@@ -119,7 +124,8 @@ def confirm(
     given = points_to_confirm(view, [best_number(view)] if best else wanted)
     study = confirmation_study(view.study, repeats)
     images = view.planner.images
-    order = RunOrder(study, place, absolute(view.store.root), BEGAN, address, given=given, images=images)
+    store = absolute(view.store.root)
+    order = RunOrder(study, place, store, BEGAN, address, given=given, images=images, trusted=trust)
     result = _run(order, aside=as_json)
     again = StudyView(place)
     answer(confirmed(view, again), show_confirmation, as_json=as_json)

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES
 from emma_tune.stages import STAGES
+from emma_tune.training.fields import plain
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 GRAY, BLACK = "#7F7F7F", "#333333"
@@ -95,7 +96,7 @@ def stage(name: str) -> Fill:
 
 def _spare(name: str, looks: Sequence[Look], listed: Container[str], known: Iterable[str]) -> Look:
     """Choose a look by the place of a name among the known ones that have no entry."""
-    return looks[[other for other in (*known, name) if other not in listed].index(name) % len(looks)]
+    return looks[[other for other in (*plain(known), name) if other not in listed].index(name) % len(looks)]
 
 
 def in_order(defenses: Iterable[str]) -> list[str]:

@@ -103,7 +103,8 @@ def placed_tasks(study: StudyReader) -> Iterator[tuple[TaskPlace, Task]]:
         plan = study.planner.whole(point)
         for run, seed in study.planner.runs.items():
             clones = {name: task for (of, name), task in plan.evaluations.items() if of == run}
-            for attacker, end in {"": plan.responses[run], **clones}.items():
+            costs = [plan.responses[run], *(task for (of, _), task in plan.measures.items() if of == run)]
+            for attacker, end in (*(("", task) for task in costs), *clones.items()):
                 for task in plan.upstream(end):
                     if task.key not in seen:
                         seen.add(task.key)
@@ -179,6 +180,10 @@ def _values(study: StudyReader, point: Point) -> Iterator[tuple[Any, ...]]:
         place = (point.number, point.defense, run, seed)
         for part, name, value in _costs(study, plan, plan.responses[run]):
             yield (*place, "", "", part, name, value)
+        for (of, _), task in plan.measures.items():
+            record = study.record(task) if of == run else None
+            for part, name, value in _split(record) if record else ():
+                yield (*place, "", "", part, name, value)
         for (of, attacker), task in plan.evaluations.items():
             knows = ATTACKS[study.study.attackers[attacker].kind].knows
             for part, name, value in _clone(study, task, plan.attackers[of, attacker]) if of == run else ():

@@ -16,7 +16,7 @@ from emma_tune.results.reader import MeasuredPoint, StudyReader
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.store import CorruptArtifactError
 from emma_tune.study.file import StudyError
-from emma_tune.study.measures import MEASURES
+from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
 
 if TYPE_CHECKING:
     from emma_tune.data.images import ImageSet
@@ -215,7 +215,7 @@ class StudyView(StudyReader):
         count = self.shapes.get("test", (0, 0))[0]
         if not count:
             return {}
-        shares = {name: figures[name] for name, of in MEASURES.items() if of.unit == "%" and name in figures}
+        shares = {name: figures[name] for name in OF_EVERY_STUDY if MEASURES[name].unit == "%" and name in figures}
         clones = {name: wilson(accuracy, count) for name, accuracy in figures["attackers"].items()}
         return {**{name: wilson(share, count) for name, share in shares.items()}, "attackers": clones}
 

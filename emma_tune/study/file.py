@@ -16,6 +16,7 @@ from emma_tune.models import IMAGENET, NONE
 from emma_tune.study import Study, spelled_out
 from emma_tune.study.document import DocumentError, Place, parse, shown
 from emma_tune.study.findings import findings_of
+from emma_tune.study.victims import GIVEN
 
 DATA_ROOT = "EMMA_TUNE_DATA"
 """The environment's data root, for studies that name none."""
@@ -211,6 +212,11 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
     for key in ("store", "data_root"):
         if isinstance(given.get(key), str):
             given[key] = absolute(given[key], key)
+    if isinstance(given.get("plugins"), list):
+        given["plugins"] = [
+            absolute(of, f"plugins.{number}") if isinstance(of, str) and of else of
+            for number, of in enumerate(given["plugins"])
+        ]
     parts = {name: given.get(name) for name in ("victim", "queries", "surrogate")}
     if isinstance(given.get("attackers"), dict):
         parts |= {f"attackers.{name}": attacker for name, attacker in given["attackers"].items()}
@@ -225,6 +231,9 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
                 part[key] = f"{prefix}:{absolute(place, f'{name}.{key}')}"
         if isinstance(part.get("weights"), str) and part["weights"] not in ("", NONE, IMAGENET):
             part["weights"] = absolute(part["weights"], f"{name}.weights")
+        for key in (*GIVEN, "network") if name == "victim" else ():
+            if isinstance(part.get(key), str) and part[key]:
+                part[key] = absolute(part[key], f"{name}.{key}")
 
 
 def _resolved(folder: Path, text: str, where: str) -> Path:

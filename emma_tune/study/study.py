@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES
+from emma_tune.plugins.known import versioned
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import has_secret, printable
 from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.document import shown
-from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, StageName, misplaced
+from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, Color, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
-from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
+from emma_tune.study.parts import Attacker, Optimization, Queries
+from emma_tune.study.plugged import PluginFile, check_own, with_plugins
 from emma_tune.study.resources import Share, or_auto, spelled_out
 from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, check_finite
+from emma_tune.study.victims import AnsweredVictim, AnyVictim, is_trained
 from emma_tune.training.fields import NOT_BOOLEAN, Frozen
 from emma_tune.training.settings import Training
 
@@ -57,6 +60,11 @@ def _may_extend(schema: dict[str, Any]) -> None:
     }
 
 
+def _as_paths(schema: dict[str, Any]) -> None:
+    """Describe plug-ins as a study file names them."""
+    schema["items"] = {"type": "string"}
+
+
 class Study(Frozen):
     """A study: what is attacked, by whom, how it is defended, and what is searched for."""
 
@@ -66,7 +74,10 @@ class Study(Frozen):
         description="name of the study and of its folder: letters, digits, dots, dashes and underscores",
         json_schema_extra={"pattern": f"^{NAME}$"},
     )
-    victim: Victim
+    victim: AnyVictim = Field(
+        description="the classifier to protect: trained here (model, epochs, …), or given (onnx, answers, or "
+        "model with weights and train: false)"
+    )
     queries: Queries
     surrogate: Training = Field(
         description="the defender's stand-in for an attacker; fields left out are the victim's"
@@ -108,6 +119,15 @@ class Study(Frozen):
     on_bad_image: Literal["skip", "fail"] = Field(
         "skip", description="skip: leave out images that cannot be read, and name them; fail: do not start"
     )
+    background: Color = Field(
+        "white", description="what transparent images are laid on: white, black, '#rrggbb' or [red, green, blue]"
+    )
+    plugins: tuple[PluginFile, ...] = Field(
+        (),
+        exclude_if=lambda plugins: not plugins,
+        description="files of Python that declare your own defenses, attackers, networks, data sets and measures",
+        json_schema_extra=_as_paths,
+    )
     store: str | None = Field(
         None,
         description="folder of the artifacts, or s3://…; default: `store` beside the study's folder",
@@ -116,10 +136,11 @@ class Study(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _inherit_from_victim(cls, given: object) -> object:
-        """Fill fields left out of surrogate and attackers from the victim."""
+        """Fill fields left out of surrogate and attackers from the victim, if it is trained here."""
         if not isinstance(given, dict) or not isinstance(given.get("victim"), dict):
             return given
-        shared = {key: value for key, value in given["victim"].items() if key in Training.model_fields}
+        trained = is_trained(given["victim"])
+        shared = {k: value for k, value in given["victim"].items() if trained and k in Training.model_fields}
         study = dict(given)
         if isinstance(study.setdefault("surrogate", {}), dict):
             study["surrogate"] = _with_shared(shared, study["surrogate"])
@@ -131,6 +152,12 @@ class Study(Frozen):
                 for name, attacker in study["attackers"].items()
             }
         return study
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_first(cls, given: object) -> object:
+        """Read plug-ins before the names that they add are checked: of these validators the last runs first."""
+        return with_plugins(given) if isinstance(given, dict) else given
 
     @field_validator("resources", mode="before")
     @classmethod
@@ -213,6 +240,24 @@ class Study(Frozen):
         return attackers
 
     @model_validator(mode="after")
+    def _names_are_its_own(self) -> Self:
+        check_own(self._names(), self.plugged)
+        return self
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        """Yield the names out of tables that plug-ins add to, each with its place."""
+        yield "victim.dataset", self.victim.dataset
+        yield "queries.dataset", self.queries.dataset
+        yield "defense.kind", self.defense.kind
+        yield from ((f"baselines.{number}", baseline.kind) for number, baseline in enumerate(self.baselines))
+        yield from ((f"attackers.{name}", attacker.kind) for name, attacker in self.attackers.items())
+        yield from ((f"objectives.{name}", name) for name in self.objectives)
+        yield from ([self.exposure] if self.exposure else [])
+        yield "victim.model", self.victim.network or ""
+        yield "surrogate.model", self.surrogate.model
+        yield from ((f"attackers.{name}.model", attacker.model) for name, attacker in self.attackers.items())
+
+    @model_validator(mode="after")
     def _keeps_no_secrets(self) -> Self:
         """Refuse passwords: a study is recorded and shown in reports."""
         weights = {f"attackers.{name}.weights": attacker.weights for name, attacker in self.attackers.items()}
@@ -221,7 +266,8 @@ class Study(Frozen):
             "data_root": self.data_root,
             "victim.dataset": self.victim.dataset,
             "queries.dataset": self.queries.dataset,
-            "victim.weights": self.victim.weights,
+            **({f"victim.{self.victim.file[0]}": str(self.victim.file[1])} if self.victim.file else {}),
+            **({"victim.weights": self.victim.training.weights} if self.victim.training else {}),
             "surrogate.weights": self.surrogate.weights,
             **weights,
             **dict([self.exposure] if self.exposure else []),
@@ -232,6 +278,18 @@ class Study(Frozen):
                     place,
                     "expected an address without a password (use environment variables such as "
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), found one with a password",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_suffice(self) -> Self:
+        """Refuse attackers that ask other images than those that were answered."""
+        for name, attacker in self.attackers.items():
+            if isinstance(self.victim, AnsweredVictim) and ATTACKS[attacker.kind].asks_views:
+                raise misplaced(
+                    f"attackers.{name}.kind",
+                    "expected an attacker that asks the queries themselves, since of the victim only answers to "
+                    f"those are known (victim.answers), found {attacker.kind}, which asks augmented views of them",
                 )
         return self
 
@@ -268,6 +326,21 @@ class Study(Frozen):
         return self
 
     @property
+    def plugged(self) -> dict[str, str]:
+        """The hashes of its plug-ins, by the names that they declare."""
+        return {name: of.hash for of in self.plugins for name in of.declarations}
+
+    @property
+    def own_measures(self) -> tuple[str, ...]:
+        """The measures that its plug-ins declare."""
+        declared = [one for of in self.plugins for one in of.declarations.values()]
+        return tuple(one.name for one in declared if one.kind == "measure")
+
+    def versioned(self, name: str) -> str:
+        """Return a name as recipes have it: of a plug-in with the hash of its content."""
+        return versioned(name, self.plugged[name]) if name in self.plugged else name
+
+    @property
     def budget(self) -> str:
         """The measure that says what a defense costs: the first such objective, or l1."""
         return next((name for name in self.objectives if not measure(name).of_clones), "l1")
@@ -276,6 +349,11 @@ class Study(Frozen):
     def attack(self) -> str:
         """The measure that says what attackers get: the first such objective, or `attacker_accuracy`."""
         return next((name for name in self.objectives if measure(name).of_clones), "attacker_accuracy")
+
+    @property
+    def misinformer(self) -> Training:
+        """How the second network of adaptive misinformation is trained: as the victim, else the surrogate."""
+        return self.victim.training or self.surrogate
 
     @property
     def counting(self) -> dict[str, Attacker]:

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from emma_tune.plan.materials import DecodeCallback
 from emma_tune.storage import Claim
+
+if TYPE_CHECKING:
+    from emma_tune.plan.materials import DecodeCallback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 OTHERS = (signal.SIGUSR1,)  # for which Tune installs a handler

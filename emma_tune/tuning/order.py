@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from emma_tune.tuning.interruption import Interruption
 
 
+SAFE = "finished tasks are saved, run the same command again to continue"
+
+
 @dataclass(frozen=True)
 class RunOrder:
     """A study to run, and where."""
@@ -31,6 +34,7 @@ class RunOrder:
     given: Sequence[Point] | None = None  # to run besides the ledger's, proposing none; None proposes as usual
     images: Mapping[str, str] = field(default_factory=dict)  # fingerprints that given points may need
     embedded: bool = False  # whether the process goes on after the run: a notebook's, or a script's
+    trusted: bool = False  # whether plug-ins that this user has never run may be executed
 
 
 @dataclass(frozen=True)

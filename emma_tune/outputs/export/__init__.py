@@ -91,7 +91,7 @@ def _settings(exported: DefendedPoint, agreement: dict[str, float]) -> dict[str,
         "run": exported.run,
         "artifacts": {stage: task.key for stage, task in exported.tasks.items() if stage not in OF_CLONES},
         "images": exported.view.planner.images["victim"],
-        "model": exported.view.study.victim.model,
+        "model": exported.view.study.victim.network,
         "classes": exported.classes,
         "input": {
             "name": IMAGES,

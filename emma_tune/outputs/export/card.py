@@ -19,7 +19,7 @@ from emma_tune.outputs.words import parameter, percent, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.intervals import wilson
-from emma_tune.study.measures import MEASURES
+from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
 
 NOT_MEASURED = "not measured"
 SCORES = {"ece": "ECE of p', 15 bins, test images", "nll": "NLL of p', nats, test images"}
@@ -157,7 +157,9 @@ def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, f
     }
     if figures:
         tests = [figures["runs"][str(run)]["test"] for run in runs]
-        measured |= {name: fmean(test[name] for test in tests) for name, of in MEASURES.items() if of.of_clones}
+        measured |= {
+            name: fmean(test[name] for test in tests) for name in MEASURES if all(name in test for test in tests)
+        }
     return measured
 
 
@@ -176,7 +178,7 @@ def _shown(view: StudyView, name: str, value: float | None) -> str:
     if name in SCORES:
         return f"{value:.4f}"
     of, count = MEASURES[name], view.shapes.get("test", (0, 0))[0]
-    if of.unit != "%" or not count:
+    if of.unit != "%" or name not in OF_EVERY_STUDY or not count:
         return of.shown(value)
     low, high = wilson(value, count)
     return f"{100 * value:.1f} ± {50 * (high - low):.1f} %"

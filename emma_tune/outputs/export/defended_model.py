@@ -71,13 +71,13 @@ def defended_model(exported: DefendedPoint) -> DefendedModel:
     study, found = exported.view.study, exported.artifacts
     second = found["misinformer"].tensors if "misinformer" in found else {}
     model = DefendedModel(
-        _network(exported, study.victim.model, found["victim"].tensors),
+        _network(exported, study.victim.network or "", found["victim"].tensors),
         exported.point.defense,
         exported.settings.params,
         T=exported.matrix,
-        # trained on the victim's images, with the victim's network
+        # trained on the victim's images
         guides=[
-            _network(exported, study.victim.model, tensors)
+            _network(exported, study.misinformer.model, tensors)
             for tensors in filter(None, (second, tensors_of(second, EXPOSED)))
         ],
     )

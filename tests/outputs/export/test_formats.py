@@ -156,7 +156,7 @@ def test_onnx_runtime_sends_no_telemetry_and_needs_no_home(exports):
     lines = "import sys; from pathlib import Path; from emma_tune.outputs.export.formats import load_onnx; "
     ended = subprocess.run(
         [sys.executable, "-c", f"{lines} load_onnx(Path(sys.argv[1]))", str(exports[0] / "none")],
-        env={**os.environ, "HOME": "/proc/none"}, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "HOME": "/proc/none"}, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
 
