@@ -26,9 +26,9 @@ def export(
     ] = False,
 ) -> None:
     """Write a point's victim with its defense as one model: PyTorch, ONNX, weights, and a model card."""
-    from emma_tune.cli.decide import best_number
     from emma_tune.outputs.export import export_point
     from emma_tune.results import StudyView
+    from emma_tune.results.best import best_number
     from emma_tune.study.file import StudyError
 
     if (point is None) is not best:
