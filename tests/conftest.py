@@ -21,8 +21,15 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
+from emma_tune.attacks import ATTACKS
 from emma_tune.cli import app
+from emma_tune.data import DATASETS
 from emma_tune.data.mirror import COPIES
+from emma_tune.defenses import BASELINES, DEFENSES, LEARNED
+from emma_tune.models import SMALL_IMAGE_MODELS
+from emma_tune.plugins.known import KNOWN, MODULE
+from emma_tune.study import plugged
+from emma_tune.study.measures import MEASURES
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -56,6 +63,22 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, dict) and isinstance(result.get(key), dict) and key not in WHOLE
         result[key] = merged(result[key], value) if nested else value
     return result
+
+
+@pytest.fixture(autouse=True)
+def _own_tables() -> Iterator[None]:
+    """Take back what a test adds to the tables of this process by reading a plug-in."""
+    tables: tuple[dict[str, Any], ...] = (
+        *(DEFENSES, LEARNED, BASELINES, ATTACKS, SMALL_IMAGE_MODELS, DATASETS, MEASURES),
+        *(KNOWN, plugged.REGISTERED),
+    )
+    before = [dict(table) for table in tables]
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+    for name in [name for name in sys.modules if name.startswith(MODULE)]:
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ MOST_BYTES = 1_000_000
 OWN_MEASURES = frozenset({*OF_EVERY_STUDY, ATTACKERS.rstrip("."), "runs", "joint"})
 """Names in the figures of points that no plug-in's measure can have."""
 
-_REGISTERED: dict[str, None] = {}
+REGISTERED: dict[str, None] = {}
 """Names that plug-ins have added to the tables of this process."""
 
 
@@ -143,7 +143,7 @@ def _register(file: PluginFile) -> None:
         if declared.kind == "measure":
             check_new(declared, OWN_MEASURES)
             MEASURES[name] = _measure(name, declared.given)
-        _REGISTERED[name] = None
+        REGISTERED[name] = None
 
 
 def _measure(name: str, given: Any) -> Measure:
@@ -157,7 +157,7 @@ def check_own(study: Study) -> None:
     """
     own = study.plugged
     for place, name in _names(study):
-        if VERSION in name or (name in _REGISTERED and name not in own):
+        if VERSION in name or (name in REGISTERED and name not in own):
             raise misplaced(
                 place, f"expected a known name, found {name!r}, which no plug-in of the study declares"
             )
