@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from emma_tune.outputs.words import plural
 from emma_tune.storage import Place
 from emma_tune.storage.redaction import printable
+from emma_tune.tuning.cluster.limits import local_slots
 
 if TYPE_CHECKING:
     from emma_tune.study import Dimension, EpochChoice, Study
@@ -26,7 +26,7 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
         points = f"{plural(study.proposals + len(study.fixed), 'point')} of {', '.join(study.searches)}{beside}"
     else:
         points = f"{plural(given, 'point')}, each with {plural(len(study.repeats), 'fresh seed')}"
-    where = f"on the cluster at {address}" if address else f"{plural(_slots(study), 'task')} at a time"
+    where = f"on the cluster at {address}" if address else f"{plural(local_slots(study), 'task')} at a time"
     return printable(f"{study.name}: {points}, attackers {', '.join(study.attackers)}; {where}; folder {folder}")
 
 
@@ -47,25 +47,3 @@ def _values(dimension: Dimension | EpochChoice) -> str:
     if len(values) > MOST_LISTED:
         return f"{low:g} … {high:g} ({len(values)} values)"
     return " or ".join(filter(None, [", ".join(values[:-1]), values[-1]]))
-
-
-def _slots(study: Study) -> int:
-    """Count the tasks that this machine runs at once, as the run will."""
-    from emma_tune.search.trial_shares import slots_of
-    from emma_tune.stages import OWN_TRIAL_STAGES
-    from emma_tune.tuning.cluster.limits import usable_cpus
-
-    gpus = _gpus()
-    shares = [(study.share(stage).cpu, study.share(stage).gpu if gpus else 0.0) for stage in OWN_TRIAL_STAGES]
-    return slots_of(shares, usable_cpus(), gpus)
-
-
-def _gpus() -> int:
-    """Count the NVIDIA GPUs that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    try:
-        return len(os.listdir("/proc/driver/nvidia/gpus"))
-    except OSError:
-        return 0

@@ -122,8 +122,10 @@ def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 whole = alias.name if alias.asname else alias.name.partition(".")[0]
                 yield alias.asname or whole, whole
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            for alias in node.names:
-                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+            stars = [*KINDS, "Parameter"] if node.module == HOME else []
+            names = [(alias.name, alias.asname) for alias in node.names if alias.name != "*"]
+            for name, other in names or [(name, None) for name in stars]:
+                yield other or name, f"{node.module}.{name}"
 
 
 def _stands_for(node: ast.expr, names: dict[str, str]) -> str:

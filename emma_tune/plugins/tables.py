@@ -6,7 +6,7 @@ its file, as in recipes, where it never changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from emma_tune.attacks import ATTACKS, Attack
 from emma_tune.data import DATASETS, PREFIXES, DataSet
@@ -15,26 +15,26 @@ from emma_tune.models import MODELS, SMALL_IMAGE_MODELS
 from emma_tune.plugins.declarations import Declaration, PluginError
 from emma_tune.plugins.known import Plugin, versioned
 
-NOT_PARAMETERS = {
+COLUMNS = {
+    "point", "defense", "state", "reason", "within_limits", "on_front", "on_own_front", "dominated_by",
+    "attackers", "runs", "joint",
+}  # fmt: skip
+"""What else a table of points has, so that neither a parameter nor a measure can have its name."""
+
+NOT_PARAMETERS = COLUMNS | {
     "kind", "fresh", "layers", "surrogate", "exposure", "floor", "points",  # fields of a baseline
     "posteriors", "classes", "generator", "seeds", "guidance",  # what a defense is called with besides
 }  # fmt: skip
 
-OWN: Mapping[str, frozenset[str]] = {
-    "defense": frozenset(DEFENSES),
-    "attacker": frozenset(ATTACKS),
-    "network": frozenset(MODELS),
-    "dataset": frozenset({*DATASETS, *PREFIXES}),
-}
-"""Names of this package, by kind."""
+OWN = frozenset({*DEFENSES, *ATTACKS, *MODELS, *DATASETS, *PREFIXES})
+"""Names of this package. None of them can be declared, whatever for: a name alone says what a recipe means."""
 
 
 def check_new(declared: Declaration, own: Iterable[str]) -> None:
     """Raise PluginError if a name is one of this package's `own`."""
     if declared.name in own:
         raise PluginError(
-            f"{declared.place}: {declared.name}: expected a name of your own, found that of a {declared.kind} of "
-            "this package"
+            f"{declared.place}: {declared.name}: expected a name of your own, found one of this package"
         )
 
 
@@ -54,8 +54,8 @@ def register(plugin: Plugin, network: str | None = None) -> None:
         PluginError: if a declaration does not fit together.
     """
     for name, declared in plugin.declaring(network).items():
+        check_new(declared, OWN)
         if declared.kind in _ADD:
-            check_new(declared, OWN[declared.kind])
             _ADD[declared.kind](plugin, name, declared)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from emma_tune.plugins.tables import names_of
 
 N, K = 12, 5
 """Rows and classes of the batch."""
+
+CLOSE = 1e-4
+"""How far two probabilities may differ that are to be the same."""
 
 
 def try_out(plugin: Plugin) -> None:
@@ -50,7 +54,12 @@ class _Trial:
         except TypeError as error:
             takes = ", ".join(["…"] * len(values) + [f"{name}=" for name in named_values])
             raise self.error(f"expected a function that can be called with ({takes}), found {error}") from error
-        return self.tried(lambda: self.function(*values, **named_values))
+        before = copy.deepcopy(values)
+        found = self.tried(lambda: self.function(*values, **named_values))
+        for given, copied in zip(values, before, strict=True):
+            if isinstance(given, Tensor | np.ndarray) and not bool((given == copied).all()):
+                raise self.error("expected what it is given left as it is, found it changed in place")
+        return found
 
     def tried(self, call: Callable[[], Any]) -> Any:
         """Call what the function returned; errors become a line."""
@@ -77,7 +86,8 @@ class _Trial:
             raise self.error(f"expected {what} of shape ({rows}, {K}), found {tuple(found.shape)}")
         sums = found.double().sum(dim=1)
         if not bool(found.isfinite().all()) or float(found.min()) < -1e-6 or float((sums - 1).abs().max()) > 1e-3:
-            worst = int(((sums - 1).abs() + (found.min(dim=1).values < -1e-6)).nan_to_num(math.inf).argmax())
+            off = (sums - 1).abs() + found.double().clamp(max=0).abs().sum(dim=1)
+            worst = int(off.nan_to_num(math.inf).argmax())
             row = ", ".join(f"{value:.3g}" for value in found[worst].tolist())
             raise self.error(f"expected {what} that are distributions, found a row of {row}")
 
@@ -86,7 +96,8 @@ class _Trial:
         one = isinstance(found, np.generic) or (isinstance(found, Tensor) and found.numel() == 1)
         value: Any = found.item() if one else found  # type: ignore[attr-defined]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            shown = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else repr(value)
+            shape = getattr(found, "shape", ())
+            shown = f"an array of shape {tuple(shape)}" if shape else " ".join(repr(value).split())
             raise self.error(f"expected {what}, one finite number, found {shown}")
 
 
@@ -106,10 +117,14 @@ def _values(parameter: Parameter) -> tuple[float, ...]:
 
 
 def _budgets(row: Defense) -> Iterator[dict[str, float]]:
-    """Yield the parameters of a baseline at each value of its grid."""
-    for value in _values(row.budget) if row.budget else (None,):
-        budget = {} if row.budget is None or value is None else {row.budget.name: value}
-        yield {**budget, **row.settings}
+    """Yield the parameters of a baseline at each value of its grid, and where it changes nothing."""
+    if row.budget is None:
+        yield dict(row.settings)
+        return
+    identity = row.budget.identity
+    none = () if identity is None or not row.budget.allows(identity, identity) else (identity,)
+    for value in dict.fromkeys((*_values(row.budget), *none)):
+        yield {row.budget.name: value, **row.settings}
 
 
 def _try_defense(trial: _Trial) -> None:
@@ -118,12 +133,38 @@ def _try_defense(trial: _Trial) -> None:
         _try_objective(trial, row)
         return
     for params in _budgets(row):
-        if row.linear:
-            T = trial.call(K, generator=torch.Generator().manual_seed(0), **params)
-            trial.check_distributions(T, K, "a matrix with rows")
-            continue
-        seeds = {"seeds": torch.arange(N)} if row.randomized else {}
-        trial.check_distributions(trial.call(_posteriors(), **seeds, **params), N, "answers")
+        answers = _matrix(trial, params) if row.linear else _answers(trial, row, params)
+        if row.budget and row.budget.is_identity(params[row.budget.name], K):
+            unchanged = torch.eye(K) if row.linear else _posteriors()
+            if float((answers - unchanged).abs().max()) > CLOSE:
+                value = f"{row.budget.name} = {row.budget.identity:g}"
+                raise trial.error(f"expected p' = p at {value}, its identity, found other answers")
+
+
+def _matrix(trial: _Trial, params: dict[str, float]) -> Tensor:
+    """Call a linear defense."""
+    T: Any = trial.call(K, generator=torch.Generator().manual_seed(0), **params)
+    trial.check_distributions(T, K, "a matrix with rows")
+    return cast(Tensor, T)
+
+
+def _answers(trial: _Trial, row: Defense, params: dict[str, float]) -> Tensor:
+    """Call a defense for all rows, again, and for some of them: each row has one answer, whatever the others are."""
+
+    def ask(rows: slice) -> Tensor:
+        seeds = {"seeds": torch.arange(N)[rows]} if row.randomized else {}
+        answers = trial.call(_posteriors()[rows], **seeds, **params)
+        trial.check_distributions(answers, len(_posteriors()[rows]), "answers")
+        return cast(Tensor, answers)
+
+    everything = ask(slice(None))
+    if float((ask(slice(None)) - everything).abs().max()) > CLOSE:
+        hint = "draw from `seeds` alone" if row.randomized else "noise is drawn from `seeds`, with randomized=True"
+        raise trial.error(f"expected the same answers to the same rows, found others; {hint}")
+    some = slice(N // 2, None)
+    if float((ask(some) - everything[some]).abs().max()) > CLOSE:
+        raise trial.error("expected each row answered by itself, found answers that depend on other rows")
+    return everything
 
 
 def _try_objective(trial: _Trial, row: Defense) -> None:

@@ -126,9 +126,9 @@ class StudyFolder:
         try:
             content = json.loads(self._storage.read(STARTED))
             recorded, remarks = _as_now(content["study"])
-            self._know_plugins(recorded.get("plugins", ()))
-            study = Study.model_validate(recorded)
             store = self._joined(content["store"])
+            self._know_plugins(recorded.get("plugins", ()), store)
+            study = Study.model_validate(recorded)
             given = bool(content.get("given", False))
             named = {**content["images"], **content["weights"]}
             if not all(re.fullmatch("[0-9a-z]+", fingerprint) for fingerprint in named.values()):
@@ -149,13 +149,13 @@ class StudyFolder:
                 "and run the study's file again: points and artifacts stay"
             ) from error
 
-    def _know_plugins(self, recorded: Iterable[Mapping[str, str]]) -> None:
+    def _know_plugins(self, recorded: Iterable[Mapping[str, str]], store: Place) -> None:
         """Read the declarations of plug-ins from the copies in this folder; the originals may be others now."""
         for of in recorded:
             if not re.fullmatch(HASH, of["hash"]):
                 raise ValueError("expected hashes")
             copy = self.root / PLUGINS / f"{of['hash']}.py"
-            expected = f"{copy}: expected the plug-in that was run"
+            expected = f"{copy}: expected the plug-in that was run (another copy is in {store / PLUGINS})"
             try:
                 content = self._storage.read(f"{PLUGINS}/{copy.name}")
                 if hash_of(content) != of["hash"]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from emma_tune.attacks import ATTACKS
@@ -53,6 +54,36 @@ class OrAuto:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         number = core_schema.no_info_wrap_validator_function(self.check, schema["schema"])
         return {"anyOf": [handler(number), {"const": AUTO}]}
+
+
+_NAMED = {"#ffffff": "white", "#000000": "black"}
+_COLOR = {
+    "anyOf": [
+        {"type": "string", "pattern": "^(white|black|#[0-9A-Fa-f]{6})$"},
+        {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "maximum": 255},
+            "minItems": 3,
+            "maxItems": 3,
+        },
+    ]
+}
+
+
+def _color(given: object) -> str:
+    """Return a color by its name if it has one here, else as `#rrggbb` in lower case."""
+    levels = tuple(given) if isinstance(given, list | tuple) else ()
+    if len(levels) == 3 and all(type(level) is int and 0 <= level <= 255 for level in levels):
+        given = "#" + bytes(levels).hex()
+    if isinstance(given, str):
+        color = given.lower()
+        if color in _NAMED.values() or re.fullmatch("#[0-9a-f]{6}", color):
+            return _NAMED.get(color, color)
+    raise ValueError("expected white, black, '#rrggbb' in quotation marks, or [red, green, blue], each 0 … 255")
+
+
+Color = Annotated[str, BeforeValidator(_color), WithJsonSchema(_COLOR)]
+"""A color that images are laid on."""
 
 
 def misplaced(place: str, message: str) -> PydanticCustomError:

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
 from emma_tune.plugins.known import KNOWN, Plugin, know
-from emma_tune.plugins.tables import check_new, register
+from emma_tune.plugins.tables import COLUMNS, check_new, register
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
-from emma_tune.study.measures import ATTACKERS, MEASURES, OF_EVERY_STUDY, Measure
+from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY, Measure
 from emma_tune.training.fields import VERSION, Frozen
 
 NETWORK = r".+\.py:[^\W\d]\w*"
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 1_000_000
 """Of a plug-in; a larger one is another kind of file."""
 
-OWN_MEASURES = frozenset({*OF_EVERY_STUDY, ATTACKERS.rstrip("."), "runs", "joint"})
+OWN_MEASURES = frozenset({*OF_EVERY_STUDY, *COLUMNS})
 """Names in the figures of points that no plug-in's measure can have."""
 
 REGISTERED: dict[str, None] = {}
@@ -114,15 +114,15 @@ def _read(entry: object) -> PluginFile:
 
 def _content(file: str) -> bytes:
     path = Path(file)
+    content = b""
     try:
-        if not path.is_file():
-            raise PluginError(
-                f"expected a file of Python, found {'a folder' if path.is_dir() else 'none'}: {file}"
-            )
-        with path.open("rb") as opened:
-            content = opened.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
+        if there := path.is_file():  # nothing else is read: a pipe would wait for a writer
+            with path.open("rb") as opened:
+                content = opened.read(MOST_BYTES + 1)
+    except OSError as error:
         raise PluginError(f"expected a file of Python that can be read, found {error}") from error
+    if not there:
+        raise PluginError(f"expected a file of Python, found {'a folder' if path.is_dir() else 'none'}: {file}")
     if len(content) > MOST_BYTES:
         raise PluginError(f"expected a file of Python, found one of more than {MOST_BYTES:,} bytes: {file}")
     return content
@@ -142,11 +142,18 @@ def _register(file: PluginFile) -> None:
     for name, declared in file.declarations.items():
         if declared.kind == "measure":
             check_new(declared, OWN_MEASURES)
-            MEASURES[name] = _measure(name, declared.given)
+            MEASURES[name] = _measure(name, declared)
         REGISTERED[name] = None
 
 
-def _measure(name: str, given: Any) -> Measure:
+def _measure(name: str, declared: Declaration) -> Measure:
+    given = declared.given
+    if not (given.best < given.worst if given.direction == "min" else given.best > given.worst):
+        sign = "<" if given.direction == "min" else ">"
+        raise PluginError(
+            f"{declared.place}: {name}: expected best {sign} worst, since {given.direction} is better, found best "
+            f"{given.best:g} and worst {given.worst:g}"
+        )
     return Measure(given.direction, given.best, given.worst, given.unit, name, given.label, f"{{part}}.{name}")
 
 

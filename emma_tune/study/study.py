@@ -16,7 +16,7 @@ from emma_tune.storage.redaction import printable
 from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.checks import CHECKS
 from emma_tune.study.document import shown
-from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, StageName, misplaced
+from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, Color, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
 from emma_tune.study.plugged import PluginFile, with_plugins
@@ -101,6 +101,9 @@ class Study(Frozen):
     )
     on_bad_image: Literal["skip", "fail"] = Field(
         "skip", description="skip: leave out images that cannot be read, and name them; fail: do not start"
+    )
+    background: Color = Field(
+        "white", description="what transparent images are laid on: white, black, '#rrggbb' or [red, green, blue]"
     )
     plugins: tuple[PluginFile, ...] = Field(
         (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,11 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from emma_tune.plan.materials import DecodeCallback
 from emma_tune.search.driver import StudyDriver
 from emma_tune.stages import STAGES
 from emma_tune.study.measures import measure, value_of
 from emma_tune.tuning.interruption import IN_PLACE, LINE, Interruption
+
+if TYPE_CHECKING:
+    from emma_tune.plan.materials import DecodeCallback
 
 LINE_INTERVAL = 5.0
 """Seconds between plain lines."""

@@ -7,11 +7,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from emma_tune.plan.materials import DecodeCallback
 from emma_tune.storage import Claim
+
+if TYPE_CHECKING:
+    from emma_tune.plan.materials import DecodeCallback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

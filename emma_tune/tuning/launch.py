@@ -1,4 +1,7 @@
-"""From a checked study to a finished run: its folder, its store, its materials, Ray, and an orderly end."""
+"""From a checked study to a finished run: its folder, its store, its materials, Ray, and an orderly end.
+
+PyTorch and Ray Tune, which take seconds to import, are imported while Ray's processes start.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,28 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from emma_tune.plan import Planner
-from emma_tune.plan.materials import prepare
-from emma_tune.plan.materials.methods import execute_plugins
 from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
-from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
-from emma_tune.tuning.cluster.connection import SAFE, connected, head_watched
-from emma_tune.tuning.cluster.limits import check_limits
-from emma_tune.tuning.cluster.nodes import check_storage
+from emma_tune.tuning.cluster.limits import check_limits, local_slots
 from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
-from emma_tune.tuning.order import RunOrder, RunResult, Session
-from emma_tune.tuning.tuner import tune_study
-from emma_tune.tuning.workers.trainable import StageTrainable
+from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
+
+if TYPE_CHECKING:
+    from emma_tune.tuning.workers.trainable import StageTrainable
 
 STORAGE_TIMEOUT = 600.0
 """Seconds that a driver or worker waits for a storage: a full disk, a server or a mount that is gone."""
 
 
-def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable] = StageTrainable) -> RunResult:
+def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable] | None = None) -> RunResult:
     """Run a study until every point is settled, or until it is interrupted.
 
     Running again resumes: what the store has is not computed again.
@@ -44,7 +44,10 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
     """
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
-    execute_plugins(order.study, trusted=order.trusted)
+    if order.study.plugged:
+        from emma_tune.plan.materials.methods import execute_plugins
+
+        execute_plugins(order.study, trusted=order.trusted)
     with (
         interruptible(console) as interruption,
         folder.drive() as interruption.claim,
@@ -76,13 +79,20 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
             raise StudyError(f"{order.out}: the storage cannot be used: {error}; {SAFE}") from error
 
 
-def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
+def _run(session: Session, trainable: type[StageTrainable] | None) -> RunResult:
     order, say = session.order, session.say
-    with _ray_starting(order.address, session.log.write) as starting:
+    with _ray_starting(order, session.log.write) as starting:
+        from emma_tune.plan.materials import prepare
+
         with decoding_shown(session.console) as report:
             materials = prepare(order.study, session.store, session.interruption.watching(report))
         for remark in materials.remarks:
             say(remark)
+        from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
+        from emma_tune.tuning.cluster.connection import head_watched
+        from emma_tune.tuning.cluster.nodes import check_storage
+        from emma_tune.tuning.tuner import tune_study
+
         starting.result()
         session.interruption.listen()  # Ray's C++ side would print a stack trace at SIGTERM
         capacity = capacity_for(order.study)
@@ -100,13 +110,19 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
 
 
 @contextmanager
-def _ray_starting(address: str | None, hear: Callable[[str], None]) -> Iterator[Future[None]]:
+def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Future[None]]:
     """Start or join Ray in a thread while images load here: in the main thread it would handle SIGTERM."""
-    if address is None:
+    if order.address is None:
         check_limits()  # before threads decode images: it uses up for a moment what they need
+
+    def start() -> None:
+        from emma_tune.tuning.cluster.connection import connected
+
+        cluster.enter_context(connected(order.address, hear, local_slots(order.study)))
+
     # the thread outlives Ray, whose processes end with the thread that started them
     with ThreadPoolExecutor(1) as background, ExitStack() as cluster:
-        starting = background.submit(cluster.enter_context, connected(address, hear))
+        starting = background.submit(start)
         try:
             yield starting
         finally:

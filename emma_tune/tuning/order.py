@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from emma_tune.tuning.interruption import Interruption
 
 
+SAFE = "finished tasks are saved, run the same command again to continue"
+
+
 @dataclass(frozen=True)
 class RunOrder:
     """A study to run, and where."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +43,11 @@ FOLDER = "RAY_TMPDIR"
 
 MEBIBYTE = 2**20
 
+AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+"""Ports of which the raylet waits to hear from its agents."""
+
+WAIT_FOR_PARENT = "import os, time; parent = os.getppid()\nwhile os.getppid() == parent: time.sleep(1)"
+
 AUTH_MODE, TOKEN_MODE, TOKEN = "RAY_AUTH_MODE", "token", "RAY_AUTH_TOKEN"
 
 for name, value in DEFAULTS.items():
@@ -65,17 +72,23 @@ class NeverPickled:
 # --- starting and joining ---------------------------------------------------------------------------------
 
 
-def start(folder: Path, cpus: int) -> None:
+def start(folder: Path, cpus: int, workers: int, preload: str) -> None:
     """Start Ray on this machine alone, with all its files in a folder, and with a token that no file has.
 
     Ray's own choice for both needs a `TMPDIR` with a short path, and a home that can be written to. The sizes are
     given since nothing here goes by them, and Ray cannot find them without /dev/shm, or with little memory.
+
+    Args:
+        folder: for sockets and logs.
+        cpus: that trials may take.
+        workers: how many to start at once, before there is work for them.
+        preload: the module that they import meanwhile.
     """
     import ray
 
     if os.environ.get(AUTH_MODE, TOKEN_MODE).lower() == TOKEN_MODE:
         require_token(secrets.token_hex(32))
-    with loopback_only():
+    with loopback_only(), _without_services(workers):
         # "local" and not None: None would join whatever cluster a killed run left behind
         ray.init(
             address="local",
@@ -87,7 +100,60 @@ def start(folder: Path, cpus: int) -> None:
             _memory=100 * MEBIBYTE,
             _plasma_directory=str(folder),
             _temp_dir=str(folder),
+            _system_config={"preload_python_modules": [preload], "enable_metrics_collection": False},
+            _skip_env_hook=True,
         )
+
+
+@contextmanager
+def _without_services(workers: int) -> Iterator[None]:
+    """Start Ray without what serves clusters and dashboards, and with this many workers from the beginning.
+
+    Left out are the autoscaler's monitor, the log monitor (nothing reads it), the dashboard's server (which runs even
+    without a dashboard) and its agent: four processes that take 3 s of a core to start, 300 MB, and Ray's time, which
+    waits for them. The agent of runtime environments has nothing to do either: no worker here has one, also under
+    `uv run` and in a job of another cluster, for which Ray would make one. The raylet insists on both agents, so each
+    is a process that waits for its end; it insists on their ports, too: -1 is what Ray's own agents say of a service
+    that they do not offer.
+    """
+    from ray._private import ray_constants, services
+    from ray._private.node import Node
+    from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+    from ray._raylet import persist_port  # type: ignore[attr-defined]
+
+    start_process = services.start_ray_process
+    waiting = subprocess.list2cmdline([sys.executable, "-I", "-S", "-c", WAIT_FOR_PARENT])
+    changed = {
+        "--dashboard_agent_command": waiting,
+        "--runtime_env_agent_command": waiting,
+        "--num_prestart_python_workers": str(workers),
+    }
+
+    def start_changed(command: list[str], process_type: str, *args: Any, **kwargs: Any) -> Any:
+        if process_type == ray_constants.PROCESS_TYPE_RAYLET:
+            given = dict(option.partition("=")[::2] for option in command)
+            for name in AGENT_PORTS:
+                persist_port(given["--session_dir"], given["--node_id"], name, -1)
+            others = [option for option in command if option.partition("=")[0] not in changed]
+            command = [*others, *(f"{name}={value}" for name, value in changed.items())]
+        return start_process(command, process_type, *args, **kwargs)
+
+    def start_none(node: Any, **kwargs: Any) -> None:
+        node._webui_url = ""
+
+    with ExitStack() as stack:
+        for owner, name, value in (
+            (services, "start_ray_process", start_changed),
+            (Node, "start_monitor", start_none),
+            (Node, "start_log_monitor", start_none),
+            (Node, "start_api_server", start_none),
+            (ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False),
+        ):
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, value)
+        if (job := os.environ.pop(RAY_JOB_CONFIG_JSON_ENV_VAR, None)) is not None:
+            stack.callback(os.environ.__setitem__, RAY_JOB_CONFIG_JSON_ENV_VAR, job)
+        yield
 
 
 @contextmanager
@@ -112,17 +178,6 @@ def loopback_address() -> str:
     from ray._private.services import get_localhost_ip  # where it is in 2.55 and in 2.60
 
     return str(get_localhost_ip())
-
-
-def keep_credentials_out_of_logs() -> None:
-    """Stop Tune from handing AWS credentials to workers in a runtime environment, which Ray logs in plain text.
-
-    Workers on this machine inherit them, those of a cluster have their node's (ray-project/ray#28276).
-    """
-    from ray.tune.execution import class_cache
-
-    aws = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(aws)
 
 
 class TokenError(Exception):
@@ -268,19 +323,34 @@ def cluster_id(address: str) -> str:
 # --- trials and their workers -----------------------------------------------------------------------------
 
 
-def survive_worker_deaths() -> None:
-    """Replace Tune's actor manager by one that takes the death of any worker for that of a worker.
+def manage_workers(worker: type) -> None:
+    """Replace Tune's actor manager by one that starts plain workers, and takes any death for that of a worker.
 
+    - A trial is run by an actor of the class `worker`, which need not import Tune. It gets its trial's configuration
+      alone, without what Tune adds: unpickling that would import Tune. And it gets no runtime environment: such a
+      worker would be started afresh, though others are waiting, and AWS credentials, which Tune passes on there,
+      would stand in Ray's logs (ray-project/ray#28276). Workers inherit them, those of a cluster from their node.
     - Ray's memory monitor kills with `OutOfMemoryError`, which is no `RayActorError` (ray-project/ray#29736); Tune
       ends the run with a RuntimeError.
     - Tune reports twice that a worker died while it was idle and then given a trial: as the worker's death, after
       which the trial starts again, and as the failure of its reset, after which Tune would give the trial up.
     """
+    import ray
     from ray.air.execution._internal import RayActorManager
     from ray.exceptions import RayActorError, RayError, RayTaskError
     from ray.tune.execution import tune_controller
 
+    actor = ray.remote(worker)
+
     class ActorManager(RayActorManager):
+        def add_actor(self, cls: Any, kwargs: dict[str, Any], *args: Any, **more: Any) -> Any:
+            return super().add_actor(actor, {"config": _own(kwargs["config"])}, *args, **more)
+
+        def schedule_actor_task(self, tracked_actor: Any, method_name: str, *args: Any, **more: Any) -> Any:
+            if method_name == "reset":
+                more |= {"args": (_own(more["args"][0]),), "kwargs": {}}
+            return super().schedule_actor_task(tracked_actor, method_name, *args, **more)
+
         def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
             if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
                 exception = RayActorError(error_msg=str(exception))
@@ -289,6 +359,11 @@ def survive_worker_deaths() -> None:
             super()._actor_task_failed(tracked_actor_task, exception)
 
     tune_controller.RayActorManager = ActorManager
+
+
+def _own(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a trial's configuration without what Tune adds to it."""
+    return {name: value for name, value in config.items() if not name.startswith("__")}
 
 
 def _forget_reset(task: Any) -> None:

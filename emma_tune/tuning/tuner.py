@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 from ray.tune.search import Searcher
@@ -26,16 +26,18 @@ from emma_tune.tuning.cluster.capacity import CapacityWatcher, ClusterCapacity
 from emma_tune.tuning.interruption import Interruption
 from emma_tune.tuning.order import RunResult, Session
 from emma_tune.tuning.progress import RunMonitor
-from emma_tune.tuning.ray_patches import NeverPickled, survive_worker_deaths
+from emma_tune.tuning.ray_patches import NeverPickled, manage_workers
 from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler, Timeouts, limits_of
-from emma_tune.tuning.workers.trainable import StageTrainable
+
+if TYPE_CHECKING:
+    from emma_tune.tuning.workers.trainable import StageTrainable
 
 UNLIMITED = 100_000
 """More trials than any cluster runs at once: the driver limits them, as nodes come and go."""
 
 
 def tune_study(
-    session: Session, planner: Planner, capacity: ClusterCapacity, trainable: type[StageTrainable]
+    session: Session, planner: Planner, capacity: ClusterCapacity, trainable: type[StageTrainable] | None
 ) -> RunResult:
     """Let Tune run what the driver of a study hands out, until it is over or interrupted."""
     folder, store, given = session.folder, session.store, session.order.given
@@ -69,7 +71,7 @@ def tune_study(
 
 
 def _fit(
-    trainable: type[StageTrainable],
+    trainable: type[StageTrainable] | None,
     driver: StudyDriver,
     interruption: Interruption,
     callbacks: list[tune.Callback],
@@ -80,10 +82,12 @@ def _fit(
         Exception: what the driver has raised, where Tune would have swallowed it.
     """
     searcher = DriverSearcher(driver)
-    survive_worker_deaths()
+    from emma_tune.tuning.workers.trainable import StageTrainable
+
+    manage_workers(trainable or StageTrainable)
     with TemporaryDirectory(prefix="emma-tune-") as unread:  # Tune's own files, away from a storage that may fail
         tune.Tuner(
-            trainable,
+            _Trial,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=FailureScheduler(driver),
@@ -164,6 +168,16 @@ class DriverSearcher(NeverPickled, Searcher):
             self.driver.ended(trial_id, result if not error else None)
         except Exception as broken:  # Tune would print it, and run the trial once more
             self.broken = self.broken or broken
+
+
+class _Trial(tune.Trainable):
+    """What Tune sees of a trial; `manage_workers` says who runs it."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Return what the trial takes of a node."""
+        share = config["share"]
+        return tune.PlacementGroupFactory([{"CPU": share["cpu"], "GPU": share["gpu"]}])
 
 
 class _Stops(NeverPickled, Stopper):

@@ -29,6 +29,7 @@ WITHOUT_RESULTS = (
     "store",
     "data_root",
     "on_bad_image",
+    "background",
     "attackers.soft.views",
     "search.seed",
 )

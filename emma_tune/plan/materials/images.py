@@ -75,7 +75,7 @@ def victim_source(study: Study) -> Source:
     shape = None if side is None else Shape.square(side, channels=arrays.channels if arrays else 3)
     if frame:
         shape = fitted(shape, frame, arrays, victim.image_size)
-    return Source(victim.dataset, stamp, read, shape, found.remarks)
+    return Source(victim.dataset, stamp, read, shape, found.remarks, study.background)
 
 
 def pool_source(study: Study, shape: Shape) -> Source:
@@ -97,7 +97,8 @@ def _unlabeled(study: Study, name: str, limit: int | None, place: str, shape: Sh
             part = query_part(found.parts, name)
         return {"queries": part.take(subset(len(part), limit))}
 
-    return Source(name, f"queries, {limit}\n{found.stamp}{version_of(study, name)}", read, shape, found.remarks)
+    stamp = f"queries, {limit}\n{found.stamp}{version_of(study, name)}"
+    return Source(name, stamp, read, shape, found.remarks, study.background)
 
 
 def _located(study: Study, name: str, place: str) -> Found:

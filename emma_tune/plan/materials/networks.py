@@ -106,7 +106,7 @@ def check_plugged_networks(study: Study, shape: Shape, classes: int) -> None:
             continue
         expected = f"{place}.model: expected a network that makes logits of shape (2, {classes}) of two images"
         try:
-            network = build_model(model, channels=shape.channels, classes=classes)
+            network = build_model(study.versioned(model), channels=shape.channels, classes=classes)
             found = tuple(network.eval()(images).shape)
         except Exception as error:  # anything may go wrong in it
             size = f"{shape.height}×{shape.width}"

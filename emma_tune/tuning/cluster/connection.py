@@ -25,6 +25,7 @@ from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
 from emma_tune.tuning.cluster.limits import address_advice, usable_cpus
 from emma_tune.tuning.cluster.scratch import scratch_folder
+from emma_tune.tuning.order import SAFE
 
 CONNECTION_TIMEOUT = 10.0
 """Seconds that a cluster has to accept a connection."""
@@ -35,7 +36,8 @@ HEAD_TIMEOUT = ray_patches.head_timeout()
 RAY_WAITS_LONGER = 15
 """Seconds, so that the line comes before Ray ends the process."""
 
-SAFE = "finished tasks are saved, run the same command again to continue"
+WORKER_MODULE = "emma_tune.tuning.workers.trainable"
+"""What a worker imports before it gets its first trial: PyTorch takes seconds."""
 
 CHECK_INTERVAL, RECHECK_INTERVAL = 1.0, 0.05
 """Seconds between checks of a head, while it answers and while it does not: Ray must not be the first to see it
@@ -43,17 +45,17 @@ again."""
 
 
 @contextmanager
-def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None]:
+def connected(address: str | None, hear: Callable[[str], None], workers: int = 0) -> Iterator[None]:
     """Join the cluster at an address, `auto` or `HOST:PORT`, within the block; without one start Ray here alone.
 
     Args:
         address: of the cluster.
         hear: takes what Ray says of nodes, workers and errors.
+        workers: how many to start here at once, before there is work for them.
 
     Raises:
         StudyError: if no cluster answers there, or not as Ray of this version does.
     """
-    ray_patches.keep_credentials_out_of_logs()
     ray_patches.redirect_messages(hear)
     _silence(hear)
     with ExitStack() as ending:
@@ -61,7 +63,7 @@ def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None
         if address is None:
             folder = ending.enter_context(scratch_folder())
             ending.callback(ray.shutdown)
-            _start(folder)
+            _start(folder, workers)
         else:
             ending.callback(ray.shutdown)
             _join(address)
@@ -69,9 +71,9 @@ def connected(address: str | None, hear: Callable[[str], None]) -> Iterator[None
         yield
 
 
-def _start(folder: Path) -> None:
+def _start(folder: Path, workers: int) -> None:
     try:
-        ray_patches.start(folder, usable_cpus())
+        ray_patches.start(folder, usable_cpus(), workers, preload=WORKER_MODULE)
     except Exception as error:  # Ray's own, of many kinds
         reason = f"{_one_line(error)}{address_advice()}"
         raise StudyError(f"expected Ray to start on this machine, found: {reason}") from error

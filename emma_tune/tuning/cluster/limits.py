@@ -12,6 +12,9 @@ import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from emma_tune.search.trial_shares import slots_of
+from emma_tune.stages import OWN_TRIAL_STAGES
+from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
 
@@ -39,6 +42,24 @@ def usable_cpus() -> int:
             if quota > 0:
                 return min(bound, max(1, quota // period))
     return bound
+
+
+def usable_gpus() -> int:
+    """Count the NVIDIA GPUs that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    try:
+        return len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        return 0
+
+
+def local_slots(study: Study) -> int:
+    """Count the tasks that this machine runs at once, as the run will."""
+    gpus = usable_gpus()
+    shares = [(study.share(stage).cpu, study.share(stage).gpu if gpus else 0.0) for stage in OWN_TRIAL_STAGES]
+    return slots_of(shares, usable_cpus(), gpus)
 
 
 def check_limits() -> None:

@@ -1,4 +1,7 @@
-"""The shell between Ray Tune and the stages: one trial runs one task, then the cheap ones that it makes ready."""
+"""The shell between Ray Tune and the stages: one trial runs one task, then the cheap ones that it makes ready.
+
+Imports no Ray: a worker that imported Tune, and with it Ray's data sets, pandas and Arrow, would start a second later.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from ray.tune import PlacementGroupFactory, Trainable
 
 import emma_tune
 from emma_tune.data.images import ImageSet
@@ -34,26 +36,27 @@ TRACEBACK_LENGTH = 8000
 """Characters of the tail of a traceback that are sent to the driver."""
 
 
-class StageTrainable(Trainable):
-    """Runs the tasks of one trial.
+class StageTrainable:
+    """Runs the tasks of one trial after another; Tune takes it for one of its trainables.
 
-    Its configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (its id), `share` (`cpu`,
-    `gpu`) and `interval` (seconds between reports). A task that raises does so here once, so that Tune starts it
-    again in a fresh process; the second time the trial ends with a reason and a traceback. While the storage fails
+    A trial's configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (its id), `share`
+    (`cpu`, `gpu`) and `interval` (seconds between reports). A task that raises does so here once, so that Tune starts
+    it again in a fresh process; the second time the trial ends with a reason and a traceback. While the storage fails
     the trial keeps reporting that it waits and for what: it may be stopped, and users must know.
     """
 
-    @classmethod
-    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """Return what the trial takes of a node."""
-        share = config["share"]
-        return PlacementGroupFactory([{"CPU": share["cpu"], "GPU": share["gpu"]}])
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.setup(config)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a process with its first trial."""
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         self.reset_config(config)
+
+    def reset(self, config: dict[str, Any]) -> bool:
+        """Continue with another trial when Tune asks for it."""
+        return self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Continue a process with another trial."""
@@ -76,17 +79,33 @@ class StageTrainable(Trainable):
         self._finished: Artifact | None = None
         self._unsaved = ""
         self._seconds = self._busy = self._saved_at = self._saving_took = 0.0
+        self._reports, self._took_in_all = 0, 0.0
         return True
 
     def meter(self, device: torch.device, gpu: float) -> CudaMeter | None:
         """Return the meter of the GPU's memory for a trial with this share; None without a GPU."""
         return CudaMeter() if device.type == "cuda" else None
 
-    def step(self) -> dict[str, Any]:
-        """Run for an interval, or to the end of the trial; report how far it is and how long a stage ran."""
+    def train(self) -> dict[str, Any]:
+        """Run for an interval, or to the end of the trial; report how far it is and how long a stage ran.
+
+        The names of the times and counts are those that Tune goes by.
+        """
         began = time.monotonic()
         report = self._step()
-        return {**report, "time_this_iter_s": time.monotonic() - began}  # Tune's own would follow the wall clock
+        took = time.monotonic() - began
+        self._reports += 1
+        self._took_in_all += took
+        times = {"time_this_iter_s": took, "time_total_s": self._took_in_all, "training_iteration": self._reports}
+        return {**report, **times}
+
+    def get_auto_filled_metrics(self, **which: Any) -> dict[str, Any]:
+        """Return the report of a trial that has reported nothing yet: Tune asks each worker for it at first."""
+        return {}
+
+    def stop(self) -> None:
+        """End the process in an orderly way."""
+        self.cleanup()
 
     def _step(self) -> dict[str, Any]:
         until = time.monotonic() + self._interval
