@@ -43,7 +43,12 @@ FOLDER = "RAY_TMPDIR"
 
 MEBIBYTE = 2**20
 
-AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+AGENT_PORTS = (
+    "metrics_agent_port",
+    "metrics_export_port",
+    "dashboard_agent_listen_port",
+    "runtime_env_agent_port",
+)
 """Ports of which the raylet waits to hear from its agents."""
 
 WAIT_FOR_PARENT = "import os, time; parent = os.getppid()\nwhile os.getppid() == parent: time.sleep(1)"

@@ -62,7 +62,7 @@ def read_given(study: Study, images: Mapping[str, ImageSet], pool: ImageSet) -> 
             case AnsweredVictim():
                 given = Given(*read_answers(victim.file[1], images, pool))
             case WeightsVictim():
-                given = _weights(victim, images["train"].shape.channels)
+                given = _weights(victim, study.versioned(victim.model), images["train"].shape.channels)
             case _:
                 raise AssertionError("a victim with a file is one of these")
     labels = images["train"].labels
@@ -264,7 +264,7 @@ def _name(part: ImageSet, row: int) -> str:
 # --- the weights of a network -----------------------------------------------------------------------------------
 
 
-def _weights(victim: WeightsVictim, channels: int) -> Given:
+def _weights(victim: WeightsVictim, network: str, channels: int) -> Given:
     from emma_tune.models import is_torchvisions
     from emma_tune.models.whole_networks import read_network
 
@@ -275,4 +275,4 @@ def _weights(victim: WeightsVictim, channels: int) -> Given:
             check_channels(name, getattr(victim.input, name), takes)
         to_unit = 255 * (victim.input.scale or 1 / 255)
         mean, std = ([value / to_unit for value in of] for of in (victim.input.mean, victim.input.std))
-    return Given(*read_network(victim.model, victim.file[1], channels=channels, mean=mean, std=std))
+    return Given(*read_network(network, victim.file[1], channels=channels, mean=mean, std=std))
