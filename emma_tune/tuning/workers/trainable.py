@@ -19,7 +19,7 @@ import emma_tune
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
-from emma_tune.plugins.known import know, versions_in
+from emma_tune.plugins.known import know
 from emma_tune.plugins.loading import load
 from emma_tune.plugins.tables import register
 from emma_tune.stages import STAGES
@@ -27,6 +27,7 @@ from emma_tune.stages.runtime import Runtime
 from emma_tune.storage import Patience, passes
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.storage.store import Store
+from emma_tune.storage.versions import versions_in
 from emma_tune.tuning.workers.memory import CudaMeter
 
 SAVING_SHARE = 0.05
