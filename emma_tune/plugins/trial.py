@@ -47,7 +47,7 @@ class _Trial:
     def __init__(self, plugin: Plugin, declared: Declaration, function: Callable[..., object]) -> None:
         self.plugin, self.declared, self.function = plugin, declared, function
 
-    def call(self, *values: object, **named_values: object) -> object:
+    def call(self, *values: Any, **named_values: object) -> object:
         """Call the function; errors become a line."""
         try:
             inspect.signature(self.function).bind(*values, **named_values)
