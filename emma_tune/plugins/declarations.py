@@ -197,7 +197,8 @@ def _first(error: ValidationError, kind: str) -> str:
     detail = error.errors()[0]
     place = ".".join(str(key) for key in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"expected one of {', '.join(KINDS[kind].model_fields) or 'no arguments'}, found {place}"
+        known = ", ".join(KINDS[kind].model_fields)
+        return f"expected {f'one of {known}' if known else 'no arguments'}, found {place}"
     if detail["type"] == "missing":
         return f"{place}: expected a value, found none"
     message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")

@@ -66,7 +66,9 @@ def _add_defense(plugin: Plugin, name: str, declared: Declaration) -> None:
         home = "emma_tune.defenses.emma:release"
         row = Defense(home, (*given.parameters, *OPTIMIZATION), linear=True, objective=where)
     else:
-        row = Defense(where, given.parameters, given.settings, linear=given.linear, randomized=given.randomized)
+        row = Defense(
+            where, tuple(given.parameters), given.settings, linear=given.linear, randomized=given.randomized
+        )
     for each in names_of(plugin, name):
         DEFENSES[each] = row
         for table, belongs in ((LEARNED, row.learned), (BASELINES, not row.learned)):

@@ -86,7 +86,8 @@ class _Trial:
             raise self.error(f"expected {what} of shape ({rows}, {K}), found {tuple(found.shape)}")
         sums = found.double().sum(dim=1)
         if not bool(found.isfinite().all()) or float(found.min()) < -1e-6 or float((sums - 1).abs().max()) > 1e-3:
-            worst = int(((sums - 1).abs() + (found.min(dim=1).values < -1e-6)).nan_to_num(math.inf).argmax())
+            off = (sums - 1).abs() + found.double().clamp(max=0).abs().sum(dim=1)
+            worst = int(off.nan_to_num(math.inf).argmax())
             row = ", ".join(f"{value:.3g}" for value in found[worst].tolist())
             raise self.error(f"expected {what} that are distributions, found a row of {row}")
 

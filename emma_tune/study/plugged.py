@@ -29,7 +29,7 @@ MOST_BYTES = 1_000_000
 OWN_MEASURES = frozenset({*OF_EVERY_STUDY, *COLUMNS})
 """Names in the figures of points that no plug-in's measure can have."""
 
-_REGISTERED: dict[str, None] = {}
+REGISTERED: dict[str, None] = {}
 """Names that plug-ins have added to the tables of this process."""
 
 
@@ -114,15 +114,15 @@ def _read(entry: object) -> PluginFile:
 
 def _content(file: str) -> bytes:
     path = Path(file)
+    content = b""
     try:
-        if not path.is_file():
-            raise PluginError(
-                f"expected a file of Python, found {'a folder' if path.is_dir() else 'none'}: {file}"
-            )
-        with path.open("rb") as opened:
-            content = opened.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
+        if there := path.is_file():  # nothing else is read: a pipe would wait for a writer
+            with path.open("rb") as opened:
+                content = opened.read(MOST_BYTES + 1)
+    except OSError as error:
         raise PluginError(f"expected a file of Python that can be read, found {error}") from error
+    if not there:
+        raise PluginError(f"expected a file of Python, found {'a folder' if path.is_dir() else 'none'}: {file}")
     if len(content) > MOST_BYTES:
         raise PluginError(f"expected a file of Python, found one of more than {MOST_BYTES:,} bytes: {file}")
     return content
@@ -143,7 +143,7 @@ def _register(file: PluginFile) -> None:
         if declared.kind == "measure":
             check_new(declared, OWN_MEASURES)
             MEASURES[name] = _measure(name, declared)
-        _REGISTERED[name] = None
+        REGISTERED[name] = None
 
 
 def _measure(name: str, declared: Declaration) -> Measure:
@@ -164,7 +164,7 @@ def check_own(study: Study) -> None:
     """
     own = study.plugged
     for place, name in _names(study):
-        if VERSION in name or (name in _REGISTERED and name not in own):
+        if VERSION in name or (name in REGISTERED and name not in own):
             raise misplaced(
                 place, f"expected a known name, found {name!r}, which no plug-in of the study declares"
             )
