@@ -47,7 +47,7 @@ class _Trial:
     def __init__(self, plugin: Plugin, declared: Declaration, function: Callable[..., object]) -> None:
         self.plugin, self.declared, self.function = plugin, declared, function
 
-    def call(self, *values: object, **named_values: object) -> object:
+    def call(self, *values: Any, **named_values: object) -> object:
         """Call the function; errors become a line."""
         try:
             inspect.signature(self.function).bind(*values, **named_values)
@@ -149,7 +149,7 @@ def _matrix(trial: _Trial, params: dict[str, float]) -> Tensor:
 
 
 def _answers(trial: _Trial, row: Defense, params: dict[str, float]) -> Tensor:
-    """Call a defense for all rows, again, and for some of them: each row has one answer, whatever the others are."""
+    """Call a defense for all rows, again, and for some: each row has one answer, whatever the others are."""
 
     def ask(rows: slice) -> Tensor:
         seeds = {"seeds": torch.arange(N)[rows]} if row.randomized else {}
