@@ -30,6 +30,8 @@ WITHOUT_RESULTS = (
     "data_root",
     "on_bad_image",
     "background",
+    "plugins",
+    "victim.train",
     "attackers.soft.views",
     "search.seed",
 )
