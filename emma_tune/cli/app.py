@@ -14,7 +14,7 @@ from upath import UPath
 
 import emma_tune
 from emma_tune.cli.verbs import Verbs
-from emma_tune.storage import Place, as_place, is_local, passes
+from emma_tune.storage import as_place, passes
 from emma_tune.storage.atomic import UNSUPPORTED
 from emma_tune.storage.redaction import printable, redacted
 
@@ -156,8 +156,3 @@ def named_numbers(option: str, form: str, texts: Iterable[str] | None, known: Co
         except ValueError:
             raise StudyError(f"{option}: expected {form}, found {text}") from None
     return found
-
-
-def absolute(place: Place) -> Place:
-    """Return the same place for workers, which run in other folders."""
-    return place.absolute() if is_local(place) else place

@@ -26,9 +26,9 @@ def export(
     ] = False,
 ) -> None:
     """Write a point's victim with its defense as one model: PyTorch, ONNX, weights, and a model card."""
-    from emma_tune.cli.decide import best_number
     from emma_tune.outputs.export import export_point
     from emma_tune.results import StudyView
+    from emma_tune.results.best import best_number
     from emma_tune.study.file import StudyError
 
     if (point is None) is not best:
@@ -49,10 +49,9 @@ def _show_exported(exported: Export, out: Path) -> None:
         f"its answers to {agreement['images']} test images differ from the study's by {largest:.1e} at most"
     )
     for row in exported.latencies:
-        typer.echo(
-            f"batch of {row.batch}: {1000 * row.undefended:.2f} ms undefended, "
-            f"{1000 * row.defended:.2f} ms with the defense"
-        )
+        alone = "" if row.undefended is None else f"{1000 * row.undefended:.2f} ms undefended, "
+        what = "for the defense alone" if row.undefended is None else "with the defense"
+        typer.echo(f"batch of {row.batch}: {alone}{1000 * row.defended:.2f} ms {what}")
     beating = [attacker.name for attacker in exported.attackers if attacker.beats]
     if beating:
         typer.echo(f"beaten by: {', '.join(beating)}; read MODEL_CARD.md")

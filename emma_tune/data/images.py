@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 CHUNK_BYTES = 16 << 20
@@ -150,6 +148,9 @@ def _matched(images: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
     height, width = images.shape[2:]
     if (height, width) == wanted:
         return images
+    import torch  # here: a run whose images are decoded already does without
+    import torch.nn.functional as F
+
     rows = min(height, round(width * shape.height / shape.width))
     columns = min(width, round(height * shape.width / shape.height))
     top, left = (height - rows) // 2, (width - columns) // 2

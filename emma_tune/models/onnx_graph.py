@@ -69,12 +69,13 @@ def read_model(file: Path, *, weights: bool = True) -> ModelProto:
 
     content = file.read_bytes()
     model = onnx.ModelProto()
+    found = instead_of_weights(content[:64]).replace("another kind", "another kind, or a damaged one")
     try:
         model.ParseFromString(content)
     except Exception as error:  # of protobuf, which has several implementations
-        raise ValueError(f"expected a model in ONNX, found {instead_of_weights(content[:64])}") from error
+        raise ValueError(f"expected a model in ONNX, found {found}") from error
     if not model.graph.node or not model.graph.output:
-        raise ValueError(f"expected a model in ONNX, found {instead_of_weights(content[:64])}")
+        raise ValueError(f"expected a model in ONNX, found {found}")
     version = max((of.version for of in model.opset_import if of.domain in ("", "ai.onnx")), default=0)
     if version < OLDEST:
         raise ValueError(f"expected operators of ONNX's version {OLDEST} or later, found version {version}")
@@ -108,11 +109,12 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for node in graph.node:
         yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
-        for below in _subgraphs(node):
+        for below in subgraphs(node):
             yield from _tensors(below)
 
 
-def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """Yield the graphs inside of an operator: branches, and bodies of loops."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -167,7 +169,7 @@ def _shown(sizes: Sequence[int | None]) -> str:
 def with_normalization(
     model: ModelProto,
     frame: Frame,
-    shape: tuple[int, int, int],
+    channels: int,
     *,
     scale: float | None,
     mean: Sequence[float],
@@ -179,7 +181,7 @@ def with_normalization(
     Args:
         model: the model.
         frame: of its input.
-        shape: (C, h, w) of the images.
+        channels: of the images.
         scale: 1/255 if None, or 1 for a model that takes whole numbers.
         mean: one, or one a channel.
         std: one, or one a channel.
@@ -206,10 +208,9 @@ def with_normalization(
     del graph.node[:], graph.quantization_annotation[:], merged.training_info[:]
     graph.node.extend(nodes)
     kept = [of for of in graph.input if of.name != OWN + frame.name]
+    sizes = [frame.batch or "batch", channels, frame.height or "height", frame.width or "width"]
     del graph.input[:]
-    graph.input.extend(
-        [helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, [frame.batch or "batch", *shape]), *kept]
-    )
+    graph.input.extend([helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, sizes), *kept])
     return merged
 
 
@@ -295,10 +296,10 @@ def _rename(graph: GraphProto) -> None:
     for sparse in graph.sparse_initializer:
         sparse.values.name = OWN + sparse.values.name
     for node in graph.node:
-        node.name = OWN + node.name
+        node.name = node.name and OWN + node.name
         node.input[:] = [name and OWN + name for name in node.input]
         node.output[:] = [name and OWN + name for name in node.output]
-        for below in _subgraphs(node):
+        for below in subgraphs(node):
             _rename(below)
 
 

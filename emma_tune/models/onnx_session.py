@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -83,4 +84,5 @@ def _first(output: Any, count: int) -> NDArray[Any] | Any:
 
 def _said(error: Exception) -> str:
     """Return what went wrong, without the codes that ONNX Runtime puts before it."""
-    return str(error).strip().partition("\n")[0].rpartition("] : ")[2] or type(error).__name__
+    first = str(error).strip().partition("\n")[0]
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first) or type(error).__name__

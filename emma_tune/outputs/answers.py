@@ -15,19 +15,19 @@ from emma_tune.results import StudyView
 from emma_tune.study.file import StudyError
 
 
-def write_answers(view: StudyView, number: int, seed: int | None, out: Path) -> dict[str, NDArray[Any]]:
-    """Write the answers p' of one point to a .npz file: of a victim's seed (or the first), the first repeat.
+def answers_of(view: StudyView, number: int, seed: int | None) -> dict[str, NDArray[Any]]:
+    """Collect the answers p' of one point: of a victim's seed (or the first), the first repeat.
 
     The answers of the defense `none` are the victim's own: the file can be the victim of another study.
 
     Returns:
-        What was written: for the parts `queries`, `labeled` (a few images that the victim was trained on),
-        `validation` and `test`, in the order of the images, `PART_posteriors` (N, K), `PART_names` (N,), where
-        each came from, and `PART_fingerprints` (N,), of its pixels; `PART_labels` (N,) but for the queries; of a
-        defense that is a matrix `matrix` (K, K).
+        For the parts `queries`, `labeled` (a few images that the victim was trained on), `validation` and `test`,
+        in the order of the images, `PART_posteriors` (N, K), `PART_names` (N,), where each came from, and
+        `PART_fingerprints` (N,), of its pixels; `PART_labels` (N,) but for the queries; of a defense that is a
+        matrix `matrix` (K, K).
 
     Raises:
-        StudyError: if there is no such point or seed, its answers are not there, or the file cannot be written.
+        StudyError: if there is no such point or seed, or its answers are not there.
     """
     released = view.artifact(number, "responses", seed=seed).tensors
     arrays: dict[str, NDArray[Any]] = {}
@@ -37,6 +37,16 @@ def write_answers(view: StudyView, number: int, seed: int | None, out: Path) -> 
         arrays[f"{part}_posteriors"] = released[part].numpy()
     if "matrix" in released:
         arrays["matrix"] = released["matrix"].numpy()
+    return arrays
+
+
+def write_answers(view: StudyView, number: int, seed: int | None, out: Path) -> dict[str, NDArray[Any]]:
+    """Write the answers of one point to a .npz file, and return what was written, as `answers_of` has it.
+
+    Raises:
+        StudyError: as `answers_of`, or if the file cannot be written.
+    """
+    arrays = answers_of(view, number, seed)
     try:
         with output_file(out) as file:
             np.savez(file, allow_pickle=False, **arrays)

@@ -21,6 +21,18 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def point_counts(counts: Mapping[str, int]) -> str:
+    """Say what became of the points: 6 points: 3 finished, 2 stopped early, 1 unfinished."""
+    if not counts["asked"]:
+        return "no points yet"
+    beyond = f" ({counts['infeasible']} beyond the limits)" if counts["infeasible"] else ""
+    states = {"dominated": "stopped early", "failed": "failed", "running": "running"}
+    left = counts["asked"] - counts["finished"] - sum(counts.get(state, 0) for state in states)
+    others = [(counts.get(state, 0), name) for state, name in states.items()] + [(left, "unfinished")]
+    found = [f"{count} {name}" for count, name in others if count]
+    return ", ".join([f"{plural(counts['asked'], 'point')}: {counts['finished']} finished{beyond}", *found])
+
+
 def is_or_are(count: int) -> str:
     """Return the verb for a number of things."""
     return "is" if count == 1 else "are"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emma_tune.attacks import ATTACKS
@@ -58,6 +58,24 @@ def _row(study: StudyReader, point: Point) -> dict[str, Any]:
         row["dominated_by"] = outcome.by
         row["validation.attacker_accuracy_at_least"] = bounds["validation"]["attacker_accuracy"]
     return row
+
+
+def front_table(study: StudyReader, content: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of `points` for all fronts that `StudyView.front` describes, then for the references.
+
+    If that is against one attacker, its clone stands for the worst one.
+    """
+    table = points(study)
+    if table.empty:
+        return table
+    fronts = [point["point"] for of in content["fronts"].values() for point in of["points"]]
+    references = [point["point"] for point in content["references"]]
+    joint = {point["point"] for point in content["points"]}
+    table = table.set_index("point", drop=False).loc[[*fronts, *references]]
+    attacker = content["attacker"]
+    for prefix in ("", "validation.") if attacker and len(table) else ():
+        table[f"{prefix}attacker_accuracy"] = table[f"{prefix}attackers.{attacker}"]
+    return table.assign(on_front=table.point.isin(joint), on_own_front=table.point.isin(fronts))
 
 
 class TaskPlace(NamedTuple):

@@ -100,6 +100,18 @@ class StudyView(StudyReader):
                 f"{self.store.root}: expected the study's decoded images, found none; run the study again"
             ) from error
 
+    def check_names(self, attacker: str | None, defenses: Collection[str] | None, where: tuple[str, str]) -> None:
+        """Raise StudyError unless the study has this attacker and these defenses; `where` names the arguments."""
+        of_attacker, of_defense = where
+        known = {point.defense for point in self.ledger.points.values()}
+        if attacker is not None and attacker not in self.study.attackers:
+            names = ", ".join(self.study.attackers)
+            raise StudyError(f"{of_attacker}: expected one of {names}, found {attacker}")
+        for name in defenses or ():
+            if name not in known:
+                shown = ", ".join(sorted(known)) or "none yet"
+                raise StudyError(f"{of_defense}: expected one of {shown}, found {name}")
+
     # --- fronts -------------------------------------------------------------------------------------------
 
     def attackers(self) -> dict[str, dict[str, Any]]:

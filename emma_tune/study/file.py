@@ -21,6 +21,9 @@ from emma_tune.study.victims import GIVEN
 DATA_ROOT = "EMMA_TUNE_DATA"
 """The environment's data root, for studies that name none."""
 
+IN_PYTHON = Path("study")
+"""The place, for messages, of a study that is written as a dict."""
+
 MOST_BYTES = 1_000_000
 """Of a study file; a larger one is another kind of file, and would take long to parse."""
 
@@ -39,7 +42,36 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         StudyError: naming each place, what was expected there and what stood there.
     """
-    document = _read(path, ())
+    return _study(_read(path, ()), path, overrides)
+
+
+def study_of(given: Mapping[str, Any]) -> Study:
+    """Validate a study that is written as a dict, as if it were a study file in the working directory.
+
+    Tuples, arrays, numbers of NumPy and paths are taken for what YAML has in their place. The dict stays as it is.
+
+    Raises:
+        StudyError: as `load_study` does; in place of the file's name it says `study`.
+    """
+    plain = {key: _plain(value) for key, value in given.items()}
+    return _study(_document(plain, {}, IN_PYTHON, ()), IN_PYTHON, ())
+
+
+def _plain(value: Any) -> Any:
+    """Turn a value of Python into one that YAML has."""
+    match value:
+        case str() | bytes():
+            return value
+        case os.PathLike():
+            return os.fspath(value)
+        case Mapping():
+            return {key: _plain(of) for key, of in value.items()}
+        case Sequence():
+            return [_plain(of) for of in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _study(document: _Document, path: Path, overrides: Sequence[str]) -> Study:
     given = document.given
     overridden = {_override(given, override): override for override in overrides}
     _make_absolute(given, path.parent, path)
@@ -90,7 +122,18 @@ def _read(path: Path, below: tuple[Path, ...]) -> _Document:
         given, places = parse(text)
     except DocumentError as error:
         raise StudyError(f"{path}{f':{error.line}' if error.line else ''}: {error}") from error
-    lines = {place: f"{path}:{line}" for place, line in places.items()}
+    return _document(given, {place: f"{path}:{line}" for place, line in places.items()}, path, below)
+
+
+def _document(given: Any, lines: dict[Place, str], path: Path, below: tuple[Path, ...]) -> _Document:
+    """Return a document with the files that it extends.
+
+    Args:
+        given: its value.
+        lines: where each field stands.
+        path: of the document.
+        below: the files that extend it.
+    """
     if not isinstance(given, dict):
         found = "nothing" if given is None else shown(given)
         raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {found}")

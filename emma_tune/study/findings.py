@@ -76,12 +76,20 @@ _PHRASES = {
     "dict_type": "a mapping",
     "tuple_type": "a list",
     "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
     "string_type": "a name",
     "invalid_key": "a name for a key",
     "too_short": "at least one value",
 }
+
+
+def wanted(detail: Any) -> str:
+    """Return what was expected in place of a wrong value, in the words of a study file."""
+    text = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return _PHRASES.get(detail["type"]) or text
 
 
 def _finding(
@@ -92,7 +100,7 @@ def _finding(
 ) -> str:
     place = tuple(str(key) for key in detail["loc"] if key != "[key]")
     kind = detail["type"]
-    message = _PHRASES.get(kind) or detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = wanted(detail)
     found = shown(detail["input"])
     if kind in ("misplaced", "unknown_key"):
         place = tuple(detail["ctx"]["place"].split("."))

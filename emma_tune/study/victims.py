@@ -182,6 +182,8 @@ def _choose(given: object) -> object:
         return given
     if not isinstance(given, dict):
         raise ValueError(f"expected a mapping, found {shown(given)}")
+    if not isinstance(given.get("train", True), bool):
+        raise misplaced("victim.train", f"expected true or false, found {shown(given['train'])}")
     kinds = [key for key in (*GIVEN, "model") if key in given]
     if len(kinds) > 1:
         raise ValueError(f"expected one of {', '.join(GIVEN)} and model, found {' and '.join(kinds)}")

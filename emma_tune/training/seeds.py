@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, *names: object) -> int:
@@ -15,4 +17,6 @@ def derive_seed(seed: int, *names: object) -> int:
 
 def generator(seed: int, *names: object) -> torch.Generator:
     """Return a CPU generator with `derive_seed(seed, *names)`."""
+    import torch  # here: who only derives seeds does without
+
     return torch.Generator().manual_seed(derive_seed(seed, *names))

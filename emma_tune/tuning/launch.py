@@ -25,6 +25,7 @@ from emma_tune.tuning.cluster.limits import check_limits, local_slots
 from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
 from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
+from emma_tune.tuning.ray_patches import is_connected
 
 if TYPE_CHECKING:
     from emma_tune.tuning.workers.trainable import StageTrainable
@@ -48,8 +49,12 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
         from emma_tune.plan.materials.methods import execute_plugins
 
         execute_plugins(order.study, trusted=order.trusted)
+    if order.study.victim.file:
+        from emma_tune.plan.materials import check_given
+
+        check_given(order.study)
     with (
-        interruptible(console) as interruption,
+        interruptible(console, embedded=order.embedded) as interruption,
         folder.drive() as interruption.claim,
         closing(folder.log()) as log,
     ):
@@ -70,17 +75,18 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
         except CorruptArtifactError as error:
             raise StudyError(f"{error}; run the same command again to recompute it") from error
         except InterruptedRunError:
-            return RunResult(interrupted=True, failures={})
+            return RunResult(True, {}, interruption.signal)
         except OSError as error:
             if not passes(error):
                 raise
             if interruption.requested:  # while it waited for the storage
-                return RunResult(interrupted=True, failures={})
+                return RunResult(True, {}, interruption.signal)
             raise StudyError(f"{order.out}: the storage cannot be used: {error}; {SAFE}") from error
 
 
 def _run(session: Session, trainable: type[StageTrainable] | None) -> RunResult:
     order, say = session.order, session.say
+    own = is_connected()  # to a Ray that the program has started or joined itself
     with _ray_starting(order, session.log.write) as starting:
         from emma_tune.plan.materials import prepare
 
@@ -98,21 +104,21 @@ def _run(session: Session, trainable: type[StageTrainable] | None) -> RunResult:
         capacity = capacity_for(order.study)
         check_capacity(order.study, capacity, say)
         if session.interruption.requested:
-            return RunResult(interrupted=True, failures={})
-        if order.address is not None:
+            return RunResult(True, {}, session.interruption.signal)
+        if own or order.address is not None:
             check_storage(session.store)
         given = order.given is not None
         images = session.folder.with_earlier_images({**order.images, **materials.images})
         session.folder.write(Started(order.study, images, order.store, materials.weights, given))
         planner = Planner(order.study, images, materials.weights, until=order.until)
-        with head_watched(say) if order.address else nullcontext():
+        with head_watched(say) if order.address and not own else nullcontext():
             return tune_study(session, planner, capacity, trainable)
 
 
 @contextmanager
 def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Future[None]]:
     """Start or join Ray in a thread while images load here: in the main thread it would handle SIGTERM."""
-    if order.address is None:
+    if order.address is None and not is_connected():
         check_limits()  # before threads decode images: it uses up for a moment what they need
 
     def start() -> None:

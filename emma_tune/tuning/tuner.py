@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from emma_tune.tuning.cluster.capacity import CapacityWatcher, ClusterCapacity
 from emma_tune.tuning.interruption import Interruption
 from emma_tune.tuning.order import RunResult, Session
 from emma_tune.tuning.progress import RunMonitor
-from emma_tune.tuning.ray_patches import NeverPickled, manage_workers
+from emma_tune.tuning.ray_patches import NeverPickled, idle_workers_kept, workers_let_start, workers_managed
 from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler, Timeouts, limits_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def tune_study(
         monitor = RunMonitor(driver, watcher, session)
         timeouts = Timeouts(driver, store, run, limits_of(planner.study))
         try:
-            _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
+            # on a cluster others may want its nodes
+            with idle_workers_kept() if session.order.address is None else nullcontext():
+                _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
         finally:
             monitor.close()
         driver.tidy()
@@ -67,7 +69,7 @@ def tune_study(
         interrupted, failures = session.interruption.requested, driver.outcomes.failures
         until = None if interrupted or GROUNDWORK.number in failures else planner.until
         writer.ended(RunSummary(run, startup, span, driver.most_slots, round(driver.busy, 3), until))
-        return RunResult(interrupted, failures)
+        return RunResult(interrupted, failures, session.interruption.signal)
 
 
 def _fit(
@@ -84,8 +86,11 @@ def _fit(
     searcher = DriverSearcher(driver)
     from emma_tune.tuning.workers.trainable import StageTrainable
 
-    manage_workers(trainable or StageTrainable)
-    with TemporaryDirectory(prefix="emma-tune-") as unread:  # Tune's own files, away from a storage that may fail
+    with (
+        workers_managed(trainable or StageTrainable),
+        workers_let_start(),
+        TemporaryDirectory(prefix="emma-tune-") as unread,  # Tune's own files, away from a storage that may fail
+    ):
         tune.Tuner(
             _Trial,
             tune_config=tune.TuneConfig(
@@ -171,7 +176,7 @@ class DriverSearcher(NeverPickled, Searcher):
 
 
 class _Trial(tune.Trainable):
-    """What Tune sees of a trial; `manage_workers` says who runs it."""
+    """What Tune sees of a trial; `workers_managed` says who runs it."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:

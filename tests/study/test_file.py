@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emma_tune.cli.opening import spaces
+from emma_tune.api.opening import spaces
 from emma_tune.study import Study
 from emma_tune.study.file import load_study
 from tests.study.files import DIGITS, GONE, changed, finding

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray._private import ray_constants
+from ray._private import ray_constants, services
+from ray._private.node import Node
 from ray.air.execution._internal import RayActorManager
-from ray.tune.execution import class_cache, tune_controller
+from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
+from ray.tune.utils.object_cache import _ObjectCache
 
 import emma_tune
 from emma_tune.tuning import ray_patches
@@ -73,20 +76,43 @@ def test_private_names_of_ray_and_patches_stand_in_one_module(source):
 
 def test_what_is_patched_is_still_there():
     assert ray_constants.ENABLE_RAY_CLUSTER in (True, False)
-    assert isinstance(class_cache.ENV_VARS_TO_PROPAGATE, set)
+    for name in ("start_monitor", "start_log_monitor", "start_api_server"):
+        assert callable(getattr(Node, name))
+    assert "_webui_url" in inspect.getsource(Node)
+    assert ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV in (True, False)
+    started = inspect.getsource(services.start_raylet)
+    for name in ("dashboard_agent_command", "runtime_env_agent_command", "num_prestart_python_workers", "node_id"):
+        assert f"--{name}=" in started
+    for name in ("cache_object", "flush_cached_objects"):
+        assert callable(getattr(_ObjectCache, name))
+    assert {"_cached_objects", "_num_cached_objects", "_max_num_objects"} <= set(vars(_ObjectCache()))
     assert list(inspect.signature(RayActorManager._actor_task_failed).parameters)[1:] == [
         "tracked_actor_task", "exception",
     ]  # fmt: skip
     assert issubclass(tune_controller.RayActorManager, RayActorManager)
     controller = inspect.getsource(tune_controller.TuneController)
-    for name in ("_actor_force_cleanup_timeout", "_actor_to_trial", "_resetting_trials"):
+    for name in (
+        "_actor_force_cleanup_timeout",
+        "_actor_to_trial",
+        "_resetting_trials",
+        "_trial_to_actor",
+        "_maybe_reuse_cached_actor",
+        "_actor_manager",
+    ):
         assert f"self.{name}" in controller
     trial = inspect.getsource(Trial)
     for name in ("_default_result_or_future", "max_failures", "temporary_state", "run_metadata", "error_file"):
         assert name in trial
 
 
-def test_credentials_are_not_handed_to_workers_in_what_ray_logs(monkeypatch):
-    monkeypatch.setattr(class_cache, "ENV_VARS_TO_PROPAGATE", {"AWS_SECRET_ACCESS_KEY", "PL_DISABLE_FORK"})
-    ray_patches.keep_credentials_out_of_logs()
-    assert set(class_cache.ENV_VARS_TO_PROPAGATE) == {"PL_DISABLE_FORK"}
+def test_a_worker_gets_neither_what_tune_adds_to_a_trial_nor_a_runtime_environment(monkeypatch):
+    """Tune's own hands out AWS credentials there, which stand in Ray's logs then."""
+    started = []
+    monkeypatch.setattr(RayActorManager, "add_actor", lambda self, cls, kwargs: started.append((cls, kwargs)))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    with ray_patches.workers_managed(Counter):
+        manager = tune_controller.RayActorManager(resource_manager=None)
+    manager.add_actor(cls=None, kwargs={"config": {"tasks": [], "__trial_info__": object()}, "storage": object()})
+    [(actor, kwargs)] = started
+    assert kwargs == {"config": {"tasks": []}}
+    assert not actor._default_options.get("runtime_env")

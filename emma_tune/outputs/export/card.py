@@ -15,6 +15,7 @@ from emma_tune.outputs.export import formats
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.latency import Latency
 from emma_tune.outputs.points import ONE_POINT, undefended_point
+from emma_tune.outputs.report.sentences import victim
 from emma_tune.outputs.words import parameter, percent, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
@@ -22,6 +23,7 @@ from emma_tune.results.intervals import wilson
 from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
 
 NOT_MEASURED = "not measured"
+QUERIED = ("module", formats.PROGRAM, formats.ONNX)
 SCORES = {"ece": "ECE of p', 15 bins, test images", "nll": "NLL of p', nats, test images"}
 """Scores of the answers that are no measures of a point, by the name of the metric."""
 
@@ -108,7 +110,10 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         exported=exported,
         export=export,
         names=formats,
+        victim=inline(victim(view.study)),
+        input=export.settings["input"],
         agreement=export.settings["agreement"],
+        largest=max(of for name, of in export.settings["agreement"].items() if name in QUERIED),
         params=", ".join(f"{name} {parameter(value, 'g')}" for name, value in point.params.items()),
         stopped=outcome if outcome and outcome.bounds else None,
         runs=_runs(exported),
@@ -122,6 +127,7 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         attacker_rows=map(_attacker_row, export.attackers),
         machine=machine,
         threads=plural(threads, "thread"),
+        latency_columns=_latency_columns(exported),
         latency_rows=map(_latency_row, export.latencies),
     )
 
@@ -196,8 +202,17 @@ def _attacker_row(attacker: AttackerResult) -> list[str]:
     ]
 
 
+def _latency_columns(exported: DefendedPoint) -> list[str]:
+    if exported.onnx is not None:
+        return ["batch", "victim alone, ONNX Runtime", f"with its defense, `{formats.ONNX}`"]
+    victim = [] if exported.answers_alone else ["victim alone, PyTorch"]
+    defended = "defense, PyTorch" if exported.answers_alone else "with its defense, PyTorch"
+    return ["batch", *victim, defended, f"`{formats.PROGRAM}`", f"`{formats.ONNX}`"]
+
+
 def _latency_row(row: Latency) -> list[str]:
-    seconds = (row.undefended, row.defended, *row.files.values())
+    victim = [] if row.undefended is None else [row.undefended]
+    seconds = (*victim, row.defended, *row.files.values())
     return [str(row.batch), *(f"{1000 * time:.2f} ms" for time in seconds)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from emma_tune.data.batches import image_fingerprints
 from emma_tune.data.images import ImageSet, few_of_each
 from emma_tune.data.listing import named
+from emma_tune.data.source import Part
 from emma_tune.stages.runtime import FEW_PER_CLASS
 
 if TYPE_CHECKING:
@@ -20,23 +21,22 @@ if TYPE_CHECKING:
 OF_VICTIM = ("labeled", "validation", "test", "train")
 """Parts in which answers to labeled images may stand; those to the pool are in `queries`."""
 
+SomePart = TypeVar("SomePart", ImageSet, Part)
+
 Rows = Mapping[str, NDArray[Any]]
 """`posteriors` (N, K) of some images, and `names` or `fingerprints` of them, (N,), or both."""
 
 
-def read_answers(
-    file: Path, images: Mapping[str, ImageSet], pool: ImageSet
-) -> tuple[dict[str, Tensor], int, list[str]]:
-    """Read posteriors of the pool and of the labeled images, in the order of the study's images.
+def read_answers(file: Path, asked: Mapping[str, ImageSet]) -> tuple[dict[str, Tensor], int, list[str]]:
+    """Read posteriors of all that a victim is asked, in the order of the study's images.
 
     Args:
         file: .npz with `PART_posteriors` and `PART_names` or `PART_fingerprints`, in any order; further rows and
             arrays are not read.
-        images: the labeled ones, by part.
-        pool: the queries.
+        asked: by part, as `answered` returns it.
 
     Returns:
-        Posteriors by part, `queries`, `labeled`, `validation` and `test`; K; and remarks.
+        Posteriors by part; K; and remarks.
 
     Raises:
         OSError: if the file cannot be read.
@@ -46,7 +46,7 @@ def read_answers(
     sources = {"queries": _rows(arrays, ("queries",)), "victim": _rows(arrays, OF_VICTIM)}
     found = {
         part: _matched(part, of, sources["queries" if part == "queries" else "victim"])
-        for part, of in answered(images, pool).items()
+        for part, of in asked.items()
     }
     widths = {p.shape[1] for p in found.values()}
     if len(widths) > 1:
@@ -54,8 +54,8 @@ def read_answers(
     return found, widths.pop(), []
 
 
-def answered(images: Mapping[str, ImageSet], pool: ImageSet) -> dict[str, ImageSet]:
-    """Return the images that a victim is asked, by part, as the stages ask them."""
+def answered(images: Mapping[str, SomePart], pool: SomePart) -> dict[str, SomePart]:
+    """Return the images that a victim is asked, by part, as the stages ask them: `queries`, `labeled`, …."""
     train = images["train"]
     assert train.labels is not None, "a labeled set has labels"
     few = train.take(few_of_each(train.labels, FEW_PER_CLASS))

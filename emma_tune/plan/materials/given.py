@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emma_tune.data.arrays import read_images
 from emma_tune.data.images import ImageSet, Shape
-from emma_tune.plan.materials.answers import read_answers
+from emma_tune.data.source import Part
+from emma_tune.plan.materials.answers import answered, read_answers
+from emma_tune.plan.materials.checks import check_labels
+from emma_tune.plan.materials.frames import file_errors_at
+from emma_tune.plan.materials.images import errors_at, pool_source, victim_source
 from emma_tune.storage.redaction import printable
 from emma_tune.study import AnsweredVictim, OnnxVictim, Study, WeightsVictim
 from emma_tune.study.file import StudyError
@@ -40,13 +44,40 @@ class Given:
     remarks: Sequence[str] = ()
 
 
-def read_given(study: Study, images: Mapping[str, ImageSet], pool: ImageSet) -> Given | None:
+def check_given(study: Study) -> None:
+    """Check the victim of a study with a few of its images, before all are decoded and anything starts.
+
+    Raises:
+        StudyError: as `read_given` does, or if there are no images.
+    """
+    if study.victim.file is None:
+        return
+    with errors_at("victim.dataset"):
+        source = victim_source(study)
+        parts = source.parts
+    check_labels(parts)
+    train = parts["train"]
+    with errors_at("victim.dataset"):
+        shape = source.shape or read_images(train, None).shape
+        few = {part: _few(of, source.shape) for part, of in answered(parts, train).items()}
+    with errors_at("queries.dataset"):
+        few["queries"] = _few(pool_source(study, shape).parts["queries"], shape)
+    assert train.labels is not None, "a labeled set has labels"
+    if all(map(len, few.values())):  # else those that cannot be read are named when all are decoded
+        read_given(study, few, int(train.labels.max()) + 1)
+
+
+def _few(part: Part, shape: Shape | None) -> ImageSet:
+    return read_images(part.take(np.arange(min(TRIED, len(part)))), shape)
+
+
+def read_given(study: Study, asked: Mapping[str, ImageSet], labels: int) -> Given | None:
     """Read and check the victim of a study; None if it is trained here.
 
     Args:
         study: the study.
-        images: the labeled ones, by part.
-        pool: the queries.
+        asked: what the victim is asked, by part, as `answered` returns it.
+        labels: how many there are.
 
     Raises:
         StudyError: if its file is missing or another, or its answers are not those of a classifier of the images.
@@ -55,27 +86,23 @@ def read_given(study: Study, images: Mapping[str, ImageSet], pool: ImageSet) -> 
     if victim.file is None:
         return None
     place = f"victim.{victim.file[0]}"
-    with _errors_at(place, str(victim.file[1])):
+    with file_errors_at(place, str(victim.file[1])):
         match victim:
             case OnnxVictim():
-                given = _onnx(victim, images)
+                given = _onnx(victim, asked["validation"])
             case AnsweredVictim():
-                given = Given(*read_answers(victim.file[1], images, pool))
+                given = Given(*read_answers(victim.file[1], asked))
             case WeightsVictim():
-                given = _weights(victim, study.versioned(victim.model), images["train"].shape.channels)
+                given = _weights(victim, study.versioned(victim.model), asked["validation"].shape.channels)
             case _:
                 raise AssertionError("a victim with a file is one of these")
-    labels = images["train"].labels
-    assert labels is not None, "a labeled set has labels"
-    needed = int(labels.max()) + 1
-    if given.classes < needed:
+    if given.classes < labels:
         raise StudyError(
-            f"{place}: expected answers for {needed} classes at least, as the labels of {victim.dataset} have, "
+            f"{place}: expected answers for {labels} classes at least, as the labels of {victim.dataset} have, "
             f"found {given.classes}"
         )
-    return replace(
-        given, remarks=[printable(f"{place}: {line}") for line in (*given.remarks, *_spare(study, given, needed))]
-    )
+    remarks = (*given.remarks, *_spare(study, given, labels))
+    return replace(given, remarks=[printable(f"{place}: {line}") for line in remarks])
 
 
 def _spare(study: Study, given: Given, labels: int) -> Iterator[str]:
@@ -91,80 +118,10 @@ def _spare(study: Study, given: Given, labels: int) -> Iterator[str]:
     yield f"it tells {given.classes:,} classes apart, and the images have labels of {labels:,}"
 
 
-@contextmanager
-def _errors_at(place: str, file: str) -> Iterator[None]:
-    """Turn errors about a file into a line with the field of the study that names it."""
-    try:
-        yield
-    except StudyError:
-        raise
-    except FileNotFoundError as error:
-        raise StudyError(printable(f"{place}: expected a file at {file}, found none")) from error
-    except OSError as error:
-        found = "a folder" if isinstance(error, IsADirectoryError) else error.strerror or error
-        raise StudyError(printable(f"{place}: expected a file at {file}, found {found}")) from error
-    except ValueError as error:
-        raise StudyError(printable(f"{place}: {error}")) from error
-
-
-def check_there(study: Study) -> None:
-    """Raise StudyError if the file of a victim that is given is missing."""
-    if study.victim.file:
-        field, file = study.victim.file
-        with _errors_at(f"victim.{field}", str(file)), file.open("rb"):
-            pass
-
-
-def frame_in(study: Study) -> Frame | None:
-    """Return what an ONNX victim says of the images that it takes; None for any other victim.
-
-    Raises:
-        StudyError: if its file is missing, or no model of images.
-    """
-    victim = study.victim
-    if not isinstance(victim, OnnxVictim):
-        return None
-    from emma_tune.models.onnx_graph import frame_of, read_model
-
-    place, file = victim.file
-    with _errors_at(f"victim.{place}", str(file)):
-        return frame_of(read_model(file, weights=False), victim.input.layout)
-
-
-def fitted(shape: Shape | None, frame: Frame, arrays: Shape | None, image_size: int | None) -> Shape | None:
-    """Bring a shape to what an ONNX victim says that it takes.
-
-    Args:
-        shape: of the images without that; None if they stay as they are.
-        frame: what the victim says.
-        arrays: how the images are, if they are arrays.
-        image_size: of the study.
-
-    Raises:
-        StudyError: if the study asks for another size, or none is known.
-    """
-    channels = frame.channels or (shape or arrays or Shape.square(0)).channels
-    if frame.height and frame.width:
-        sizes = f"{frame.height}×{frame.width}"
-        if image_size and (image_size, image_size) != (frame.height, frame.width):
-            raise StudyError(f"victim.image_size: expected {sizes}, as the model takes, found {image_size}")
-        found = Shape.of(frame.height, frame.width, channels=channels)
-    elif shape:
-        found = replace(shape, channels=channels)
-    elif arrays:
-        found = replace(arrays, channels=channels)
-    else:
-        raise StudyError(
-            "victim.image_size: expected a side in pixels, since the model says none and the images are in files, "
-            "found none"
-        )
-    return None if shape is None and found == arrays else found
-
-
 # --- an ONNX model ----------------------------------------------------------------------------------------------
 
 
-def _onnx(victim: OnnxVictim, images: Mapping[str, ImageSet]) -> Given:
+def _onnx(victim: OnnxVictim, part: ImageSet) -> Given:
     import torch
 
     from emma_tune.data.batches import Images
@@ -172,7 +129,6 @@ def _onnx(victim: OnnxVictim, images: Mapping[str, ImageSet]) -> Given:
     from emma_tune.models.onnx_session import OnnxModel
     from emma_tune.stages.asking import ONNX
 
-    part = images["validation"]
     model = read_model(victim.file[1])
     frame = frame_of(model, victim.input.layout)
     front = _normalized(model, frame, victim, part.shape)
@@ -199,7 +155,7 @@ def _normalized(model: ModelProto, frame: Frame, victim: OnnxVictim, shape: Shap
     return with_normalization(
         model,
         frame,
-        (shape.channels, *shape.view),
+        shape.channels,
         scale=pixels.scale,
         mean=pixels.mean,
         std=pixels.std,

@@ -15,7 +15,7 @@ from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.data.listing import MAX_NAMED
 from emma_tune.data.source import DataError, Found, Part, labeled_parts, query_part
 from emma_tune.plan.materials.checks import check_alike, check_limit
-from emma_tune.plan.materials.given import fitted, frame_in
+from emma_tune.plan.materials.frames import fitted, frame_in
 from emma_tune.plan.materials.methods import find_plugged, version_of
 from emma_tune.plugins.loading import is_loaded
 from emma_tune.storage.redaction import printable

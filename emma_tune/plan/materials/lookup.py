@@ -11,8 +11,10 @@ from emma_tune.data.images import Shape
 from emma_tune.data.mirror import image_cache
 from emma_tune.models import IMAGENET
 from emma_tune.plan import GIVEN
+from emma_tune.plan.materials.answers import answered
 from emma_tune.plan.materials.checks import check_labels, check_limit
-from emma_tune.plan.materials.given import Given, check_there, read_given
+from emma_tune.plan.materials.frames import check_there
+from emma_tune.plan.materials.given import Given, check_given, read_given
 from emma_tune.plan.materials.images import (
     AbsentImagesError,
     bad_images,
@@ -116,7 +118,8 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
     if study.exposure:
         look(outlier_set(study.exposure[1]), *study.exposure, lambda: outlier_source(study, shape))
     name = study.queries.dataset  # after the outliers, so that its own are counted
-    if look("queries", "queries.dataset", name, lambda: pool_source(study, shape)) is None:
+    pool_found = look("queries", "queries.dataset", name, lambda: pool_source(study, shape)) is not None
+    if not pool_found:
         of = dataset(name).counts
         pool = of.get("queries") or of.get("train")
         if pool is None:
@@ -135,7 +138,7 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         else:
             raise StudyError(f"{place}.weights: expected weights at {part.weights}, found no file")
     if study.victim.file:
-        given = _given(study, arrays, images)
+        given = _given(study, arrays, images, classes) if source and pool_found else None
         weights[GIVEN] = UNKNOWN_FINGERPRINT
         if given:
             weights[GIVEN] = tensors.fingerprint(tensors.to_bytes(given.tensors))
@@ -151,10 +154,13 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
     return KnownMaterials(images, weights, counts, shape, classes, tuple(dict.fromkeys(remarks)))
 
 
-def _given(study: Study, arrays: ImageCache, images: Mapping[str, str]) -> Given | None:
-    """Read the victim that is given; None while it cannot be asked: without images, or a plug-in's network."""
-    unknown = UNKNOWN_FINGERPRINT in (images["victim"], images["queries"])
-    if unknown or study.victim.network in study.plugged:
+def _given(study: Study, arrays: ImageCache, images: Mapping[str, str], labels: int) -> Given | None:
+    """Read the victim that is given; None while it cannot be asked all: without images, or a plug-in's network."""
+    if study.victim.network in study.plugged:
         check_there(study)
         return None
-    return read_given(study, arrays.load(images["victim"]), arrays.load(images["queries"])["queries"])
+    if UNKNOWN_FINGERPRINT in (images["victim"], images["queries"]):
+        check_given(study)
+        return None
+    pool = arrays.load(images["queries"])["queries"]
+    return read_given(study, answered(arrays.load(images["victim"]), pool), labels)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from emma_tune.data.cache import Source
 from emma_tune.data.mirror import image_cache
 from emma_tune.plan import GIVEN
+from emma_tune.plan.materials.answers import answered
 from emma_tune.plan.materials.checks import check_labels
 from emma_tune.plan.materials.given import read_given
 from emma_tune.plan.materials.images import (
@@ -82,18 +83,19 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     shape = parts["train"].shape
     check_networks(study, shape)
     queries = cached("queries.dataset", lambda: pool_source(study, shape))
-    asked = cache.load(queries)["queries"]
-    given = read_given(study, parts, asked)
+    pool = cache.load(queries)["queries"]
+    classes = int(parts["train"].labels.max()) + 1  # type: ignore[union-attr]  # they were checked
+    given = read_given(study, answered(parts, pool), classes)
     if given:
+        classes = given.classes
         remarks += given.remarks
-    counts = {"train": len(parts["train"]), "queries": len(asked)}
-    classes = given.classes if given else int(parts["train"].labels.max()) + 1  # type: ignore[union-attr]
+    counts = {"train": len(parts["train"]), "queries": len(pool)}
     check_plugged_networks(study, shape, classes)
     remarks += remarks_on_sizes(study, counts, classes)
     images = {"victim": victim, "queries": queries}
     if study.exposure:
-        place, pool = study.exposure
-        images[outlier_set(pool)] = cached(place, lambda: outlier_source(study, shape))
+        place, outliers = study.exposure
+        images[outlier_set(outliers)] = cached(place, lambda: outlier_source(study, shape))
     weights = {
         name: store.put_weights(read_initial_weights(study, place, part, shape))
         for name, (place, part) in initial_weights(study).items()

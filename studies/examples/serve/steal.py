@@ -41,6 +41,5 @@ clone = run_through(
 )
 accuracy, count = clone.metrics["best.test.accuracy"], len(victim["test"])
 low, high = wilson(accuracy, count)
-print(
-    f"{len(answers)} answers; the clone's accuracy on {count} test images: {accuracy:.1%} ({low:.1%} … {high:.1%})"
-)
+reach = f"{accuracy:.1%} ({low:.1%} … {high:.1%})"
+print(f"{len(answers)} answers; the clone's accuracy on {count} test images: {reach}")
