@@ -137,7 +137,10 @@ def test_what_does_not_work_is_refused_before_a_run_starts(emma, study_file, tmp
 
 PLACES: dict[str, tuple[dict[str, Any], str]] = {
     "no list": ({"plugins": "mine.py"}, "plugins: expected a list, found 'mine.py'"),
-    "no path": ({"plugins": [3]}, "plugins.0: expected the path of a file of Python, found 3"),
+    "no path": (
+        {"plugins": [3]},
+        "plugins.0: expected the path of a file of Python, or PACKAGE==VERSION, found 3",
+    ),
     "a folder": ({"plugins": ["."]}, "plugins.0: expected a file of Python, found a folder"),
     "an address": ({"plugins": ["s3://bucket/mine.py"]}, "plugins.0: expected a file of Python, found none"),
     "the same twice": (
