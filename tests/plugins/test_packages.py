@@ -25,11 +25,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     site = tmp_path / "site"
 
     def install(version: str) -> None:
-        for info in site.glob("*.dist-info"):
-            info.rename(tmp_path / f"gone-{info.name}")
+        for before in site.glob("*.dist-info"):
+            before.rename(tmp_path / f"gone-{before.name}")
+        info = f"thief_pack-{version}.dist-info"
         for place, content in {
-            f"thief_pack-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: thief-pack\nVersion: {version}\n",
-            f"thief_pack-{version}.dist-info/entry_points.txt": "[emma_tune.plugins]\nall = thief_pack.methods\n",
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: thief-pack\nVersion: {version}\n",
+            f"{info}/entry_points.txt": "[emma_tune.plugins]\nall = thief_pack.methods\n",
             "thief_pack/__init__.py": "",
             "thief_pack/constants.py": "LEAST = 1e-12\n",
             "thief_pack/methods.py": f"{RELATIVE}{files.METHODS}",
