@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from emma_tune.outputs.words import plural
 from emma_tune.storage import Place
 from emma_tune.storage.redaction import printable
-from emma_tune.tuning.cluster.limits import local_slots
+from emma_tune.tuning.cluster.limits import local_capacity
 
 if TYPE_CHECKING:
     from emma_tune.study import Dimension, EpochChoice, Study
@@ -26,7 +26,9 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
         points = f"{plural(study.proposals + len(study.fixed), 'point')} of {', '.join(study.searches)}{beside}"
     else:
         points = f"{plural(given, 'point')}, each with {plural(len(study.repeats), 'fresh seed')}"
-    where = f"on the cluster at {address}" if address else f"{plural(local_slots(study), 'task')} at a time"
+    where = (
+        f"on the cluster at {address}" if address else f"{plural(local_capacity(study).slots, 'task')} at a time"
+    )
     return printable(f"{study.name}: {points}, attackers {', '.join(study.attackers)}; {where}; folder {folder}")
 
 

@@ -121,7 +121,7 @@ def _without_services(workers: int) -> Iterator[None]:
     each is a process that waits for its end; and on their ports: -1 is what Ray's own agents say of a service that
     they do not offer.
     """
-    from ray._private import ray_constants, services
+    from ray._private import ray_constants, services, utils
     from ray._private.node import Node
     from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
     from ray._raylet import persist_port  # type: ignore[attr-defined]
@@ -153,6 +153,7 @@ def _without_services(workers: int) -> Iterator[None]:
             (Node, "start_log_monitor", start_none),
             (Node, "start_api_server", start_none),
             (ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False),
+            (utils, "get_dashboard_dependency_error", ImportError),  # it imports them all to find out
         ):
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
