@@ -105,7 +105,11 @@ def start(folder: Path, cpus: int, workers: int, preload: Sequence[str]) -> None
             _memory=100 * MEBIBYTE,
             _plasma_directory=str(folder),
             _temp_dir=str(folder),
-            _system_config={"preload_python_modules": list(preload), "enable_metrics_collection": False},
+            _system_config={
+                "preload_python_modules": list(preload),
+                "idle_worker_killing_time_threshold_ms": 10**9,  # it would end some of them while they import
+                "enable_metrics_collection": False,
+            },
             _skip_env_hook=True,
         )
 
