@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES
 from emma_tune.stages import STAGES
-from emma_tune.training.fields import plain
+from emma_tune.storage.versions import plain
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 GRAY, BLACK = "#7F7F7F", "#333333"

@@ -57,7 +57,7 @@ class _Trial:
         before = copy.deepcopy(values)
         found = self.tried(lambda: self.function(*values, **named_values))
         for given, copied in zip(values, before, strict=True):
-            if isinstance(given, Tensor | np.ndarray) and not np.array_equal(given, copied):
+            if isinstance(given, Tensor | np.ndarray) and not np.array_equal(given, cast("Any", copied)):
                 raise self.error("expected what it is given left as it is, found it changed in place")
         return found
 

@@ -12,10 +12,11 @@ from pydantic import Field
 from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
 from emma_tune.plugins.known import KNOWN, Plugin, know
 from emma_tune.plugins.tables import COLUMNS, check_new, register
+from emma_tune.storage.versions import VERSION
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
 from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY, Measure
-from emma_tune.training.fields import VERSION, Frozen
+from emma_tune.training.fields import Frozen
 
 NETWORK = r".+\.py:[^\W\d]\w*"
 """Pattern of a network in a file without decorators."""

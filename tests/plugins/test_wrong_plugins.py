@@ -21,12 +21,12 @@ UNREAD = {
     "nothing declared": ("x = 1", "{file}: expected a function under a decorator of emma_tune.plugins (defense"),
     "a name of the package's": (
         "@defense()\ndef emma(p): ...",
-        "{file}:4: emma: expected a name of your own, found that of a defense of this package",
+        "{file}:4: emma: expected a name of your own, found one of this package",
     ),
     "its network": ("@network()\ndef resnet18(channels, classes): ...", "resnet18: expected a name of your own"),
     "its measure": (
         "@measure(direction='min', best=0, worst=1, label='x')\ndef l1(p, r, y): ...",
-        "l1: expected a name of your own, found that of a measure of this package",
+        "l1: expected a name of your own, found one of this package",
     ),
     "twice": ("@defense()\ndef f(p): ...\n@attacker()\ndef f(p): ...", "{file}:6: f: expected each name once"),
     "no literal": ("@defense(linear=not 1)\ndef f(p): ...", "f: linear: expected a literal or Parameter(…), found not 1"),
