@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from emma_tune.api.orders import announcement, check_last, new_order, resuming_order
 from emma_tune.api.view import StudyView
 from emma_tune.plan import named
 from emma_tune.results.folder import StudyFolder
 from emma_tune.storage import as_place, is_local
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError, load_study, study_of
+from emma_tune.tuning.ordering import announcement, check_last, new_order, resuming_order
 
 if TYPE_CHECKING:
     from emma_tune.tuning.order import RunOrder, RunResult
