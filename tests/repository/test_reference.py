@@ -27,6 +27,7 @@ WITHOUT_RESULTS = (
     "name",
     "resources",
     "store",
+    "victim.train",  # true of every one that is trained
     "data_root",
     "on_bad_image",
     "background",
