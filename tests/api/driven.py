@@ -15,8 +15,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import emma_tune
 from tests.conftest import TINY, merged
+from tests.repository.test_readmes import ROOT, blocks
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -48,10 +51,14 @@ def interrupted(folder: Path) -> dict[str, Any]:
 
 def whole(folder: Path) -> dict[str, Any]:
     """Run one study after another: with Ray of its own, in threads, then with the process's Ray in a loop."""
-    before, found = process_state(), {}
-    first = emma_tune.run(study("first"), folder / "first", progress=False)
+    os.chdir(folder)
+    Path("mystudy.yaml").write_text(yaml.safe_dump(study("first")))
+    before, found, names = process_state(), {}, dict[str, Any]()
+    (example,) = blocks(ROOT / "studies" / "README.md", "python")
+    exec(example, names)
+    first = names["study"]
     found["first"] = [first.state, process_state() == before, str(first.front().point.tolist())]
-    found["files"] = sorted(path.name for path in (folder / "first").glob("*.*"))
+    found["files"] = sorted(path.name for path in Path("runs/first").glob("*.*"))
     soft = first.points().set_index("point").loc[0, "attackers.soft"]
     stolen = emma_tune.steal(
         first.images("queries"), first.responses(0)["queries_posteriors"],
@@ -62,7 +69,7 @@ def whole(folder: Path) -> dict[str, Any]:
     found["stolen as the study does"] = bool(stolen == soft)
 
     ended: list[Any] = []
-    threads = [threading.Thread(target=_in_thread, args=(folder, ended)) for _ in range(2)]
+    threads = [threading.Thread(target=_in_thread, args=(ended,)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -73,27 +80,27 @@ def whole(folder: Path) -> dict[str, Any]:
 
     ray.init(num_cpus=2, include_dashboard=False, namespace="mine", log_to_driver=False)
     before = process_state()
-    view = asyncio.run(_in_loop(folder))
+    view = asyncio.run(_in_loop())
     own = ray.is_initialized() and ray.get_runtime_context().namespace
     found["own ray"] = [view.state, process_state() == before, own]
     try:
-        emma_tune.run(study("third"), folder / "third", address="127.0.0.1:1")
+        emma_tune.run(study("third"), address="127.0.0.1:1")
     except emma_tune.StudyError as error:
         found["other address"] = str(error).partition(", since")[0]
     ray.shutdown()
     return found
 
 
-def _in_thread(folder: Path, ended: list[Any]) -> None:
+def _in_thread(ended: list[Any]) -> None:
     try:
-        ended.append(emma_tune.run(study("second"), folder / "second", progress=False).state)
+        ended.append(emma_tune.run(study("second"), progress=False).state)
     except emma_tune.StudyError as error:
         ended.append(str(error))
 
 
-async def _in_loop(folder: Path) -> emma_tune.StudyView:
+async def _in_loop() -> emma_tune.StudyView:
     """Run where a loop is running, as in a notebook."""
-    return emma_tune.run(folder / "first")  # goes on with it
+    return emma_tune.run("runs/first")  # goes on with it
 
 
 if __name__ == "__main__":
