@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emma_tune.outputs.words import plural
+from emma_tune.results.words import plural
 from emma_tune.storage import Place
 from emma_tune.storage.redaction import printable
 from emma_tune.tuning.cluster.limits import local_capacity
