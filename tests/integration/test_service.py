@@ -85,7 +85,7 @@ def picture(image: Image.Image, format: str = "PNG") -> bytes:
 @pytest.mark.parametrize(
     ("files", "line"),
     [
-        ({}, "expected a folder that emma-tune export has written, found no model.onnx and settings.json"),
+        ({}, "expected a folder that emma-tune export has written, found no model.onnx and no settings.json"),
         (
             {"model.onnx": "", "settings.json": '{"input": {"dtype": "float32"}}'},
             "expected a model that takes images, found a defense alone, which takes posteriors",
