@@ -21,8 +21,15 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
+from emma_tune.attacks import ATTACKS
 from emma_tune.cli import app
+from emma_tune.data import DATASETS
 from emma_tune.data.mirror import COPIES
+from emma_tune.defenses import BASELINES, DEFENSES, LEARNED
+from emma_tune.models import SMALL_IMAGE_MODELS
+from emma_tune.plugins.known import KNOWN, MODULE
+from emma_tune.study import plugged
+from emma_tune.study.measures import MEASURES
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -62,6 +69,22 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what is remembered of a user, such as the plug-ins that were run, in a folder of the tests."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True)
+def _own_tables() -> Iterator[None]:
+    """Take back what a test adds to the tables of this process by reading a plug-in."""
+    tables: tuple[dict[str, Any], ...] = (
+        *(DEFENSES, LEARNED, BASELINES, ATTACKS, SMALL_IMAGE_MODELS, DATASETS, MEASURES),
+        *(KNOWN, plugged.REGISTERED),
+    )
+    before = [dict(table) for table in tables]
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+    for name in [name for name in sys.modules if name.startswith(MODULE)]:
+        del sys.modules[name]
 
 
 @pytest.fixture

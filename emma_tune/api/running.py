@@ -59,8 +59,12 @@ def run(
     """
     from rich.console import Console
 
+    from emma_tune.tuning.notebook import in_notebook
+
     began = time.monotonic()
-    console = Console(force_jupyter=False) if progress else Console(file=io.StringIO(), quiet=True)
+    console = Console(file=io.StringIO(), quiet=True)
+    if progress:  # a notebook's output claims to be a terminal; rich's own form of it wants ipywidgets
+        console = Console(force_jupyter=False, force_terminal=False if in_notebook() else None)
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -179,7 +179,7 @@ def with_normalization(
     """Let a model take pixels, as `(scale · pixel − mean) / std`; its outputs stay.
 
     Args:
-        model: the model.
+        model: the model; it is changed, as it may be large.
         frame: of its input.
         channels: of the images.
         scale: 1/255 if None, or 1 for a model that takes whole numbers.
@@ -187,11 +187,9 @@ def with_normalization(
         std: one, or one a channel.
         reverse: whether the channels are turned round, for models that take blue first.
     """
-    from onnx import ModelProto, TensorProto, helper
+    from onnx import TensorProto, helper
 
-    merged = ModelProto()
-    merged.CopyFrom(model)
-    graph = merged.graph
+    graph = model.graph
     _rename(graph)
     front = _Nodes(graph, "before", IMAGES)
     front.add("Cast", to=TensorProto.FLOAT)
@@ -205,29 +203,27 @@ def with_normalization(
         front.add("Transpose", perm=[0, 2, 3, 1])
     front.add("Cast", to=frame.type, into=OWN + frame.name)
     nodes = [*front.nodes, *graph.node]
-    del graph.node[:], graph.quantization_annotation[:], merged.training_info[:]
+    del graph.node[:], graph.quantization_annotation[:], model.training_info[:]
     graph.node.extend(nodes)
     kept = [of for of in graph.input if of.name != OWN + frame.name]
     sizes = [frame.batch or "batch", channels, frame.height or "height", frame.width or "width"]
     del graph.input[:]
     graph.input.extend([helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, sizes), *kept])
-    return merged
+    return model
 
 
 def with_posteriors(model: ModelProto, output: str, classes: int, *, logits: bool) -> ModelProto:
     """Let a model of `with_normalization` give posteriors: the softmax of logits, or rows scaled to 1.
 
     Args:
-        model: the model.
+        model: the model; it is changed.
         output: which of its outputs, (B, K).
         classes: K.
         logits: whether those are logits.
     """
-    from onnx import ModelProto, TensorProto, helper
+    from onnx import TensorProto, helper
 
-    merged = ModelProto()
-    merged.CopyFrom(model)
-    graph = merged.graph
+    graph = model.graph
     back = _Nodes(graph, "behind", output)
     back.add("Cast", to=TensorProto.FLOAT)
     if logits:
@@ -244,7 +240,7 @@ def with_posteriors(model: ModelProto, output: str, classes: int, *, logits: boo
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [sizes, width])
         for name, width in ((POSTERIORS, classes), (SUM, 1))
     )
-    return merged
+    return model
 
 
 def to_bytes(model: ModelProto) -> bytes:

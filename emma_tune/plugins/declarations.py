@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from pydantic import ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from emma_tune.defenses import Parameter
 from emma_tune.plugins.decorators import attacker, dataset, defense, measure, network
-from emma_tune.training.fields import Frozen
 
 HOME = "emma_tune.plugins"
 LONGEST = 60
@@ -41,14 +40,18 @@ class Declaration:
     given: Any
 
 
-def _arguments_of(decorator: Any) -> type[Frozen]:
+class _Arguments(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _arguments_of(decorator: Any) -> type[BaseModel]:
     """Return the type of a decorator's arguments, out of its signature."""
     hints = get_type_hints(decorator)
     fields: dict[str, Any] = {
         parameter.name: (hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
         for parameter in inspect.signature(decorator).parameters.values()
     }
-    return create_model(decorator.__name__, __base__=Frozen, **fields)
+    return create_model(decorator.__name__, __base__=_Arguments, **fields)
 
 
 KINDS = {of.__name__: _arguments_of(of) for of in (defense, attacker, network, dataset, measure)}
@@ -197,7 +200,8 @@ def _first(error: ValidationError, kind: str) -> str:
     detail = error.errors()[0]
     place = ".".join(str(key) for key in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"expected one of {', '.join(KINDS[kind].model_fields) or 'no arguments'}, found {place}"
+        known = ", ".join(KINDS[kind].model_fields)
+        return f"expected {f'one of {known}' if known else 'no arguments'}, found {place}"
     if detail["type"] == "missing":
         return f"{place}: expected a value, found none"
     message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emma_tune.plugins.declarations import Declaration, declare_network, read_declarations
-from emma_tune.training.fields import VERSION
 
-HASH = "[0-9a-f]{64}"
-"""Pattern of a hash: all of SHA-256, since what has it is executed."""
 MODULE = "emma_tune_plugin_"
 """Prefix of the module that a plug-in becomes; its hash follows."""
 
@@ -62,21 +58,3 @@ def know(content: bytes, file: str) -> Plugin:
     if digest not in KNOWN:
         KNOWN[digest] = Plugin(digest, content, file, read_declarations(content, file))
     return KNOWN[digest]
-
-
-def versioned(name: str, digest: str) -> str:
-    """Name what a plug-in declares as recipes do: with the hash of its content."""
-    return f"{name}{VERSION}{digest}"
-
-
-def versions_in(value: object) -> set[tuple[str, str]]:
-    """Find what of plug-ins a task's settings name: the name, and the hash of the plug-in."""
-    match value:
-        case str():
-            found = re.fullmatch(f"([^{VERSION}]+){VERSION}({HASH})", value)
-            return {(found[1], found[2])} if found else set()
-        case Mapping():
-            return {of for each in value.values() for of in versions_in(each)}
-        case list() | tuple():
-            return {of for each in value for of in versions_in(each)}
-    return set()

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from emma_tune.plugins.declarations import PluginError
 from emma_tune.plugins.known import MODULE, Plugin
-from emma_tune.training.fields import VERSION
+from emma_tune.storage.versions import VERSION
 
 
 def load(plugin: Plugin) -> None:

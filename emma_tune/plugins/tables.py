@@ -13,7 +13,8 @@ from emma_tune.data import DATASETS, PREFIXES, DataSet
 from emma_tune.defenses import BASELINES, DEFENSES, LEARNED, OPTIMIZATION, Defense, Parameter
 from emma_tune.models import MODELS, SMALL_IMAGE_MODELS
 from emma_tune.plugins.declarations import Declaration, PluginError
-from emma_tune.plugins.known import Plugin, versioned
+from emma_tune.plugins.known import Plugin
+from emma_tune.storage.versions import versioned
 
 COLUMNS = {
     "point", "defense", "state", "reason", "within_limits", "on_front", "on_own_front", "dominated_by",
@@ -66,7 +67,9 @@ def _add_defense(plugin: Plugin, name: str, declared: Declaration) -> None:
         home = "emma_tune.defenses.emma:release"
         row = Defense(home, (*given.parameters, *OPTIMIZATION), linear=True, objective=where)
     else:
-        row = Defense(where, given.parameters, given.settings, linear=given.linear, randomized=given.randomized)
+        row = Defense(
+            where, tuple(given.parameters), given.settings, linear=given.linear, randomized=given.randomized
+        )
     for each in names_of(plugin, name):
         DEFENSES[each] = row
         for table, belongs in ((LEARNED, row.learned), (BASELINES, not row.learned)):

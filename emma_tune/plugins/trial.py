@@ -47,7 +47,7 @@ class _Trial:
     def __init__(self, plugin: Plugin, declared: Declaration, function: Callable[..., object]) -> None:
         self.plugin, self.declared, self.function = plugin, declared, function
 
-    def call(self, *values: object, **named_values: object) -> object:
+    def call(self, *values: Any, **named_values: object) -> object:
         """Call the function; errors become a line."""
         try:
             inspect.signature(self.function).bind(*values, **named_values)
@@ -57,7 +57,7 @@ class _Trial:
         before = copy.deepcopy(values)
         found = self.tried(lambda: self.function(*values, **named_values))
         for given, copied in zip(values, before, strict=True):
-            if isinstance(given, Tensor | np.ndarray) and not bool((given == copied).all()):
+            if isinstance(given, Tensor | np.ndarray) and not np.array_equal(given, cast("Any", copied)):
                 raise self.error("expected what it is given left as it is, found it changed in place")
         return found
 
@@ -86,7 +86,8 @@ class _Trial:
             raise self.error(f"expected {what} of shape ({rows}, {K}), found {tuple(found.shape)}")
         sums = found.double().sum(dim=1)
         if not bool(found.isfinite().all()) or float(found.min()) < -1e-6 or float((sums - 1).abs().max()) > 1e-3:
-            worst = int(((sums - 1).abs() + (found.min(dim=1).values < -1e-6)).nan_to_num(math.inf).argmax())
+            off = (sums - 1).abs() + found.double().clamp(max=0).abs().sum(dim=1)
+            worst = int(off.nan_to_num(math.inf).argmax())
             row = ", ".join(f"{value:.3g}" for value in found[worst].tolist())
             raise self.error(f"expected {what} that are distributions, found a row of {row}")
 
@@ -148,7 +149,7 @@ def _matrix(trial: _Trial, params: dict[str, float]) -> Tensor:
 
 
 def _answers(trial: _Trial, row: Defense, params: dict[str, float]) -> Tensor:
-    """Call a defense for all rows, again, and for some of them: each row has one answer, whatever the others are."""
+    """Call a defense for all rows, again, and for some: each row has one answer, whatever the others are."""
 
     def ask(rows: slice) -> Tensor:
         seeds = {"seeds": torch.arange(N)[rows]} if row.randomized else {}

@@ -30,7 +30,7 @@ import yaml
 from pydantic import ValidationError
 
 from emma_tune.plugins.declarations import PluginError
-from emma_tune.plugins.known import HASH, hash_of, know
+from emma_tune.plugins.known import hash_of, know
 from emma_tune.storage import (
     IMPATIENT,
     Claim,
@@ -45,6 +45,7 @@ from emma_tune.storage import (
 )
 from emma_tune.storage.redaction import printable, redacted
 from emma_tune.storage.storage import IDENTITY
+from emma_tune.storage.versions import HASH
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 

@@ -119,7 +119,7 @@ class Ledger:
     runs: list[str] = field(default_factory=list)
     ended: list[RunSummary] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    latest: int = -1
+    latest: int = field(default=-1, compare=False)
 
     @property
     def next_number(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import UNDEFENDED
@@ -19,7 +19,12 @@ from emma_tune.study.file import StudyError
 from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from emma_tune.data.images import ImageSet
+
+Found = TypeVar("Found")
 
 
 class StudyView(StudyReader):
@@ -72,11 +77,28 @@ class StudyView(StudyReader):
             StudyError: if there is no such point, seed, stage or attacker, or nothing finished.
         """
         tasks = self.tasks_of(point, seed=seed, attacker=attacker if stage in ("attacker", "evaluation") else None)
+        return self._finished(self.store.fetch, point, stage, tasks)
+
+    def matrix(self, point: int, stage: str) -> NDArray[np.float64]:
+        """Load the matrix that a stage left for a point, without PyTorch.
+
+        Raises:
+            StudyError: as `artifact` does.
+            KeyError: if the stage left no matrix.
+        """
+        import numpy as np
+
+        arrays = self._finished(self.store.arrays, point, stage, self.tasks_of(point))
+        return arrays["matrix"].astype(np.float64)
+
+    def _finished(
+        self, read: Callable[[str, str], Found], point: int, stage: str, tasks: Mapping[str, Task]
+    ) -> Found:
         where = self.folder.root
         if stage not in tasks:
             raise StudyError(f"{where}: expected a stage of point {point}, {', '.join(tasks)}, found {stage}")
         try:
-            return self.store.fetch(stage, tasks[stage].key)
+            return read(stage, tasks[stage].key)
         except (FileNotFoundError, CorruptArtifactError) as error:
             again = "bring the store back, or run the study again"
             hint = again if tasks[stage].key in self.claimed else "run the study"

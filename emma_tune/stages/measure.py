@@ -7,7 +7,7 @@ from emma_tune.stages import metrics as measure
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import MeasureSettings
 from emma_tune.storage.artifact import Artifact
-from emma_tune.training.fields import VERSION
+from emma_tune.storage.versions import VERSION
 
 
 def take_measure(

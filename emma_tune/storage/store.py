@@ -26,6 +26,7 @@ from emma_tune.storage import IMPATIENT, Patience, Place, Storage, as_place, pas
 from emma_tune.storage.artifact import Artifact, Metrics, State
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 RECORD, TENSORS = "record.json", "tensors.safetensors"
@@ -115,6 +116,10 @@ class Store:
         content = self._finished(stage, key)
         loaded = tensors.from_bytes(self._checked_tensors(stage, key, content))
         return Artifact(loaded, content["metrics"], content["history"])
+
+    def arrays(self, stage: str, key: str) -> Mapping[str, NDArray[Any]]:
+        """Load the tensors of a finished artifact as arrays, without PyTorch; otherwise as `fetch`."""
+        return tensors.arrays_from_bytes(self._checked_tensors(stage, key, self._finished(stage, key)))
 
     def shapes(self, stage: str, key: str) -> dict[str, tuple[int, ...]]:
         """Read the shapes of a finished artifact's tensors by name, without loading them."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emma_tune.storage.artifact import State
 
 if TYPE_CHECKING:  # reading a record needs no torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -28,6 +29,13 @@ def to_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = No
 def from_bytes(content: bytes) -> dict[str, Tensor]:
     """Load the tensors of a safetensors file."""
     from safetensors.torch import load
+
+    return load(content)
+
+
+def arrays_from_bytes(content: bytes) -> dict[str, NDArray[Any]]:
+    """Load the tensors of a safetensors file as arrays, without PyTorch."""
+    from safetensors.numpy import load
 
     return load(content)
 

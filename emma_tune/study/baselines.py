@@ -9,9 +9,10 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import BASELINES
+from emma_tune.storage.versions import plain
 from emma_tune.study.fields import BaselineName, PoolName
 from emma_tune.study.search import Dimension
-from emma_tune.training.fields import NOT_BOOLEAN, Count, Frozen, plain
+from emma_tune.training.fields import NOT_BOOLEAN, Count, Frozen
 
 
 def _parameter_names() -> list[str]:

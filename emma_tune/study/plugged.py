@@ -12,10 +12,11 @@ from pydantic import Field
 from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
 from emma_tune.plugins.known import KNOWN, Plugin, know
 from emma_tune.plugins.tables import COLUMNS, check_new, register
+from emma_tune.storage.versions import VERSION
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
 from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY, Measure
-from emma_tune.training.fields import VERSION, Frozen
+from emma_tune.training.fields import Frozen
 
 NETWORK = r".+\.py:[^\W\d]\w*"
 """Pattern of a network in a file without decorators."""
@@ -29,7 +30,7 @@ MOST_BYTES = 1_000_000
 OWN_MEASURES = frozenset({*OF_EVERY_STUDY, *COLUMNS})
 """Names in the figures of points that no plug-in's measure can have."""
 
-_REGISTERED: dict[str, None] = {}
+REGISTERED: dict[str, None] = {}
 """Names that plug-ins have added to the tables of this process."""
 
 
@@ -114,15 +115,15 @@ def _read(entry: object) -> PluginFile:
 
 def _content(file: str) -> bytes:
     path = Path(file)
+    content = b""
     try:
-        if not path.is_file():
-            raise PluginError(
-                f"expected a file of Python, found {'a folder' if path.is_dir() else 'none'}: {file}"
-            )
-        with path.open("rb") as opened:
-            content = opened.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
+        if there := path.is_file():  # nothing else is read: a pipe would wait for a writer
+            with path.open("rb") as opened:
+                content = opened.read(MOST_BYTES + 1)
+    except OSError as error:
         raise PluginError(f"expected a file of Python that can be read, found {error}") from error
+    if not there:
+        raise PluginError(f"expected a file of Python, found {'a folder' if path.is_dir() else 'none'}: {file}")
     if len(content) > MOST_BYTES:
         raise PluginError(f"expected a file of Python, found one of more than {MOST_BYTES:,} bytes: {file}")
     return content
@@ -143,7 +144,7 @@ def _register(file: PluginFile) -> None:
         if declared.kind == "measure":
             check_new(declared, OWN_MEASURES)
             MEASURES[name] = _measure(name, declared)
-        _REGISTERED[name] = None
+        REGISTERED[name] = None
 
 
 def _measure(name: str, declared: Declaration) -> Measure:
@@ -164,7 +165,7 @@ def check_own(study: Study) -> None:
     """
     own = study.plugged
     for place, name in _names(study):
-        if VERSION in name or (name in _REGISTERED and name not in own):
+        if VERSION in name or (name in REGISTERED and name not in own):
             raise misplaced(
                 place, f"expected a known name, found {name!r}, which no plug-in of the study declares"
             )

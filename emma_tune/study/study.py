@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.plugins.known import versioned
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import printable
+from emma_tune.storage.versions import versioned
 from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.checks import CHECKS
 from emma_tune.study.document import shown

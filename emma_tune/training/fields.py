@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from emma_tune.storage.versions import plain
+
 LONG_TABLE = 20
 """Names too many to list to a user who has mistyped one."""
 
@@ -32,14 +34,6 @@ class Frozen(BaseModel):
 
 RECORDED = object()
 """Context of the validation of a recipe, whose names were checked where it was planned."""
-
-VERSION = "@"
-"""Between a name and the hash of the plug-in that declares it: in recipes, and never in a study."""
-
-
-def plain(names: Iterable[str]) -> list[str]:
-    """Return the names of a table that a study can have."""
-    return [name for name in names if VERSION not in name]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -26,15 +25,13 @@ from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
 from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
 from emma_tune.tuning.ray_patches import is_connected
-
-if TYPE_CHECKING:
-    from emma_tune.tuning.workers.trainable import StageTrainable
+from emma_tune.tuning.workers.trainable import StageTrainable
 
 STORAGE_TIMEOUT = 600.0
 """Seconds that a driver or worker waits for a storage: a full disk, a server or a mount that is gone."""
 
 
-def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable] | None = None) -> RunResult:
+def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable] = StageTrainable) -> RunResult:
     """Run a study until every point is settled, or until it is interrupted.
 
     Running again resumes: what the store has is not computed again.
@@ -84,7 +81,7 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
             raise StudyError(f"{order.out}: the storage cannot be used: {error}; {SAFE}") from error
 
 
-def _run(session: Session, trainable: type[StageTrainable] | None) -> RunResult:
+def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
     order, say = session.order, session.say
     own = is_connected()  # to a Ray that the program has started or joined itself
     with _ray_starting(order, session.log.write) as starting:

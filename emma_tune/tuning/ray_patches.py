@@ -12,7 +12,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +83,7 @@ class NeverPickled:
 # --- starting and joining ---------------------------------------------------------------------------------
 
 
-def start(folder: Path, cpus: int, workers: int, preload: str) -> None:
+def start(folder: Path, cpus: int, workers: int, preload: Sequence[str]) -> None:
     """Start Ray on this machine alone, with all its files in a folder, and with a token that no file has.
 
     Ray's own choice for both needs a `TMPDIR` with a short path, and a home that can be written to. The sizes are
@@ -93,7 +93,7 @@ def start(folder: Path, cpus: int, workers: int, preload: str) -> None:
         folder: for sockets and logs.
         cpus: that trials may take.
         workers: how many to start at once, before there is work for them.
-        preload: the module that they import meanwhile.
+        preload: the modules that they import meanwhile.
     """
     import ray
 
@@ -111,7 +111,7 @@ def start(folder: Path, cpus: int, workers: int, preload: str) -> None:
             _memory=100 * MEBIBYTE,
             _plasma_directory=str(folder),
             _temp_dir=str(folder),
-            _system_config={"preload_python_modules": [preload], "enable_metrics_collection": False},
+            _system_config={"preload_python_modules": list(preload), "enable_metrics_collection": False},
             _skip_env_hook=True,
         )
 
@@ -120,12 +120,12 @@ def start(folder: Path, cpus: int, workers: int, preload: str) -> None:
 def _without_services(workers: int) -> Iterator[None]:
     """Start Ray without what serves clusters and dashboards, and with this many workers from the beginning.
 
-    Left out are the autoscaler's monitor, the log monitor (nothing reads it), the dashboard's server (which runs even
-    without a dashboard) and its agent: four processes that take 3 s of a core to start, 300 MB, and Ray's time, which
+    Left out are the autoscaler's monitor, the log monitor (nothing reads it), the dashboard's server (which runs
+    even without a dashboard) and its agent: four processes that take 4 s of a core, 300 MB, and Ray's time, which
     waits for them. The agent of runtime environments has nothing to do either: no worker here has one, also under
-    `uv run` and in a job of another cluster, for which Ray would make one. The raylet insists on both agents, so each
-    is a process that waits for its end; it insists on their ports, too: -1 is what Ray's own agents say of a service
-    that they do not offer.
+    `uv run` and in a job of another cluster, for which Ray would make one. The raylet insists on both agents, so
+    each is a process that waits for its end; and on their ports: -1 is what Ray's own agents say of a service that
+    they do not offer.
     """
     from ray._private import ray_constants, services
     from ray._private.node import Node
@@ -366,10 +366,11 @@ def _replaced(place: Any, name: str, value: object) -> Iterator[None]:
 def workers_managed(worker: type) -> AbstractContextManager[None]:
     """Replace Tune's actor manager by one that starts plain workers, and takes any death for that of a worker.
 
-    - A trial is run by an actor of the class `worker`, which need not import Tune. It gets its trial's configuration
-      alone, without what Tune adds: unpickling that would import Tune. And it gets no runtime environment: such a
-      worker would be started afresh, though others are waiting, and AWS credentials, which Tune passes on there,
-      would stand in Ray's logs (ray-project/ray#28276). Workers inherit them, those of a cluster from their node.
+    - A trial is run by an actor of the class `worker`, which need not import Tune. It gets its trial's
+      configuration alone, without what Tune adds: unpickling that would import Tune. And it gets no runtime
+      environment: such a worker would be started afresh, though others are waiting, and AWS credentials, which
+      Tune passes on there, would stand in Ray's logs (ray-project/ray#28276). Workers inherit them, those of a
+      cluster from their node.
     - Ray's memory monitor kills with `OutOfMemoryError`, which is no `RayActorError` (ray-project/ray#29736); Tune
       ends the run with a RuntimeError.
     - Tune reports twice that a worker died while it was idle and then given a trial: as the worker's death, after
@@ -404,8 +405,8 @@ def workers_managed(worker: type) -> AbstractContextManager[None]:
 def idle_workers_kept() -> AbstractContextManager[None]:
     """Keep every worker whose trial has ended until another one comes or the search is over.
 
-    Tune keeps one, and ends the others that have no trial waiting at that moment: a second later it starts new ones,
-    which import PyTorch again. They are ended if a trial waits that takes other resources.
+    Tune keeps one, and ends the others that have no trial waiting at that moment: a second later it starts new
+    ones, which import PyTorch again. They are ended if a trial waits that takes other resources.
     """
     from ray.tune.execution import tune_controller
     from ray.tune.utils.object_cache import _ObjectCache
@@ -433,8 +434,8 @@ def idle_workers_kept() -> AbstractContextManager[None]:
 def workers_let_start() -> AbstractContextManager[None]:
     """Let the worker of a trial start, once it has a process, though another one is free by now.
 
-    Tune would end it and give its trial to the other; where trials are short it does so for ever, and one worker does
-    all the work of a machine.
+    Tune would end it and give its trial to the other; where trials are short it does so for ever, and one worker
+    does all the work of a machine.
     """
     from ray.tune import tune
     from ray.tune.execution.tune_controller import TuneController
@@ -451,6 +452,13 @@ def workers_let_start() -> AbstractContextManager[None]:
             return bool(super()._maybe_reuse_cached_actor(trial))
 
     return _replaced(tune, "TuneController", Controller)
+
+
+def callbacks_not_reported() -> AbstractContextManager[None]:
+    """Stop Tune from looking which trackers its callbacks belong to: it imports MLflow and others for that."""
+    from ray.air._internal import usage
+
+    return _replaced(usage, "tag_callbacks", lambda callbacks: False)
 
 
 def _own(config: dict[str, Any]) -> dict[str, Any]:

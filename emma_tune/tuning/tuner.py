@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray import tune
 from ray.tune.search import Searcher
@@ -22,22 +22,20 @@ from emma_tune.search.proposals import new_proposers
 from emma_tune.stages import OWN_TRIAL_STAGES
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
 from emma_tune.study.file import StudyError
+from emma_tune.tuning import ray_patches
 from emma_tune.tuning.cluster.capacity import CapacityWatcher, ClusterCapacity
 from emma_tune.tuning.interruption import Interruption
 from emma_tune.tuning.order import RunResult, Session
 from emma_tune.tuning.progress import RunMonitor
-from emma_tune.tuning.ray_patches import NeverPickled, idle_workers_kept, workers_let_start, workers_managed
 from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler, Timeouts, limits_of
-
-if TYPE_CHECKING:
-    from emma_tune.tuning.workers.trainable import StageTrainable
+from emma_tune.tuning.workers.trainable import StageTrainable
 
 UNLIMITED = 100_000
 """More trials than any cluster runs at once: the driver limits them, as nodes come and go."""
 
 
 def tune_study(
-    session: Session, planner: Planner, capacity: ClusterCapacity, trainable: type[StageTrainable] | None
+    session: Session, planner: Planner, capacity: ClusterCapacity, trainable: type[StageTrainable]
 ) -> RunResult:
     """Let Tune run what the driver of a study hands out, until it is over or interrupted."""
     folder, store, given = session.folder, session.store, session.order.given
@@ -59,7 +57,7 @@ def tune_study(
         timeouts = Timeouts(driver, store, run, limits_of(planner.study))
         try:
             # on a cluster others may want its nodes
-            with idle_workers_kept() if session.order.address is None else nullcontext():
+            with ray_patches.idle_workers_kept() if session.order.address is None else nullcontext():
                 _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
         finally:
             monitor.close()
@@ -73,7 +71,7 @@ def tune_study(
 
 
 def _fit(
-    trainable: type[StageTrainable] | None,
+    trainable: type[StageTrainable],
     driver: StudyDriver,
     interruption: Interruption,
     callbacks: list[tune.Callback],
@@ -84,11 +82,10 @@ def _fit(
         Exception: what the driver has raised, where Tune would have swallowed it.
     """
     searcher = DriverSearcher(driver)
-    from emma_tune.tuning.workers.trainable import StageTrainable
-
     with (
-        workers_managed(trainable or StageTrainable),
-        workers_let_start(),
+        ray_patches.callbacks_not_reported(),
+        ray_patches.workers_let_start(),
+        ray_patches.workers_managed(trainable),
         TemporaryDirectory(prefix="emma-tune-") as unread,  # Tune's own files, away from a storage that may fail
     ):
         tune.Tuner(
@@ -140,7 +137,7 @@ def _record_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter)
             )
 
 
-class DriverSearcher(NeverPickled, Searcher):
+class DriverSearcher(ray_patches.NeverPickled, Searcher):
     """Hand Tune's questions to the driver of a study."""
 
     def __init__(self, driver: StudyDriver) -> None:
@@ -185,7 +182,7 @@ class _Trial(tune.Trainable):
         return tune.PlacementGroupFactory([{"CPU": share["cpu"], "GPU": share["gpu"]}])
 
 
-class _Stops(NeverPickled, Stopper):
+class _Stops(ray_patches.NeverPickled, Stopper):
     """Answers Tune at every report whether to stop that trial, and whether to stop all of them."""
 
     def __init__(self, interruption: Interruption, searcher: DriverSearcher) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, load
 from torch import Tensor
 
 from emma_tune.data import find
@@ -96,6 +96,15 @@ def cut_beside(folder: Path) -> None:
     (folder / "m.weights").write_bytes(b"short")
 
 
+def outside(folder: Path) -> None:
+    """A model whose weights are said to lie outside of its folder."""
+    beside(folder)
+    made = load(folder / "m.onnx", load_external_data=False)
+    next(of for of in made.graph.initializer[0].external_data if of.key == "location").value = "../secret"
+    (folder.parent / "secret").write_bytes(b"0" * 64 * 10 * 4)
+    (folder / "m.onnx").write_bytes(made.SerializeToString())
+
+
 def cut(folder: Path) -> None:
     write(linear(), folder / "m.onnx")
     (folder / "m.onnx").write_bytes((folder / "m.onnx").read_bytes()[:1000])
@@ -165,6 +174,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
         "victim.onnx: expected the model's weights beside it in m.weights, found no such file",
     ),
     "cut weights": (cut_beside, ONNX, "victim.onnx: expected the weights that lie beside the model, found "),
+    "weights elsewhere": (
+        outside,
+        ONNX,
+        "victim.onnx: expected the weights that lie beside the model, found Data of TensorProto ( tensor name: W",
+    ),
     "two inputs": (
         changed_graph(two_inputs),
         ONNX,

@@ -14,6 +14,7 @@ import yaml
 
 from emma_tune.plugins.known import MODULE
 from emma_tune.results import StudyView
+from emma_tune.stages import STAGES
 from emma_tune.study import Study
 from emma_tune.study.file import load_study
 from tests.conftest import TINY, kill_tree, merged, wait_for
@@ -116,11 +117,10 @@ READINGS = [
     ("plot", "DIR", "tradeoff"),
     ("plot", "DIR", "attackers"),
     ("compare", "DIR", "DIR"),
-    ("measures", "DIR"),
     ("ls", "RUNS"),
     ("gc", "STORE", "--dry-run"),
     ("run", "STUDY", "--dry-run"),
-    ("simulate", "STUDY"),
+    ("simulate", "STUDY", *(f"--seconds={stage}=1" for stage in STAGES)),
     ("rm", "DIR", "--yes"),
 ]
 

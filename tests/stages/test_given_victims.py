@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from emma_tune.data.batches import image_fingerprints
-from emma_tune.outputs.export.defended_model import DefendedModel
+from emma_tune.outputs.export.defended_model import Undefended
 from emma_tune.outputs.export.formats import ONNX, write_programs
 from emma_tune.plan.materials.answers import answered
 from emma_tune.plan.materials.given import Given, read_given
@@ -32,7 +32,8 @@ def folder(tmp_path_factory) -> Path:
     """A trained victim as a file of each kind."""
     folder, runtime = tmp_path_factory.mktemp("victim"), small_runtime()
     classifier, artifact = network(runtime, "victim")
-    write_programs(DefendedModel(classifier, "none", {}).eval().requires_grad_(False), (1, 8, 8), folder)
+    pixels = {"images": torch.zeros((2, 1, 8, 8), dtype=torch.uint8)}
+    write_programs(Undefended(classifier).eval().requires_grad_(False), pixels, folder)
     save_file({name: of for name, of in artifact.tensors.items() if name[:2] == "cl"}, folder / "w.safetensors")
     p = clean(artifact, runtime)
     arrays = {}

@@ -143,9 +143,8 @@ def _matrix(view: StudyView, row: PointRow, records: Records) -> Matrix | None:
     if learned and record is None:
         return None
     try:
-        entries = view.artifact(number, "matrix" if learned else "responses").tensors["matrix"]
+        T = view.matrix(number, "matrix" if learned else "responses")
     except (StudyError, KeyError) as error:
         view.note(f"the matrix of point {number} is not shown: {error}")
         return None
-    T = entries.double().numpy()
     return Matrix(row, T, np.linalg.svd(T, compute_uv=False), traces)

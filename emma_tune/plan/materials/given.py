@@ -93,7 +93,7 @@ def read_given(study: Study, asked: Mapping[str, ImageSet], labels: int) -> Give
             case AnsweredVictim():
                 given = Given(*read_answers(victim.file[1], asked))
             case WeightsVictim():
-                given = _weights(victim, asked["validation"].shape.channels)
+                given = _weights(victim, study.versioned(victim.model), asked["validation"].shape.channels)
             case _:
                 raise AssertionError("a victim with a file is one of these")
     if given.classes < labels:
@@ -220,7 +220,7 @@ def _name(part: ImageSet, row: int) -> str:
 # --- the weights of a network -----------------------------------------------------------------------------------
 
 
-def _weights(victim: WeightsVictim, channels: int) -> Given:
+def _weights(victim: WeightsVictim, network: str, channels: int) -> Given:
     from emma_tune.models import is_torchvisions
     from emma_tune.models.whole_networks import read_network
 
@@ -231,4 +231,4 @@ def _weights(victim: WeightsVictim, channels: int) -> Given:
             check_channels(name, getattr(victim.input, name), takes)
         to_unit = 255 * (victim.input.scale or 1 / 255)
         mean, std = ([value / to_unit for value in of] for of in (victim.input.mean, victim.input.std))
-    return Given(*read_network(victim.model, victim.file[1], channels=channels, mean=mean, std=std))
+    return Given(*read_network(network, victim.file[1], channels=channels, mean=mean, std=std))

@@ -35,9 +35,9 @@ from emma_tune.plan.materials.networks import (
 from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage import tensors
 from emma_tune.storage.store import Store
+from emma_tune.storage.versions import VERSION
 from emma_tune.study import OnnxVictim, Study, outlier_set
 from emma_tune.study.file import StudyError
-from emma_tune.training.fields import VERSION
 
 UNKNOWN_FINGERPRINT = "unknown"
 """Placeholder for a fingerprint, so that plans can be made; no store has a key made from it."""
@@ -131,7 +131,7 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         if part.model in study.plugged:
             weights[name] = UNKNOWN_FINGERPRINT  # what of them is the head is up to the network's code
         elif weights_path(part).exists():
-            weights[name] = tensors.fingerprint(tensors.to_bytes(read_initial_weights(place, part, shape)))
+            weights[name] = tensors.fingerprint(tensors.to_bytes(read_initial_weights(study, place, part, shape)))
         elif part.weights == IMAGENET:
             weights[name] = UNKNOWN_FINGERPRINT
             remarks.append(f"{place}.weights: the ImageNet weights of {part.model} will be fetched")

@@ -41,7 +41,7 @@ def initial_weights(study: Study) -> dict[str, tuple[str, Training]]:
     return found
 
 
-def read_initial_weights(place: str, part: Training, shape: Shape) -> Mapping[str, Tensor]:
+def read_initial_weights(study: Study, place: str, part: Training, shape: Shape) -> Mapping[str, Tensor]:
     """Read the initial weights of a training.
 
     Raises:
@@ -50,7 +50,7 @@ def read_initial_weights(place: str, part: Training, shape: Shape) -> Mapping[st
     from emma_tune.models.pretrained import read_weights
 
     try:
-        return read_weights(part.model, part.weights, channels=shape.channels)
+        return read_weights(study.versioned(part.model), part.weights, channels=shape.channels)
     except OSError as error:
         raise StudyError(
             f"{place}.weights: expected weights at {weights_path(part)}, found none that can be read or fetched "

@@ -97,7 +97,7 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
         place, outliers = study.exposure
         images[outlier_set(outliers)] = cached(place, lambda: outlier_source(study, shape))
     weights = {
-        name: store.put_weights(read_initial_weights(place, part, shape))
+        name: store.put_weights(read_initial_weights(study, place, part, shape))
         for name, (place, part) in initial_weights(study).items()
     }
     if given:

@@ -36,7 +36,7 @@ HEAD_TIMEOUT = ray_patches.head_timeout()
 RAY_WAITS_LONGER = 15
 """Seconds, so that the line comes before Ray ends the process."""
 
-WORKER_MODULE = "emma_tune.tuning.workers.trainable"
+PRELOADED = ("torch", "emma_tune.tuning.workers.trainable", "emma_tune.stages.runtime")
 """What a worker imports before it gets its first trial: PyTorch takes seconds."""
 
 CHECK_INTERVAL, RECHECK_INTERVAL = 1.0, 0.05
@@ -95,7 +95,7 @@ def _check_own(address: str | None) -> None:
 
 def _start(folder: Path, workers: int) -> None:
     try:
-        ray_patches.start(folder, usable_cpus(), workers, preload=WORKER_MODULE)
+        ray_patches.start(folder, usable_cpus(), workers, PRELOADED)
     except Exception as error:  # Ray's own, of many kinds
         reason = f"{_one_line(error)}{address_advice()}"
         raise StudyError(f"expected Ray to start on this machine, found: {reason}") from error

@@ -1,6 +1,7 @@
 """The shell between Ray Tune and the stages: one trial runs one task, then the cheap ones that it makes ready.
 
-Imports no Ray: a worker that imported Tune, and with it Ray's data sets, pandas and Arrow, would start a second later.
+Imports no Ray: a worker that imported Tune, and with it Ray's data sets, pandas and Arrow, would start a second
+later. And PyTorch only in functions, since the driver, which trains nothing, imports this module as well.
 """
 
 from __future__ import annotations
@@ -11,23 +12,26 @@ import platform
 import time
 import traceback
 from dataclasses import replace
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import emma_tune
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
-from emma_tune.plugins.known import know, versions_in
+from emma_tune.plugins.known import know
 from emma_tune.plugins.loading import load
 from emma_tune.plugins.tables import register
 from emma_tune.stages import STAGES
-from emma_tune.stages.runtime import Runtime
 from emma_tune.storage import Patience, passes
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.storage.store import Store
-from emma_tune.tuning.workers.memory import CudaMeter
+from emma_tune.storage.versions import versions_in
+
+if TYPE_CHECKING:
+    import torch
+
+    from emma_tune.stages.runtime import Runtime
+    from emma_tune.tuning.workers.memory import CudaMeter
 
 SAVING_SHARE = 0.05
 """Share of a task's time that may go into saving its unfinished state."""
@@ -40,9 +44,9 @@ class StageTrainable:
     """Runs the tasks of one trial after another; Tune takes it for one of its trainables.
 
     A trial's configuration holds `tasks` (JSON, in order), `store` (JSON: where it is), `run` (its id), `share`
-    (`cpu`, `gpu`) and `interval` (seconds between reports). A task that raises does so here once, so that Tune starts
-    it again in a fresh process; the second time the trial ends with a reason and a traceback. While the storage fails
-    the trial keeps reporting that it waits and for what: it may be stopped, and users must know.
+    (`cpu`, `gpu`) and `interval` (seconds between reports). A task that raises does so here once, so that Tune
+    starts it again in a fresh process; the second time the trial ends with a reason and a traceback. While the
+    storage fails the trial keeps reporting that it waits and for what: it may be stopped, and users must know.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -50,6 +54,8 @@ class StageTrainable:
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a process with its first trial."""
+        import torch
+
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         self.reset_config(config)
@@ -60,6 +66,8 @@ class StageTrainable:
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Continue a process with another trial."""
+        import torch
+
         share = new_config["share"]
         torch.set_num_threads(max(1, int(share["cpu"])))
         on_gpu = share["gpu"] > 0 and torch.cuda.is_available()
@@ -84,6 +92,8 @@ class StageTrainable:
 
     def meter(self, device: torch.device, gpu: float) -> CudaMeter | None:
         """Return the meter of the GPU's memory for a trial with this share; None without a GPU."""
+        from emma_tune.tuning.workers.memory import CudaMeter
+
         return CudaMeter() if device.type == "cuda" else None
 
     def train(self) -> dict[str, Any]:
@@ -232,6 +242,8 @@ class StageTrainable:
 
     def _provenance(self) -> dict[str, Any]:
         """Describe how this copy of the artifact came about, without anything that could be secret."""
+        import torch
+
         return {
             "run": self._run,
             "seconds": round(self._seconds, 3),
@@ -271,6 +283,8 @@ def load_plugins(task: Task, store: Store) -> None:
 
 def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
     """Return the images that a task reads, and the device to compute on."""
+    from emma_tune.stages.runtime import Runtime
+
     return Runtime(
         device,
         victim=_parts(store, task.images.get("victim")),
