@@ -28,6 +28,15 @@ UNREAD = {
         "@measure(direction='min', best=0, worst=1, label='x')\ndef l1(p, r, y): ...",
         "l1: expected a name of your own, found one of this package",
     ),
+    "its attacker, for a defense": ("@defense()\ndef soft(p): ...", "soft: expected a name of your own"),
+    "the name of a column": (
+        "@measure(direction='min', best=0, worst=1, label='x')\ndef state(p, r, y): ...",
+        "state: expected a name of your own",
+    ),
+    "a measure upside down": (
+        "@measure(direction='max', best=0, worst=1, label='x')\ndef f(p, r, y): ...",
+        "f: expected best > worst, since max is better, found best 0 and worst 1",
+    ),
     "twice": ("@defense()\ndef f(p): ...\n@attacker()\ndef f(p): ...", "{file}:6: f: expected each name once"),
     "no literal": (
         "@defense(linear=not 1)\ndef f(p): ...",
@@ -98,6 +107,26 @@ TRIED = {
     "NaN": (
         f"@defense({BUDGET})\ndef f(p, *, t): return p / 0",
         "f: expected answers that are distributions, found a row of inf, nan",
+    ),
+    "changes in place": (
+        "@defense()\ndef f(p): return p.fill_(0.2)",
+        "f: expected what it is given left as it is, found it changed in place",
+    ),
+    "rows that depend on others": (
+        "@defense()\ndef f(p): return p.mean(0).expand_as(p)",
+        "f: expected each row answered by itself, found answers that depend on other rows",
+    ),
+    "noise of its own": (
+        "@defense()\ndef f(p): return torch.randn_like(p).softmax(1)",
+        "found others; noise is drawn from `seeds`, with randomized=True",
+    ),
+    "noise without its seeds": (
+        "@defense(randomized=True)\ndef f(p, *, seeds): return torch.randn_like(p).softmax(1)",
+        "f: expected the same answers to the same rows, found others; draw from `seeds` alone",
+    ),
+    "no identity": (
+        "@defense(parameters=[Parameter('t', 0, 1, (1,), identity=0)])\ndef f(p, *, t): return p.softmax(1)",
+        "f: expected p' = p at t = 0, its identity, found other answers",
     ),
     "no matrix": (
         "@defense(linear=True)\ndef f(classes, *, generator): return torch.ones(classes)",
