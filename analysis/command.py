@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from emma_tune import load_study
 from emma_tune.outputs import pictures
 from emma_tune.results import StudyView
 from emma_tune.storage import as_place
@@ -35,7 +34,7 @@ def main_of(name: str) -> Main:
         parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
         given = parser.parse_args(arguments)
         try:
-            for folder, views in _sheets(name, [load_study(folder) for folder in given.folders], given.out):
+            for folder, views in _sheets(name, [StudyView(folder) for folder in given.folders], given.out):
                 print(pictures.draw(name, views).save(folder, name))
         except StudyError as error:
             print(error, file=sys.stderr)

@@ -21,8 +21,15 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
+from emma_tune.attacks import ATTACKS
 from emma_tune.cli import app
+from emma_tune.data import DATASETS
 from emma_tune.data.mirror import COPIES
+from emma_tune.defenses import BASELINES, DEFENSES, LEARNED
+from emma_tune.models import SMALL_IMAGE_MODELS
+from emma_tune.plugins.known import KNOWN, MODULE
+from emma_tune.study import plugged
+from emma_tune.study.measures import MEASURES
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -56,6 +63,28 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, dict) and isinstance(result.get(key), dict) and key not in WHOLE
         result[key] = merged(result[key], value) if nested else value
     return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what is remembered of a user, such as the plug-ins that were run, in a folder of the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True)
+def _own_tables() -> Iterator[None]:
+    """Take back what a test adds to the tables of this process by reading a plug-in."""
+    tables: tuple[dict[str, Any], ...] = (
+        *(DEFENSES, LEARNED, BASELINES, ATTACKS, SMALL_IMAGE_MODELS, DATASETS, MEASURES),
+        *(KNOWN, plugged.REGISTERED),
+    )
+    before = [dict(table) for table in tables]
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+    for name in [name for name in sys.modules if name.startswith(MODULE)]:
+        del sys.modules[name]
 
 
 @pytest.fixture
@@ -123,7 +152,7 @@ class EmmaTune:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
 
@@ -200,7 +229,7 @@ def workers(pid: int) -> list[psutil.Process]:
     return found
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 90, what: str = "") -> Any:
+def wait_for(condition: Callable[[], Any], *, seconds: float = 240, what: str = "") -> Any:
     """Wait until `condition` returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

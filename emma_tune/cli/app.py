@@ -14,7 +14,7 @@ from upath import UPath
 
 import emma_tune
 from emma_tune.cli.verbs import Verbs
-from emma_tune.storage import Place, as_place, is_local, passes
+from emma_tune.storage import as_place, passes
 from emma_tune.storage.atomic import UNSUPPORTED
 from emma_tune.storage.redaction import printable, redacted
 
@@ -57,6 +57,10 @@ DataRoot = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="The victim's seed. [default: the study's first]")]
 Follow = Annotated[bool, typer.Option("--follow", help="Keep updating while the study is running.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Execute the study's plug-ins, also those that you have not run before."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")]
 
@@ -152,8 +156,3 @@ def named_numbers(option: str, form: str, texts: Iterable[str] | None, known: Co
         except ValueError:
             raise StudyError(f"{option}: expected {form}, found {text}") from None
     return found
-
-
-def absolute(place: Place) -> Place:
-    """Return the same place for workers, which run in other folders."""
-    return place.absolute() if is_local(place) else place

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from upath import UPath
 
-from emma_tune.cli.app import DataRoot, Folder, Follow, absolute, app, complain, user_errors
-from emma_tune.storage import IMPATIENT, Patience, Place, as_place, is_local
+from emma_tune.cli.app import DataRoot, Folder, Follow, app, complain, user_errors
+from emma_tune.storage import IMPATIENT, Patience, Place, absolute, as_place, is_local
 from emma_tune.storage.redaction import printable
 
 if TYPE_CHECKING:

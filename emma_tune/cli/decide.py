@@ -1,4 +1,4 @@
-"""Decide which point to deploy: best, and what `--best` means for confirm and export."""
+"""Decide which point to deploy: best."""
 
 from __future__ import annotations
 
@@ -40,42 +40,8 @@ def best(
 
 def _bounds(view: StudyView, given: list[str] | None) -> dict[str, float]:
     """Parse the accepted values; raise StudyError unless each is in its measure's range."""
-    from emma_tune.attacks import ATTACKS
-    from emma_tune.study.file import StudyError
-    from emma_tune.study.measures import ATTACKERS, MEASURES, measure
+    from emma_tune.results.best import bounded, check_bounds
 
-    everywhere = [name for name, of in view.study.counting.items() if not ATTACKS[of.kind].needs_matrix]
-    names = [*MEASURES, *(f"{ATTACKERS}{name}" for name in everywhere)]
-    known = [name for name in names if measure(name).direction == "min"]
-    bounds = named_numbers("--max", "MEASURE=VALUE", given, known)
-    for name, bound in bounds.items():
-        of = measure(name)
-        if not of.best <= bound <= of.worst:
-            raise StudyError(f"--max: expected {name} in [{of.best:g}, {of.worst:g}], found {bound:g}")
+    bounds = named_numbers("--max", "MEASURE=VALUE", given, bounded(view.study))
+    check_bounds(view.study, bounds, "--max")
     return bounds
-
-
-def best_number(view: StudyView) -> int:
-    """Return the number of the best point within the study's limits.
-
-    Raises:
-        StudyError: if none is within them; it names the closest.
-    """
-    from emma_tune.results.best import best_point
-    from emma_tune.study.file import StudyError
-
-    limits = view.study.limits.bounds
-    found = best_point(view, limits)
-    if found["point"]:
-        return int(found["point"]["point"])
-    where, nearest = view.folder.root, found["nearest"]
-    if not nearest:
-        raise StudyError(
-            f"{where}: expected a finished point, found none; continue with: emma-tune resume {where}"
-        )
-    bounds = ", ".join(f"{name} ≤ {most:g}" for name, most in limits.items())
-    over = ", ".join(f"{name} by {value:.4f}" for name, value in nearest["excess"].items())
-    raise StudyError(
-        f"{where}: expected a finished point within the study's limits ({bounds}), found none; the closest, point "
-        f"{nearest['point']}, exceeds {over}: choose it by its number"
-    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emma_tune.cli.app import Folder, Seed, app, complain, user_errors
+from emma_tune.cli.app import Folder, Seed, Trust, app, complain, user_errors
 
 if TYPE_CHECKING:
     from emma_tune.outputs.export import Export
@@ -24,18 +24,19 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Export a point although its clones were not measured.")
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Write a point's victim with its defense as one model: PyTorch, ONNX, weights, and a model card."""
-    from emma_tune.cli.decide import best_number
     from emma_tune.outputs.export import export_point
     from emma_tune.results import StudyView
+    from emma_tune.results.best import best_number
     from emma_tune.study.file import StudyError
 
     if (point is None) is not best:
         raise StudyError(f"expected either --point N or --best, found {'both' if best else 'neither'}")
     view = StudyView(folder)
     number = best_number(view) if point is None else point
-    exported = export_point(view, number, seed, out, force=force)
+    exported = export_point(view, number, seed, out, force=force, trusted=trust)
     if best:
         typer.echo(f"point {number}: {exported.settings['defense']}, the best within the study's limits")
     _show_exported(exported, out)
@@ -49,10 +50,9 @@ def _show_exported(exported: Export, out: Path) -> None:
         f"its answers to {agreement['images']} test images differ from the study's by {largest:.1e} at most"
     )
     for row in exported.latencies:
-        typer.echo(
-            f"batch of {row.batch}: {1000 * row.undefended:.2f} ms undefended, "
-            f"{1000 * row.defended:.2f} ms with the defense"
-        )
+        alone = "" if row.undefended is None else f"{1000 * row.undefended:.2f} ms undefended, "
+        what = "for the defense alone" if row.undefended is None else "with the defense"
+        typer.echo(f"batch of {row.batch}: {alone}{1000 * row.defended:.2f} ms {what}")
     beating = [attacker.name for attacker in exported.attackers if attacker.beats]
     if beating:
         typer.echo(f"beaten by: {', '.join(beating)}; read MODEL_CARD.md")

@@ -14,7 +14,6 @@ from emma_tune.cli.app import (
     Attacker,
     Folder,
     Follow,
-    absolute,
     answer,
     app,
     at_most_one,
@@ -23,7 +22,7 @@ from emma_tune.cli.app import (
     print_csv,
     user_errors,
 )
-from emma_tune.storage import Place, as_place
+from emma_tune.storage import Place, absolute, as_place
 
 if TYPE_CHECKING:
     from typing import Any
@@ -67,11 +66,12 @@ def front(
     from emma_tune.results import StudyView
     from emma_tune.results.best import best_within
     from emma_tune.results.comparison import spread
+    from emma_tune.results.tables import front_table
     from emma_tune.study.file import StudyError
 
     at_most_one(json=as_json, csv=as_csv)
     view = StudyView(folder)
-    _check_names(view, attacker, defense)
+    view.check_names(attacker, defense, ("--attacker", "--defense"))
     if at is not None:
         if attacker or defense or as_csv:
             raise StudyError("--at: expected no other option but --json beside it, found one")
@@ -83,37 +83,6 @@ def front(
         content["seeds"] = spread(view, attacker=attacker, defenses=defense)
         answer(content, lambda content: show_front(content, folder), as_json=as_json)
     complain(*view.problems)
-
-
-def _check_names(view: StudyView, attacker: str | None, defenses: list[str] | None) -> None:
-    """Check that a study has these attackers and defenses."""
-    from emma_tune.study.file import StudyError
-
-    known = {point.defense for point in view.ledger.points.values()}
-    if attacker is not None and attacker not in view.study.attackers:
-        names = ", ".join(view.study.attackers)
-        raise StudyError(f"--attacker: expected one of {names}, found {attacker}")
-    for name in defenses or ():
-        if name not in known:
-            raise StudyError(f"--defense: expected one of {', '.join(sorted(known)) or 'none yet'}, found {name}")
-
-
-def front_table(view: StudyView, content: dict[str, Any]) -> pd.DataFrame:
-    """Return every column of the points of all fronts, then of the references, in the content of `view.front`.
-
-    If that is against one attacker, its clone stands for the worst one.
-    """
-    points = view.points()
-    if points.empty:
-        return points
-    fronts = [point["point"] for of in content["fronts"].values() for point in of["points"]]
-    references = [point["point"] for point in content["references"]]
-    joint = {point["point"] for point in content["points"]}
-    table = points.set_index("point", drop=False).loc[[*fronts, *references]]
-    attacker = content["attacker"]
-    for prefix in ("", "validation.") if attacker and len(table) else ():
-        table[f"{prefix}attacker_accuracy"] = table[f"{prefix}attackers.{attacker}"]
-    return table.assign(on_front=table.point.isin(joint), on_own_front=table.point.isin(fronts))
 
 
 @app.command()

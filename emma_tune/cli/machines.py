@@ -19,14 +19,13 @@ from emma_tune.cli.app import (
     DataRoot,
     Overrides,
     StudyFile,
-    absolute,
     answer,
     app,
     named_numbers,
     user_errors,
 )
 from emma_tune.cli.submitting import refuse_client
-from emma_tune.storage import Place, as_place
+from emma_tune.storage import Place, absolute, as_place
 from emma_tune.storage.redaction import printable
 
 if TYPE_CHECKING:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +18,7 @@ from emma_tune.cli.app import (
     Folder,
     Overrides,
     StudyFile,
-    absolute,
+    Trust,
     answer,
     app,
     at_most_one,
@@ -28,30 +26,14 @@ from emma_tune.cli.app import (
     numbers,
     user_errors,
 )
-from emma_tune.cli.opening import opening, spaces
 from emma_tune.cli.submitting import refuse_client
-from emma_tune.storage import Place, as_place, is_local
+from emma_tune.storage import absolute, as_place
+from emma_tune.tuning.ordering import announcement, check_last, last_stages, new_order, resuming_order
 
 if TYPE_CHECKING:
-    from emma_tune.results import StudyView
     from emma_tune.tuning.order import RunOrder, RunResult
 
 BEGAN = time.monotonic()
-
-
-def _last_stages() -> list[str]:
-    """List the stages that a run can end with, for completion and errors."""
-    from emma_tune.stages import STAGES
-
-    return [name for name, stage in STAGES.items() if stage.last]
-
-
-def _checked_last(until: str | None) -> str | None:
-    from emma_tune.study.file import StudyError
-
-    if until is not None and until not in _last_stages():
-        raise StudyError(f"--until: expected one of {', '.join(_last_stages())}, found {until!r}")
-    return until
 
 
 @app.command()
@@ -71,7 +53,7 @@ def run(
         str | None,
         typer.Option(
             metavar="STAGE",
-            autocompletion=_last_stages,
+            autocompletion=last_stages,
             help="The last stage to run: victim, surrogate, matrix, responses or attacker; run again without it "
             "to continue from there.",
         ),
@@ -80,16 +62,16 @@ def run(
         bool, typer.Option("--dry-run", help="Print what would be run and reused, and the approximate cost.")
     ] = False,
     address: Address = None,
+    trust: Trust = False,
 ) -> None:
     """Run a study, or continue it: finished tasks are not run again."""
     from emma_tune.study.file import load_study
-    from emma_tune.tuning.order import RunOrder
 
-    checked = load_study(study, overrides or [])
-    folder: Place = out or Path("runs") / checked.name
-    refuse_client(address, folder, study)
-    store = absolute(as_place(checked.store) if checked.store else absolute(folder).parent / "store")
-    order = RunOrder(checked, folder, store, BEGAN, address, _checked_last(until))
+    order = new_order(
+        load_study(study, overrides or []), out, BEGAN, file=study, address=address, until=until, trust=trust
+    )
+    refuse_client(address, order.out, study)
+    check_last(until, "--until")
     if dry_run:
         _preview(order)
     else:
@@ -98,23 +80,15 @@ def run(
 
 @app.command()
 @user_errors()
-def resume(folder: Folder, overrides: Overrides = None, address: Address = None) -> None:
+def resume(folder: Folder, overrides: Overrides = None, address: Address = None, trust: Trust = False) -> None:
     """Continue a study as it was last run, or with some fields changed."""
-    from emma_tune.results.folder import STARTED, StudyFolder
-    from emma_tune.study.file import changed
-    from emma_tune.tuning.order import RunOrder
+    from emma_tune.results.folder import StudyFolder
 
     refuse_client(address, folder)
     started = StudyFolder(folder).read()
-    study, store = started.study, started.store
     for remark in started.remarks:
         typer.echo(remark)
-    if overrides:
-        study = changed(study, overrides, folder / STARTED)
-        if study.store and study.store != started.study.store:
-            store = as_place(study.store)
-    given = () if started.given else None
-    _drive(RunOrder(study, folder, absolute(store), BEGAN, address, given=given))
+    _drive(resuming_order(started, folder, overrides or [], BEGAN, address=address, trust=trust))
 
 
 @app.command()
@@ -128,12 +102,13 @@ def confirm(
     repeats: Annotated[int, typer.Option(min=2, help="How many fresh seeds for each seed of the study.")] = 5,
     as_json: AsJson = False,
     address: Address = None,
+    trust: Trust = False,
 ) -> None:
     """Measure points again with fresh seeds for everything after the victim, to see which figures hold up."""
-    from emma_tune.cli.decide import best_number
     from emma_tune.cli.printing.evidence import show_confirmation
     from emma_tune.cli.printing.studies import show_files
     from emma_tune.results import StudyView
+    from emma_tune.results.best import best_number
     from emma_tune.results.confirmation import (
         confirmation_folder,
         confirmation_study,
@@ -149,7 +124,8 @@ def confirm(
     given = points_to_confirm(view, [best_number(view)] if best else wanted)
     study = confirmation_study(view.study, repeats)
     images = view.planner.images
-    order = RunOrder(study, place, absolute(view.store.root), BEGAN, address, given=given, images=images)
+    store = absolute(view.store.root)
+    order = RunOrder(study, place, store, BEGAN, address, given=given, images=images, trusted=trust)
     result = _run(order, aside=as_json)
     again = StudyView(place)
     answer(confirmed(view, again), show_confirmation, as_json=as_json)
@@ -168,7 +144,7 @@ def _preview(order: RunOrder) -> None:
 
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
-    for line in spaces(order.study):
+    for line in announcement(order)[1:]:
         typer.echo(line)
     show_forecast(forecast(order.study, Store(order.store), read_ledger(folder.ledger), order.until))
 
@@ -189,9 +165,7 @@ def _drive(order: RunOrder) -> None:
 
 def _run(order: RunOrder, *, aside: bool = False) -> RunResult:
     """Run a study to its end; with `aside`, progress goes to the error stream."""
-    given = _given_points(order)
-    typer.echo(opening(order.study, order.out, order.address, given), err=aside)
-    for line in spaces(order.study) if given is None else ():
+    for line in announcement(order):
         typer.echo(line, err=aside)
 
     from rich.console import Console
@@ -211,16 +185,6 @@ def _run(order: RunOrder, *, aside: bool = False) -> RunResult:
     return result
 
 
-def _given_points(order: RunOrder) -> int | None:
-    """Count the points of a run without a search: those given, or those that it is to continue with."""
-    if order.given != ():
-        return None if order.given is None else len(order.given)
-    from emma_tune.results.folder import StudyFolder
-    from emma_tune.results.ledger import read_ledger
-
-    return len(read_ledger(StudyFolder(order.out).ledger).points)
-
-
 def _show_results(order: RunOrder) -> None:
     from emma_tune.cli.printing.front import show_front
     from emma_tune.cli.printing.studies import show_files, show_savings, show_status
@@ -237,28 +201,10 @@ def _show_results(order: RunOrder) -> None:
         show_front(view.front(), order.out)
         show_savings(status)
         if order.given is None:
-            _write_results(view)
+            from emma_tune.outputs.run_files import write_run_files
+
+            complain(*write_run_files(view))
     show_files(order.out, view.folder.files())
-
-
-def _write_results(view: StudyView) -> None:
-    """Write the fronts as a table, the picture and the page; a failure costs a line, not the run."""
-    from emma_tune.cli.look import front_table
-    from emma_tune.outputs.pictures import tradeoff
-    from emma_tune.outputs.report.page import write_report
-    from emma_tune.results.folder import FRONT, PAGE, PICTURE
-
-    root = view.folder.root
-    writers: dict[str, Callable[[], object]] = {
-        FRONT: lambda: view.folder.write_file(FRONT, front_table(view, view.front()).to_csv(index=False).encode()),
-        PICTURE: lambda: view.folder.write_file(PICTURE, tradeoff.draw(view).png()),
-        PAGE: lambda: write_report(root, root / PAGE) if is_local(root) else None,  # no browser opens a bucket
-    }
-    for name, write in writers.items():
-        try:
-            write()
-        except Exception as error:
-            complain(f"{root / name} could not be written: {error}")
 
 
 def _end(result: RunResult) -> None:

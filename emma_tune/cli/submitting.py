@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from emma_tune.cli.app import absolute
-from emma_tune.storage import Place
+from emma_tune.storage import Place, absolute
 
 CLIENT, JOBS_PORT = "ray://", 8265
 REPLACED = ("--address", "--out")

@@ -58,6 +58,17 @@ def write_images(
     return ImageSet(out, kept.labels, np.array(kept.names), shape.cropped_view), list(bad.values())
 
 
+def read_images(part: Part, shape: Shape | None) -> ImageSet:
+    """Read a part into memory, decoded or resized, without those that cannot be read; as `write_images`."""
+    if isinstance(part, ImageSet):
+        return match_shape(part, shape) if shape else part
+    assert shape is not None, "files are decoded to a shape"
+    out = np.empty((len(part), shape.channels, shape.height, shape.width), dtype=np.uint8)
+    good = np.setdiff1d(np.arange(len(part)), list(decode(part, shape, out, lambda done, total: None, Seen())))
+    kept = part.take(good)
+    return ImageSet(out[good], kept.labels, np.array(kept.names), shape.cropped_view)
+
+
 def _only(rows: NDArray[np.intp], array: NDArray[np.uint8], file: Path) -> np.memmap[Any, Any]:
     """Replace the array in a file by some of its rows."""
     beside = file.with_suffix(".rows")

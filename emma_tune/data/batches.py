@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emma_tune.data.augmentation import augment, center_crop
@@ -91,3 +94,12 @@ class AugmentedViews:
                     smallest_crop=self.smallest_crop,
                 )
                 yield from drawn.split(batch_size)
+
+
+def image_fingerprints(images: ImageSet) -> NDArray[np.str_]:
+    """Name each image by the pixels that a network is asked, 32 hexadecimal digits: (N,)."""
+
+    def name(image: NDArray[np.uint8]) -> str:
+        return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()[:32]
+
+    return np.array([name(image) for batch in Images(images).plain(512) for image in batch.numpy()])

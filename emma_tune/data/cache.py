@@ -29,7 +29,7 @@ from emma_tune.data.arrays import (
 )
 from emma_tune.data.files import BadImage, DecodeCallback
 from emma_tune.data.images import ImageSet, Shape
-from emma_tune.data.pixels import Seen
+from emma_tune.data.pixels import WHITE, Seen
 from emma_tune.data.source import DataError, Part
 from emma_tune.storage import Storage, storage_at
 from emma_tune.storage.atomic import locked
@@ -48,6 +48,7 @@ class Source:
     read: Callable[[], Mapping[str, Part]]
     shape: Shape | None  # what they are brought to; None leaves arrays as they are
     remarks: Sequence[str] = ()  # what to know of the images, a line each; complete once they are listed
+    background: str = WHITE  # what transparent images are laid on
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:
@@ -58,6 +59,8 @@ class Source:
     def id(self) -> str:
         """Name of the source, known without opening any image or array."""
         about = [FORM, self.name, self.stamp, self.shape and asdict(self.shape)]
+        if self.background != WHITE:
+            about.append(self.background)
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 
@@ -131,10 +134,10 @@ class ImageCache:
 
     def _decode(self, source: Source, report: DecodeCallback) -> Cached:
         with self._incoming() as incoming:
-            seen = Seen()
+            seen = Seen(background=source.background)
             written = _write(source, incoming, report, seen)
             if seen.depth_found < seen.depth:  # which is known only now
-                seen = Seen(seen.depth_found)
+                seen = Seen(seen.depth_found, source.background)
                 written = _write(source, incoming, report, seen)
             parts, bad = written
             remarks = seen.remarks(source.shape) if source.shape else ()

@@ -64,7 +64,7 @@ def decode(
         shape: what they are brought to.
         out: (N, C, H, W), written.
         report: called with the progress.
-        seen: how deep pixels are scaled; what is remarkable is added to it.
+        seen: how deep pixels are scaled, and what they are laid on; what is remarkable is added to it.
 
     Returns:
         The images that cannot be read, by their row.
@@ -76,7 +76,7 @@ def decode(
         for row in rows:
             path = files.root / files.names[row]
             try:
-                out[row], traits = decode_file(path, shape, seen.depth)
+                out[row], traits = decode_file(path, shape, seen.depth, seen.background)
             except Exception as error:  # Pillow's plugins raise errors of every kind
                 bad[row] = BadImage(str(path), f"{type(error).__name__}: {error}".replace(str(path), "the file"))
             else:

@@ -36,8 +36,13 @@ class Shape:
     @staticmethod
     def square(side: int, *, channels: int = 3) -> Shape:
         """Return the shape for a network that sees `side` pixels; photographs get a margin for random crops."""
-        kept = round(side / 0.875) if side >= MARGIN_FROM else side
-        return Shape(channels, kept, kept, (side, side))
+        return Shape.of(side, side, channels=channels)
+
+    @staticmethod
+    def of(height: int, width: int, *, channels: int) -> Shape:
+        """Return the shape for a network that sees `height` × `width` pixels, with that margin."""
+        margin = 0.875 if min(height, width) >= MARGIN_FROM else 1
+        return Shape(channels, round(height / margin), round(width / margin), (height, width))
 
     @property
     def cropped_view(self) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""One image file as pixels: of eight bits, on white, upright, and of the wanted shape."""
+"""One image file as pixels: of eight bits, opaque, upright, and of the wanted shape."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras and scanners put into files of sixteen."""
 
+WHITE = "white"
+"""What transparent images are laid on by default."""
+
 
 class Traits(NamedTuple):
     """How the image in a file differs from its pixels as they are kept."""
@@ -34,6 +37,7 @@ class Seen:
 
     Attributes:
         depth: bits that pixels of sixteen bits are scaled by.
+        background: color that transparent images are laid on, by a name or as #rrggbb.
         sizes: height and width of the images.
         brightest: of all pixels of sixteen bits.
         deep: files with such pixels.
@@ -42,6 +46,7 @@ class Seen:
     """
 
     depth: int = DEPTHS[-1]
+    background: str = WHITE
     sizes: set[tuple[int, int]] = field(default_factory=set)
     brightest: int = 0
     deep: list[str] = field(default_factory=list)
@@ -78,19 +83,20 @@ class Seen:
         if self.depth < DEPTHS[-1]:
             lines.append(f"pixels use {self.depth} of 16 bits and are scaled by that: {named(self.deep)}")
         if self.transparent:
-            lines.append(f"transparent images are laid on white: {named(self.transparent)}")
+            lines.append(f"transparent images are laid on {self.background}: {named(self.transparent)}")
         if self.turned:
             lines.append(f"images are turned as their EXIF orientation says: {named(self.turned)}")
         return tuple(lines)
 
 
-def decode_file(path: Path, shape: Shape, depth: int) -> tuple[NDArray[np.uint8], Traits]:
+def decode_file(path: Path, shape: Shape, depth: int, background: str = WHITE) -> tuple[NDArray[np.uint8], Traits]:
     """Decode a file of any size, gray, with a palette or in color, to (C, H, W).
 
     Args:
         path: the file.
         shape: what it is brought to: the center in the wanted proportions, resized (bilinear, antialiased).
         depth: bits that pixels of sixteen bits are scaled by.
+        background: color that transparent pixels are laid on, by a name or as #rrggbb.
     """
     from PIL import Image, ImageOps
 
@@ -102,7 +108,7 @@ def decode_file(path: Path, shape: Shape, depth: int) -> tuple[NDArray[np.uint8]
         method = _turn(image)
         mode, wanted = ("RGB" if shape.channels == 3 else "L"), (shape.width, shape.height)
         eight, brightest = _in_eight_bits(image, depth) if deep else (image, None)
-        opaque = _on_white(eight)
+        opaque = _laid_on(background, eight)
         pixels = (opaque or eight).convert(mode)
         if method is not None:
             pixels = pixels.transpose(method)
@@ -158,8 +164,8 @@ def _in_eight_bits(image: Image.Image, depth: int) -> tuple[Image.Image, int | N
     return Image.fromarray(np.rint(pixels * scale).clip(0, 255).astype(np.uint8)), brightest
 
 
-def _on_white(image: Image.Image) -> Image.Image | None:
-    """Lay an image on white; None if all of its pixels are opaque."""
+def _laid_on(background: str, image: Image.Image) -> Image.Image | None:
+    """Lay an image on a color; None if all of its pixels are opaque."""
     from PIL import Image
 
     if not image.has_transparency_data:
@@ -168,4 +174,4 @@ def _on_white(image: Image.Image) -> Image.Image | None:
     least, _ = colors.getchannel("A").getextrema()
     if least == 255:
         return None
-    return Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors)
+    return Image.alpha_composite(Image.new("RGBA", colors.size, background), colors)

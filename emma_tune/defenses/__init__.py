@@ -147,7 +147,7 @@ def _share(*grid: float) -> tuple[Parameter]:
     return (Parameter("a", low=0, high=1, grid=grid, identity=0),)
 
 
-_OPTIMIZATION = (
+OPTIMIZATION = (
     Parameter("lr_gamma", low=0, high=None, above=True, about="step size of the matrix, > 0"),
     Parameter(
         "st_epoch",
@@ -169,7 +169,7 @@ DEFENSES: dict[str, Defense] = {
         f"{_HERE}.emma:release",
         (
             Parameter("lambda", low=0, high=1, about="weight λ of staying useful, in [0, 1]"),
-            *_OPTIMIZATION,
+            *OPTIMIZATION,
         ),
         linear=True,
         objective=f"{_HERE}.emma:objective",

@@ -54,23 +54,31 @@ MODELS: tuple[str, ...] = (
     *SMALL_IMAGE_MODELS,
     *(f"{TORCHVISION_PREFIX}{name}" if name in SMALL_IMAGE_MODELS else name for name in TORCHVISION),
 )
-"""All names; torchvision's have a prefix where both packages have the name."""
+"""All names of this package; torchvision's have a prefix where both packages have the name."""
 
 NONE, IMAGENET = "none", "imagenet"
 """Initial weights of a training, besides those in a file."""
 
 
+_TORCHVISIONS = frozenset(MODELS) - SMALL_IMAGE_MODELS.keys()
+
+
+def known_models() -> list[str]:
+    """List `MODELS` and the networks of plug-ins."""
+    return sorted({*MODELS, *SMALL_IMAGE_MODELS})
+
+
 def is_torchvisions(name: str) -> bool:
-    """Return whether one of `MODELS` is torchvision's."""
-    return name not in SMALL_IMAGE_MODELS
+    """Return whether a network is torchvision's."""
+    return name in _TORCHVISIONS
 
 
 def build_outline(name: str, *, channels: int, classes: int) -> nn.Module:
     """Build a network on the meta device, without memory for its weights: for shapes only."""
     import torch
 
-    # RegNet computes its widths with tensors that must have values
-    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+    # RegNet computes its widths with tensors that must have values; so may a plug-in
+    with torch.device("cpu" if name.startswith("regnet") or name not in MODELS else "meta"):
         return build_model(name, channels=channels, classes=classes).to("meta")
 
 
@@ -88,7 +96,7 @@ def build_model(name: str, *, channels: int, classes: int) -> nn.Module:
     """Build a freshly initialized network.
 
     Args:
-        name: one of `MODELS`.
+        name: one of `known_models`.
         channels: channels of the images, 1 or 3; torchvision's networks always take 3.
         classes: number of classes K, ≥ 2.
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from emma_tune.models import IMAGENET, TORCHVISION_PREFIX, build_outline, is_torchvisions, load_state
 
-SAVED = "classifier."
-"""Prefix of every name in an artifact of this package."""
+SAVED, NETWORK = "classifier.", "network."
+"""Prefix of every name in an artifact of this package, and behind it of those of the network itself."""
 
 PretrainedWeights = dict[str, Tensor]
 """`network.` + the name of each tensor, and perhaps `mean` and `std` (C,) of the pixels they were trained on."""
@@ -49,7 +49,7 @@ def read_weights(model: str, weights: str, *, channels: int) -> PretrainedWeight
             found |= dict(zip(("mean", "std"), normalization(model.removeprefix(TORCHVISION_PREFIX)), strict=True))
     _body(network, model, found)
     for name, value in found.items():
-        if not _is_finite(value):
+        if not is_finite(value):
             raise ValueError(
                 f"expected weights that are finite numbers, found others in {name.removeprefix('network.')}"
             )
@@ -82,7 +82,24 @@ def _head(model: str) -> set[str]:
     return {name for name, value in two.items() if value.shape != three[name].shape}
 
 
-def _is_finite(value: Tensor) -> bool:
+def head_size(model: str, state: Mapping[str, Tensor]) -> int | None:
+    """Return how many classes a network with this `state_dict()` tells apart; None if its head does not say."""
+    two, three = (build_outline(model, channels=3, classes=K).state_dict() for K in (2, 3))
+    for name in _head(model) & state.keys():
+        for axis, sizes in enumerate(zip(two[name].shape, three[name].shape, strict=True)):
+            if sizes == (2, 3) and state[name].ndim == two[name].ndim:
+                return state[name].shape[axis]
+    return None
+
+
+def network_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Select the `state_dict()` of the network from the tensors of a trained victim."""
+    prefix = SAVED + NETWORK
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def is_finite(value: Tensor) -> bool:
+    """Return whether all of a tensor's values are finite; False of one that holds no values of its own."""
     try:
         return bool(value.float().isfinite().all())
     except RuntimeError:  # sparse, quantized, or on the meta device
@@ -100,22 +117,7 @@ def _unwrapped(state: Mapping[str, Tensor], known: Collection[str]) -> Mapping[s
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    with path.open("rb") as file:
-        start = file.read(64)
-        file.seek(0)
-        safe = start[8:9] == b"{"  # behind the length of the header; the file may be called anything
-        if not safe and not start.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle of old
-            raise ValueError(f"expected weights in {path}, found {_instead_of_weights(start)}")
-        try:
-            state = load_file(path) if safe else torch.load(file, map_location="cpu", weights_only=True)
-        except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-            raise ValueError(f"expected weights in {path}, found none that can be read ({error})") from error
-        except Exception as error:  # of torch's restricted unpickler, whose errors are in a private module
-            raise ValueError(f"expected tensors and nothing else in {path}, found more") from error
-    content: dict[str, Any] = state if isinstance(state, dict) else {type(state).__name__: None}
+    content = load_file(path)
     others = [
         str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))
     ]
@@ -126,8 +128,33 @@ def _read(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def _instead_of_weights(start: bytes) -> str:
-    """Say what a file is that begins like this."""
+def load_file(path: Path) -> dict[str, Any]:
+    """Load a file of tensors, .safetensors or written by `torch.save`; other objects are refused.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is another file, damaged, or holds objects.
+    """
+    from safetensors import SafetensorError
+    from safetensors import torch as safe
+
+    with path.open("rb") as file:
+        start = file.read(64)
+        file.seek(0)
+        is_safe = start[8:9] == b"{"  # behind the length of the header; the file may be called anything
+        if not is_safe and not start.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle of old
+            raise ValueError(f"expected weights in {path}, found {instead_of_weights(start)}")
+        try:
+            state = safe.load_file(path) if is_safe else torch.load(file, map_location="cpu", weights_only=True)
+        except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+            raise ValueError(f"expected weights in {path}, found none that can be read ({error})") from error
+        except Exception as error:  # of torch's restricted unpickler, whose errors are in a private module
+            raise ValueError(f"expected tensors and nothing else in {path}, found more") from error
+    return state if isinstance(state, dict) else {type(state).__name__: None}
+
+
+def instead_of_weights(start: bytes) -> str:
+    """Say what a file is that begins like this, where weights or a model were expected."""
     text = start.lstrip(b"\xef\xbb\xbf\0 \t\r\n")
     if not text:
         return "an empty file"

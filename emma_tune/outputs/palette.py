@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES
 from emma_tune.stages import STAGES
+from emma_tune.storage.versions import plain
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 GRAY, BLACK = "#7F7F7F", "#333333"
@@ -69,10 +70,14 @@ HATCHES = ("", "....", "\\\\\\\\", "xxxx", "++++", "////", "oo", "", "----")
 """Hatches of the stages, in the order of the pipeline, white on the color of each."""
 
 _SPARE_COLORS = ("#A05A2C", "#5C6BC0", "#2F8F8F", "#6E8B23")
-_SPARE_MARKERS = (("8", "octagon"), ("H", "hexagon2"), ("D", "diamond-wide"), ("^", "star-square"), ("X", "hash"))
-SPARE_MARKS = tuple(Mark(color, *marker) for marker in _SPARE_MARKERS for color in _SPARE_COLORS)
+_SPARE_MARKERS = (("D", "diamond-wide"), ("^", "star-square"), ("8", "octagon"), ("X", "hash"), ("H", "hexagon2"))
+_SPARES = len(_SPARE_MARKERS) * len(_SPARE_COLORS)  # the two have no common divisor
+SPARE_MARKS = tuple(
+    Mark(_SPARE_COLORS[place % len(_SPARE_COLORS)], *_SPARE_MARKERS[place % len(_SPARE_MARKERS)])
+    for place in range(_SPARES)
+)
 SPARE_LINE_COLORS = ("#B5533C", "#3E8E41", "#8E5EA2", "#4B7BB5", "#A67C00")
-"""The looks of names that have no entry above."""
+"""The looks of names that have no entry above; neighbors differ in both color and marker."""
 
 RAMP = ("#0072B2", "#8A5FBF", "#C2417C", "#D55E00", "#B58900")
 """From the smallest budget to the largest, legible on light and on dark paper."""
@@ -95,7 +100,7 @@ def stage(name: str) -> Fill:
 
 def _spare(name: str, looks: Sequence[Look], listed: Container[str], known: Iterable[str]) -> Look:
     """Choose a look by the place of a name among the known ones that have no entry."""
-    return looks[[other for other in (*known, name) if other not in listed].index(name) % len(looks)]
+    return looks[[other for other in (*plain(known), name) if other not in listed].index(name) % len(looks)]
 
 
 def in_order(defenses: Iterable[str]) -> list[str]:

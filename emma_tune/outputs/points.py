@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emma_tune.defenses import UNDEFENDED
+from emma_tune.outputs.words import parameters, percent
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.reader import MeasuredPoint
@@ -64,6 +65,17 @@ class PointRow:
     def bar(self, name: str) -> Range | None:
         """Return the ends of the bar of a measure: its interval, or else its range over seeds."""
         return self.intervals.get(name) or self.spread.get(name)
+
+
+def point_lines(point: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
+    """Describe a point of what `best_point` found: its parameters, test figures and validation figures."""
+    lines = [f"point {point['point']}: {point['defense']} {parameters(point['params'])}".rstrip()]
+    names = dict.fromkeys((content["budget"], "victim_accuracy", "accuracy_drop", content["attack"]))
+    for part, of in (("test", point), ("validation", point["validation"])):
+        shown = [f"{measure(name).head} {measure(name).shown(value_of(of, name))}" for name in names]
+        clones = ", ".join(f"{name} {percent(accuracy)}" for name, accuracy in of["attackers"].items())
+        lines.append(f"{part}: {', '.join(shown)}; clones: {clones}")
+    return lines
 
 
 def point_rows(view: StudyView) -> list[PointRow]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emma_tune.results.words import plural as plural
+
 
 def percent(share: float) -> str:
     """Show 0.987 as 98.7 %."""
@@ -16,9 +18,16 @@ def in_points(difference: float) -> str:
     return f"{100 * difference:.1f} points"
 
 
-def plural(count: int, noun: str) -> str:
-    """Count things: 1 point, 12 points."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def point_counts(counts: Mapping[str, int]) -> str:
+    """Say what became of the points: 6 points: 3 finished, 2 stopped early, 1 unfinished."""
+    if not counts["asked"]:
+        return "no points yet"
+    beyond = f" ({counts['infeasible']} beyond the limits)" if counts["infeasible"] else ""
+    states = {"dominated": "stopped early", "failed": "failed", "running": "running"}
+    left = counts["asked"] - counts["finished"] - sum(counts.get(state, 0) for state in states)
+    others = [(counts.get(state, 0), name) for state, name in states.items()] + [(left, "unfinished")]
+    found = [f"{count} {name}" for count, name in others if count]
+    return ", ".join([f"{plural(counts['asked'], 'point')}: {counts['finished']} finished{beyond}", *found])
 
 
 def is_or_are(count: int) -> str:

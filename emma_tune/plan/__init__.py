@@ -5,7 +5,7 @@ a study names and fingerprints their content.
 """
 
 from emma_tune.plan.placeholders import placeholders
-from emma_tune.plan.planner import Planner, weights_name
+from emma_tune.plan.planner import GIVEN, Planner, weights_name
 from emma_tune.plan.task import (
     GROUNDWORK,
     Params,
@@ -18,6 +18,7 @@ from emma_tune.plan.task import (
 )
 
 __all__ = [
+    "GIVEN",
     "GROUNDWORK",
     "Params",
     "Planner",

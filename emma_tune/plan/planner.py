@@ -7,15 +7,17 @@ from functools import cache
 from typing import Any
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.defenses import DEFENSES
+from emma_tune.defenses import DEFENSES, Defense
 from emma_tune.models import NONE
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
     STAGES,
     AttackerSettings,
     EvaluationSettings,
+    GivenVictimSettings,
     GuidanceSettings,
     MatrixSettings,
+    MeasureSettings,
     MisinformerSettings,
     PosteriorsSettings,
     ResponsesSettings,
@@ -30,6 +32,9 @@ from emma_tune.training.settings import Training
 OF_OTHER_FIELDS = ("fresh", "layers", "surrogate", "exposure")
 """Parameters of baselines that are no numbers: they decide what is planned, or have fields of their own."""
 
+GIVEN = "given victim"
+"""Names the content of a victim that is not trained here, as a key of `Planner.weights`."""
+
 
 class Planner:
     """The planner of one study.
@@ -38,7 +43,8 @@ class Planner:
         study: the study.
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
             under `outlier_set` of their name.
-        weights: fingerprints of the weights to begin with, by `weights_name`.
+        weights: fingerprints of the weights to begin with, by `weights_name`, and of a given victim's content,
+            under `GIVEN`.
         until: the last stage to plan; all if None.
 
     Attributes:
@@ -73,9 +79,13 @@ class Planner:
         """
         study = self.study.model_dump(mode="json", include={"surrogate", "defense", "seeds", "repeats"})
         study["attackers"] = self._described(self.study.counting)
-        study["victim"] = self.study.victim.model_dump(mode="json", include=set(Training.model_fields))
+        victim = self.study.victim.training
+        study["victim"] = victim.model_dump(mode="json", include=set(Training.model_fields)) if victim else {}
         study["guide"] = self._latest
-        versions = {name: stage.version for name, stage in STAGES.items()}
+        of_all = (name for name in STAGES if name != "measure" or self.study.own_measures)
+        versions = {name: STAGES[name].version for name in of_all}
+        if self.study.plugged:
+            study["plugins"] = self.study.plugged
         images = {name: self.images[name] for name in self.study.image_sets if name in self.images}
         return key_of({"study": study, "images": images, "weights": self.weights, "versions": versions})
 
@@ -95,12 +105,15 @@ class Planner:
 
     def attackers_of(self, defense: str) -> dict[str, Attacker]:
         """Return the attackers that apply to a defense; matrix-based ones only if it has a matrix."""
-        linear = DEFENSES[defense].linear
+        linear = self._row(defense).linear
         return {
             name: attacker
             for name, attacker in self.study.attackers.items()
-            if linear or not ATTACKS[attacker.kind].needs_matrix
+            if linear or not ATTACKS[self.study.versioned(attacker.kind)].needs_matrix
         }
+
+    def _row(self, defense: str) -> Defense:
+        return DEFENSES[self.study.versioned(defense)]
 
     def point(self, point: Point) -> PointPlan:
         """Plan a point, once: everything up to the evaluations of the attackers that count."""
@@ -122,6 +135,7 @@ class Planner:
     def _plan(self, point: Point, attackers: Mapping[str, Attacker]) -> PointPlan:
         tasks: dict[str, Task] = {}
         released: dict[int, Task] = {}
+        measures: dict[tuple[int, str], Task] = {}
         clones: dict[tuple[int, str], Task] = {}
         evaluations: dict[tuple[int, str], Task] = {}
         for run, seed in self.runs.items():
@@ -130,22 +144,23 @@ class Planner:
             *leading, responses = self._answers(point, run, before, None)
             chain = [victim, posteriors, *before, *leading, responses]
             released[run] = responses
+            asked = {"posteriors": posteriors.key, "responses": responses.key}
+            for name in self.study.own_measures:
+                settings = MeasureSettings(measure=self.study.versioned(name))
+                measures[run, name] = self._task("measure", settings, asked)
+                chain.append(measures[run, name])
             for name, of in attackers.items():
                 views = self._views(of, run)
                 asking, answers = leading, responses
                 if views is not None:
                     *asking, answers = self._answers(point, run, before, views)
                 attacker = self._task("attacker", self._attacking(name, run), {"responses": answers.key})
-                evaluation = self._task(
-                    "evaluation",
-                    EvaluationSettings(),
-                    {"posteriors": posteriors.key, "responses": responses.key, "attacker": attacker.key},
-                )
+                evaluation = self._task("evaluation", EvaluationSettings(), {**asked, "attacker": attacker.key})
                 clones[run, name] = attacker
                 evaluations[run, name] = evaluation
                 chain += [*asking, answers, attacker, evaluation]
             tasks |= {task.key: task for task in chain}
-        return PointPlan(point, self._cut(tasks), released, clones, evaluations)
+        return PointPlan(point, self._cut(tasks), released, clones, evaluations, measures)
 
     def groundwork(self) -> PointPlan:
         """Plan what all points share: victims, clean answers, and surrogates of every st_epoch."""
@@ -166,20 +181,31 @@ class Planner:
         return {key: task for key, task in tasks.items() if list(STAGES).index(task.stage) <= last}
 
     def _plan_victim(self, seed: int) -> Task:
-        return self._task("victim", VictimSettings(training=self._training(self.study.victim), seed=seed), {})
+        victim = self.study.victim
+        if victim.training:
+            return self._task("victim", VictimSettings(training=self._training(victim.training), seed=seed), {})
+        # the same for every seed
+        return self._task(
+            "victim", GivenVictimSettings(content=self.weights[GIVEN], model=self._victims_network), {}
+        )
+
+    @property
+    def _victims_network(self) -> str | None:
+        network = self.study.victim.network
+        return network and self.study.versioned(network)
 
     def _plan_posteriors(self, seed: int, views: Views | None) -> Task:
-        settings = PosteriorsSettings(model=self.study.victim.model, views=views)
+        settings = PosteriorsSettings(model=self._victims_network, views=views)
         return self._task("posteriors", settings, {"victim": self._victim(seed).key})
 
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
         attacker = self.study.attackers[name]
-        training = self._training(attacker)
-        return AttackerSettings(kind=attacker.kind, queries=attacker.queries, training=training, seed=run)
+        training, kind = self._training(attacker), self.study.versioned(attacker.kind)
+        return AttackerSettings(kind=kind, queries=attacker.queries, training=training, seed=run)
 
     def _views(self, attacker: Attacker, run: int) -> Views | None:
         """Return what an attacker asks instead of the queries themselves."""
-        if not ATTACKS[attacker.kind].asks_views:
+        if not ATTACKS[self.study.versioned(attacker.kind)].asks_views:
             return None
         return Views(
             count=attacker.views,
@@ -190,7 +216,7 @@ class Planner:
 
     def _defense(self, point: Point, run: int) -> list[Task]:
         """Plan what a defense learns before it answers anything."""
-        defense = DEFENSES[point.defense]
+        defense = self._row(point.defense)
         if defense.learned:
             legs = self._legs(run, int(point.params["st_epoch"]))
             return [*legs, self._matrix(point, run, legs[-1])]
@@ -199,7 +225,7 @@ class Planner:
                 untrained = point.params.get("surrogate") == "untrained"
                 return self._legs(run, 0 if untrained else self._latest)
             case "misinformer":
-                training, pool = self._training(self.study.victim), point.params.get("exposure")
+                training, pool = self._training(self.study.misinformer), point.params.get("exposure")
                 settings = MisinformerSettings(training=training, seed=run, exposed=pool is not None)
                 # without a fingerprint nothing is found: a point whose pool no run of this study has prepared
                 outliers = {} if pool is None else {"exposure": self.images.get(outlier_set(str(pool)), "unknown")}
@@ -210,21 +236,22 @@ class Planner:
         """Plan from the clean answers to queries, or to views of them, to what is released."""
         posteriors = self._posteriors(self.runs[run], views)
         chain, inputs = [posteriors], {"posteriors": posteriors.key}
-        defense = DEFENSES[point.defense]
+        defense, name = self._row(point.defense), self.study.versioned(point.defense)
         if defense.learned:
             params = defense.release_params(point.params)
-            settings = ResponsesSettings(defense=point.defense, params=params, views=views)
+            settings = ResponsesSettings(defense=name, params=params, views=views)
             return [*chain, self._task("responses", settings, {**inputs, "matrix": before[-1].key})]
         if defense.guided:
             own = before[-1]
-            network = self.study.surrogate if own.stage == "surrogate" else self.study.victim
+            network = self.study.surrogate if own.stage == "surrogate" else self.study.misinformer
             layers = point.params.get("layers", "all")
-            asks = GuidanceSettings(defense=point.defense, model=network.model, views=views, layers=layers)
+            model = self.study.versioned(network.model)
+            asks = GuidanceSettings(defense=name, model=model, views=views, layers=layers)
             chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))
             inputs["guidance"] = chain[-1].key
         draws = defense.randomized or defense.linear
         settings = ResponsesSettings(
-            defense=point.defense,
+            defense=name,
             params={name: float(value) for name, value in point.params.items() if name not in OF_OTHER_FIELDS},
             fresh=bool(point.params.get("fresh", False)),
             seed=run if draws else None,
@@ -247,7 +274,7 @@ class Planner:
         how, training = self.study.defense, self._training(self.study.surrogate)
         own = {"lambda", "lr_gamma", "st_epoch"}  # fields of the settings; others go into `params`
         settings = MatrixSettings(
-            defense=point.defense,
+            defense=self.study.versioned(point.defense),
             training=training.model_copy(
                 update={
                     "epochs": how.epochs,
@@ -281,6 +308,7 @@ class Planner:
     def _training(self, part: Training) -> Training:
         """Return how a network is trained, without its data set or kind; weights are named by their content."""
         named = {name: getattr(part, name) for name in Training.model_fields}
+        named["model"] = self.study.versioned(part.model)
         if part.weights != NONE:
             named["weights"] = self.weights[weights_name(part)]
         return Training(**named)

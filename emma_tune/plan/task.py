@@ -101,10 +101,9 @@ class Task:
     def from_json(text: str) -> Task:
         """Restore a task from `to_json`."""
         recipe = json.loads(text)
-        settings = STAGES[recipe["stage"]].settings
         return Task(
             recipe["stage"],
-            settings.model_validate(recipe["config"]),
+            STAGES[recipe["stage"]].read_settings(recipe["config"]),
             recipe["inputs"],
             recipe["images"],
             recipe["continues"],
@@ -124,6 +123,7 @@ class PointPlan:
         attackers: the task that trains a clone, by (run, attacker); without matrix-based ones where there is
             no matrix.
         evaluations: the task that measures it, by (run, attacker).
+        measures: the task that takes a measure of a plug-in, by (run, name).
     """
 
     point: Point
@@ -131,6 +131,7 @@ class PointPlan:
     responses: Mapping[int, Task]
     attackers: Mapping[tuple[int, str], Task]
     evaluations: Mapping[tuple[int, str], Task]
+    measures: Mapping[tuple[int, str], Task] = field(default_factory=dict)
 
     def upstream(self, task: Task) -> Iterator[Task]:
         """Yield a task and everything it reads or continues, nearest first, each once."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emma_tune.attacks import ATTACKS
 from emma_tune.results.figures import Figures, PartFigures
 from emma_tune.results.intervals import overlap, wilson
 from emma_tune.results.view import StudyView
 from emma_tune.study import Study
-from emma_tune.study.measures import measure, value_of
+from emma_tune.study.file import StudyError
+from emma_tune.study.measures import ATTACKERS, MEASURES, measure, value_of
 
 
 def best_point(view: StudyView, bounds: Mapping[str, float]) -> dict[str, Any]:
@@ -54,6 +56,48 @@ def best_point(view: StudyView, bounds: Mapping[str, float]) -> dict[str, Any]:
         "nearest": None if nearest is None else _described(view, nearest, finished[nearest], bounds),
         "stopped": _stopped(view, None if chosen is None else finished[chosen], bounds),
     }
+
+
+def best_number(view: StudyView) -> int:
+    """Return the number of the best point within the study's limits; raise StudyError as `check_found` does."""
+    found = best_point(view, view.study.limits.bounds)
+    check_found(view, found)
+    return int(found["point"]["point"])
+
+
+def check_found(view: StudyView, found: Mapping[str, Any]) -> None:
+    """Raise StudyError if no point keeps the bounds, as `best_point` describes it; it names the closest."""
+    if found["point"]:
+        return
+    where, nearest = view.folder.root, found["nearest"]
+    if not nearest:
+        raise StudyError(
+            f"{where}: expected a finished point, found none; continue with: emma-tune resume {where}"
+        )
+    bounds = ", ".join(f"{name} ≤ {most:g}" for name, most in found["bounds"].items())
+    whose = "the study's limits" if found["bounds"] == view.study.limits.bounds else "bounds"
+    over = ", ".join(f"{name} by {value:.4f}" for name, value in nearest["excess"].items())
+    raise StudyError(
+        f"{where}: expected a finished point within {whose} ({bounds}), found none; the closest, point "
+        f"{nearest['point']}, exceeds {over}: choose it by its number"
+    )
+
+
+def bounded(study: Study) -> list[str]:
+    """List the measures of a point that can be given a largest value."""
+    everywhere = [name for name, of in study.counting.items() if not ATTACKS[of.kind].needs_matrix]
+    names = [*MEASURES, *(f"{ATTACKERS}{name}" for name in everywhere)]
+    return [name for name in names if measure(name).direction == "min"]
+
+
+def check_bounds(study: Study, bounds: Mapping[str, float], where: str) -> None:
+    """Raise StudyError unless these measures can be bounded by these values; `where` names the argument."""
+    for name, bound in bounds.items():
+        if name not in bounded(study):
+            raise StudyError(f"{where}: expected one of {', '.join(bounded(study))}, found {name}")
+        of = measure(name)
+        if not of.best <= bound <= of.worst:
+            raise StudyError(f"{where}: expected {name} in [{of.best:g}, {of.worst:g}], found {bound:g}")
 
 
 def best_within(view: StudyView, budgets: Sequence[float]) -> dict[str, Any]:

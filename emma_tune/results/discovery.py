@@ -27,6 +27,11 @@ def study_folders(root: Place) -> Iterator[Place]:
     yield from _folders_of_disk(root) if is_local(root) else _folders_of_objects(root)
 
 
+def lies_in_a_study(path: Path) -> bool:
+    """Tell whether a file lies in the folder of a study, at any depth."""
+    return any((folder / name).exists() for folder in path.resolve().parents for name in STUDY_FILES)
+
+
 def _folders_of_disk(root: Path) -> Iterator[Path]:
     visited: set[str] = set()
     for folder, below, files in os.walk(root, onerror=_raise, followlinks=True):

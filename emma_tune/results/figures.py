@@ -8,7 +8,7 @@ from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
 from emma_tune.plan import PointPlan, Task
 from emma_tune.storage.artifact import Metrics
-from emma_tune.study.measures import ATTACKERS, MEASURES
+from emma_tune.study.measures import ATTACKERS, MEASURES, OF_EVERY_STUDY
 
 K = TypeVar("K")
 
@@ -45,11 +45,11 @@ def point_figures(plan: PointPlan, metrics_of: MetricsOf) -> Figures | None:
     """Gather a point's measures: means over runs; of clones, those of the best epoch by validation accuracy.
 
     Returns:
-        For each part `l1`, `l1_queries`, `victim_accuracy`, `accuracy_drop`, `flip_rate`, `attackers` (clone
-        accuracy by name) and `attacker_accuracy` (the worst case: per run the maximum over attackers, then the
-        mean); the same of each run under `runs`; None while one is missing.
+        For each part `l1`, `l1_queries`, `victim_accuracy`, `accuracy_drop`, `flip_rate`, the measures of
+        plug-ins, `attackers` (clone accuracy by name) and `attacker_accuracy` (the worst case: per run the maximum
+        over attackers, then the mean); the same of each run under `runs`; None while one is missing.
     """
-    costs, clones = _finished(plan.responses, metrics_of), _finished(plan.evaluations, metrics_of)
+    costs, clones = _measured(plan, metrics_of), _finished(plan.evaluations, metrics_of)
     if len(costs) < len(plan.responses) or len(clones) < len(plan.evaluations):
         return None
     return _over_runs(
@@ -115,12 +115,11 @@ def best_possible(plan: PointPlan, metrics_of: MetricsOf, reached: Mapping[str, 
     Returns:
         Under `validation` all that `point_figures` has there; under `test` the costs, once they are known.
     """
-    costs, least = _finished(plan.responses, metrics_of), MEASURES["attacker_accuracy"].best
-    accuracies = _validated(plan, metrics_of, reached)
+    costs, least = _measured(plan, metrics_of), MEASURES["attacker_accuracy"].best
+    accuracies, best = _validated(plan, metrics_of, reached), _best_costs(plan)
     clones = {place: accuracies.get(place, least) for place in plan.evaluations}
     return {
-        "validation": _costs("validation", [costs.get(run, BEST_COSTS) for run in plan.responses])
-        | _clones(clones),
+        "validation": _costs("validation", [costs.get(run, best) for run in plan.responses]) | _clones(clones),
         "test": _costs("test", list(costs.values())) if len(costs) == len(plan.responses) else {},
     }
 
@@ -137,7 +136,7 @@ def expected(plan: PointPlan, metrics_of: MetricsOf, forecast: Mapping[str, floa
         Measures as `point_figures` has them; an attacker that has begun nowhere counts as the worst one. Without
         those of clones if none has begun; None if no responses are done.
     """
-    costs, clones = _finished(plan.responses, metrics_of), _validated(plan, metrics_of, forecast)
+    costs, clones = _measured(plan, metrics_of), _validated(plan, metrics_of, forecast)
     if not costs:
         return None
     figures = _costs("validation", list(costs.values()))
@@ -148,13 +147,11 @@ def expected(plan: PointPlan, metrics_of: MetricsOf, forecast: Mapping[str, floa
     return figures
 
 
-BEST_COSTS = {
-    metric: of.best
-    for of in MEASURES.values()
-    if of.metric
-    for metric in {of.metric.format(part=part) for part in PARTS}
-}
-"""Costs that no defense can improve on, as the metrics of a responses task."""
+def _best_costs(plan: PointPlan) -> Metrics:
+    """Return costs that no defense can improve on, as the metrics of a run."""
+    names = (*OF_EVERY_STUDY, *(name for _, name in plan.measures))
+    measures = [MEASURES[name] for name in names]
+    return {of.metric.format(part=part): of.best for of in measures if of.metric for part in PARTS}
 
 
 def _by_part(figures_of: Callable[[Part], PartFigures]) -> Figures:
@@ -175,6 +172,17 @@ def _finished(tasks: Mapping[K, Task], metrics_of: MetricsOf) -> dict[K, Metrics
     return {place: metrics for place, metrics in found.items() if metrics is not None}
 
 
+def _measured(plan: PointPlan, metrics_of: MetricsOf) -> dict[int, Metrics]:
+    """Collect what the defense costs, of the runs in which all of it is measured."""
+    costs, others = _finished(plan.responses, metrics_of), _finished(plan.measures, metrics_of)
+    names = {name for _, name in plan.measures}
+    return {
+        run: {**metrics, **{metric: value for name in names for metric, value in others[run, name].items()}}
+        for run, metrics in costs.items()
+        if all((run, name) in others for name in names)
+    }
+
+
 def _validated(
     plan: PointPlan, metrics_of: MetricsOf, otherwise: Mapping[str, float]
 ) -> dict[tuple[int, str], float]:
@@ -186,7 +194,8 @@ def _validated(
 
 def _costs(part: Part, of_runs: Sequence[Mapping[str, float]]) -> PartFigures:
     metrics = {name: of.metric.format(part=part) for name, of in MEASURES.items() if of.metric}
-    return {name: fmean(cost[metric] for cost in of_runs) for name, metric in metrics.items()}
+    known = {name: metric for name, metric in metrics.items() if all(metric in cost for cost in of_runs)}
+    return {name: fmean(cost[metric] for cost in of_runs) for name, metric in known.items()}
 
 
 def _accuracies(part: Part, clones: Clones, runs: Collection[int]) -> dict[tuple[int, str], float]:

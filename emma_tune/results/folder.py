@@ -6,6 +6,7 @@ driver.lock         held by the driver; names its process
 progress.json       what the driver is doing, rewritten every few seconds
 optuna-journal.log  the search, for optuna-dashboard
 run.log             messages of the driver, with times, and tracebacks of failed tasks
+plugins/            copies of the plug-ins that it names, as they were
 study.yaml          the complete study as a study file, as it was last run
 front.csv, tradeoff.png, report.html   the front, written when a run has ended
 """
@@ -17,7 +18,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from emma_tune.plugins.declarations import PluginError
+from emma_tune.plugins.known import hash_of, know
 from emma_tune.storage import (
     IMPATIENT,
     Claim,
@@ -42,6 +45,7 @@ from emma_tune.storage import (
 )
 from emma_tune.storage.redaction import printable, redacted
 from emma_tune.storage.storage import IDENTITY
+from emma_tune.storage.versions import HASH
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
@@ -57,6 +61,7 @@ FOR_PEOPLE = {
 }
 """Files of a study's folder for people to open."""
 YAML = (".yaml", ".yml")
+PLUGINS = "plugins"
 DOCTOR_FILES = (IDENTITY, "sight")  # left by `emma-tune doctor` in folders for studies
 
 
@@ -122,8 +127,9 @@ class StudyFolder:
         try:
             content = json.loads(self._storage.read(STARTED))
             recorded, remarks = _as_now(content["study"])
-            study = Study.model_validate(recorded)
             store = self._joined(content["store"])
+            self._know_plugins(recorded.get("plugins", ()), store)
+            study = Study.model_validate(recorded)
             given = bool(content.get("given", False))
             named = {**content["images"], **content["weights"]}
             if not all(re.fullmatch("[0-9a-z]+", fingerprint) for fingerprint in named.values()):
@@ -143,6 +149,23 @@ class StudyFolder:
                 f"{self.root / STARTED}: expected the record of a study, found something else; remove this file "
                 "and run the study's file again: points and artifacts stay"
             ) from error
+
+    def _know_plugins(self, recorded: Iterable[Mapping[str, str]], store: Place) -> None:
+        """Read the declarations of plug-ins from the copies in this folder; the originals may be others now."""
+        for of in recorded:
+            if not re.fullmatch(HASH, of["hash"]):
+                raise ValueError("expected hashes")
+            copy = self.root / PLUGINS / f"{of['hash']}.py"
+            expected = f"{copy}: expected the plug-in that was run (another copy is in {store / PLUGINS})"
+            try:
+                content = self._storage.read(f"{PLUGINS}/{copy.name}")
+                if hash_of(content) != of["hash"]:
+                    raise StudyError(f"{expected}, found a changed one")
+                know(content, str(copy))
+            except FileNotFoundError as error:
+                raise StudyError(f"{expected}, found no file") from error
+            except PluginError as error:  # of another version of this package
+                raise StudyError(str(error)) from error
 
     def _joined(self, store: str) -> Place:
         """Resolve a store that was recorded relative to this folder, or by its URL."""
@@ -210,6 +233,8 @@ class StudyFolder:
             "given": started.given,
         }
         with self._access_checked():
+            for of in started.study.plugins:  # first, since the record needs them
+                self._storage.write(f"{PLUGINS}/{of.hash}.py", of.plugin.content)
             self._storage.write(STARTED, _json(content))
         if not started.given:  # else its points are in no study file
             with suppress(OSError):  # for people; a run does not read it
@@ -300,6 +325,8 @@ def _relative_store(root: Place, store: Place) -> str:
 def _as_study_file(study: Study, store: str) -> str:
     """Write a complete study as YAML; its store is relative to the folder, so that both can be moved together."""
     content = {**study.model_dump(mode="json", by_alias=True, exclude_none=True), "store": store}
+    if study.plugins:
+        content["plugins"] = [of.entry(f"{PLUGINS}/{of.hash}.py") for of in study.plugins]
     written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     return f"# The complete study as it was last run: emma-tune run STUDY.yaml --out DIR\n{written}"
 

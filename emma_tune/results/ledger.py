@@ -109,6 +109,7 @@ class Ledger:
         runs: identifiers of the runs, oldest first.
         ended: of the runs that came to an orderly end, oldest first.
         problems: lines that were left out, each with its place.
+        latest: the highest number that was asked, also of a defense that no plug-in declares any more.
     """
 
     points: dict[int, Point] = field(default_factory=dict)
@@ -118,11 +119,12 @@ class Ledger:
     runs: list[str] = field(default_factory=list)
     ended: list[RunSummary] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    latest: int = field(default=-1, compare=False)
 
     @property
     def next_number(self) -> int:
         """The number of the next point."""
-        return max(self.points, default=-1) + 1
+        return max([self.latest, *self.points]) + 1
 
     def params_of(self, defense: str) -> list[Params]:
         """Return the parameters of the points of a defense, in the order they were asked."""
@@ -136,6 +138,7 @@ class Ledger:
                 known = {of.name: event[of.name] for of in fields(RunSummary) if of.name in event}
                 self.ended.append(RunSummary(**known))
             case "asked":
+                self.latest = max(self.latest, int(event["point"]))
                 if event["defense"] not in DEFENSES:
                     raise ValueError(f"unknown defense {event['defense']!r}")
                 point = Point(int(event["point"]), event["defense"], dict(event["params"]))

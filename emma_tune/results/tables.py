@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emma_tune.attacks import ATTACKS
@@ -60,6 +60,24 @@ def _row(study: StudyReader, point: Point) -> dict[str, Any]:
     return row
 
 
+def front_table(study: StudyReader, content: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of `points` for all fronts that `StudyView.front` describes, then for the references.
+
+    If that is against one attacker, its clone stands for the worst one.
+    """
+    table = points(study)
+    if table.empty:
+        return table
+    fronts = [point["point"] for of in content["fronts"].values() for point in of["points"]]
+    references = [point["point"] for point in content["references"]]
+    joint = {point["point"] for point in content["points"]}
+    table = table.set_index("point", drop=False).loc[[*fronts, *references]]
+    attacker = content["attacker"]
+    for prefix in ("", "validation.") if attacker and len(table) else ():
+        table[f"{prefix}attacker_accuracy"] = table[f"{prefix}attackers.{attacker}"]
+    return table.assign(on_front=table.point.isin(joint), on_own_front=table.point.isin(fronts))
+
+
 class TaskPlace(NamedTuple):
     """Where a study first needs a task.
 
@@ -85,7 +103,8 @@ def placed_tasks(study: StudyReader) -> Iterator[tuple[TaskPlace, Task]]:
         plan = study.planner.whole(point)
         for run, seed in study.planner.runs.items():
             clones = {name: task for (of, name), task in plan.evaluations.items() if of == run}
-            for attacker, end in {"": plan.responses[run], **clones}.items():
+            costs = [plan.responses[run], *(task for (of, _), task in plan.measures.items() if of == run)]
+            for attacker, end in (*(("", task) for task in costs), *clones.items()):
                 for task in plan.upstream(end):
                     if task.key not in seen:
                         seen.add(task.key)
@@ -161,6 +180,10 @@ def _values(study: StudyReader, point: Point) -> Iterator[tuple[Any, ...]]:
         place = (point.number, point.defense, run, seed)
         for part, name, value in _costs(study, plan, plan.responses[run]):
             yield (*place, "", "", part, name, value)
+        for (of, _), task in plan.measures.items():
+            record = study.record(task) if of == run else None
+            for part, name, value in _split(record) if record else ():
+                yield (*place, "", "", part, name, value)
         for (of, attacker), task in plan.evaluations.items():
             knows = ATTACKS[study.study.attackers[attacker].kind].knows
             for part, name, value in _clone(study, task, plan.attackers[of, attacker]) if of == run else ():

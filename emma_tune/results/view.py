@@ -16,7 +16,7 @@ from emma_tune.results.reader import MeasuredPoint, StudyReader
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.store import CorruptArtifactError
 from emma_tune.study.file import StudyError
-from emma_tune.study.measures import MEASURES
+from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,6 +122,18 @@ class StudyView(StudyReader):
                 f"{self.store.root}: expected the study's decoded images, found none; run the study again"
             ) from error
 
+    def check_names(self, attacker: str | None, defenses: Collection[str] | None, where: tuple[str, str]) -> None:
+        """Raise StudyError unless the study has this attacker and these defenses; `where` names the arguments."""
+        of_attacker, of_defense = where
+        known = {point.defense for point in self.ledger.points.values()}
+        if attacker is not None and attacker not in self.study.attackers:
+            names = ", ".join(self.study.attackers)
+            raise StudyError(f"{of_attacker}: expected one of {names}, found {attacker}")
+        for name in defenses or ():
+            if name not in known:
+                shown = ", ".join(sorted(known)) or "none yet"
+                raise StudyError(f"{of_defense}: expected one of {shown}, found {name}")
+
     # --- fronts -------------------------------------------------------------------------------------------
 
     def attackers(self) -> dict[str, dict[str, Any]]:
@@ -225,7 +237,7 @@ class StudyView(StudyReader):
         count = self.shapes.get("test", (0, 0))[0]
         if not count:
             return {}
-        shares = {name: figures[name] for name, of in MEASURES.items() if of.unit == "%" and name in figures}
+        shares = {name: figures[name] for name in OF_EVERY_STUDY if MEASURES[name].unit == "%" and name in figures}
         clones = {name: wilson(accuracy, count) for name, accuracy in figures["attackers"].items()}
         return {**{name: wilson(share, count) for name, share in shares.items()}, "attackers": clones}
 

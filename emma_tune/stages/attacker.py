@@ -8,9 +8,9 @@ from torch import Tensor
 from emma_tune.attacks import learn
 from emma_tune.attacks.lesson import Loot
 from emma_tune.data.images import subset
-from emma_tune.stages import AttackerSettings
 from emma_tune.stages.metrics import accuracy
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import AttackerSettings
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import Learner

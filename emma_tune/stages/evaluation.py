@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from emma_tune.stages import EvaluationSettings
 from emma_tune.stages import metrics as measure
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import EvaluationSettings
 from emma_tune.storage.artifact import Artifact, Metrics
 
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.defenses.mad import farthest_class
-from emma_tune.stages import GuidanceSettings
 from emma_tune.stages.misinformer import EXPOSED, tensors_of
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import GuidanceSettings
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.training.classifier import Classifier, new_classifier
 from emma_tune.training.jacobian import gradient_cosines, gradient_sums

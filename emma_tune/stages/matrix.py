@@ -7,8 +7,8 @@ from torch import Tensor
 
 from emma_tune.defenses import DEFENSES
 from emma_tune.defenses.emma import project_rows
-from emma_tune.stages import MatrixSettings
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import MatrixSettings
 from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.forward_pass import ForwardPass

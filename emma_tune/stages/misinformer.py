@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.defenses.adaptive_misinformation import exposing, misinforming
-from emma_tune.stages import MisinformerSettings
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import MisinformerSettings
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.learner import Learner

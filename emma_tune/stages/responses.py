@@ -10,9 +10,9 @@ from torch import Tensor
 
 from emma_tune.data.batches import QueryImages
 from emma_tune.defenses import DEFENSES, control_matrix, emma, release
-from emma_tune.stages import ResponsesSettings
 from emma_tune.stages import metrics as measure
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import ResponsesSettings
 from emma_tune.storage.artifact import Artifact, Metrics
 
 MEASURED = ("queries", "validation", "test")

@@ -13,7 +13,7 @@ from emma_tune.data.batches import AugmentedViews, Images, QueryImages
 from emma_tune.data.images import ImageSet, few_of_each, subset
 from emma_tune.models import NONE
 from emma_tune.models.pretrained import PretrainedWeights
-from emma_tune.stages import Views
+from emma_tune.stages.settings import Views
 from emma_tune.training.seeds import generator
 from emma_tune.training.settings import Training
 

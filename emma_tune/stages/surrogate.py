@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from emma_tune.stages import SurrogateSettings
 from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import SurrogateSettings
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.learner import Learner

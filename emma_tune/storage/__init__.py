@@ -7,12 +7,12 @@ claim; `tests/storage/` checks it for both. Nothing here knows a stage, a study 
 from pathlib import Path
 
 from emma_tune.storage.patience import IMPATIENT, Patience, passes
-from emma_tune.storage.places import Place, as_place, inside, is_local
+from emma_tune.storage.places import Place, absolute, as_place, inside, is_local
 from emma_tune.storage.storage import Claim, HeldError, Log, OutOfSightError, Storage
 
 __all__ = [
     "IMPATIENT", "Claim", "HeldError", "Log", "OutOfSightError", "Patience", "Place", "Storage",
-    "as_place", "inside", "is_local", "passes", "storage_at",
+    "absolute", "as_place", "inside", "is_local", "passes", "storage_at",
 ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 """Options of file systems, by protocol. Keys and endpoints come from the environment."""
 
 
-def as_place(text: str | os.PathLike[str]) -> Place:
+def as_place(text: str | os.PathLike[str] | UPath) -> Place:
     """Parse a place as a user writes it; raise ValueError for a URL that is unusable or contains a password."""
     text = text if isinstance(text, str) else str(text)
     url = _URL.fullmatch(text)
@@ -56,6 +56,11 @@ def as_place(text: str | os.PathLike[str]) -> Place:
 def is_local(place: Place) -> TypeIs[Path]:
     """Return whether a place is on a disk."""
     return isinstance(place, Path)
+
+
+def absolute(place: Place) -> Place:
+    """Return the same place for other processes, which run in other folders."""
+    return place.absolute() if is_local(place) else place
 
 
 def inside(root: Place, name: str) -> Place:

@@ -261,6 +261,28 @@ class Store:
             )
         return tensors.from_bytes(content)
 
+    # --- plug-ins -----------------------------------------------------------------------------------------
+
+    def put_plugin(self, digest: str, content: bytes) -> None:
+        """Write a plug-in under the SHA-256 of its content, unless it is there and undamaged."""
+        name = f"plugins/{digest}.py"
+        try:
+            before = self.storage.read(name)
+        except FileNotFoundError:
+            before = b""
+        if before != content:
+            self.storage.write(name, content)
+
+    def plugin(self, digest: str) -> bytes:
+        """Read a plug-in that `put_plugin` wrote."""
+        name = f"plugins/{digest}.py"
+        content = self.storage.read(name)
+        if tensors.sha256(content) != digest:
+            raise CorruptArtifactError(
+                f"{self.root / name}: expected the bytes that were written, found changed ones"
+            )
+        return content
+
 
 def _checksum(content: Mapping[str, Any]) -> str:
     return tensors.sha256(json.dumps(content, sort_keys=True).encode())

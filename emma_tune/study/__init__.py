@@ -6,19 +6,22 @@ networks, defenses, attacks, stages.
 
 from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.fields import AUTO
-from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
+from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
 from emma_tune.study.resources import Share, spelled_out
 from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, Space
-from emma_tune.study.study import Limits, Study
+from emma_tune.study.study import Study
+from emma_tune.study.victims import AnsweredVictim, OnnxVictim, Victim, WeightsVictim
 
 __all__ = [
     "AUTO",
+    "AnsweredVictim",
     "Attacker",
     "Baseline",
     "DefenseSearch",
     "Dimension",
     "EpochChoice",
     "Limits",
+    "OnnxVictim",
     "Optimization",
     "Queries",
     "Search",
@@ -26,6 +29,7 @@ __all__ = [
     "Space",
     "Study",
     "Victim",
+    "WeightsVictim",
     "outlier_set",
     "spelled_out",
 ]

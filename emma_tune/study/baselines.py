@@ -9,15 +9,18 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import BASELINES
+from emma_tune.storage.versions import plain
 from emma_tune.study.fields import BaselineName, PoolName
 from emma_tune.study.search import Dimension
 from emma_tune.training.fields import NOT_BOOLEAN, Count, Frozen
 
-NAMES = sorted(
-    {name for known in BASELINES.values() for name in known.settings}
-    | {parameter.name for known in BASELINES.values() for parameter in known.parameters}
-)
-"""Every parameter that some baseline has."""
+
+def _parameter_names() -> list[str]:
+    """List every parameter that some baseline has."""
+    return sorted(
+        {name for known in BASELINES.values() for name in known.settings}
+        | {parameter.name for known in BASELINES.values() for parameter in known.parameters}
+    )
 
 
 def outlier_set(pool: str) -> str:
@@ -146,6 +149,6 @@ class Baseline(Frozen):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         own = handler.resolve_ref_schema(handler(schema))
         dimension = own.pop("additionalProperties")
-        own["properties"] |= dict.fromkeys(NAMES, dimension)
+        own["properties"] |= dict.fromkeys(_parameter_names(), dimension)
         own["additionalProperties"] = False
-        return {"anyOf": [own, {"type": "string", "enum": list(BASELINES)}]}
+        return {"anyOf": [own, {"type": "string", "enum": plain(BASELINES)}]}

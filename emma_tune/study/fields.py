@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from emma_tune.attacks import ATTACKS
@@ -55,15 +56,53 @@ class OrAuto:
         return {"anyOf": [handler(number), {"const": AUTO}]}
 
 
+_NAMED = {"#ffffff": "white", "#000000": "black"}
+_COLOR = {
+    "anyOf": [
+        {"type": "string", "pattern": "^(white|black|#[0-9A-Fa-f]{6})$"},
+        {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "maximum": 255},
+            "minItems": 3,
+            "maxItems": 3,
+        },
+    ]
+}
+
+
+def _color(given: object) -> str:
+    """Return a color by its name if it has one here, else as `#rrggbb` in lower case."""
+    levels = tuple(given) if isinstance(given, list | tuple) else ()
+    if len(levels) == 3 and all(type(level) is int and 0 <= level <= 255 for level in levels):
+        given = "#" + bytes(levels).hex()
+    if isinstance(given, str):
+        color = given.lower()
+        if color in _NAMED.values() or re.fullmatch("#[0-9a-f]{6}", color):
+            return _NAMED.get(color, color)
+    raise ValueError("expected white, black, '#rrggbb' in quotation marks, or [red, green, blue], each 0 … 255")
+
+
+Color = Annotated[str, BeforeValidator(_color), WithJsonSchema(_COLOR)]
+"""A color that images are laid on."""
+
+
 def misplaced(place: str, message: str) -> PydanticCustomError:
     """Return a finding about another place than the one being validated."""
     return PydanticCustomError("misplaced", "{message}", {"place": place, "message": message})
 
 
-VICTIM_DATASETS = tuple(name for name, dataset in DATASETS.items() if dataset.labeled)
-LabeledName = Annotated[str, OneOf("data set to train a victim on", VICTIM_DATASETS, tuple(PREFIXES))]
-PoolName = Annotated[str, OneOf("query pool", tuple(DATASETS), tuple(PREFIXES))]
-AttackName = Annotated[str, OneOf("attacker", tuple(sorted(ATTACKS)))]
-BaselineName = Annotated[str, OneOf("baseline defense", tuple(sorted(BASELINES)))]
-LearnedName = Annotated[str, OneOf("learned defense", tuple(LEARNED))]
-StageName = Annotated[str, OneOf("stage with resources", tuple(sorted(OWN_TRIAL_STAGES)))]
+def unknown_key(place: str) -> PydanticCustomError:
+    """Return the finding about a key that no mapping at this place may have."""
+    return PydanticCustomError("unknown_key", "a known key", {"place": place})
+
+
+def _labeled() -> list[str]:
+    return [name for name, dataset in DATASETS.items() if dataset.labeled]
+
+
+LabeledName = Annotated[str, OneOf("data set to train a victim on", _labeled, tuple(PREFIXES))]
+PoolName = Annotated[str, OneOf("query pool", lambda: DATASETS, tuple(PREFIXES))]
+AttackName = Annotated[str, OneOf("attacker", lambda: sorted(ATTACKS))]
+BaselineName = Annotated[str, OneOf("baseline defense", lambda: sorted(BASELINES))]
+LearnedName = Annotated[str, OneOf("learned defense", lambda: LEARNED)]
+StageName = Annotated[str, OneOf("stage with resources", lambda: sorted(OWN_TRIAL_STAGES))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,17 @@ from upath import UPath
 
 from emma_tune.data import PREFIXES
 from emma_tune.models import IMAGENET, NONE
+from emma_tune.plugins.packages import REQUIREMENT
 from emma_tune.study import Study, spelled_out
 from emma_tune.study.document import DocumentError, Place, parse, shown
 from emma_tune.study.findings import findings_of
+from emma_tune.study.victims import GIVEN
 
 DATA_ROOT = "EMMA_TUNE_DATA"
 """The environment's data root, for studies that name none."""
+
+IN_PYTHON = Path("study")
+"""The place, for messages, of a study that is written as a dict."""
 
 MOST_BYTES = 1_000_000
 """Of a study file; a larger one is another kind of file, and would take long to parse."""
@@ -38,7 +44,36 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     Raises:
         StudyError: naming each place, what was expected there and what stood there.
     """
-    document = _read(path, ())
+    return _study(_read(path, ()), path, overrides)
+
+
+def study_of(given: Mapping[str, Any]) -> Study:
+    """Validate a study that is written as a dict, as if it were a study file in the working directory.
+
+    Tuples, arrays, numbers of NumPy and paths are taken for what YAML has in their place. The dict stays as it is.
+
+    Raises:
+        StudyError: as `load_study` does; in place of the file's name it says `study`.
+    """
+    plain = {key: _plain(value) for key, value in given.items()}
+    return _study(_document(plain, {}, IN_PYTHON, ()), IN_PYTHON, ())
+
+
+def _plain(value: Any) -> Any:
+    """Turn a value of Python into one that YAML has."""
+    match value:
+        case str() | bytes():
+            return value
+        case os.PathLike():
+            return os.fspath(value)
+        case Mapping():
+            return {key: _plain(of) for key, of in value.items()}
+        case Sequence():
+            return [_plain(of) for of in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _study(document: _Document, path: Path, overrides: Sequence[str]) -> Study:
     given = document.given
     overridden = {_override(given, override): override for override in overrides}
     _make_absolute(given, path.parent, path)
@@ -89,7 +124,18 @@ def _read(path: Path, below: tuple[Path, ...]) -> _Document:
         given, places = parse(text)
     except DocumentError as error:
         raise StudyError(f"{path}{f':{error.line}' if error.line else ''}: {error}") from error
-    lines = {place: f"{path}:{line}" for place, line in places.items()}
+    return _document(given, {place: f"{path}:{line}" for place, line in places.items()}, path, below)
+
+
+def _document(given: Any, lines: dict[Place, str], path: Path, below: tuple[Path, ...]) -> _Document:
+    """Return a document with the files that it extends.
+
+    Args:
+        given: its value.
+        lines: where each field stands.
+        path: of the document.
+        below: the files that extend it.
+    """
     if not isinstance(given, dict):
         found = "nothing" if given is None else shown(given)
         raise StudyError(f"{path}: expected a mapping with name, victim, queries, …, found {found}")
@@ -168,6 +214,13 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
     for key in ("store", "data_root"):
         if isinstance(given.get(key), str):
             given[key] = absolute(given[key], key)
+    if isinstance(given.get("plugins"), list):
+        given["plugins"] = [
+            absolute(of, f"plugins.{number}")
+            if isinstance(of, str) and of and not re.fullmatch(REQUIREMENT, of)
+            else of
+            for number, of in enumerate(given["plugins"])
+        ]
     parts = {name: given.get(name) for name in ("victim", "queries", "surrogate")}
     if isinstance(given.get("attackers"), dict):
         parts |= {f"attackers.{name}": attacker for name, attacker in given["attackers"].items()}
@@ -182,6 +235,9 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
                 part[key] = f"{prefix}:{absolute(place, f'{name}.{key}')}"
         if isinstance(part.get("weights"), str) and part["weights"] not in ("", NONE, IMAGENET):
             part["weights"] = absolute(part["weights"], f"{name}.weights")
+        for key in (*GIVEN, "network") if name == "victim" else ():
+            if isinstance(part.get(key), str) and part[key]:
+                part[key] = absolute(part[key], f"{name}.{key}")
 
 
 def _resolved(folder: Path, text: str, where: str) -> Path:

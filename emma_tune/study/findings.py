@@ -13,6 +13,7 @@ from upath import UPath
 from emma_tune.storage.redaction import redacted
 from emma_tune.study import Study
 from emma_tune.study.document import Place, shown
+from emma_tune.study.victims import is_trained
 
 
 def findings_of(
@@ -50,6 +51,8 @@ def _inherited(place: tuple[Any, ...], kind: str, given: Mapping[str, Any]) -> b
         return False
     field = place[-1]
     victim = given.get("victim")
+    if isinstance(victim, dict) and not is_trained(victim):
+        return False  # nothing is inherited
     own = _at(given, place)
     if kind == "missing":
         return not isinstance(victim, dict) or field not in victim
@@ -73,12 +76,20 @@ _PHRASES = {
     "dict_type": "a mapping",
     "tuple_type": "a list",
     "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
     "string_type": "a name",
     "invalid_key": "a name for a key",
     "too_short": "at least one value",
 }
+
+
+def wanted(detail: Any) -> str:
+    """Return what was expected in place of a wrong value, in the words of a study file."""
+    text = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    return _PHRASES.get(detail["type"]) or text
 
 
 def _finding(
@@ -89,18 +100,18 @@ def _finding(
 ) -> str:
     place = tuple(str(key) for key in detail["loc"] if key != "[key]")
     kind = detail["type"]
-    message = _PHRASES.get(kind) or detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = wanted(detail)
     found = shown(detail["input"])
-    if kind == "extra_forbidden":
+    if kind in ("misplaced", "unknown_key"):
+        place = tuple(detail["ctx"]["place"].split("."))
+    if kind in ("extra_forbidden", "unknown_key"):
         known = _known_keys(place[:-1])
         close = difflib.get_close_matches(str(place[-1]), known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
         message, found = f"a known key ({hint})", repr(place[-1])
     elif kind == "missing":
         message, found = "a value", "none"
-    elif kind == "misplaced":
-        place = tuple(detail["ctx"]["place"].split("."))
-    if not message.startswith("expected"):
+    if kind != "misplaced" and not message.startswith("expected"):
         message = f"expected {message}"
     if ", found" not in message:
         message += f", found {found}"

@@ -77,10 +77,13 @@ MEASURES: dict[str, Measure] = {
     "l1_queries": Measure("min", 0.0, 2.0, "", "l1, pool", "budget l1: mean ‖p′ − p‖₁", "queries.l1", pool=True),
     "flip_rate": Measure("min", 0.0, 1.0, "%", "flipped", "top classes that change", "{part}.flip_rate"),
 }
-"""By name: what can be an objective of every study, and what is known of every finished point.
+"""By name: what can be an objective, and what is known of every finished point. Plug-ins add theirs.
 
 `attacker_accuracy` is the worst case: the best clone of the attackers that count (`when: always`).
 """
+
+OF_EVERY_STUDY = tuple(MEASURES)
+"""Those that no plug-in declares."""
 
 
 def measure(name: str) -> Measure:

@@ -1,34 +1,15 @@
-"""The parts of a study: victim, query pool, the optimization of the matrix, attackers."""
+"""The parts of a study besides its victim: query pool, the optimization of the matrix, attackers."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from emma_tune.study.fields import AttackName, LabeledName, LearnedName, PoolName, misplaced
+from emma_tune.study.fields import AttackName, LearnedName, PoolName
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen
 from emma_tune.training.settings import Precision, Training
-
-
-class Victim(Training):
-    """The deployed classifier, trained on labeled images."""
-
-    dataset: LabeledName = Field(
-        description="data set of labeled images, with the parts train, validation and test"
-    )
-    limit: Count | None = Field(
-        None, description="number of images to train on, a fixed subset with some of each class; default: all"
-    )
-    image_size: Annotated[int, Field(strict=True, ge=8)] | None = Field(
-        None, description="side in pixels of the images that the network sees; default: the data set's own"
-    )
-
-    @model_validator(mode="after")
-    def _size_of_own_images(self) -> Self:
-        if self.dataset.startswith("folder:") and self.image_size is None:
-            raise misplaced("victim.image_size", "expected a side in pixels for images in a folder, found none")
-        return self
 
 
 class Queries(Frozen):
@@ -83,3 +64,20 @@ class Attacker(Training):
     def counts(self) -> bool:
         """Whether its clones count for the search."""
         return self.when == "always"
+
+
+class Limits(Frozen):
+    """What a point must satisfy to be on the front."""
+
+    accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
+        None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
+    )
+
+    def kept_by(self, figures: Mapping[str, Any]) -> bool:
+        """Return whether a point with these validation figures may be on the front."""
+        return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The limits that are set, by measure."""
+        return {} if self.accuracy_drop is None else {"accuracy_drop": self.accuracy_drop}

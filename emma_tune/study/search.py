@@ -6,12 +6,12 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, GetJsonSchemaHandler, create_model, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, create_model, model_validator
 from pydantic_core import CoreSchema
 
-from emma_tune.defenses import LEARNED, Parameter
+from emma_tune.defenses import LEARNED, OPTIMIZATION, Parameter
 from emma_tune.study.document import shown
-from emma_tune.study.fields import misplaced
+from emma_tune.study.fields import misplaced, unknown_key
 from emma_tune.training.fields import Count, Frozen, OneOf, Rate, Real
 
 FORMS = "a number, {low, high}, a list of numbers or {choices: […]}"
@@ -127,11 +127,23 @@ class EpochChoice(Frozen):
 class _Space(Frozen):
     """What is searched. A value instead of a range fixes a hyperparameter."""
 
+    model_config = ConfigDict(extra="allow")  # parameters of plug-ins
+    __pydantic_extra__: dict[str, Dimension] = Field(init=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: object) -> object:
+        if isinstance(given, dict):
+            for name in given:
+                if name not in searchable():
+                    raise unknown_key(f"search.space.{name}")
+        return given
+
     @model_validator(mode="after")
     def _in_range(self) -> Self:
         for name, dimension in self.dimensions.items():
             low, high = dimension.bounds
-            parameter = PARAMETERS[name]
+            parameter = searchable()[name]
             if not parameter.allows(low, high):
                 shown = f"{low:g}" if low == high else f"{low:g} … {high:g}"
                 raise misplaced(f"search.space.{name}", f"expected values {parameter.range}, found {shown}")
@@ -140,8 +152,16 @@ class _Space(Frozen):
     @property
     def dimensions(self) -> dict[str, Dimension | EpochChoice]:
         """The hyperparameters that are given, by name."""
-        given = {name: getattr(self, name) for name in PARAMETERS}
+        given = {name: getattr(self, name) for name in PARAMETERS} | self.__pydantic_extra__
         return {name: dimension for name, dimension in given.items() if dimension is not None}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        own = handler.resolve_ref_schema(handler(schema))
+        dimension = own.pop("additionalProperties")
+        own["properties"] |= {name: dimension for name in searchable() if name not in PARAMETERS}
+        own["additionalProperties"] = False
+        return own
 
     @property
     def st_epochs(self) -> tuple[int, ...]:
@@ -151,14 +171,19 @@ class _Space(Frozen):
         )
 
 
-PARAMETERS = {parameter.name: parameter for learned in LEARNED.values() for parameter in learned.parameters}
-"""What can be searched of learned defenses, by name."""
+def searchable() -> dict[str, Parameter]:
+    """Return what can be searched of learned defenses, by name."""
+    return {parameter.name: parameter for learned in LEARNED.values() for parameter in learned.parameters}
+
+
+PARAMETERS = searchable()
+"""Those of the defenses of this package."""
 
 
 def _field(parameter: Parameter) -> tuple[Any, Any]:
     """Return type and default of a field of a space; what not every learned defense has may be left out."""
     of: Any = EpochChoice if parameter.epochs else Dimension
-    if all(parameter in learned.parameters for learned in LEARNED.values()):
+    if parameter in OPTIMIZATION:
         return of, Field(description=parameter.about)
     return of | None, Field(None, exclude_if=lambda value: value is None, description=parameter.about)
 
@@ -231,7 +256,7 @@ class Search(Frozen):
     """How points are proposed."""
 
     points: Count = Field(description="number of points to search, baselines not counted")
-    sampler: Annotated[str, OneOf("sampler", tuple(SAMPLERS))] = Field(
+    sampler: Annotated[str, OneOf("sampler", lambda: SAMPLERS)] = Field(
         "gp", description="; ".join(f"{name}: {sampler.about}" for name, sampler in SAMPLERS.items())
     )
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="seed of the proposals")

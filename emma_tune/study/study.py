@@ -1,4 +1,4 @@
-"""The study as a whole: its parts, what they share, and what must fit together."""
+"""The study as a whole: its parts, and what they share."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.defenses import DEFENSES
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
-from emma_tune.storage.redaction import has_secret, printable
+from emma_tune.storage.redaction import printable
+from emma_tune.storage.versions import versioned
 from emma_tune.study.baselines import Baseline, outlier_set
+from emma_tune.study.checks import CHECKS
 from emma_tune.study.document import shown
-from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, StageName, misplaced
+from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, Color, StageName, misplaced
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
-from emma_tune.study.parts import Attacker, Optimization, Queries, Victim
+from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
+from emma_tune.study.plugged import PluginFile, with_plugins
 from emma_tune.study.resources import Share, or_auto, spelled_out
-from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, check_finite
-from emma_tune.training.fields import NOT_BOOLEAN, Frozen
+from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search
+from emma_tune.study.victims import AnyVictim, is_trained
+from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
 
 LONGEST = 150  # bytes of an attacker's name, which trackers make a part of a folder's name
@@ -32,29 +35,17 @@ def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in shared.items() if not (other and key == "weights")}, **own}
 
 
-class Limits(Frozen):
-    """What a point must satisfy to be on the front."""
-
-    accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
-        None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
-    )
-
-    def kept_by(self, figures: Mapping[str, Any]) -> bool:
-        """Return whether a point with these validation figures may be on the front."""
-        return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
-
-    @property
-    def bounds(self) -> dict[str, float]:
-        """The limits that are set, by measure."""
-        return {} if self.accuracy_drop is None else {"accuracy_drop": self.accuracy_drop}
-
-
 def _may_extend(schema: dict[str, Any]) -> None:
     """Allow `extends` in the JSON schema; the two files are merged before validation."""
     schema["properties"]["extends"] = {
         "type": "string",
         "description": "path of a study file, relative to this one; what this one leaves out is taken from it",
     }
+
+
+def _as_paths(schema: dict[str, Any]) -> None:
+    """Describe plug-ins as a study file names them."""
+    schema["items"] = {"type": "string"}
 
 
 class Study(Frozen):
@@ -66,7 +57,10 @@ class Study(Frozen):
         description="name of the study and of its folder: letters, digits, dots, dashes and underscores",
         json_schema_extra={"pattern": f"^{NAME}$"},
     )
-    victim: Victim
+    victim: AnyVictim = Field(
+        description="the classifier to protect: trained here (model, epochs, …), or given (onnx, answers, or "
+        "model with weights and train: false)"
+    )
     queries: Queries
     surrogate: Training = Field(
         description="the defender's stand-in for an attacker; fields left out are the victim's"
@@ -108,6 +102,15 @@ class Study(Frozen):
     on_bad_image: Literal["skip", "fail"] = Field(
         "skip", description="skip: leave out images that cannot be read, and name them; fail: do not start"
     )
+    background: Color = Field(
+        "white", description="what transparent images are laid on: white, black, '#rrggbb' or [red, green, blue]"
+    )
+    plugins: tuple[PluginFile, ...] = Field(
+        (),
+        exclude_if=lambda plugins: not plugins,
+        description="files of Python that declare your own defenses, attackers, networks, data sets and measures",
+        json_schema_extra=_as_paths,
+    )
     store: str | None = Field(
         None,
         description="folder of the artifacts, or s3://…; default: `store` beside the study's folder",
@@ -116,10 +119,11 @@ class Study(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _inherit_from_victim(cls, given: object) -> object:
-        """Fill fields left out of surrogate and attackers from the victim."""
+        """Fill fields left out of surrogate and attackers from the victim, if it is trained here."""
         if not isinstance(given, dict) or not isinstance(given.get("victim"), dict):
             return given
-        shared = {key: value for key, value in given["victim"].items() if key in Training.model_fields}
+        trained = is_trained(given["victim"])
+        shared = {k: value for k, value in given["victim"].items() if trained and k in Training.model_fields}
         study = dict(given)
         if isinstance(study.setdefault("surrogate", {}), dict):
             study["surrogate"] = _with_shared(shared, study["surrogate"])
@@ -131,6 +135,12 @@ class Study(Frozen):
                 for name, attacker in study["attackers"].items()
             }
         return study
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_first(cls, given: object) -> object:
+        """Read plug-ins before the names that they add are checked: of these validators the last runs first."""
+        return with_plugins(given) if isinstance(given, dict) else given
 
     @field_validator("resources", mode="before")
     @classmethod
@@ -213,59 +223,25 @@ class Study(Frozen):
         return attackers
 
     @model_validator(mode="after")
-    def _keeps_no_secrets(self) -> Self:
-        """Refuse passwords: a study is recorded and shown in reports."""
-        weights = {f"attackers.{name}.weights": attacker.weights for name, attacker in self.attackers.items()}
-        given = {
-            "store": self.store,
-            "data_root": self.data_root,
-            "victim.dataset": self.victim.dataset,
-            "queries.dataset": self.queries.dataset,
-            "victim.weights": self.victim.weights,
-            "surrogate.weights": self.surrogate.weights,
-            **weights,
-            **dict([self.exposure] if self.exposure else []),
-        }
-        for place, address in given.items():
-            if address and has_secret(address):
-                raise misplaced(
-                    place,
-                    "expected an address without a password (use environment variables such as "
-                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), found one with a password",
-                )
+    def _fits_together(self) -> Self:
+        for check in CHECKS:
+            check(self)
         return self
 
-    @model_validator(mode="after")
-    def _grids_are_finite(self) -> Self:
-        if self.search.sampler == "grid":
-            for index, baseline in enumerate(self.baselines):
-                for budget in baseline.space.values():
-                    check_finite(budget, f"baselines.{index}")
-        return self
+    @property
+    def plugged(self) -> dict[str, str]:
+        """The hashes of its plug-ins, by the names that they declare."""
+        return {name: of.hash for of in self.plugins for name in of.declarations}
 
-    @model_validator(mode="after")
-    def _space_of_the_defense(self) -> Self:
-        wanted = {parameter.name for parameter in DEFENSES[self.defense.kind].parameters}
-        for name in sorted(wanted ^ set(self.search.space.dimensions)):
-            expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
-            raise misplaced(f"search.space.{name}", f"expected {expected} of {self.defense.kind}, found {found}")
-        return self
+    @property
+    def own_measures(self) -> tuple[str, ...]:
+        """The measures that its plug-ins declare."""
+        declared = [one for of in self.plugins for one in of.declarations.values()]
+        return tuple(one.name for one in declared if one.kind == "measure")
 
-    @model_validator(mode="after")
-    def _epochs_fit(self) -> Self:
-        latest = max(self.search.space.st_epochs)
-        if latest > self.surrogate.epochs:
-            raise misplaced(
-                "search.space.st_epoch",
-                f"expected at most surrogate.epochs = {self.surrogate.epochs}, found {latest}",
-            )
-        if latest >= self.defense.epochs:
-            raise misplaced(
-                "search.space.st_epoch",
-                f"expected less than defense.epochs = {self.defense.epochs}, so that an epoch of the matrix "
-                f"is left, found {latest}",
-            )
-        return self
+    def versioned(self, name: str) -> str:
+        """Return a name as recipes have it: of a plug-in with the hash of its content."""
+        return versioned(name, self.plugged[name]) if name in self.plugged else name
 
     @property
     def budget(self) -> str:
@@ -276,6 +252,11 @@ class Study(Frozen):
     def attack(self) -> str:
         """The measure that says what attackers get: the first such objective, or `attacker_accuracy`."""
         return next((name for name in self.objectives if measure(name).of_clones), "attacker_accuracy")
+
+    @property
+    def misinformer(self) -> Training:
+        """How the second network of adaptive misinformation is trained: as the victim, else the surrogate."""
+        return self.victim.training or self.surrogate
 
     @property
     def counting(self) -> dict[str, Attacker]:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+)
 from pydantic_core import CoreSchema, core_schema
+
+from emma_tune.storage.versions import plain
 
 LONG_TABLE = 20
 """Names too many to list to a user who has mistyped one."""
@@ -21,18 +32,29 @@ class Frozen(BaseModel):
     )
 
 
+RECORDED = object()
+"""Context of the validation of a recipe, whose names were checked where it was planned."""
+
+
 @dataclass(frozen=True)
 class OneOf:
     """A name out of a table."""
 
     what: str  # the kind of thing named
-    names: tuple[str, ...]  # the table
+    table: Callable[[], Iterable[str]]  # plug-ins add to tables
     prefixes: tuple[str, ...] = ()  # with a path behind it and a colon between, each of these will do as well
 
-    def check(self, name: str) -> str:
+    @property
+    def names(self) -> list[str]:
+        """The names that a study can have."""
+        return plain(self.table())
+
+    def check(self, name: str, info: ValidationInfo) -> str:
         """Return the name if it is in the table, or raise ValueError."""
+        if info.context is RECORDED:
+            return name
         prefix, _, path = name.partition(":")
-        if name not in self.names and not (prefix in self.prefixes and path):
+        if name not in self.table() and not (prefix in self.prefixes and path):
             known = (*self.names, *(f"{prefix}:PATH" for prefix in self.prefixes))
             close = difflib.get_close_matches(name, known, n=1)
             shown = (
@@ -42,10 +64,10 @@ class OneOf:
         return name
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+        return core_schema.with_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        named: dict[str, Any] = {"type": "string", "enum": list(self.names)}
+        named: dict[str, Any] = {"type": "string", "enum": self.names}
         if not self.prefixes:
             return named
         return {"anyOf": [named, {"type": "string", "pattern": f"^({'|'.join(self.prefixes)}):."}]}

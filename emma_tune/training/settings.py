@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from emma_tune.models import IMAGENET, MODELS, is_torchvisions
+from emma_tune.models import IMAGENET, is_torchvisions, known_models
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen, OneOf, Rate
 
 AUGMENTATIONS = ("none", "shift", "shift_flip", "crop_flip", "randaugment")
 Precision = Literal["fp32", "bf16"]
-ModelName = Annotated[str, OneOf("network", tuple(sorted(MODELS)))]
-AugmentationName = Annotated[str, OneOf("augmentation", tuple(sorted(AUGMENTATIONS)))]
+ModelName = Annotated[str, OneOf("network", known_models)]
+AugmentationName = Annotated[str, OneOf("augmentation", lambda: sorted(AUGMENTATIONS))]
 
 
 class Training(Frozen):

@@ -1,7 +1,8 @@
-"""How a run is shown: a live table in a terminal, plain lines elsewhere."""
+"""How a run is shown: a live table in a terminal or a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from emma_tune.search.driver import StudyDriver
 from emma_tune.stages import STAGES
 from emma_tune.study.measures import measure, value_of
 from emma_tune.tuning.interruption import IN_PLACE, LINE, Interruption
+from emma_tune.tuning.notebook import LiveOutput, in_notebook
 
 if TYPE_CHECKING:
     from emma_tune.plan.materials import DecodeCallback
@@ -35,15 +37,23 @@ class Display:
         self._console = console
         self._interruption = interruption
         self._driver = driver
-        self._live: Live | None = None
+        self._live: Live | LiveOutput | None = None
         self._line_at = -float("inf")
 
     def open(self) -> None:
-        """Start the live table, in a terminal."""
+        """Start the live table, in a terminal or a notebook."""
         if self._console.is_terminal:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
             self._interruption.notice = IN_PLACE  # a signal is announced in the middle of the table
+        elif self._console.file is sys.stdout and in_notebook():
+            self._live = LiveOutput()
+        if self._live:
+            self._live.start()
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a live table."""
+        return self._live is not None
 
     def close(self) -> None:
         """Remove the live table."""

@@ -39,7 +39,7 @@ class Drive:
         until = None if interrupted or GROUNDWORK.number in failures else driver.planner.until
         summary = RunSummary(self.run, startup, span, driver.most_slots, round(driver.busy, 3), until)
         self.writer.ended(summary)
-        return RunResult(interrupted, failures)
+        return RunResult(interrupted, failures, session.interruption.signal)
 
 
 @contextmanager

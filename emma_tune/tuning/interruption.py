@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from emma_tune.plan.materials import DecodeCallback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+OTHERS = (signal.SIGUSR1,)  # for which Tune installs a handler
 
 SAVING = "saving…"
 LINE = f"{SAVING}\n"
@@ -29,26 +31,28 @@ class InterruptedRunError(Exception):
 
 
 class Interruption:
-    """Handles SIGINT and SIGTERM; a second signal ends the process at once.
+    """Handles SIGINT and SIGTERM; a second signal meets the handlers `second`.
 
     A signal is acknowledged at once on the console, if it is a file with a descriptor.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, second: Mapping[signal.Signals, Any]) -> None:
         self.claim: Claim | None = None  # on the study that is driven
         self.notice = LINE  # the acknowledgment
+        self.signal: int | None = None  # the one that came
         self._console = console
-        self._signaled = False
+        self._second = second
 
     @property
     def requested(self) -> bool:
         """Whether to stop: after a signal, or because another driver has taken the study."""
-        return self._signaled or (self.claim is not None and self.claim.lost())
+        return self.signal is not None or (self.claim is not None and self.claim.lost())
 
     def listen(self) -> None:
-        """Install the signal handlers."""
-        for number in SIGNALS:
-            signal.signal(number, self._handle)
+        """Install the signal handlers; only the main thread can, and only it is interrupted by signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._handle)
 
     def watching(self, report: DecodeCallback) -> DecodeCallback:
         """Wrap a progress report so that it raises `InterruptedRunError` after a signal."""
@@ -62,22 +66,34 @@ class Interruption:
         return watched
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._signaled = True
+        self.signal = number
         # past Python's buffers, in the middle of which the signal may have come
         with suppress(OSError, ValueError, AttributeError):
             os.write(self._console.file.fileno(), self.notice.encode(self._console.encoding, "replace"))
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        _install(self._second)
 
 
 @contextmanager
-def interruptible(console: Console) -> Iterator[Interruption]:
-    """Handle SIGINT and SIGTERM within the block."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    interruption = Interruption(console)
+def interruptible(console: Console, *, embedded: bool = False) -> Iterator[Interruption]:
+    """Handle SIGINT and SIGTERM within the block.
+
+    Args:
+        console: where a signal is acknowledged.
+        embedded: whether a second signal meets the handlers that there were before the block, as in a notebook,
+            where SIGINT then raises KeyboardInterrupt; else it ends the process at once.
+    """
+    before = {number: signal.getsignal(number) for number in SIGNALS + OTHERS}
+    second = {number: before[number] if embedded else signal.SIG_DFL for number in SIGNALS}
+    interruption = Interruption(console, second)
     interruption.listen()
     try:
         yield interruption
     finally:
-        for number, handler in before.items():
+        if threading.current_thread() is threading.main_thread():
+            _install(before)
+
+
+def _install(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        if handler is not None:  # one that is not Python's cannot be installed again
             signal.signal(number, handler)

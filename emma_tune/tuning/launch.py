@@ -26,6 +26,7 @@ from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.driving import driving, looks_done
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
 from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
+from emma_tune.tuning.ray_patches import is_connected
 from emma_tune.tuning.workers.trainable import StageTrainable
 
 if TYPE_CHECKING:
@@ -42,12 +43,20 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
 
     Raises:
         StudyError: if the folder is another study's, the study is already running, the cluster is too small, or
-            one of its nodes sees another storage.
+            one of its nodes sees another storage; or a plug-in cannot be used.
     """
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
+    if order.study.plugged:
+        from emma_tune.plan.materials.methods import execute_plugins
+
+        execute_plugins(order.study, trusted=order.trusted)
+    if order.study.victim.file:
+        from emma_tune.plan.materials import check_given
+
+        check_given(order.study)
     with (
-        interruptible(console) as interruption,
+        interruptible(console, embedded=order.embedded) as interruption,
         folder.drive() as interruption.claim,
         closing(folder.log()) as log,
     ):
@@ -68,39 +77,41 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
         except CorruptArtifactError as error:
             raise StudyError(f"{error}; run the same command again to recompute it") from error
         except InterruptedRunError:
-            return RunResult(interrupted=True, failures={})
+            return RunResult(True, {}, interruption.signal)
         except OSError as error:
             if not passes(error):
                 raise
             if interruption.requested:  # while it waited for the storage
-                return RunResult(interrupted=True, failures={})
+                return RunResult(True, {}, interruption.signal)
             raise StudyError(f"{order.out}: the storage cannot be used: {error}; {SAFE}") from error
 
 
 def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
     order = session.order
+    own = is_connected()  # to a Ray that the program has started or joined itself
+    joins = own or order.address is not None
     done = False
-    if order.address is None:
+    if not joins:
         check_shares(order.study, local_capacity(order.study), [{"CPU": usable_cpus(), "GPU": usable_gpus()}])
         done = looks_done(session)
     with ExitStack() as stack:
         starting = None if done else stack.enter_context(_ray_starting(order, session.log.write))
         started, planner = _prepared(session)
-        capacity = starting and _capacity(session, starting)
+        capacity = starting and _capacity(session, starting, joins)
         if session.interruption.requested:
-            return RunResult(interrupted=True, failures={})
+            return RunResult(True, {}, session.interruption.signal)
         session.folder.write(started)
         with driving(session, planner, capacity or local_capacity(order.study)) as drive:
             if capacity is None:
                 if drive.driver.needs_no_trial():
                     session.say("every task was done already")
                     return drive.end(now := time.monotonic(), now)
-                capacity = _capacity(session, stack.enter_context(_ray_starting(order, session.log.write)))
+                capacity = _capacity(session, stack.enter_context(_ray_starting(order, session.log.write)), joins)
                 drive.driver.resize(capacity)
             from emma_tune.tuning.cluster.connection import head_watched
             from emma_tune.tuning.tuner import tune_study
 
-            with head_watched(session.say) if order.address else nullcontext():
+            with head_watched(session.say) if order.address and not own else nullcontext():
                 return tune_study(drive, capacity, trainable)
 
 
@@ -118,8 +129,8 @@ def _prepared(session: Session) -> tuple[Started, Planner]:
     return started, Planner(order.study, images, materials.weights, until=order.until)
 
 
-def _capacity(session: Session, starting: Future[None]) -> ClusterCapacity:
-    """Wait for Ray, and return what it has for trials.
+def _capacity(session: Session, starting: Future[None], joins: bool) -> ClusterCapacity:
+    """Wait for Ray, which others may have started, and return what it has for trials.
 
     Raises:
         StudyError: if Ray does not start, the cluster is too small, or one of its nodes sees another storage.
@@ -132,7 +143,7 @@ def _capacity(session: Session, starting: Future[None]) -> ClusterCapacity:
     session.interruption.listen()  # Ray's C++ side would print a stack trace at SIGTERM
     capacity = capacity_for(order.study)
     check_capacity(order.study, capacity, session.say)
-    if order.address is not None and not session.interruption.requested:
+    if joins and not session.interruption.requested:
         check_storage(session.store)
     return capacity
 
@@ -140,7 +151,7 @@ def _capacity(session: Session, starting: Future[None]) -> ClusterCapacity:
 @contextmanager
 def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Future[None]]:
     """Start or join Ray in a thread while images load here: in the main thread it would handle SIGTERM."""
-    if order.address is None:
+    if order.address is None and not is_connected():
         check_limits()  # before threads decode images: it uses up for a moment what they need
 
     def start() -> None:

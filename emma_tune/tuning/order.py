@@ -33,6 +33,8 @@ class RunOrder:
     until: str | None = None  # the last stage to run; None for all
     given: Sequence[Point] | None = None  # to run besides the ledger's, proposing none; None proposes as usual
     images: Mapping[str, str] = field(default_factory=dict)  # fingerprints that given points may need
+    embedded: bool = False  # whether the process goes on after the run: a notebook's, or a script's
+    trusted: bool = False  # whether plug-ins that this user has never run may be executed
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,4 @@ class RunResult:
 
     interrupted: bool  # by SIGINT or SIGTERM, with unfinished state saved
     failures: Mapping[int, str]  # reasons by the number of the failed point
+    signal: int | None = None  # that interrupted it; None also if another driver has taken the study

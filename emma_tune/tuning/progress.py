@@ -60,7 +60,7 @@ class RunMonitor(NeverPickled, Callback):
     def setup(self, **info: Any) -> None:
         """Open the display."""
         self._display.open()
-        if self._session.console.is_terminal:
+        if self._display.live:
             self._show()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

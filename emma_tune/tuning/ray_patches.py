@@ -13,7 +13,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,13 +55,19 @@ WAIT_FOR_PARENT = "import os, time; parent = os.getppid()\nwhile os.getppid() ==
 
 AUTH_MODE, TOKEN_MODE, TOKEN = "RAY_AUTH_MODE", "token", "RAY_AUTH_TOKEN"
 
-for name, value in DEFAULTS.items():
-    os.environ.setdefault(name, value)
-os.environ.update(SETTINGS)
-try:
-    Path.home()
-except RuntimeError:  # a user without a name and without HOME: importing ray.tune fails
-    os.environ["HOME"] = "/"  # as Docker has it for such a user
+
+def set_environment() -> None:
+    """Set what Ray reads when it is imported, when it is started, and while Tune runs."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(SETTINGS)
+    try:
+        Path.home()
+    except RuntimeError:  # a user without a name and without HOME: importing ray.tune fails
+        os.environ["HOME"] = "/"  # as Docker has it for such a user
+
+
+set_environment()
 
 
 class NeverPickled:
@@ -302,7 +308,8 @@ def set_timeouts(head: int) -> None:
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
 
 
-def redirect_messages(hear: Callable[[str], None]) -> None:
+@contextmanager
+def messages_redirected(hear: Callable[[str], None]) -> Iterator[None]:
     """Hand on what a cluster says of its nodes and workers, which Ray would print, in color.
 
     `log_to_driver` switches off what the workers print, not this.
@@ -313,7 +320,24 @@ def redirect_messages(hear: Callable[[str], None]) -> None:
         for message in data["lines"]:
             hear(f"Ray: {message.strip()}")
 
-    worker.print_to_stdstream = hand_on
+    before, worker.print_to_stdstream = worker.print_to_stdstream, hand_on
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
+
+
+def is_connected() -> bool:
+    """Return whether this process is connected to Ray already: its own program has started or joined it."""
+    ray = sys.modules.get("ray")  # which takes a while to import
+    return ray is not None and bool(ray.is_initialized())
+
+
+def is_client() -> bool:
+    """Return whether this process uses Ray through its client (`ray://`), which cannot drive a study."""
+    from ray._private.client_mode_hook import client_mode_should_convert
+
+    return bool(client_mode_should_convert())
 
 
 def cluster_id(address: str) -> str:
@@ -333,7 +357,18 @@ def cluster_id(address: str) -> str:
 # --- trials and their workers -----------------------------------------------------------------------------
 
 
-def manage_workers(worker: type) -> None:
+@contextmanager
+def _replaced(place: Any, name: str, value: object) -> Iterator[None]:
+    """Let a name of Ray's mean something else for as long as this lasts."""
+    before = getattr(place, name)
+    setattr(place, name, value)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
+
+
+def workers_managed(worker: type) -> AbstractContextManager[None]:
     """Replace Tune's actor manager by one that starts plain workers, and takes any death for that of a worker.
 
     - A trial is run by an actor of the class `worker`, which need not import Tune. It gets its trial's
@@ -369,11 +404,11 @@ def manage_workers(worker: type) -> None:
                 _forget_reset(tracked_actor_task)
             super()._actor_task_failed(tracked_actor_task, exception)
 
-    tune_controller.RayActorManager = ActorManager
+    return _replaced(tune_controller, "RayActorManager", ActorManager)
 
 
-def keep_idle_workers(keep: bool) -> None:
-    """Keep every worker whose trial has ended until another one comes or the search is over, or do as Tune does.
+def idle_workers_kept() -> AbstractContextManager[None]:
+    """Keep every worker whose trial has ended until another one comes or the search is over.
 
     Tune keeps one, and ends the others that have no trial waiting at that moment: a second later it starts new
     ones, which import PyTorch again. They are ended if a trial waits that takes other resources.
@@ -398,10 +433,10 @@ def keep_idle_workers(keep: bool) -> None:
         def _others_wait(self, key: Any) -> bool:
             return any(count > 0 for other, count in self._max_num_objects.items() if other != key)
 
-    tune_controller._ObjectCache = Cache if keep else _ObjectCache
+    return _replaced(tune_controller, "_ObjectCache", Cache)
 
 
-def let_workers_start() -> None:
+def workers_let_start() -> AbstractContextManager[None]:
     """Let the worker of a trial start, once it has a process, though another one is free by now.
 
     Tune would end it and give its trial to the other; where trials are short it does so for ever, and one worker
@@ -421,14 +456,14 @@ def let_workers_start() -> None:
                 return False
             return bool(super()._maybe_reuse_cached_actor(trial))
 
-    tune.TuneController = Controller
+    return _replaced(tune, "TuneController", Controller)
 
 
-def report_no_callbacks() -> None:
+def callbacks_not_reported() -> AbstractContextManager[None]:
     """Stop Tune from looking which trackers its callbacks belong to: it imports MLflow and others for that."""
     from ray.air._internal import usage
 
-    usage.tag_callbacks = lambda callbacks: False
+    return _replaced(usage, "tag_callbacks", lambda callbacks: False)
 
 
 def _own(config: dict[str, Any]) -> dict[str, Any]:

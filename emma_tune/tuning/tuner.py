@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -32,8 +33,9 @@ def tune_study(drive: Drive, capacity: ClusterCapacity, trainable: type[StageTra
     monitor = RunMonitor(driver, watcher, session)
     timeouts = Timeouts(driver, session.store, drive.run, limits_of(study))
     try:
-        ray_patches.keep_idle_workers(session.order.address is None)  # on a cluster others may want its nodes
-        _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
+        # on a cluster others may want its nodes
+        with ray_patches.idle_workers_kept() if session.order.address is None else nullcontext():
+            _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
     finally:
         monitor.close()
     return drive.end(*monitor.span)
@@ -51,10 +53,12 @@ def _fit(
         Exception: what the driver has raised, where Tune would have swallowed it.
     """
     searcher = DriverSearcher(driver)
-    ray_patches.report_no_callbacks()
-    ray_patches.let_workers_start()
-    ray_patches.manage_workers(trainable)
-    with TemporaryDirectory(prefix="emma-tune-") as unread:  # Tune's own files, away from a storage that may fail
+    with (
+        ray_patches.callbacks_not_reported(),
+        ray_patches.workers_let_start(),
+        ray_patches.workers_managed(trainable),
+        TemporaryDirectory(prefix="emma-tune-") as unread,  # Tune's own files, away from a storage that may fail
+    ):
         tune.Tuner(
             _Trial,
             tune_config=tune.TuneConfig(
@@ -116,7 +120,7 @@ class DriverSearcher(ray_patches.NeverPickled, Searcher):
 
 
 class _Trial(tune.Trainable):
-    """What Tune sees of a trial; `manage_workers` says who runs it."""
+    """What Tune sees of a trial; `workers_managed` says who runs it."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:

@@ -371,9 +371,9 @@ def test_of_processes_that_want_the_same_images_at_once_one_decodes_them(tmp_pat
     processes = [spawn.Process(target=want, args=(tmp_path / "store", tree, barrier, results)) for _ in range(3)]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in processes]
+    found = [results.get(timeout=240) for _ in processes]
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=240)
         assert process.exitcode == 0
     assert len({fingerprint for fingerprint, _ in found}) == 1
     assert sorted(calls for _, calls in found)[:2] == [0, 0]
@@ -405,7 +405,7 @@ def die(root: Path, tree: Path) -> None:
 def test_a_decoder_that_is_killed_is_in_no_ones_way(cache, tree, tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=die, args=(tmp_path / "store", tree))
     process.start()
-    process.join(timeout=60)
+    process.join(timeout=240)
     assert process.exitcode == -signal.SIGKILL
     left = list((tmp_path / "store").rglob("*.npy"))
     assert left

@@ -54,6 +54,31 @@ def test_transparent_pixels_are_laid_on_white_by_their_share(tmp_path, suffix):
     assert np.abs(shown(path) - (share * pixels + (1 - share) * 255)).max() < 1.01
 
 
+def test_transparent_pixels_are_laid_on_the_background_that_a_study_gives(tmp_path):
+    pixels, alpha = photograph(1, 24, 24), np.zeros((24, 24), np.uint8)
+    alpha[:12] = 255
+    files = Files(tmp_path, (with_alpha(tmp_path / "x.png", pixels, alpha).name,))
+    cache = ImageCache(tmp_path / "store")
+    found = {}
+    for background, color in {"white": [255] * 3, "black": [0] * 3, "#0a1420": [10, 20, 32]}.items():
+        source = Source("mine", "", lambda: {"train": files}, COLOR, background=background)
+        cached = cache.get(source, lambda *_: None)
+        images = cache.load(cached.fingerprint)["train"].images[0].transpose(1, 2, 0)
+        assert np.array_equal(images[:12], pixels[:12])
+        assert (images[12:] == color).all()
+        assert cached.remarks == (f"transparent images are laid on {background}: x.png",)
+        found[cached.fingerprint] = source.id
+    assert len(found) == len(set(found.values())) == 3
+    assert Source("mine", "", dict, COLOR).id in found.values(), "white is what it was before it could be chosen"
+
+
+def test_a_background_changes_no_fingerprint_of_opaque_images(tmp_path):
+    files = {"train": Files(tmp_path, (save(tmp_path / "x.png", photograph(1, 24, 24)).name,))}
+    cache = ImageCache(tmp_path / "store")
+    sources = [Source("mine", "", lambda: files, COLOR, background=color) for color in ("white", "black")]
+    assert len({cache.get(source, lambda *_: None).fingerprint for source in sources}) == 1
+
+
 def test_a_shape_that_is_in_transparency_alone_can_be_seen(tmp_path):
     shape = np.where(photograph(2, 24, 24, channels=1) > 128, 255, 0).astype(np.uint8)
     path = with_alpha(tmp_path / "x.png", np.zeros((24, 24), np.uint8), shape)

@@ -138,7 +138,7 @@ def test_a_run_whose_clocks_jump_is_interrupted_and_goes_on_in_another_year(stud
         emma.jump(+5)
         wait_for_artifacts(driver, store, 6)
         driver.terminate()
-        assert driver.wait(timeout=90) == 130, output(emma)
+        assert driver.wait(timeout=240) == 130, output(emma)
         witness.look()
         emma.jump(-400)
         ended_well(emma, emma.start("resume", folder))

@@ -105,7 +105,7 @@ except StudyError as error:
 def test_what_a_machine_does_not_allow_is_named_with_the_command_for_it(before, limit, found, command):
     ended = subprocess.run(
         [*before, sys.executable, "-c", CHECK, *limit],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert ended.stderr == ""
     (line,) = ended.stdout.splitlines()
@@ -118,7 +118,7 @@ def test_a_limit_on_addresses_which_ray_cannot_start_with_is_named(limit, advice
     print_advice = "from emma_tune.tuning.cluster.limits import address_advice; print(address_advice())"
     ended = subprocess.run(
         ["sh", "-c", f'ulimit -v {limit} && exec "$@"', "sh", sys.executable, "-c", print_advice],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert ended.stderr == ""
     assert ended.stdout.strip().endswith(advice)

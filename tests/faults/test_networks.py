@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import wait_for
-from tests.faults.conftest import LONGER
 from tests.faults.invariants import Witness, check_study
 from tests.faults.machines import IMPATIENT, Machine
 from tests.faults.networks import Host, needs_networks, two_hosts
@@ -56,22 +55,32 @@ def test_a_host_that_joins_late_is_used_and_its_loss_is_said_once(hosts, faulty,
             start(first, "--head", f"--port={PORT}", "--include-dashboard=false")
             wait_for(lambda: (Path(short) / "0" / "ray_current_cluster").exists(), what="the head")
             refused = faulty("Slow", study_file(), address, within=first.within, RAY_AUTH_TOKEN="an old one")
-            assert refused.wait(timeout=60) != 0
-            assert "expected the token that this cluster requires" in (tmp_path / "output.log").read_text()
-            driver = faulty("Slow", study_file(**LONGER), address, within=first.within)
+            assert refused.wait(timeout=240) != 0
+            output = tmp_path / "output.log"
+            assert "expected the token that this cluster requires" in output.read_text()
+            hold = tmp_path / "hold"
+            hold.touch()
+            driver = faulty(
+                "Held",
+                study_file(attackers={"soft": {"epochs": 2}, "hard": {"epochs": 2}}),
+                address,
+                within=first.within,
+            )
             witness = Witness(tmp_path / "runs" / "store")
             wait_for(lambda: driver.poll() is not None or witness.look() >= 3, what="the groundwork")
             late = start(second, f"--address={address}")
             wait_for(lambda: running(late, tmp_path), what="a task on the host that joined late")
             second.disconnect()
             late.kill()
-            assert driver.wait(timeout=180) == 0, (tmp_path / "output.log").read_text()
+            wait_for(lambda: "nodes: 1, before 2" in output.read_text(), what="the loss of the late host")
+            hold.unlink()
+            assert driver.wait(timeout=600) == 0, output.read_text()
         finally:
             for machine in reversed(started):
                 machine.kill()
     witness.look()
     check_study(tmp_path / "runs" / "tiny", through)
-    said = (tmp_path / "output.log").read_text()
+    said = output.read_text()
     assert said.count("nodes: 2, before 1; 2 trials at once") == 1
     assert said.count("nodes: 1, before 2; 1 trials at once") == 1
     assert "raylet" not in said

@@ -79,7 +79,7 @@ def test_who_waits_can_be_interrupted(emma, study_file, tmp_path, through):
         disk.vanish()
         wait_until_said(emma, driver, WAITING)
         driver.send_signal(signal.SIGTERM)
-        assert driver.wait(timeout=60) == 130, output(emma)
+        assert driver.wait(timeout=240) == 130, output(emma)
         assert not workers(driver.pid)
         disk.come_back()
         ended = emma("resume", folder, timeout=300)

@@ -102,6 +102,25 @@ class Slow(Watched):
             time.sleep(self.rest)
 
 
+class Held(Watched):
+    """Keeps attackers from going on after an epoch for as long as a file `hold` lies beside the log."""
+
+    @staticmethod
+    def is_wrong(task: Task) -> bool:
+        return task.stage == "attacker"
+
+    def misbehaving(self, stage: StageRun) -> StageRun:
+        while True:
+            try:
+                progress = next(stage)
+            except StopIteration as finished:
+                artifact: Artifact = finished.value
+                return artifact
+            yield progress
+            while (FOLDER / "hold").exists():
+                time.sleep(0.1)
+
+
 class Long(Slow):
     """Takes longer for an epoch of the victim than Tune waits for a worker that is to stop."""
 

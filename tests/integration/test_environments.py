@@ -45,6 +45,6 @@ def test_a_user_without_a_name_and_a_home_can_import_ray():
     ended = subprocess.run(
         ["unshare", "--user", "--map-user=54321", "env", "--unset=HOME", sys.executable, "-c",
          "import emma_tune.tuning.launch"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

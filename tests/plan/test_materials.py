@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from emma_tune.data import DATASETS
 from emma_tune.data.cache import ImageCache
@@ -201,6 +202,22 @@ def test_of_many_broken_images_five_are_named(store, birds, tmp_path):
         str(tmp_path / "pool" / f"bad{number}.png") for number in range(5)
     ]
     assert found.remarks[5:] == (f"{name}: … and 3 more", f"{name}: 8 images cannot be read and are left out")
+
+
+def test_a_background_is_that_of_the_victims_images_and_of_the_pool(store, birds, pool, tmp_path):
+    nothing = Image.fromarray(np.zeros((9, 9, 4), np.uint8))
+    for place in ("birds/train/tit/x.png", "pool/x.png"):
+        nothing.save(tmp_path / place)
+    known = []
+    for changes, level in (({}, 255), ({"background": "black"}, 0)):
+        found, images = prepared(study(birds, pool, **changes), store)
+        for part, name in (("train", "tit/x.png"), ("queries", "x.png")):
+            assert (images[part].images[list(images[part].names).index(name)] == level).all()
+        assert found.images == look_up(study(birds, pool, **changes), store).images
+        known.append(dict(found.images))
+    assert all(known[0][role] != known[1][role] for role in ("victim", "queries"))
+    given = prepared(study(birds, pool, background="#ffffff"), store)[0]
+    assert dict(given.images) == known[0]
 
 
 @pytest.mark.parametrize("place", ["victim", "queries"])

@@ -50,7 +50,7 @@ def test_keys_are_the_same_in_another_process(keys, study_file):
 
 
 BEHIND_MATRIX = {"matrix", "responses", "attacker", "evaluation"}
-UNDER_EMMA = set(STAGES) - {"misinformer", "guidance"}
+UNDER_EMMA = set(STAGES) - {"misinformer", "guidance", "measure"}
 
 
 @pytest.mark.parametrize(

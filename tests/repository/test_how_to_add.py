@@ -104,18 +104,22 @@ def audit(config, *, responses, runtime):
     top = answers.max(dim=1).values
     return Artifact({"top": top}, {"one_hot": float((top == 1).float().mean())})
 ''',
-    "stages/__init__.py": {
-        "class Stage:": '''
-class AuditSettings(StageSettings):
+    "stages/settings.py": {
+        "class Views(": '''class AuditSettings(StageSettings):
     """Nothing to choose."""
+
+
 ''',
+    },
+    "stages/__init__.py": {
+        "AttackerSettings,": "AuditSettings,",
         "STAGES": """"audit": Stage(
             f"{_HERE}.audit:audit", AuditSettings, "#777777",
             inputs=("responses",), images=(), own_trial=False, resources="attacker",
         ),""",
     },
     "plan/planner.py": {
-        "class Planner": "from emma_tune.stages import AuditSettings\n",
+        "class Planner": "from emma_tune.stages.settings import AuditSettings\n",
         "released[run] = responses": "chain.append("
         'self._task("audit", AuditSettings(), {"responses": responses.key}))',
     },
@@ -161,7 +165,7 @@ AT_MOST = [
     (ATTACKER, 2),
     (MEASURE, 2),
     (DATA_SET, 2),
-    (STAGE, 3),
+    (STAGE, 4),
     (SAMPLER, 2),
     (NETWORK, 2),
     (VERB, 2),
@@ -189,8 +193,6 @@ def inserted(content: str, place: str, code: str) -> str:
         (at,) = (i for i, line in enumerate(lines) if re.match(rf"{place}\b.*{{$", line))
         return "\n".join([*lines[: at + 1], code, *lines[at + 1 :]]) + "\n"
     (at,) = (i for i, line in enumerate(lines) if line.lstrip().startswith(place))
-    if place.startswith("class Stage"):
-        at -= 1  # its decorator
     indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
     if code.lstrip().startswith(place):
         return "\n".join([*lines[:at], indent + code, *lines[at + 1 :]]) + "\n"  # the line, written otherwise

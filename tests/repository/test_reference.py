@@ -27,8 +27,12 @@ WITHOUT_RESULTS = (
     "name",
     "resources",
     "store",
+    "victim.train",  # true of every one that is trained
     "data_root",
     "on_bad_image",
+    "background",
+    "plugins",
+    "victim.train",
     "attackers.soft.views",
     "search.seed",
 )

@@ -54,15 +54,18 @@ class Written:
         root: of the study.
         study: the study.
         images: fingerprints of its images.
+        weights: fingerprints of initial weights, and of a victim that is given.
     """
 
-    def __init__(self, root: Path, study: Study, images: Mapping[str, str] = IMAGES) -> None:
+    def __init__(
+        self, root: Path, study: Study, images: Mapping[str, str] = IMAGES, weights: Mapping[str, str] = {}
+    ) -> None:
         self.root = root
         place = StudyFolder(root)
         place.root.mkdir(parents=True)
-        place.write(Started(study, images, root.parent / "store"))
+        place.write(Started(study, images, root.parent / "store", weights))
         (root.parent / "store").mkdir(exist_ok=True)
-        self.planner = Planner(study, images)
+        self.planner = Planner(study, images, weights)
         self._ledger = place.ledger
         self._next = 0
 

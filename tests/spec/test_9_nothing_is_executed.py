@@ -174,6 +174,8 @@ def test_every_call_that_the_scan_knows_is_found_by_it(tmp_path):
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_code_has_no_way_to_execute_data(source):
     tree = ast.parse(source.read_text())
+    if source.name == "loading.py":  # plug-ins, whose author the user has named: tests/spec/test_9_plugins.py
+        tree = without_the_one_exec(tree)
     allowed = set()
     if source.name == "cifar.py":  # its unpickler knows no name but its own: tests/data/test_cifar.py
         allowed = {"pickle"}
@@ -195,6 +197,21 @@ def test_the_code_has_no_way_to_execute_data(source):
             assert "." not in called or method not in FORBIDDEN_METHODS
             assert not called.startswith(STARTS)
             assert "shell" not in told
+
+
+def without_the_one_exec(tree: ast.Module) -> ast.Module:
+    """Check that one line of the module executes anything, in the function `load`; leave it out."""
+    executing = [
+        (function, line)
+        for function in tree.body
+        for line in ast.walk(function)
+        if isinstance(line, ast.Expr) and ast.unparse(line).startswith("exec(")
+    ]
+    ((function, line),) = executing
+    assert getattr(function, "name", "") == "load"
+    assert ast.unparse(line) == "exec(compile(plugin.content, plugin.file, 'exec'), module.__dict__)"
+    line.value = ast.Constant(None)
+    return tree
 
 
 def check_only_pickle(tree: ast.Module) -> None:

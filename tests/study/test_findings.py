@@ -53,6 +53,23 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "number for an attacker": ({"attackers.soft": 5}, "attackers.soft", "a mapping", "5"),
     "number for a list": ({"seeds": 5}, "seeds", "a list", "5"),
     "number for a name": ({"name": 5}, "name", "a name", "5"),
+    **{
+        f"background {background!r}": (
+            {"background": background},
+            "background",
+            "white, black, '#rrggbb' in quotation marks, or [red, green, blue], each 0 … 255",
+            found,
+        )
+        for background, found in [
+            (None, "null"),  # what YAML makes of #000000
+            ("red", "'red'"),
+            ("#12345", "'#12345'"),
+            (7, "7"),
+            ([1, 2], "[1, 2]"),
+            ([1, 2, 300], "[1, 2, 300]"),
+            ([True, 1, 1], "[true, 1, 1]"),
+        ]
+    },
     "number for a store": ({"store": 5}, "store", "a name", "5"),
     "nothing for a mapping": ({"search": None}, "search", "a mapping", "null"),
     "fraction for an epoch": ({"search.space.st_epoch": 2.5}, "search.space.st_epoch", "a whole number", "2.5"),

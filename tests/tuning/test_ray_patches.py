@@ -110,8 +110,8 @@ def test_a_worker_gets_neither_what_tune_adds_to_a_trial_nor_a_runtime_environme
     started = []
     monkeypatch.setattr(RayActorManager, "add_actor", lambda self, cls, kwargs: started.append((cls, kwargs)))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
-    ray_patches.manage_workers(Counter)
-    manager = tune_controller.RayActorManager(resource_manager=None)
+    with ray_patches.workers_managed(Counter):
+        manager = tune_controller.RayActorManager(resource_manager=None)
     manager.add_actor(cls=None, kwargs={"config": {"tasks": [], "__trial_info__": object()}, "storage": object()})
     [(actor, kwargs)] = started
     assert kwargs == {"config": {"tasks": []}}

@@ -7,9 +7,10 @@ from typing import Any
 
 import typer
 
-from emma_tune.cli.printing.tables import point_counts, show, table
-from emma_tune.outputs.words import confirmed_standing, listed, numbered, parameters, percent, plural
-from emma_tune.study.measures import ATTACKERS, measure, value_of
+from emma_tune.cli.printing.tables import show, table
+from emma_tune.outputs.points import point_lines
+from emma_tune.outputs.words import confirmed_standing, listed, numbered, parameters, plural, point_counts
+from emma_tune.study.measures import ATTACKERS
 
 
 def show_best(content: dict[str, Any]) -> None:
@@ -17,7 +18,7 @@ def show_best(content: dict[str, Any]) -> None:
     bounds = listed([f"{name} ≤ {most:g}" for name, most in content["bounds"].items()])
     point, nearest = content["point"], content["nearest"]
     if point:
-        _show_point(point, content)
+        _echo(point_lines(point, content))
         candidates = plural(content["candidates"], "point")
         within = f" that {'satisfies' if content['candidates'] == 1 else 'satisfy'} {bounds}" if bounds else ""
         typer.echo(f"best of {candidates}{within} ({content['finished']} finished)")
@@ -29,7 +30,7 @@ def show_best(content: dict[str, Any]) -> None:
     elif nearest:
         over = listed([f"{name} by {value:.4f}" for name, value in nearest["excess"].items()])
         typer.echo(f"no finished point satisfies {bounds}; the closest exceeds {over}:")
-        _show_point(nearest, content)
+        _echo(point_lines(nearest, content))
     else:
         typer.echo("no point is finished")
     typer.echo(point_counts(content["counts"]))
@@ -40,14 +41,9 @@ def show_best(content: dict[str, Any]) -> None:
         )
 
 
-def _show_point(point: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """Print a point's parameters, test figures and validation figures."""
-    typer.echo(f"point {point['point']}: {point['defense']} {parameters(point['params'])}".rstrip())
-    names = dict.fromkeys((content["budget"], "victim_accuracy", "accuracy_drop", content["attack"]))
-    for part, of in (("test", point), ("validation", point["validation"])):
-        shown = [f"{measure(name).head} {measure(name).shown(value_of(of, name))}" for name in names]
-        clones = ", ".join(f"{name} {percent(accuracy)}" for name, accuracy in of["attackers"].items())
-        typer.echo(f"{part}: {', '.join(shown)}; clones: {clones}")
+def _echo(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
 
 
 def show_comparison(content: dict[str, Any]) -> None:

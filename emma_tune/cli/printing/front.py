@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 
-from emma_tune.cli.printing.tables import point_counts, show, table
-from emma_tune.outputs.words import listed, numbered, parameter, parameters, percent, plural
+from emma_tune.cli.printing.tables import show, table
+from emma_tune.outputs.front_table import LEGEND, TEXT, figure_of, front_table
+from emma_tune.outputs.words import listed, numbered, percent, plural, point_counts
 from emma_tune.study.measures import measure, value_of
 
 
@@ -38,68 +39,15 @@ def show_front(content: dict[str, Any], folder: object) -> None:
 
 def _show_table(content: Mapping[str, Any]) -> None:
     """Print the points of each front, then the references, with the measures that decide."""
-    attackers = content["thieves"]
-    counting = [name for name, of in attackers.items() if of["when"] == "always"]
-    alone = content["attacker"] or (counting[0] if len(counting) == 1 else None)  # its clone is the worst one
-    others = [name for name in attackers if name != alone]
-    objectives = [name for name in content["objectives"] if name != content["attack"]]
-    columns = list(dict.fromkeys([*objectives, "accuracy_drop"]))
-    params = _varied([of["points"] for of in content["fronts"].values()])
-    heads = [*params, *(measure(name).head for name in columns)]
-    clones = [f"{name}, %" for name in (alone or measure(content["attack"]).head, *others)]
-    shown = table("defense", "point", *heads, *clones, "joint", left=("defense", "joint"))
-    attack = "attacker_accuracy" if content["attacker"] else content["attack"]
-
-    def add(points: Iterable[Mapping[str, Any]], name: str | None = None) -> None:
-        for point in points:
-            rest = parameters({param: value for param, value in point["params"].items() if param not in params})
-            shown.add_row(
-                name or f"{point['defense']} {rest}".rstrip(),
-                str(point["point"]),
-                *(
-                    parameter(point["params"][param], ".3g") if param in point["params"] else ""
-                    for param in params
-                ),
-                *(_figure(point, column, decides=column in objectives) for column in columns),
-                _figure(point, attack, decides=True),
-                *(_share(point["attackers"].get(other)) for other in others),
-                "✓" if point["on_joint_front"] else "",
-            )
-
-    for defense, of in content["fronts"].items():
-        add(of["points"], defense)
+    of = front_table(content)
+    shown = table(*of.columns, left=TEXT)
+    for group in of.groups:
+        for row in group:
+            shown.add_row(*row)
         shown.add_section()
-    add(content["references"])
     against = f" against {content['attacker']}" if content["attacker"] else ""
-    typer.echo(
-        f"{content['study']}: fronts{against}; test figures, in parentheses validation figures that decide "
-        "(✓: also on the joint front)"
-    )
+    typer.echo(f"{content['study']}: fronts{against}; {LEGEND}")
     show(shown)
-
-
-def _varied(fronts: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """List the parameters that differ between the points of a front; of a single point all of them."""
-    names: dict[str, None] = {}
-    for points in fronts:
-        for name in points[0]["params"] if points else ():
-            if len(points) == 1 or len({point["params"][name] for point in points}) > 1:
-                names[name] = None
-    return list(names)
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _figure(point: Mapping[str, Any], name: str, *, decides: bool) -> str:
-    """Show a test figure with its interval, and the validation figure if that decides who is on the front."""
-    of, value = measure(name), value_of(point, name)
-    text = f"{100 * value:.1f}" if of.unit else f"{value:.3f}"
-    ends = point["intervals"].get(name) or point["intervals"].get("attackers", {}).get(name.split(".", 1)[-1])
-    text += f" ± {50 * (ends[1] - ends[0]):.1f}" if ends and name != "victim_accuracy" else ""
-    validated = of.scale * value_of(point["validation"], name)
-    return f"{text} ({validated:.{1 if of.unit else 3}f})" if decides else text
 
 
 def _tell_missing(name: str, of: Mapping[str, Any], content: Mapping[str, Any], folder: object) -> None:
@@ -178,7 +126,7 @@ def show_budgets(content: dict[str, Any]) -> None:
     for row in content["rows"]:
         points = (row["points"].get(name) for name in names)
         cells = [
-            f"{_figure(of, content['attack'], decides=False)} (point {of['point']})" if of else "–"
+            f"{figure_of(of, content['attack'], decides=False)} (point {of['point']})" if of else "–"
             for of in points
         ]
         shown.add_row(f"{sign} {row['at']:g}", *cells)

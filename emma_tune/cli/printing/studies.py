@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from emma_tune.cli.app import complain
-from emma_tune.cli.printing.tables import point_counts, show, table
-from emma_tune.outputs.words import parameters, percent, plural, state_of
+from emma_tune.cli.printing.tables import show, table
+from emma_tune.outputs.words import parameters, percent, plural, point_counts, state_of
 from emma_tune.storage.redaction import printable
 from emma_tune.study.measures import measure
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING
-
-from emma_tune.outputs.words import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,15 +44,3 @@ def _fit(table: Table, width: int) -> int:
     for column, fitted in zip(columns, widths, strict=True):
         column.width = fitted
     return max(width, sum(widths) + padding)
-
-
-def point_counts(counts: Mapping[str, int]) -> str:
-    """Say what became of the points: 6 points: 3 finished, 2 stopped early, 1 unfinished."""
-    if not counts["asked"]:
-        return "no points yet"
-    beyond = f" ({counts['infeasible']} beyond the limits)" if counts["infeasible"] else ""
-    states = {"dominated": "stopped early", "failed": "failed", "running": "running"}
-    left = counts["asked"] - counts["finished"] - sum(counts.get(state, 0) for state in states)
-    others = [(counts.get(state, 0), name) for state, name in states.items()] + [(left, "unfinished")]
-    found = [f"{count} {name}" for count, name in others if count]
-    return ", ".join([f"{plural(counts['asked'], 'point')}: {counts['finished']} finished{beyond}", *found])

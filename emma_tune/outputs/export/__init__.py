@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -15,25 +17,31 @@ from typing import Any
 import torch
 
 import emma_tune
+from emma_tune.models.onnx_graph import IMAGES, POSTERIORS
 from emma_tune.outputs.export.agreement import COMPARED, check
 from emma_tune.outputs.export.card import AttackerResult, Export, attackers_at, model_card
-from emma_tune.outputs.export.defended_model import defended_model
+from emma_tune.outputs.export.defended_model import DefendedModel, defense_of, victim_of
 from emma_tune.outputs.export.defended_point import DefendedPoint, defended_point, refusal
 from emma_tune.outputs.export.folder import MARK, SETTINGS, check_free, in_place
 from emma_tune.outputs.export.formats import (
-    IMAGES,
     NEEDED,
     ONNX,
-    POSTERIORS,
     PROGRAM,
+    Answering,
     check_installed,
+    examples,
+    fixed_batch,
     load_onnx,
     load_program,
+    write_merged,
     write_programs,
     write_weights,
 )
 from emma_tune.outputs.export.latency import Latency, time_batches
+from emma_tune.outputs.export.merging import BATCH, CLEAN
+from emma_tune.plan.materials.methods import execute_plugins
 from emma_tune.results import StudyView
+from emma_tune.study.file import StudyError
 
 __all__ = ["AttackerResult", "Export", "Latency", "attackers_at", "export_point", "refusal"]
 
@@ -41,7 +49,9 @@ CARD = "MODEL_CARD.md"
 OF_CLONES = ("attacker", "evaluation")  # stages that no answer depends on
 
 
-def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, force: bool = False) -> Export:
+def export_point(
+    view: StudyView, number: int, seed: int | None, out: Path, *, force: bool = False, trusted: bool = False
+) -> Export:
     """Write the defended victim of a point, checked against the study's stored answers.
 
     Args:
@@ -50,10 +60,13 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, f
         seed: of the victim; the study's first if None.
         out: the folder; an earlier export in it is replaced.
         force: whether to export a point whose clones were not measured.
+        trusted: whether plug-ins that this user has never run are executed, where the answers need them.
 
     Returns:
         What was written: `model.pt2` (torch.export), `model.onnx`, `victim.safetensors`, `defense.safetensors`
-        where the defense has tensors, `settings.json` and `MODEL_CARD.md`.
+        where the defense has tensors, `settings.json` and `MODEL_CARD.md`. Of a victim that is given in ONNX only
+        `model.onnx` has its graph, with the defense behind it; where only answers of a victim are known, the
+        programs are the defense alone, p to p'.
 
     Raises:
         StudyError: if there is no such point or seed, it cannot be exported or is not finished, the packages of
@@ -63,13 +76,24 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, f
     check_installed()
     check_free(out)
     exported = defended_point(view, number, seed, force=force)
-    model = defended_model(exported)
+    execute_plugins(view.study, trusted=trusted, names=exported.computed_by)
+    defense, victim = defense_of(exported), victim_of(exported)
+    module = DefendedModel(victim, defense).eval() if victim else defense
+    inputs = examples(exported)
     with in_place(out) as folder, torch.no_grad():
         write_weights(exported, folder)
-        write_programs(model, exported.shape, folder)
-        files = {PROGRAM: load_program(folder), ONNX: load_onnx(folder)}
-        settings = _settings(exported, check(exported, model, files))
-        latencies = time_batches(model, exported.shape, files)
+        if exported.onnx is None:
+            with _traceable(exported):
+                write_programs(module, inputs, folder)
+            files = {PROGRAM: load_program(folder), ONNX: load_onnx(folder)}
+            timed: tuple[Answering, dict[str, Answering]] = (module, files)
+        else:
+            with _traceable(exported):
+                write_merged(exported, defense, folder)
+            files = {ONNX: load_onnx(folder)}
+            timed = (files[ONNX], {})
+        settings = _settings(exported, folder, check(exported, defense, {"module": module, **files}))
+        latencies = time_batches(victim, *timed, next(iter(inputs.values())))
         (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
         names = sorted({*(file.name for file in folder.iterdir()), CARD})
         export = Export(names, settings, latencies, attackers_at(view, exported.point), exported.measured)
@@ -78,8 +102,24 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, f
     return export
 
 
-def _settings(exported: DefendedPoint, agreement: dict[str, float]) -> dict[str, Any]:
-    channels, height, width = exported.shape
+@contextmanager
+def _traceable(exported: DefendedPoint) -> Iterator[None]:
+    """Say that what a plug-in computes cannot be made a program, if that fails."""
+    try:
+        yield
+    except Exception as error:
+        names = [name for name in exported.computed_by if name in exported.view.study.plugged]
+        if not names or isinstance(error, OSError | StudyError):
+            raise
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StudyError(
+            f"point {exported.point.number}: expected what torch.export can trace, found {', '.join(names)} of a "
+            f"plug-in ({why})"
+        ) from error
+
+
+def _settings(exported: DefendedPoint, folder: Path, agreement: dict[str, float]) -> dict[str, Any]:
+    victim, rows = exported.view.study.victim, fixed_batch(folder) or BATCH
     made_on = exported.made_on("posteriors")
     return {
         "made_by": MARK,
@@ -91,15 +131,15 @@ def _settings(exported: DefendedPoint, agreement: dict[str, float]) -> dict[str,
         "run": exported.run,
         "artifacts": {stage: task.key for stage, task in exported.tasks.items() if stage not in OF_CLONES},
         "images": exported.view.planner.images["victim"],
-        "model": exported.view.study.victim.model,
+        "victim": victim.file[0] if victim.file else "trained",
+        "model": victim.network,
         "classes": exported.classes,
-        "input": {
-            "name": IMAGES,
-            "dtype": "uint8",
-            "shape": ["batch", channels, height, width],
-            "kept": asdict(exported.images["test"].shape),
+        "input": _input(exported, rows),
+        "output": {
+            "name": POSTERIORS,
+            "dtype": "float32",
+            "shape": [fixed_batch(folder) or BATCH, exported.classes],
         },
-        "output": {"name": POSTERIORS, "dtype": "float32", "shape": ["batch", exported.classes]},
         "agreement": {
             **agreement,
             "images": min(COMPARED, len(exported.queries("test"))),
@@ -111,6 +151,17 @@ def _settings(exported: DefendedPoint, agreement: dict[str, float]) -> dict[str,
             "torch": torch.__version__,
             **{name: version(name) for name in NEEDED},
         },
+    }
+
+
+def _input(exported: DefendedPoint, rows: int | str) -> dict[str, Any]:
+    if exported.answers_alone:
+        return {"name": CLEAN, "dtype": "float32", "shape": [BATCH, exported.classes]}
+    return {
+        "name": IMAGES,
+        "dtype": "uint8",
+        "shape": [rows, *exported.shape],
+        "kept": asdict(exported.images["test"].shape),
     }
 
 

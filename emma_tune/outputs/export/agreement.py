@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from emma_tune.outputs.export.defended_model import DefendedModel
+from emma_tune.outputs.export.defended_model import Defense
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.formats import Answering
 from emma_tune.study.file import StudyError
@@ -25,28 +26,27 @@ SOFTMAX = 4 * torch.finfo(torch.float32).eps
 """Largest relative difference of a posterior for the same logits: exponential, sum and quotient are rounded."""
 
 
-def check(exported: DefendedPoint, model: DefendedModel, files: dict[str, Answering]) -> dict[str, float]:
-    """Query module and files with the study's test images.
+def check(exported: DefendedPoint, defense: Defense, queried: Mapping[str, Answering]) -> dict[str, float]:
+    """Query module and files with the study's test images, or with the victim's answers to them.
 
     Defenses may jump: of two classes that are level, a rounding decides. There p' may differ by as much as the
     defense itself moves when the logits move by a rounding.
 
     Returns:
-        The largest difference of an entry from the stored answers, by `module` and by file; and as `jumping` the
-        share of images at which more than `TOLERANCE` was allowed.
+        The largest difference of an entry from the stored answers, by name of what was queried; and as `jumping`
+        the share of images at which more than `TOLERANCE` was allowed.
 
     Raises:
         StudyError: if a difference is larger than allowed, with its size and place.
     """
-    images = torch.cat(list(exported.queries("test").plain(64)))[:COMPARED]
+    asked = exported.asked()[:COMPARED]
     tensors = {name: exported.artifacts[name].tensors["test"][:COMPARED] for name in ("posteriors", "responses")}
     elsewhere = exported.made_on("posteriors") not in (None, platform.machine())
-    allowed = _allowed(model, images, tensors["posteriors"], OTHER_PROCESSOR if elsewhere else ROUNDING)
-    queried: dict[str, Answering] = {"module": model, **files}
+    allowed = _allowed(defense, asked, tensors["posteriors"], OTHER_PROCESSOR if elsewhere else ROUNDING)
     report = {}
     for name, answer in queried.items():
-        # the first image alone: a program for batches must take that, too
-        answers = torch.cat([answer(batch) for batch in (images[:1], *images[1:].split(64))])
+        # the first alone: a program for batches must take that, too
+        answers = torch.cat([answer(batch) for batch in (asked[:1], *asked[1:].split(64))])
         report[name] = _compared(name, answers, tensors["responses"], allowed)
     return {**report, "jumping": float((allowed > TOLERANCE).double().mean())}
 
@@ -68,18 +68,18 @@ def _compared(name: str, answers: Tensor, stored: Tensor, allowed: Tensor) -> fl
 
 
 @torch.no_grad()
-def _allowed(model: DefendedModel, images: Tensor, posteriors: Tensor, nudge: float) -> Tensor:
+def _allowed(defense: Defense, asked: Tensor, posteriors: Tensor, nudge: float) -> Tensor:
     """Bound each image's difference, (N,): `TOLERANCE`, or twice what the defense moves by roundings of p, (N, K).
 
     The nudge is the largest change of a logit.
     """
-    guidance = model.guidance(images)
+    guidance = defense.guidance(asked)
     chance = torch.Generator().manual_seed(0)
-    here = model.released(posteriors, guidance)
-    moved = torch.zeros(len(images))
+    here = defense.released(posteriors, guidance)
+    moved = torch.zeros(len(posteriors))
     for _ in range(DRAWS):
         of_logits, of_softmax = 2 * torch.rand((2, *posteriors.shape), generator=chance) - 1
         p = (posteriors.log() + nudge * of_logits).softmax(dim=1) * (1 + SOFTMAX * of_softmax)
-        there = model.released(p, guidance)
+        there = defense.released(p, guidance)
         moved = moved.maximum((there - here).abs().amax(dim=1))
     return (2 * moved).clamp(min=TOLERANCE)

@@ -15,13 +15,15 @@ from emma_tune.outputs.export import formats
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.latency import Latency
 from emma_tune.outputs.points import ONE_POINT, undefended_point
+from emma_tune.outputs.report.sentences import victim
 from emma_tune.outputs.words import parameter, percent, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.intervals import wilson
-from emma_tune.study.measures import MEASURES
+from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
 
 NOT_MEASURED = "not measured"
+QUERIED = ("module", formats.PROGRAM, formats.ONNX)
 SCORES = {"ece": "ECE of p', 15 bins, test images", "nll": "NLL of p', nats, test images"}
 """Scores of the answers that are no measures of a point, by the name of the metric."""
 
@@ -108,7 +110,10 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         exported=exported,
         export=export,
         names=formats,
+        victim=inline(victim(view.study)),
+        input=export.settings["input"],
         agreement=export.settings["agreement"],
+        largest=max(of for name, of in export.settings["agreement"].items() if name in QUERIED),
         params=", ".join(f"{name} {parameter(value, 'g')}" for name, value in point.params.items()),
         stopped=outcome if outcome and outcome.bounds else None,
         runs=_runs(exported),
@@ -122,6 +127,7 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         attacker_rows=map(_attacker_row, export.attackers),
         machine=machine,
         threads=plural(threads, "thread"),
+        latency_columns=_latency_columns(exported),
         latency_rows=map(_latency_row, export.latencies),
     )
 
@@ -157,7 +163,9 @@ def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, f
     }
     if figures:
         tests = [figures["runs"][str(run)]["test"] for run in runs]
-        measured |= {name: fmean(test[name] for test in tests) for name, of in MEASURES.items() if of.of_clones}
+        measured |= {
+            name: fmean(test[name] for test in tests) for name in MEASURES if all(name in test for test in tests)
+        }
     return measured
 
 
@@ -176,7 +184,7 @@ def _shown(view: StudyView, name: str, value: float | None) -> str:
     if name in SCORES:
         return f"{value:.4f}"
     of, count = MEASURES[name], view.shapes.get("test", (0, 0))[0]
-    if of.unit != "%" or not count:
+    if of.unit != "%" or name not in OF_EVERY_STUDY or not count:
         return of.shown(value)
     low, high = wilson(value, count)
     return f"{100 * value:.1f} ± {50 * (high - low):.1f} %"
@@ -194,8 +202,17 @@ def _attacker_row(attacker: AttackerResult) -> list[str]:
     ]
 
 
+def _latency_columns(exported: DefendedPoint) -> list[str]:
+    if exported.onnx is not None:
+        return ["batch", "victim alone, ONNX Runtime", f"with its defense, `{formats.ONNX}`"]
+    victim = [] if exported.answers_alone else ["victim alone, PyTorch"]
+    defended = "defense, PyTorch" if exported.answers_alone else "with its defense, PyTorch"
+    return ["batch", *victim, defended, f"`{formats.PROGRAM}`", f"`{formats.ONNX}`"]
+
+
 def _latency_row(row: Latency) -> list[str]:
-    seconds = (row.undefended, row.defended, *row.files.values())
+    victim = [] if row.undefended is None else [row.undefended]
+    seconds = (*victim, row.defended, *row.files.values())
     return [str(row.batch), *(f"{1000 * time:.2f} ms" for time in seconds)]
 
 

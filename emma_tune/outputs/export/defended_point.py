@@ -13,8 +13,10 @@ from emma_tune.defenses import DEFENSES
 from emma_tune.plan import Point, Task
 from emma_tune.results import StudyView
 from emma_tune.stages import ResponsesSettings
+from emma_tune.stages.asking import ONNX
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact
+from emma_tune.study import AnsweredVictim
 from emma_tune.study.file import StudyError
 
 NEEDED_STAGES = ("victim", "posteriors", "misinformer")
@@ -56,6 +58,13 @@ class DefendedPoint:
         return self.artifacts["responses"].tensors.get("matrix")
 
     @property
+    def computed_by(self) -> set[str]:
+        """The names of all that computes its answers: networks, and the defense unless it is a matrix."""
+        study = self.view.study
+        second = {study.misinformer.model} if "misinformer" in self.artifacts else set()
+        return {study.victim.network or "", *second, *(() if self.matrix is not None else (self.point.defense,))}
+
+    @property
     def measured(self) -> bool:
         """Whether the point is finished: clones were trained on its answers, and measured."""
         return self.view.figures(self.point) is not None
@@ -75,6 +84,23 @@ class DefendedPoint:
         """Return the images of a part as the victim is queried with them."""
         return Runtime(torch.device("cpu"), self.images, None).victim_images(part)
 
+    @property
+    def onnx(self) -> bytes | None:
+        """The victim as an ONNX model; None if it is none."""
+        content = self.artifacts["victim"].tensors.get(ONNX)
+        return None if content is None else content.numpy().tobytes()
+
+    @property
+    def answers_alone(self) -> bool:
+        """Whether the study knows the victim's answers, and not the victim."""
+        return isinstance(self.view.study.victim, AnsweredVictim)
+
+    def asked(self) -> torch.Tensor:
+        """Return what the export takes: the test images, (N, C, h, w), or the answers to them, p, (N, K)."""
+        if self.answers_alone:
+            return self.artifacts["posteriors"].tensors["test"]
+        return torch.cat(list(self.queries("test").plain(64)))
+
     def made_on(self, stage: str) -> str | None:
         """Name the processor that a stage was computed on, if that was noted."""
         record = self.view.record(self.tasks[stage])
@@ -89,7 +115,7 @@ def defended_point(view: StudyView, number: int, seed: int | None, *, force: boo
             are not finished, or its clones were not measured.
     """
     point = view.point(number)
-    why = refusal(point.defense)
+    why = refusal(point.defense, alone=isinstance(view.study.victim, AnsweredVictim))
     if why:
         raise StudyError(f"point {number}: expected a defense that is one function of the image, found {why}")
     if view.state(point) == "failed":
@@ -116,13 +142,19 @@ def _unmeasured(view: StudyView, point: Point) -> str:
     )
 
 
-def refusal(defense: str) -> str | None:
+def refusal(defense: str, *, alone: bool = False) -> str | None:
     """Say why a defense cannot be exported; None if it can.
 
     Only a function of p alone, or of p and of another network's answer to the same image, can be.
+
+    Args:
+        defense: its name.
+        alone: whether it is exported without a victim.
     """
     if DEFENSES[defense].randomized:
         return f"{defense}, whose noise is drawn from a hash of each query's pixels"
     if DEFENSES[defense].guided == "surrogate":
         return f"{defense}, which takes gradients of a second network for each query"
+    if DEFENSES[defense].guided and alone:
+        return f"{defense}, whose second network looks at images, beside a victim of which only answers are known"
     return None

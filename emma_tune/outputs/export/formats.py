@@ -6,9 +6,8 @@ None of them needs this package to be loaded, and none names a path of the machi
 from __future__ import annotations
 
 import logging
-import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,25 +15,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from emma_tune.outputs.export.defended_model import DefendedModel
+from emma_tune.models.onnx_graph import IMAGES, POSTERIORS, to_bytes
+from emma_tune.outputs.export.defended_model import Defense
 from emma_tune.outputs.export.defended_point import DefendedPoint
+from emma_tune.outputs.export.merging import BATCH, CLEAN, answering, merged, with_free_batch
 from emma_tune.study.file import StudyError
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from torch.export import ExportedProgram
 
 PROGRAM, ONNX, DEFENSE, VICTIM = "model.pt2", "model.onnx", "defense.safetensors", "victim.safetensors"
-IMAGES, POSTERIORS, BATCH = "images", "posteriors", "batch"
-"""Names in both programs: input, output, and the dimension that is free."""
-
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime reports each use to its makers
-
 Answering = Callable[[Tensor], Tensor]
-"""Images (B, C, h, w) uint8 to p', (B, K)."""
+"""Images (B, C, h, w) uint8, or p, (B, K), where only answers are known; to p', (B, K)."""
 
 
 def check_installed() -> None:
@@ -47,26 +44,65 @@ def check_installed() -> None:
         )
 
 
-def write_programs(model: DefendedModel, shape: tuple[int, int, int], folder: Path) -> None:
-    """Write `model.pt2` and `model.onnx`, both for any number of images of this shape (C, h, w).
+def examples(exported: DefendedPoint) -> dict[str, Tensor]:
+    """Return what the export takes, by name: two images, or two answers."""
+    # of one, the batch would be taken for fixed
+    if exported.answers_alone:
+        return {CLEAN: torch.full((2, exported.classes), 1 / exported.classes)}
+    return {IMAGES: torch.zeros((2, *exported.shape), dtype=torch.uint8)}
+
+
+def write_programs(model: nn.Module, inputs: Mapping[str, Tensor], folder: Path) -> None:
+    """Write `model.pt2` and `model.onnx`, both for any number of rows of these inputs.
 
     Raises:
         StudyError: if one of the formats cannot take the network or the defense.
     """
-    example = torch.zeros((2, *shape), dtype=torch.uint8)  # of one image, the batch would be taken for fixed
     with _quiet():
-        try:
-            program = torch.export.export(
-                model, (example,), dynamic_shapes={IMAGES: {0: torch.export.Dim(BATCH, min=1)}}
-            )
-        except Exception as error:  # a tracer can fail in any way
-            raise _untaken("torch.export", error) from error
-        _tidy(program)
+        program = _traced(model, inputs)
         torch.export.save(program, folder / PROGRAM)
-        try:
-            _write_onnx(program, folder / ONNX)
-        except Exception as error:
-            raise _untaken("ONNX", error) from error
+        (folder / ONNX).write_bytes(to_bytes(_in_onnx(program)))
+
+
+def write_merged(exported: DefendedPoint, defense: Defense, folder: Path) -> None:
+    """Write `model.onnx`: the victim that is given in ONNX with its defense as one graph.
+
+    Raises:
+        StudyError: if they cannot be one graph.
+    """
+    import onnx
+
+    assert exported.onnx is not None, "only a victim in ONNX is merged"
+    K = exported.classes
+    inputs = {CLEAN: torch.full((2, K), 1 / K), **(examples(exported) if defense.guides else {})}
+    graph = in_onnx(defense, inputs)
+    try:
+        victim = with_free_batch(onnx.load_from_string(exported.onnx), exported.shape)
+        (folder / ONNX).write_bytes(to_bytes(merged(victim, graph)))
+    except ValueError as error:
+        raise StudyError(f"export: {error}") from error
+
+
+def in_onnx(model: nn.Module, inputs: Mapping[str, Tensor]) -> ModelProto:
+    """Translate a module to ONNX, for any number of rows of these inputs.
+
+    Raises:
+        StudyError: if it cannot be.
+    """
+    with _quiet():
+        return _in_onnx(_traced(model, inputs))
+
+
+def _traced(model: nn.Module, inputs: Mapping[str, Tensor]) -> ExportedProgram:
+    rows = torch.export.Dim(BATCH, min=1)
+    try:
+        program = torch.export.export(
+            model, tuple(inputs.values()), dynamic_shapes={name: {0: rows} for name in inputs}
+        )
+    except Exception as error:  # a tracer can fail in any way
+        raise _untaken("torch.export", error) from error
+    _tidy(program)
+    return program
 
 
 def _tidy(program: ExportedProgram) -> None:
@@ -85,7 +121,14 @@ def _untaken(format: str, error: Exception) -> StudyError:
     return StudyError(f"export: expected a model that {format} can take, found {type(error).__name__}: {first}")
 
 
-def _write_onnx(program: ExportedProgram, file: Path) -> None:
+def _in_onnx(program: ExportedProgram) -> ModelProto:
+    try:
+        return _translated(program)
+    except Exception as error:
+        raise _untaken("ONNX", error) from error
+
+
+def _translated(program: ExportedProgram) -> ModelProto:
     exported = torch.onnx.export(
         program,
         dynamo=True,
@@ -100,7 +143,7 @@ def _write_onnx(program: ExportedProgram, file: Path) -> None:
     exported.rename_axes({cast("Any", shape[0]): BATCH})
     for node in exported.model.graph.all_nodes():
         node.metadata_props.clear()
-    exported.save(file, external_data=False)
+    return exported.model_proto
 
 
 def _stable_sort(values: Any, stable: bool = False, dim: int = -1, descending: bool = False) -> Any:
@@ -128,10 +171,12 @@ def _quiet() -> Iterator[None]:
 def write_weights(exported: DefendedPoint, folder: Path) -> None:
     """Write `victim.safetensors` and, where the defense has learned or drawn something, `defense.safetensors`.
 
-    The victim's weights are those of the store, so that other studies can begin with them. The defense's file
-    holds `matrix`, T (K, K), or the weights of the second network.
+    The victim's weights are those of the store, so that other studies can begin with them; a victim that is no
+    network of this package has none. The defense's file holds `matrix`, T (K, K), or the weights of the second
+    network.
     """
-    save_file(dict(exported.artifacts["victim"].tensors), folder / VICTIM)
+    if exported.view.study.victim.network:
+        save_file(dict(exported.artifacts["victim"].tensors), folder / VICTIM)
     misinformer = exported.artifacts.get("misinformer")
     if exported.matrix is not None:
         save_file({"matrix": exported.matrix.contiguous()}, folder / DEFENSE)
@@ -147,10 +192,12 @@ def load_program(folder: Path) -> Answering:
 
 def load_onnx(folder: Path) -> Answering:
     """Load `model.onnx` in ONNX Runtime on the CPU, with as many threads as PyTorch has."""
-    import onnxruntime
+    return answering((folder / ONNX).read_bytes())
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(folder / ONNX), options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run([POSTERIORS], {IMAGES: images.numpy()})[0])
+
+def fixed_batch(folder: Path) -> int | None:
+    """Return how many images `model.onnx` takes at once; None if any number."""
+    import onnx
+
+    model = onnx.load(folder / ONNX)
+    return model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or None

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from emma_tune.outputs.pictures import style
@@ -35,7 +34,7 @@ def draw(view: StudyView) -> Picture:
         missing = "no finished clone in the store" if members else "no point is on a front yet"
         return nothing(view, missing, {"": table})
     rows, columns = style.grid(len(drawn))
-    figure = Figure(figsize=(max(6.5, 2.75 * columns), 2.7 * rows + 0.9), layout="constrained")
+    figure = style.Figure(figsize=(max(6.5, 2.75 * columns), 2.7 * rows + 0.9), layout="constrained")
     figure.suptitle(style.heading(view))
     for place, (axes, point) in enumerate(
         zip(style.panels(figure, len(drawn), sharex=True, sharey=True), drawn, strict=True)

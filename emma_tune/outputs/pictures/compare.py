@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emma_tune.outputs import palette
@@ -50,7 +49,7 @@ def draw(views: Sequence[StudyView]) -> Picture:
     flat = len(comparison["objectives"]) == 2  # of three a surface is no line
     rows, _ = style.grid(len(groups))
     heights = [2.3 * rows + 0.4] * flat + [max(1.6, 0.26 * len(groups) + 0.9)]
-    figure = Figure(figsize=(11, sum(heights) + 1.3), layout="constrained")
+    figure = style.Figure(figsize=(11, sum(heights) + 1.3), layout="constrained")
     figure.suptitle(style.heading(views[0]) if len(views) == 1 else ", ".join(looks))
     *above, below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
     for part in above:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from emma_tune.outputs import palette
@@ -41,7 +40,7 @@ def draw(view: StudyView) -> Picture:
     tables = {"": stages, "points": points}
     if points.empty:
         return nothing(view, "no finished task in the store", tables)
-    figure = Figure(figsize=(11, 8), layout="constrained")
+    figure = style.Figure(figsize=(11, 8), layout="constrained")
     figure.suptitle(style.heading(view))
     above, below = figure.subplots(2, 1, height_ratios=[1, 1.1])
     _draw_stages(stages, above)

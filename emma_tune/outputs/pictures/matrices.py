@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -60,7 +59,7 @@ def draw(view: StudyView) -> Picture:
     if not drawn:
         return nothing(view, "no finished matrix in the store", tables)
     lines, columns = style.grid(len(drawn))
-    figure = Figure(figsize=(max(7.5, 2.75 * columns), 3.4 * lines + 3.4), layout="constrained")
+    figure = style.Figure(figsize=(max(7.5, 2.75 * columns), 3.4 * lines + 3.4), layout="constrained")
     figure.suptitle(style.heading(view))
     above, below = figure.subfigures(2, 1, height_ratios=[3.4 * lines, 3.4], squeeze=False).flat
     cells = style.panels(above, len(drawn))

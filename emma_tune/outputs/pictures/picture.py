@@ -61,7 +61,7 @@ class Picture(NamedTuple):
 
 def nothing(view: StudyView, missing: str, tables: Mapping[str, pd.DataFrame]) -> Picture:
     """Say on a picture why there is nothing to see."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = style.Figure(figsize=(7, 3), layout="constrained")
     figure.suptitle(style.heading(view))
     figure.text(0.5, 0.45, missing, ha="center", va="center", fontsize=11, color=palette.GRAY)
     return Picture(figure, tables, missing)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from emma_tune.outputs import palette
@@ -54,7 +54,7 @@ def draw(view: StudyView) -> Picture:
         return nothing(view, "no point is finished yet", tables)
     heights = [3.3, 1.2 + 0.3 * importance.importance.notna().sum() / len(view.study.objectives)]
     heights += [] if slices.empty else [5.6]
-    figure = Figure(figsize=(11, sum(heights) + 0.4), layout="constrained")
+    figure = style.Figure(figsize=(11, sum(heights) + 0.4), layout="constrained")
     figure.suptitle(style.heading(view))
     above, middle, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
     _draw_worth(worth, above)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any, TypeVar
 
 import matplotlib as mpl
+import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
@@ -45,6 +47,19 @@ RC: dict[Any, Any] = {
 
 styled = mpl.rc_context(RC)
 """Decorates a function that draws."""
+
+NOTEBOOK_DPI = 90
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows, although pyplot does not know it."""
+
+    def _repr_png_(self) -> bytes:
+        shown = BytesIO()
+        with mpl.rc_context(RC):
+            self.savefig(shown, format="png", dpi=NOTEBOOK_DPI)
+        return shown.getvalue()
+
 
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 0.8)))
 MARKERS = "osD^vP"

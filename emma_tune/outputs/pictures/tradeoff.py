@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.outputs import palette
@@ -36,7 +36,7 @@ def draw(view: StudyView) -> Picture:
         return nothing(view, "no point is finished yet", tables)
     attackers = list(view.study.attackers) if len(view.study.attackers) > 1 else []
     lines, _ = style.grid(len(attackers))
-    figure = Figure(figsize=(11, 4.9 + 2.7 * lines), layout="constrained")
+    figure = style.Figure(figsize=(11, 4.9 + 2.7 * lines), layout="constrained")
     figure.suptitle(style.heading(view))
     heights = [4.1, 2.7 * lines] if attackers else [4.1]
     above, *below = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat

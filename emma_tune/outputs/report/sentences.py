@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from emma_tune.attacks import ATTACKS
@@ -11,6 +12,7 @@ from emma_tune.outputs.points import cheap_first
 from emma_tune.outputs.report.summary import Summary, worst_attacker
 from emma_tune.outputs.words import in_points, is_or_are, listed, numbered, parameters, percent, plural
 from emma_tune.results.intervals import MIN_PAIRS
+from emma_tune.study import Study
 from emma_tune.study.measures import ATTACKERS, value_of
 
 MANY = 8  # points from which on they are counted rather than listed
@@ -34,12 +36,24 @@ def question(summary: Summary) -> list[str]:
     others = sorted({baseline.kind for baseline in study.baselines} - {UNDEFENDED})
     beside = f", and compares it with {plural(len(others), 'other defense')} ({listed(others)})" if others else ""
     return [
-        f"A {study.victim.model} trained on {study.victim.dataset} answers queries. An attacker sends it {images} "
+        f"{victim(study)} answers queries. An attacker sends it {images} "
         f"and trains a clone on the answers; {attackers} so here. The defender can release less precise answers, "
         "which makes clones worse and the answers less useful.",
         f"How far does a defense lower the {attack.label}, and at what cost ({budget.axis()}){within}? The study "
         f"searches {study.defense.kind}, which releases p′ = pT with one learned matrix T{beside}.",
     ]
+
+
+def victim(study: Study) -> str:
+    """Name the victim: what it is, and what it was trained on or where it comes from."""
+    of = study.victim
+    if of.training:
+        return f"A {of.network} trained on {of.dataset}"
+    field, file = of.file or ("", Path())
+    return {
+        "onnx": f"The model in {file.name}",
+        "answers": f"A model, of which only the answers in {file.name} are known,",
+    }.get(field, f"A {of.network} with the weights in {file.name}")
 
 
 def knowledge(summary: Summary) -> dict[str, str]:

@@ -4,7 +4,8 @@
 plans tasks or trains.
 """
 
+from emma_tune.plan.materials.given import check_given
 from emma_tune.plan.materials.lookup import KnownMaterials, look_up
 from emma_tune.plan.materials.preparation import DecodeCallback, Materials, prepare
 
-__all__ = ["DecodeCallback", "KnownMaterials", "Materials", "look_up", "prepare"]
+__all__ = ["DecodeCallback", "KnownMaterials", "Materials", "check_given", "look_up", "prepare"]

@@ -15,6 +15,9 @@ from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.data.listing import MAX_NAMED
 from emma_tune.data.source import DataError, Found, Part, labeled_parts, query_part
 from emma_tune.plan.materials.checks import check_alike, check_limit
+from emma_tune.plan.materials.frames import fitted, frame_in
+from emma_tune.plan.materials.methods import find_plugged, version_of
+from emma_tune.plugins.loading import is_loaded
 from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -54,24 +57,25 @@ def victim_source(study: Study) -> Source:
     found = _located(study, victim.dataset, "victim.dataset")
 
     own = dataset(victim.dataset).side
-    side = victim.image_size or own
+    side, frame = victim.image_size or own, frame_in(study)
 
     def read() -> dict[str, Part]:
         with _with_remarks(found):
             parts = labeled_parts(found.parts, victim.dataset)
-        check_alike(parts, any_size=side is not None)
+        check_alike(parts, any_size=side is not None or (frame is not None and frame.height is not None))
         labels = parts["train"].labels
         assert labels is not None, "a labeled set has labels"
         check_limit(victim.limit, len(np.unique(labels)))
         return {**parts, "train": parts["train"].take(subset(len(labels), victim.limit, labels))}
 
-    stamp = f"victim, {victim.limit} to train\n{found.stamp}"
-    if side is None:
-        return Source(victim.dataset, stamp, read, None, found.remarks)
+    stamp = f"victim, {victim.limit} to train\n{found.stamp}{version_of(study, victim.dataset)}"
     # arrays without a side of their own are gray or in color, as they are
     train = found.parts.get("train") if own is None else None
-    channels = train.images.shape[1] if isinstance(train, ImageSet) else 3
-    return Source(victim.dataset, stamp, read, Shape.square(side, channels=channels), found.remarks)
+    arrays = train.shape if isinstance(train, ImageSet) else None
+    shape = None if side is None else Shape.square(side, channels=arrays.channels if arrays else 3)
+    if frame:
+        shape = fitted(shape, frame, arrays, victim.image_size)
+    return Source(victim.dataset, stamp, read, shape, found.remarks, study.background)
 
 
 def pool_source(study: Study, shape: Shape) -> Source:
@@ -93,13 +97,19 @@ def _unlabeled(study: Study, name: str, limit: int | None, place: str, shape: Sh
             part = query_part(found.parts, name)
         return {"queries": part.take(subset(len(part), limit))}
 
-    return Source(name, f"queries, {limit}\n{found.stamp}", read, shape, found.remarks)
+    stamp = f"queries, {limit}\n{found.stamp}{version_of(study, name)}"
+    return Source(name, stamp, read, shape, found.remarks, study.background)
 
 
 def _located(study: Study, name: str, place: str) -> Found:
     """Find a data set that a study names in a field; if it is missing, raise StudyError with how to get it."""
     root = Path(study.data_root) if study.data_root else None
-    found = find(name, root)
+    if name in study.plugged:
+        if not is_loaded(study.plugged[name]):
+            raise AbsentImagesError(f"{place}: {name} is not looked for, since only a run executes a plug-in")
+        found = find_plugged(study, name, root)
+    else:
+        found = find(name, root)
     if found is None:
         described = dataset(name)
         where = f"{described.place} below {root}" if root else described.place

@@ -6,11 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from emma_tune.data import dataset
-from emma_tune.data.cache import Source
+from emma_tune.data.cache import ImageCache, Source
 from emma_tune.data.images import Shape
 from emma_tune.data.mirror import image_cache
 from emma_tune.models import IMAGENET
+from emma_tune.plan import GIVEN
+from emma_tune.plan.materials.answers import answered
 from emma_tune.plan.materials.checks import check_labels, check_limit
+from emma_tune.plan.materials.frames import check_there
+from emma_tune.plan.materials.given import Given, check_given, read_given
 from emma_tune.plan.materials.images import (
     AbsentImagesError,
     bad_images,
@@ -24,19 +28,23 @@ from emma_tune.plan.materials.networks import (
     check_networks,
     forward_flops,
     initial_weights,
+    networks_of,
     read_initial_weights,
     weights_path,
 )
 from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage import tensors
 from emma_tune.storage.store import Store
-from emma_tune.study import Study, outlier_set
+from emma_tune.storage.versions import VERSION
+from emma_tune.study import OnnxVictim, Study, outlier_set
 from emma_tune.study.file import StudyError
 
 UNKNOWN_FINGERPRINT = "unknown"
 """Placeholder for a fingerprint, so that plans can be made; no store has a key made from it."""
 
 ASSUMED_IMAGES = 50_000  # in a pool of unknown size
+ASSUMED = {"train": ASSUMED_IMAGES, "validation": 5_000, "test": 5_000}  # of a plug-in's data set
+ASSUMED_SIDE, ASSUMED_CLASSES = 224, 10
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,9 @@ class KnownMaterials:
     remarks: tuple[str, ...]
 
     def forward_flops(self, model: str) -> float:
-        """Return the floating-point operations of a forward pass of one image."""
+        """Return the floating-point operations of a forward pass of one image; 0 of a plug-in's network."""
+        if VERSION in model:
+            return 0.0  # it would have to be executed
         return forward_flops(model, self.shape, self.classes)
 
 
@@ -101,12 +111,15 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         classes = int(train.labels.max()) + 1  # type: ignore[union-attr]
     else:
         check_limit(victim.limit, described.classes or 0)
-        counts |= {**described.counts, "train": min(described.counts["train"], victim.limit or ASSUMED_IMAGES)}
-        shape, classes = Shape.square(victim.image_size or described.side or 0), described.classes or 0
+        published = {**ASSUMED, **described.counts}
+        counts |= {**published, "train": min(published["train"], victim.limit or ASSUMED_IMAGES)}
+        shape = Shape.square(victim.image_size or described.side or ASSUMED_SIDE)
+        classes = described.classes or ASSUMED_CLASSES
     if study.exposure:
         look(outlier_set(study.exposure[1]), *study.exposure, lambda: outlier_source(study, shape))
     name = study.queries.dataset  # after the outliers, so that its own are counted
-    if look("queries", "queries.dataset", name, lambda: pool_source(study, shape)) is None:
+    pool_found = look("queries", "queries.dataset", name, lambda: pool_source(study, shape)) is not None
+    if not pool_found:
         of = dataset(name).counts
         pool = of.get("queries") or of.get("train")
         if pool is None:
@@ -115,13 +128,39 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         counts["queries"] = min(pool, study.queries.limit or pool)
     weights = {}
     for name, (place, part) in initial_weights(study).items():
-        if weights_path(part).exists():
-            weights[name] = tensors.fingerprint(tensors.to_bytes(read_initial_weights(place, part, shape)))
+        if part.model in study.plugged:
+            weights[name] = UNKNOWN_FINGERPRINT  # what of them is the head is up to the network's code
+        elif weights_path(part).exists():
+            weights[name] = tensors.fingerprint(tensors.to_bytes(read_initial_weights(study, place, part, shape)))
         elif part.weights == IMAGENET:
             weights[name] = UNKNOWN_FINGERPRINT
             remarks.append(f"{place}.weights: the ImageNet weights of {part.model} will be fetched")
         else:
             raise StudyError(f"{place}.weights: expected weights at {part.weights}, found no file")
+    if study.victim.file:
+        given = _given(study, arrays, images, classes) if source and pool_found else None
+        weights[GIVEN] = UNKNOWN_FINGERPRINT
+        if given:
+            weights[GIVEN] = tensors.fingerprint(tensors.to_bytes(given.tensors))
+            classes = given.classes
+            remarks.extend(given.remarks)
+        if isinstance(study.victim, OnnxVictim):
+            remarks.append("not counted: what answers of the model in victim.onnx cost")
     check_networks(study, shape)
+    plugged = sorted({model for model in networks_of(study).values() if model in study.plugged})
+    if plugged:
+        remarks.append(f"not counted: the operations of {', '.join(plugged)}, since only a run executes a plug-in")
     remarks += remarks_on_sizes(study, counts, classes)
     return KnownMaterials(images, weights, counts, shape, classes, tuple(dict.fromkeys(remarks)))
+
+
+def _given(study: Study, arrays: ImageCache, images: Mapping[str, str], labels: int) -> Given | None:
+    """Read the victim that is given; None while it cannot be asked all: without images, or a plug-in's network."""
+    if study.victim.network in study.plugged:
+        check_there(study)
+        return None
+    if UNKNOWN_FINGERPRINT in (images["victim"], images["queries"]):
+        check_given(study)
+        return None
+    pool = arrays.load(images["queries"])["queries"]
+    return read_given(study, answered(arrays.load(images["victim"]), pool), labels)

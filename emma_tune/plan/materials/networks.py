@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from emma_tune.data.images import Shape
 from emma_tune.models import IMAGENET, NONE, TORCHVISION_PREFIX, is_torchvisions
 from emma_tune.plan import weights_name
+from emma_tune.plugins.loading import named
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 from emma_tune.training.settings import Training
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
 
 def trainings(study: Study) -> dict[str, Training]:
     """Return every training of a study, by its field in the study file."""
+    victim = {"victim": study.victim.training} if study.victim.training else {}
     attackers = {f"attackers.{name}": attacker for name, attacker in study.attackers.items()}
-    return {"victim": study.victim, "surrogate": study.surrogate, **attackers}
+    return {**victim, "surrogate": study.surrogate, **attackers}
+
+
+def networks_of(study: Study) -> dict[str, str]:
+    """Return the name of every network of a study, by the part that has it."""
+    victim = {"victim": study.victim.network} if study.victim.network else {}
+    return {**victim, **{place: part.model for place, part in trainings(study).items()}}
 
 
 def initial_weights(study: Study) -> dict[str, tuple[str, Training]]:
@@ -33,7 +41,7 @@ def initial_weights(study: Study) -> dict[str, tuple[str, Training]]:
     return found
 
 
-def read_initial_weights(place: str, part: Training, shape: Shape) -> Mapping[str, Tensor]:
+def read_initial_weights(study: Study, place: str, part: Training, shape: Shape) -> Mapping[str, Tensor]:
     """Read the initial weights of a training.
 
     Raises:
@@ -42,7 +50,7 @@ def read_initial_weights(place: str, part: Training, shape: Shape) -> Mapping[st
     from emma_tune.models.pretrained import read_weights
 
     try:
-        return read_weights(part.model, part.weights, channels=shape.channels)
+        return read_weights(study.versioned(part.model), part.weights, channels=shape.channels)
     except OSError as error:
         raise StudyError(
             f"{place}.weights: expected weights at {weights_path(part)}, found none that can be read or fetched "
@@ -69,9 +77,8 @@ def check_networks(study: Study, shape: Shape) -> None:
     Raises:
         StudyError: if one does not.
     """
-    places = {
-        part.model: place for place, part in reversed(trainings(study).items()) if is_torchvisions(part.model)
-    }
+    networks = networks_of(study)
+    places = {model: place for place, model in reversed(networks.items()) if is_torchvisions(model)}
     for model, place in places.items():
         try:
             forward_flops(model, shape, 2)
@@ -81,6 +88,31 @@ def check_networks(study: Study, shape: Shape) -> None:
                 f"{place}.model: expected a network that takes images of {height}×{width}, found {model} "
                 f"({str(error).strip().splitlines()[0]})"
             ) from error
+
+
+def check_plugged_networks(study: Study, shape: Shape, classes: int) -> None:
+    """Check that the networks of plug-ins, which have been executed, answer images of this shape.
+
+    Raises:
+        StudyError: if one does not.
+    """
+    import torch
+
+    from emma_tune.models import build_model
+
+    images = torch.zeros(2, shape.channels, *shape.view)
+    for place, model in networks_of(study).items():
+        if model not in study.plugged:
+            continue
+        expected = f"{place}.model: expected a network that makes logits of shape (2, {classes}) of two images"
+        try:
+            network = build_model(study.versioned(model), channels=shape.channels, classes=classes)
+            found = tuple(network.eval()(images).shape)
+        except Exception as error:  # anything may go wrong in it
+            size = f"{shape.height}×{shape.width}"
+            raise StudyError(f"{expected} of {size}, found {model} with {named(error)}") from error
+        if found != (2, classes):
+            raise StudyError(f"{expected}, found {model} with {found}")
 
 
 @cache

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from emma_tune.data.cache import Source
 from emma_tune.data.mirror import image_cache
+from emma_tune.plan import GIVEN
+from emma_tune.plan.materials.answers import answered
 from emma_tune.plan.materials.checks import check_labels
+from emma_tune.plan.materials.given import read_given
 from emma_tune.plan.materials.images import (
     bad_images,
     errors_at,
@@ -16,7 +19,13 @@ from emma_tune.plan.materials.images import (
     remarks_on,
     victim_source,
 )
-from emma_tune.plan.materials.networks import check_networks, initial_weights, read_initial_weights
+from emma_tune.plan.materials.methods import put_plugins
+from emma_tune.plan.materials.networks import (
+    check_networks,
+    check_plugged_networks,
+    initial_weights,
+    read_initial_weights,
+)
 from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage.store import Store
 from emma_tune.study import Study, outlier_set
@@ -33,7 +42,7 @@ class Materials:
     Attributes:
         images: fingerprints of the victim's images and of the pool, under `victim` and `queries`, and of outliers
             under `outlier_set` of their name.
-        weights: fingerprints of initial weights, by `weights_name`.
+        weights: fingerprints of initial weights, by `weights_name`, and of a given victim, under `GIVEN`.
         remarks: on what of the images was left out, changed or taken for something else, and on what is asked for
             beyond what there is, a line each.
     """
@@ -49,6 +58,7 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     Raises:
         StudyError: if something is missing, cannot be read, or does not fit.
     """
+    put_plugins(study, store)
     cache = image_cache(store.root)
     remarks: list[str] = []
 
@@ -73,15 +83,23 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
     shape = parts["train"].shape
     check_networks(study, shape)
     queries = cached("queries.dataset", lambda: pool_source(study, shape))
-    counts = {"train": len(parts["train"]), "queries": len(cache.load(queries)["queries"])}
+    pool = cache.load(queries)["queries"]
     classes = int(parts["train"].labels.max()) + 1  # type: ignore[union-attr]  # they were checked
+    given = read_given(study, answered(parts, pool), classes)
+    if given:
+        classes = given.classes
+        remarks += given.remarks
+    counts = {"train": len(parts["train"]), "queries": len(pool)}
+    check_plugged_networks(study, shape, classes)
     remarks += remarks_on_sizes(study, counts, classes)
     images = {"victim": victim, "queries": queries}
     if study.exposure:
-        place, pool = study.exposure
-        images[outlier_set(pool)] = cached(place, lambda: outlier_source(study, shape))
+        place, outliers = study.exposure
+        images[outlier_set(outliers)] = cached(place, lambda: outlier_source(study, shape))
     weights = {
-        name: store.put_weights(read_initial_weights(place, part, shape))
+        name: store.put_weights(read_initial_weights(study, place, part, shape))
         for name, (place, part) in initial_weights(study).items()
     }
+    if given:
+        weights[GIVEN] = store.put_weights(given.tensors)
     return Materials(images, weights, tuple(dict.fromkeys(remarks)))

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emma_tune.models import NONE
-from emma_tune.plan import Planner, Task, weights_name
+from emma_tune.plan import GIVEN, Planner, Task
+from emma_tune.plan.materials.networks import initial_weights
 from emma_tune.results.ledger import Ledger, LedgerWriter
 from emma_tune.search.driver import OVER, new_driver
 from emma_tune.search.outcomes import SearchContext
@@ -140,8 +140,7 @@ class Simulation:
     """
 
     def __init__(self, study: Study, cluster: Cluster, times: Times, start_seconds: float) -> None:
-        parts = (study.victim, study.surrogate, *study.attackers.values())
-        weights = {weights_name(part): UNREAD for part in parts if part.weights != NONE}
+        weights = dict.fromkeys([*initial_weights(study), GIVEN], UNREAD)
         self._planner = Planner(study, dict.fromkeys(study.image_sets, UNREAD), weights)
         self._cluster, self._times, self._start_seconds = cluster, times, start_seconds
         shares = {stage: cluster.share(study, stage) for stage in STAGES}

@@ -48,6 +48,8 @@ again."""
 def connected(address: str | None, hear: Callable[[str], None], workers: int = 0) -> Iterator[None]:
     """Join the cluster at an address, `auto` or `HOST:PORT`, within the block; without one start Ray here alone.
 
+    A process that is connected to Ray already stays so, during the block and after it.
+
     Args:
         address: of the cluster.
         hear: takes what Ray says of nodes, workers and errors.
@@ -56,9 +58,15 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
     Raises:
         StudyError: if no cluster answers there, or not as Ray of this version does.
     """
-    ray_patches.redirect_messages(hear)
-    _silence(hear)
+    ray_patches.set_environment()  # a process may run several studies, each of which leaves it as it was
     with ExitStack() as ending:
+        ending.enter_context(ray_patches.messages_redirected(hear))
+        ending.enter_context(_logging_restored())
+        _silence(hear)
+        if ray_patches.is_connected():
+            _check_own(address)
+            yield
+            return
         ending.enter_context(ray_patches.token_settings_restored())
         if address is None:
             folder = ending.enter_context(scratch_folder())
@@ -69,6 +77,20 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
             _join(address)
         _silence(hear)
         yield
+
+
+def _check_own(address: str | None) -> None:
+    """Raise StudyError if the Ray of this process cannot run a study, or another one is wanted."""
+    if ray_patches.is_client():
+        raise StudyError(
+            "expected a process that is connected to Ray directly, found one that uses Ray's client (ray://); run "
+            "it on a machine of the cluster, with address auto"
+        )
+    own = ray.get_runtime_context().gcs_address
+    if address not in (None, "auto", own):
+        raise StudyError(
+            f"--address {address}: expected none, since this process is connected to Ray at {own} already"
+        )
 
 
 def _start(folder: Path, workers: int) -> None:
@@ -118,6 +140,20 @@ def _silence(hear: Callable[[str], None]) -> None:
     logger.handlers = [_Hearing(hear)]
     logger.propagate = False
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _logging_restored() -> Iterator[None]:
+    """Leave Ray's loggers, and the filters of warnings, as they were before the block."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune")]
+    before = [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.handlers, logger.propagate = handlers, propagate
 
 
 class _Hearing(logging.Handler):

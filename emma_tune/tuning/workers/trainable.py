@@ -18,10 +18,14 @@ import emma_tune
 from emma_tune.data.images import ImageSet
 from emma_tune.data.mirror import image_cache
 from emma_tune.plan import Task
+from emma_tune.plugins.known import know
+from emma_tune.plugins.loading import load
+from emma_tune.plugins.tables import register
 from emma_tune.stages import STAGES
 from emma_tune.storage import Patience, passes
 from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
 from emma_tune.storage.store import Store
+from emma_tune.storage.versions import versions_in
 
 if TYPE_CHECKING:
     import torch
@@ -196,6 +200,7 @@ class StageTrainable:
     def _begin(self, task: Task) -> None:
         if self._meter:
             self._meter.begin()
+        load_plugins(task, self._store)
         inputs = {stage: self._store.fetch(stage, key) for stage, key in task.inputs.items()}
         state, self._seconds = self._initial_state(task)
         self._stage = STAGES[task.stage].start(
@@ -266,6 +271,14 @@ class StageTrainable:
             "metrics": dict(self._progress.metrics),
             "history": history,
         }
+
+
+def load_plugins(task: Task, store: Store) -> None:
+    """Execute the plug-ins that a task's settings name, from the store."""
+    for name, digest in versions_in(task.recipe["config"]):
+        plugin = know(store.plugin(digest), f"{store.root}/plugins/{digest}.py")
+        register(plugin, network=None if name in plugin.declarations else name)
+        load(plugin)
 
 
 def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:

@@ -35,16 +35,20 @@ class Laboratory:
 
     Args:
         root: where study file, folder and store are.
-        changes: of the tiny study.
+        changes: of the tiny study; a field of the victim that is None is left out.
     """
 
     def __init__(self, root: Path, **changes: Any) -> None:
         file = root / "study.yaml"
-        file.write_text(yaml.safe_dump(merged(merged(TINY, SMALL), changes)))
+        content = merged(merged(TINY, SMALL), changes)
+        content["victim"] = {name: value for name, value in content["victim"].items() if value is not None}
+        file.write_text(yaml.safe_dump(content))
         self.study: Study = load_study(file)
         store = Store(root / "runs" / "store")
         self.materials = prepare(self.study, store, lambda *_: None)
-        self.desk = Written(root / "runs" / self.study.name, self.study, self.materials.images)
+        self.desk = Written(
+            root / "runs" / self.study.name, self.study, self.materials.images, self.materials.weights
+        )
         self.folder = self.desk.root
         cache = ImageCache(store.root)
         images = {name: cache.load(key) for name, key in self.materials.images.items()}
@@ -53,6 +57,7 @@ class Laboratory:
             torch.device("cpu"),
             images["victim"],
             images["queries"]["queries"],
+            store.weights,
             exposure=next(iter(exposure), None),
         )
 

@@ -65,7 +65,7 @@ def test_from_the_command_line_nothing_of_the_study_changes(several, tmp_path):
     for _ in range(2):  # what was there is replaced
         ended = subprocess.run(
             [sys.executable, "-m", "analysis.attackers", str(desk.root), "--out", str(tmp_path / "out")],
-            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+            cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
         assert (ended.returncode, ended.stderr) == (0, "")
     assert files(desk.root.parent) == before

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emma_tune.outputs.words import plural
+from emma_tune.results.words import plural
 from emma_tune.storage import Place
 from emma_tune.storage.redaction import printable
 from emma_tune.tuning.cluster.limits import local_capacity
+from emma_tune.tuning.ray_patches import is_connected
 
 if TYPE_CHECKING:
     from emma_tune.study import Dimension, EpochChoice, Study
@@ -26,10 +27,16 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
         points = f"{plural(study.proposals + len(study.fixed), 'point')} of {', '.join(study.searches)}{beside}"
     else:
         points = f"{plural(given, 'point')}, each with {plural(len(study.repeats), 'fresh seed')}"
-    where = (
-        f"on the cluster at {address}" if address else f"{plural(local_capacity(study).slots, 'task')} at a time"
-    )
-    return printable(f"{study.name}: {points}, attackers {', '.join(study.attackers)}; {where}; folder {folder}")
+    where, attackers = _where(study, address), ", ".join(study.attackers)
+    return printable(f"{study.name}: {points}, attackers {attackers}; {where}; folder {folder}")
+
+
+def _where(study: Study, address: str | None) -> str:
+    if address:
+        return f"on the cluster at {address}"
+    if is_connected():
+        return "on the Ray of this process"
+    return f"{plural(local_capacity(study).slots, 'task')} at a time"
 
 
 def spaces(study: Study) -> list[str]:

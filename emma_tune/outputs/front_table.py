@@ -1,0 +1,81 @@
+"""The fronts of a study as a table of text, for terminals and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from emma_tune.outputs.words import parameter, parameters
+from emma_tune.study.measures import measure, value_of
+
+
+class FrontTable(NamedTuple):
+    """The points of the fronts, then the references, with the measures that decide.
+
+    Attributes:
+        columns: their heads; `defense` and `joint` are text, the others are numbers.
+        groups: the rows of each searched defense's front, then those of the references.
+    """
+
+    columns: tuple[str, ...]
+    groups: tuple[tuple[tuple[str, ...], ...], ...]
+
+
+TEXT = ("defense", "joint")
+"""Columns of text."""
+
+LEGEND = "test figures, in parentheses validation figures that decide (✓: also on the joint front)"
+
+
+def front_table(content: Mapping[str, Any]) -> FrontTable:
+    """Lay out what `StudyView.front` describes."""
+    attackers = content["thieves"]
+    counting = [name for name, of in attackers.items() if of["when"] == "always"]
+    alone = content["attacker"] or (counting[0] if len(counting) == 1 else None)  # its clone is the worst one
+    others = [name for name in attackers if name != alone]
+    objectives = [name for name in content["objectives"] if name != content["attack"]]
+    measures = list(dict.fromkeys([*objectives, "accuracy_drop"]))
+    params = _varied([of["points"] for of in content["fronts"].values()])
+    heads = [*params, *(measure(name).head for name in measures)]
+    clones = [f"{name}, %" for name in (alone or measure(content["attack"]).head, *others)]
+    attack = "attacker_accuracy" if content["attacker"] else content["attack"]
+
+    def row(point: Mapping[str, Any], name: str | None = None) -> tuple[str, ...]:
+        rest = parameters({param: value for param, value in point["params"].items() if param not in params})
+        return (
+            name or f"{point['defense']} {rest}".rstrip(),
+            str(point["point"]),
+            *(parameter(point["params"][param], ".3g") if param in point["params"] else "" for param in params),
+            *(figure_of(point, column, decides=column in objectives) for column in measures),
+            figure_of(point, attack, decides=True),
+            *(_share(point["attackers"].get(other)) for other in others),
+            "✓" if point["on_joint_front"] else "",
+        )
+
+    fronts = [tuple(row(point, name) for point in of["points"]) for name, of in content["fronts"].items()]
+    references = tuple(map(row, content["references"]))
+    return FrontTable(("defense", "point", *heads, *clones, "joint"), (*fronts, references))
+
+
+def _varied(fronts: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """List the parameters that differ between the points of a front; of a single point all of them."""
+    names: dict[str, None] = {}
+    for points in fronts:
+        for name in points[0]["params"] if points else ():
+            if len(points) == 1 or len({point["params"][name] for point in points}) > 1:
+                names[name] = None
+    return list(names)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def figure_of(point: Mapping[str, Any], name: str, *, decides: bool) -> str:
+    """Show a test figure with its interval, and the validation figure if that decides who is on the front."""
+    of, value = measure(name), value_of(point, name)
+    text = f"{100 * value:.1f}" if of.unit else f"{value:.3f}"
+    ends = point["intervals"].get(name) or point["intervals"].get("attackers", {}).get(name.split(".", 1)[-1])
+    text += f" ± {50 * (ends[1] - ends[0]):.1f}" if ends and name != "victim_accuracy" else ""
+    validated = of.scale * value_of(point["validation"], name)
+    return f"{text} ({validated:.{1 if of.unit else 3}f})" if decides else text

@@ -1,0 +1,94 @@
+"""What must fit together in a study, once each of its parts has been read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from emma_tune.attacks import ATTACKS
+from emma_tune.defenses import DEFENSES
+from emma_tune.storage.redaction import has_secret
+from emma_tune.study.fields import misplaced
+from emma_tune.study.plugged import check_own
+from emma_tune.study.search import check_finite
+from emma_tune.study.victims import AnsweredVictim
+
+if TYPE_CHECKING:
+    from emma_tune.study.study import Study
+
+
+def refuse_secrets(study: Study) -> None:
+    """Refuse passwords: a study is recorded and shown in reports."""
+    weights = {f"attackers.{name}.weights": attacker.weights for name, attacker in study.attackers.items()}
+    given = {
+        "store": study.store,
+        "data_root": study.data_root,
+        "victim.dataset": study.victim.dataset,
+        "queries.dataset": study.queries.dataset,
+        **({f"victim.{study.victim.file[0]}": str(study.victim.file[1])} if study.victim.file else {}),
+        **({"victim.weights": study.victim.training.weights} if study.victim.training else {}),
+        "surrogate.weights": study.surrogate.weights,
+        **weights,
+        **dict([study.exposure] if study.exposure else []),
+    }
+    for place, address in given.items():
+        if address and has_secret(address):
+            raise misplaced(
+                place,
+                "expected an address without a password (use environment variables such as "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), found one with a password",
+            )
+
+
+def check_answers_suffice(study: Study) -> None:
+    """Refuse attackers that ask other images than those that were answered."""
+    for name, attacker in study.attackers.items():
+        if isinstance(study.victim, AnsweredVictim) and ATTACKS[attacker.kind].asks_views:
+            raise misplaced(
+                f"attackers.{name}.kind",
+                "expected an attacker that asks the queries themselves, since of the victim only answers to "
+                f"those are known (victim.answers), found {attacker.kind}, which asks augmented views of them",
+            )
+
+
+def check_grids(study: Study) -> None:
+    """Refuse ranges for the grid sampler, which needs finitely many values."""
+    if study.search.sampler == "grid":
+        for index, baseline in enumerate(study.baselines):
+            for budget in baseline.space.values():
+                check_finite(budget, f"baselines.{index}")
+
+
+def check_space(study: Study) -> None:
+    """Raise unless the space has the parameters of the defense, and no others."""
+    wanted = {parameter.name for parameter in DEFENSES[study.defense.kind].parameters}
+    for name in sorted(wanted ^ set(study.search.space.dimensions)):
+        expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
+        raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")
+
+
+def check_epochs(study: Study) -> None:
+    """Raise unless an epoch of the matrix is left after the latest `st_epoch`."""
+    latest = max(study.search.space.st_epochs)
+    if latest > study.surrogate.epochs:
+        raise misplaced(
+            "search.space.st_epoch",
+            f"expected at most surrogate.epochs = {study.surrogate.epochs}, found {latest}",
+        )
+    if latest >= study.defense.epochs:
+        raise misplaced(
+            "search.space.st_epoch",
+            f"expected less than defense.epochs = {study.defense.epochs}, so that an epoch of the matrix "
+            f"is left, found {latest}",
+        )
+
+
+CHECKS: tuple[Callable[[Study], None], ...] = (
+    check_own,
+    refuse_secrets,
+    check_answers_suffice,
+    check_grids,
+    check_space,
+    check_epochs,
+)
+"""In this order; the first that finds something is reported."""
