@@ -6,7 +6,11 @@ Rich's own needs ipywidgets, and leaves nothing to see where a notebook is opene
 from __future__ import annotations
 
 import io
+import logging
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -21,6 +25,20 @@ def in_notebook() -> bool:
     """Return whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+@contextmanager
+def widgets_unmentioned() -> Iterator[None]:
+    """Silence what Ray and tqdm say, as they are imported in a notebook, of ipywidgets: nothing here uses it."""
+    logger = logging.getLogger("ray.widgets.util")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class LiveOutput:
