@@ -26,7 +26,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 def process_state() -> list[Any]:
     """All of the process that a run may change and has to put back."""
-    return [dict(os.environ), [signal.getsignal(number) for number in SIGNALS]]
+    environment = {
+        name: of for name, of in os.environ.items() if not name.startswith("TORCHINDUCTOR")
+    }  # PyTorch's
+    return [environment, [signal.getsignal(number) for number in SIGNALS]]
 
 
 def rays_logging() -> list[Any]:
