@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,10 +75,15 @@ class Defended:
         except Exception as error:  # decoders fail in many ways
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise ValueError(f"expected a whole PNG, JPEG or .npy file, found: {reason}") from error
-        if found.dtype != np.uint8 or found.shape[1:] != shape or len(found) == 0:
-            raise ValueError(
-                f"expected images (N, {', '.join(map(str, shape))}) uint8, found {found.shape} {found.dtype}"
-            )
+        count = self.input["shape"][0]  # "batch", or what a victim in ONNX was fixed to
+        if (
+            found.dtype != np.uint8
+            or found.shape[1:] != shape
+            or not len(found)
+            or count not in ("batch", len(found))
+        ):
+            sizes = ", ".join(map(str, ("N" if count == "batch" else count, *shape)))
+            raise ValueError(f"expected images ({sizes}) uint8, found {found.shape} {found.dtype}")
         return found
 
     def _picture(self, body: bytes) -> NDArray[np.uint8]:
@@ -92,6 +98,16 @@ class Defended:
         return np.ascontiguousarray(pixels.reshape(1, height, width, channels).transpose(0, 3, 1, 2))
 
 
+def check_export(folder: Path, refuse: Callable[[str], object]) -> None:
+    """Refuse a folder without a model that takes images."""
+    if not (folder / "model.onnx").is_file() or not (folder / "settings.json").is_file():
+        refuse(
+            f"{folder}: expected a folder that emma-tune export has written, found no model.onnx and settings.json"
+        )
+    elif json.loads((folder / "settings.json").read_text())["input"]["dtype"] != "uint8":
+        refuse(f"{folder}: expected a model that takes images, found a defense alone, which takes posteriors")
+
+
 def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,8 +116,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--replicas", type=int, default=1, help="processes that answer, of one CPU each")
     given = parser.parse_args()
-    if not (given.folder / "model.onnx").is_file():
-        parser.error(f"{given.folder}: expected a folder that emma-tune export has written, found no model.onnx")
+    check_export(given.folder, parser.error)
     logging.disable(logging.INFO)
     with connected(None, print):
         http = {"host": given.host, "port": given.port}

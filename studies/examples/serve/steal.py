@@ -6,40 +6,33 @@ The attacker sends the study's query pool and trains a clone on the answers, as 
 import io
 import json
 import sys
-from pathlib import Path
 from urllib.request import Request, urlopen
 
 import numpy as np
-import torch
 
+import emma_tune
 from emma_tune.data.batches import Images
-from emma_tune.results import StudyView
 from emma_tune.results.intervals import wilson
-from emma_tune.stages import STAGES
-from emma_tune.stages.runtime import Runtime
-from emma_tune.storage.artifact import Artifact, run_through
+from emma_tune.training.settings import Training
 
 
-def ask(url: str, images: torch.Tensor) -> list[list[float]]:
+def ask(url, images):
     """Query the endpoint with images (B, C, h, w)."""
     body = io.BytesIO()
-    np.save(body, images.numpy())
+    np.save(body, images)
     with urlopen(Request(url, body.getvalue()), timeout=60) as answer:
         return json.load(answer)["posteriors"]
 
 
 url, folder = sys.argv[1:]
-view = StudyView(Path(folder))
-pool, victim = view.images("queries")["queries"], view.images("victim")
-answers = torch.tensor([row for batch in Images(pool).plain(64) for row in ask(url, batch)])
-clone = run_through(
-    STAGES["attacker"].start(
-        view.tasks_of(0, attacker="soft")["attacker"].config,
-        inputs={"responses": Artifact({"queries": answers})},
-        runtime=Runtime(torch.device("cpu"), victim, pool),
-    )
-)
-accuracy, count = clone.metrics["best.test.accuracy"], len(victim["test"])
-low, high = wilson(accuracy, count)
+view = emma_tune.load_study(folder).data
+sets = {**view.images("victim"), **view.images("queries")}
+pixels = {part: np.concatenate(list(Images(of).plain(64))) for part, of in sets.items()}
+queries, test, labels = pixels["queries"], pixels["test"], sets["test"].labels
+answers = np.concatenate([ask(url, queries[start : start + 64]) for start in range(0, len(queries), 64)])
+settings = view.study.attackers["soft"].model_dump(include=Training.model_fields.keys() - {"weights"})
+chosen = {"validation_images": pixels["validation"], "validation_labels": sets["validation"].labels}
+accuracy = emma_tune.steal(queries, answers, test, labels, **chosen, seed=view.run_of(None), **settings)
+low, high = wilson(accuracy, len(test))
 reach = f"{accuracy:.1%} ({low:.1%} … {high:.1%})"
-print(f"{len(answers)} answers; the clone's accuracy on {count} test images: {reach}")
+print(f"{len(answers)} answers; the clone's accuracy on {len(test)} test images: {reach}")
