@@ -10,7 +10,8 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -30,13 +31,14 @@ def in_notebook() -> bool:
 @contextmanager
 def widgets_unmentioned() -> Iterator[None]:
     """Silence what Ray and tqdm say, as they are imported in a notebook, of ipywidgets: nothing here uses it."""
+    with suppress(ImportError), warnings.catch_warnings():  # now, while no other thread changes the filters
+        warnings.simplefilter("ignore")
+        import_module("tqdm.auto")  # as Optuna does
     logger = logging.getLogger("ray.widgets.util")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="IProgress not found")
-            yield
+        yield
     finally:
         logger.setLevel(level)
 
