@@ -61,6 +61,7 @@ def run(
     began = time.monotonic()
     with _alone(), _environment_restored():
         from emma_tune.tuning.launch import run_study
+        from emma_tune.tuning.notebook import widgets_unmentioned
         from emma_tune.tuning.ordering import announcement, check_last
 
         console = _console(progress)
@@ -73,7 +74,8 @@ def run(
         order = _order(study, out, say, how)
         for line in announcement(order):
             say(line)
-        result = run_study(order, console)
+        with widgets_unmentioned():
+            result = run_study(order, console)
     if result.interrupted:
         _interrupt(order, result)
     return _ended(order, result, say)

@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Collection, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emma_tune.api.best import BestPoint
@@ -17,7 +18,7 @@ from emma_tune.results import StudyView as Data
 from emma_tune.results import tables
 from emma_tune.results.best import best_point, check_bounds, check_found
 from emma_tune.results.status import status_of
-from emma_tune.storage import as_place
+from emma_tune.storage import as_place, is_local
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.redaction import printable
 from emma_tune.study import Study
@@ -203,7 +204,9 @@ class StudyView:
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
             sides = ["<" if name in TEXT else ">" for name in shown.columns]
             lines += [_padded(row, widths, sides) for row in rows]
-        return "\n".join([*lines, f"folder: {self.data.folder.root}"])
+        root, here = self.data.folder.root, Path.cwd()
+        folder = root.relative_to(here) if is_local(root) and root.is_relative_to(here) else root
+        return "\n".join([*lines, f"folder: {folder}"])
 
     def _repr_html_(self) -> str:
         first, *others = map(html.escape, self._heading())

@@ -6,7 +6,12 @@ Rich's own needs ipywidgets, and leaves nothing to see where a notebook is opene
 from __future__ import annotations
 
 import io
+import logging
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -21,6 +26,21 @@ def in_notebook() -> bool:
     """Return whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+@contextmanager
+def widgets_unmentioned() -> Iterator[None]:
+    """Silence what Ray and tqdm say, as they are imported in a notebook, of ipywidgets: nothing here uses it."""
+    with suppress(ImportError), warnings.catch_warnings():  # now, while no other thread changes the filters
+        warnings.simplefilter("ignore")
+        import_module("tqdm.auto")  # as Optuna does
+    logger = logging.getLogger("ray.widgets.util")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class LiveOutput:

@@ -77,6 +77,7 @@ def _fit(
                 # the store keeps unfinished state; Tune would ask for a pickle after every trial
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=callbacks,
+                progress_reporter=tune.CLIReporter(),  # that of a notebook clears its output
                 verbose=0,
             ),
         ).fit()

@@ -26,9 +26,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 def process_state() -> list[Any]:
     """All of the process that a run may change and has to put back."""
+    environment = {
+        name: of for name, of in os.environ.items() if not name.startswith("TORCHINDUCTOR")
+    }  # PyTorch's
+    return [environment, [signal.getsignal(number) for number in SIGNALS]]
+
+
+def rays_logging() -> list[Any]:
+    """How Ray logs in a process that has started it."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune")]
-    logging_now = [(of.level, list(of.handlers), of.propagate) for of in loggers]
-    return [dict(os.environ), [signal.getsignal(number) for number in SIGNALS], logging_now]
+    return [(of.level, list(of.handlers), of.propagate) for of in loggers]
 
 
 def study(name: str, **changes: Any) -> dict[str, Any]:
@@ -54,7 +61,7 @@ def whole(folder: Path) -> dict[str, Any]:
     os.chdir(folder)
     Path("mystudy.yaml").write_text(yaml.safe_dump(study("first")))
     before, found, names = process_state(), {}, dict[str, Any]()
-    (example,) = blocks(ROOT / "studies" / "README.md", "python")
+    (example,) = (of for of in blocks(ROOT / "studies" / "README.md", "python") if "emma_tune.run(" in of)
     exec(example, names)
     first = names["study"]
     found["first"] = [first.state, process_state() == before, str(first.front().point.tolist())]
@@ -79,10 +86,10 @@ def whole(folder: Path) -> dict[str, Any]:
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, namespace="mine", log_to_driver=False)
-    before = process_state()
+    before = process_state(), rays_logging()
     view = asyncio.run(_in_loop())
     own = ray.is_initialized() and ray.get_runtime_context().namespace
-    found["own ray"] = [view.state, process_state() == before, own]
+    found["own ray"] = [view.state, (process_state(), rays_logging()) == before, own]
     try:
         emma_tune.run(study("third"), address="127.0.0.1:1")
     except emma_tune.StudyError as error:
