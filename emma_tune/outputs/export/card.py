@@ -164,7 +164,9 @@ def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, f
     if figures:
         tests = [figures["runs"][str(run)]["test"] for run in runs]
         measured |= {
-            name: fmean(test[name] for test in tests) for name in MEASURES if all(name in test for test in tests)
+            name: fmean(test[name] for test in tests)
+            for name in MEASURES.keys() - measured.keys()  # of clones, and of plug-ins
+            if all(name in test for test in tests)
         }
     return measured
 
