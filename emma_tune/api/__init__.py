@@ -3,7 +3,6 @@
 running    run a study to its end, in this process
 view       a study on disk, as tables, pictures and arrays
 arrays     one stage at a time, without a study: learn a matrix, steal a classifier
-orders, opening   what a run is given, and how it announces itself; the command line uses them as well
 
 `emma_tune` itself offers all of it under plain names, and imports it when it is first used.
 """

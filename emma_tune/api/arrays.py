@@ -5,6 +5,7 @@ Both run the stages that a study runs: the same arrays, settings and seed give t
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, TypeVar
 
 import numpy as np
@@ -245,7 +246,8 @@ def _device(device: str | torch.device | None) -> torch.device:
 def _run(stage: str, config: StageSettings, inputs: dict[str, Artifact], runtime: Runtime) -> Artifact:
     """Run a stage to its end; PyTorch's random numbers go on as if it had not run."""
     on_gpu = [runtime.device] if runtime.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=on_gpu):
+    with torch.random.fork_rng(devices=on_gpu), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated")  # by PyTorch, in itself
         return run_through(STAGES[stage].start(config, inputs=inputs, runtime=runtime))
 
 

@@ -54,7 +54,7 @@ def typed(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     table = table.reset_index(drop=True).reindex(columns=[*columns, *others])
     return table.assign(
         **{name: _typed(table[name], of) for name, of in columns.items()},
-        **{str(name): table[name].convert_dtypes(convert_floating=False) for name in others},
+        **{str(name): table[name].convert_dtypes() for name in others if table[name].dtype == object},
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from emma_tune.api.orders import announcement, check_last, new_order, resuming_order
+from rich.console import Console
+
 from emma_tune.api.view import StudyView
 from emma_tune.plan import named
 from emma_tune.results.folder import StudyFolder
@@ -57,30 +58,35 @@ def run(
         StudyError: for what is wrong with study, folder, cluster or storage, a line for each thing.
         KeyboardInterrupt: if the run was interrupted; what it has finished is there for `load_study`.
     """
-    from rich.console import Console
-
-    from emma_tune.tuning.notebook import in_notebook
-
     began = time.monotonic()
-    console = Console(file=io.StringIO(), quiet=True)
-    if progress:  # a notebook's output claims to be a terminal; rich's own form of it wants ipywidgets
-        console = Console(force_jupyter=False, force_terminal=False if in_notebook() else None)
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    check_last(until, "until")
     with _alone(), _environment_restored():
+        from emma_tune.tuning.launch import run_study
+        from emma_tune.tuning.ordering import announcement, check_last
+
+        console = _console(progress)
+
+        def say(line: str) -> None:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+        check_last(until, "until")
         how = {"began": began, "address": address, "until": until, "trust": trust, "embedded": True}
         order = _order(study, out, say, how)
         for line in announcement(order):
             say(line)
-        from emma_tune.tuning.launch import run_study  # sets the environment that Ray reads when it is imported
-
         result = run_study(order, console)
     if result.interrupted:
         _interrupt(order, result)
     return _ended(order, result, say)
+
+
+def _console(progress: bool) -> Console:
+    """Return what progress is shown on."""
+    from emma_tune.tuning.notebook import in_notebook
+
+    if not progress:
+        return Console(file=io.StringIO(), quiet=True)
+    # a notebook's output claims to be a terminal; rich's own form of it wants ipywidgets
+    return Console(force_jupyter=False, force_terminal=False if in_notebook() else None)
 
 
 @contextmanager
@@ -101,6 +107,8 @@ def _order(
     how: Mapping[str, Any],
 ) -> RunOrder:
     """Order the run of what `run` takes for a study."""
+    from emma_tune.tuning.ordering import new_order, resuming_order
+
     folder = _place(out, "out")
     if isinstance(study, Study):
         return new_order(study, folder, **how)
@@ -155,7 +163,10 @@ def _ended(order: RunOrder, result: RunResult, say: Callable[[str], None]) -> St
 
 @contextmanager
 def _environment_restored() -> Iterator[None]:
-    """Restore environment variables, which a run sets for Ray and for the processes that it starts."""
+    """Restore environment variables, which a run sets for Ray and for the processes that it starts.
+
+    Importing `tuning` sets those that Ray reads when it is imported: so it is imported within the block.
+    """
     before = dict(os.environ)
     try:
         yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from emma_tune.cli.app import Folder, Seed, app, complain, user_errors
+from emma_tune.cli.app import Folder, Seed, Trust, app, complain, user_errors
 
 if TYPE_CHECKING:
     from emma_tune.outputs.export import Export
@@ -24,6 +24,7 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Export a point although its clones were not measured.")
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Write a point's victim with its defense as one model: PyTorch, ONNX, weights, and a model card."""
     from emma_tune.outputs.export import export_point
@@ -35,7 +36,7 @@ def export(
         raise StudyError(f"expected either --point N or --best, found {'both' if best else 'neither'}")
     view = StudyView(folder)
     number = best_number(view) if point is None else point
-    exported = export_point(view, number, seed, out, force=force)
+    exported = export_point(view, number, seed, out, force=force, trusted=trust)
     if best:
         typer.echo(f"point {number}: {exported.settings['defense']}, the best within the study's limits")
     _show_exported(exported, out)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from upath import UPath
 
-from emma_tune.api.orders import announcement, check_last, last_stages, new_order, resuming_order
 from emma_tune.cli.app import (
     DONE,
     INTERRUPTED,
@@ -29,6 +28,7 @@ from emma_tune.cli.app import (
 )
 from emma_tune.cli.submitting import refuse_client
 from emma_tune.storage import absolute, as_place
+from emma_tune.tuning.ordering import announcement, check_last, last_stages, new_order, resuming_order
 
 if TYPE_CHECKING:
     from emma_tune.tuning.order import RunOrder, RunResult

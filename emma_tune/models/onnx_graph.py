@@ -217,7 +217,7 @@ def with_posteriors(model: ModelProto, output: str, classes: int, *, logits: boo
 
     Args:
         model: the model; it is changed.
-        output: which of its outputs, (B, K).
+        output: which of its outputs, (B, K), perhaps with axes of size 1 behind.
         classes: K.
         logits: whether those are logits.
     """
@@ -226,6 +226,7 @@ def with_posteriors(model: ModelProto, output: str, classes: int, *, logits: boo
     graph = model.graph
     back = _Nodes(graph, "behind", output)
     back.add("Cast", to=TensorProto.FLOAT)
+    back.add("Flatten", axis=1)
     if logits:
         back.add("Softmax", axis=1)
     rows = back.last

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emma_tune.results.words import plural as plural
+
 
 def percent(share: float) -> str:
     """Show 0.987 as 98.7 %."""
@@ -14,11 +16,6 @@ def percent(share: float) -> str:
 def in_points(difference: float) -> str:
     """Show a difference of shares, 0.013, as 1.3 points."""
     return f"{100 * difference:.1f} points"
-
-
-def plural(count: int, noun: str) -> str:
-    """Count things: 1 point, 12 points."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def point_counts(counts: Mapping[str, int]) -> str:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from emma_tune.plugins.declarations import PluginError
 from emma_tune.plugins.known import MODULE, Plugin
+from emma_tune.plugins.packages import check_installed, origin_of
 from emma_tune.storage.versions import VERSION
 
 
@@ -29,6 +30,9 @@ def load(plugin: Plugin) -> None:
         return
     module = ModuleType(name)
     module.__file__ = plugin.file
+    if origin := origin_of(plugin.content):
+        check_installed(origin)
+        module.__package__ = origin.package
     lines = plugin.content.decode(errors="replace").splitlines(keepends=True)
     linecache.cache[plugin.file] = (len(plugin.content), None, lines, plugin.file)  # for tracebacks
     sys.modules[name] = module

@@ -76,6 +76,13 @@ class StudyDriver:
             "interval": max(INTERVAL, slots / REPORTS),
         }
 
+    def needs_no_trial(self) -> bool:
+        """Propose and close points as long as the store has all they need; True if that was the study's end."""
+        tasks = self.points.next_tasks(self.shares.capacity.slots)
+        if tasks is not None:
+            self.agenda.release(tasks)
+        return tasks is None and self.points.is_over
+
     def hear(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Take in a trial's report; True if no open point needs the trial any more, so that it can be stopped."""
         self.busy += result.get("busy", 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from upath import UPath
 
 from emma_tune.data import PREFIXES
 from emma_tune.models import IMAGENET, NONE
+from emma_tune.plugins.packages import REQUIREMENT
 from emma_tune.study import Study, spelled_out
 from emma_tune.study.document import DocumentError, Place, parse, shown
 from emma_tune.study.findings import findings_of
@@ -214,7 +216,9 @@ def _make_absolute(given: dict[str, Any], folder: Path, file: Path | UPath) -> N
             given[key] = absolute(given[key], key)
     if isinstance(given.get("plugins"), list):
         given["plugins"] = [
-            absolute(of, f"plugins.{number}") if isinstance(of, str) and of else of
+            absolute(of, f"plugins.{number}")
+            if isinstance(of, str) and of and not re.fullmatch(REQUIREMENT, of)
+            else of
             for number, of in enumerate(given["plugins"])
         ]
     parts = {name: given.get(name) for name in ("victim", "queries", "surrogate")}

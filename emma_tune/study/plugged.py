@@ -11,6 +11,7 @@ from pydantic import Field
 
 from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
 from emma_tune.plugins.known import KNOWN, Plugin, know
+from emma_tune.plugins.packages import REQUIREMENT, read_package
 from emma_tune.plugins.tables import COLUMNS, check_new, register
 from emma_tune.storage.versions import VERSION
 from emma_tune.study.document import shown
@@ -85,28 +86,42 @@ def _adopted(named: Mapping[str, object]) -> Iterator[PluginFile]:
     seen: dict[str, Declaration] = {}
     for place, entry in named.items():
         try:
-            file = _read(entry)
-            for name, declared in file.declarations.items():
-                if name in seen:
-                    raise PluginError(
-                        f"{declared.place}: {name}: expected a name that no other plug-in has, found it in "
-                        f"{seen[name].place}"
-                    )
-            _register(file)
+            files = list(_read(entry))
+            for file in files:
+                _check_once(file, seen)
+                _register(file)
+                seen |= file.declarations
         except PluginError as error:
             raise misplaced(place, str(error)) from error
-        seen |= file.declarations
-        yield file
+        yield from files
 
 
-def _read(entry: object) -> PluginFile:
-    """Read a plug-in by its path, or as it is recorded."""
+def _check_once(file: PluginFile, seen: Mapping[str, Declaration]) -> None:
+    for name, declared in file.declarations.items():
+        if name in seen:
+            raise PluginError(
+                f"{declared.place}: {name}: expected a name that no other plug-in has, found it in "
+                f"{seen[name].place}"
+            )
+
+
+def _read(entry: object) -> Iterator[PluginFile]:
+    """Read the plug-ins of a package, or one by its path, or as it is recorded."""
+    package = re.fullmatch(REQUIREMENT, entry) if isinstance(entry, str) else None
+    if package:
+        for content, file in read_package(package[1], package[2]):
+            yield _declaring(PluginFile(file=str(entry), hash=know(content, file).hash))
+        return
+    yield _read_file(entry)
+
+
+def _read_file(entry: object) -> PluginFile:
     if isinstance(entry, str) and entry:
         path, network = entry.rsplit(":", 1) if re.fullmatch(NETWORK, entry) else (entry, None)
         plugin = know(_content(path), path)
         return _declaring(PluginFile(file=path, hash=plugin.hash, network=network))
     if not isinstance(entry, dict | PluginFile):
-        raise PluginError(f"expected the path of a file of Python, found {shown(entry)}")
+        raise PluginError(f"expected the path of a file of Python, or PACKAGE==VERSION, found {shown(entry)}")
     recorded = PluginFile.model_validate(entry)
     if recorded.hash not in KNOWN:  # the reader of a study's folder reads its copies first
         raise PluginError(f"expected a plug-in that was read, found the record of {recorded.file} alone")

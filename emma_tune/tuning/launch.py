@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -20,12 +21,16 @@ from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
-from emma_tune.tuning.cluster.limits import check_limits, local_slots
+from emma_tune.tuning.cluster.limits import check_limits, check_shares, local_capacity, usable_cpus, usable_gpus
 from emma_tune.tuning.display import decoding_shown
+from emma_tune.tuning.driving import driving, looks_done
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
 from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
 from emma_tune.tuning.ray_patches import is_connected
 from emma_tune.tuning.workers.trainable import StageTrainable
+
+if TYPE_CHECKING:
+    from emma_tune.tuning.cluster.capacity import ClusterCapacity
 
 STORAGE_TIMEOUT = 600.0
 """Seconds that a driver or worker waits for a storage: a full disk, a server or a mount that is gone."""
@@ -82,34 +87,65 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
 
 
 def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
-    order, say = session.order, session.say
+    order = session.order
     own = is_connected()  # to a Ray that the program has started or joined itself
-    with _ray_starting(order, session.log.write) as starting:
-        from emma_tune.plan.materials import prepare
-
-        with decoding_shown(session.console) as report:
-            materials = prepare(order.study, session.store, session.interruption.watching(report))
-        for remark in materials.remarks:
-            say(remark)
-        from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
-        from emma_tune.tuning.cluster.connection import head_watched
-        from emma_tune.tuning.cluster.nodes import check_storage
-        from emma_tune.tuning.tuner import tune_study
-
-        starting.result()
-        session.interruption.listen()  # Ray's C++ side would print a stack trace at SIGTERM
-        capacity = capacity_for(order.study)
-        check_capacity(order.study, capacity, say)
+    joins = own or order.address is not None
+    done = False
+    if not joins:
+        check_shares(order.study, local_capacity(order.study), [{"CPU": usable_cpus(), "GPU": usable_gpus()}])
+        done = looks_done(session)
+    with ExitStack() as stack:
+        starting = None if done else stack.enter_context(_ray_starting(order, session.log.write))
+        started, planner = _prepared(session)
+        capacity = starting and _capacity(session, starting, joins)
         if session.interruption.requested:
             return RunResult(True, {}, session.interruption.signal)
-        if own or order.address is not None:
-            check_storage(session.store)
-        given = order.given is not None
-        images = session.folder.with_earlier_images({**order.images, **materials.images})
-        session.folder.write(Started(order.study, images, order.store, materials.weights, given))
-        planner = Planner(order.study, images, materials.weights, until=order.until)
-        with head_watched(say) if order.address and not own else nullcontext():
-            return tune_study(session, planner, capacity, trainable)
+        session.folder.write(started)
+        with driving(session, planner, capacity or local_capacity(order.study)) as drive:
+            if capacity is None:
+                if drive.driver.needs_no_trial():
+                    session.say("every task was done already")
+                    return drive.end(now := time.monotonic(), now)
+                capacity = _capacity(session, stack.enter_context(_ray_starting(order, session.log.write)), joins)
+                drive.driver.resize(capacity)
+            from emma_tune.tuning.cluster.connection import head_watched
+            from emma_tune.tuning.tuner import tune_study
+
+            with head_watched(session.say) if order.address and not own else nullcontext():
+                return tune_study(drive, capacity, trainable)
+
+
+def _prepared(session: Session) -> tuple[Started, Planner]:
+    """Prepare images and weights, and plan the study with them."""
+    from emma_tune.plan.materials import prepare
+
+    order = session.order
+    with decoding_shown(session.console) as report:
+        materials = prepare(order.study, session.store, session.interruption.watching(report))
+    for remark in materials.remarks:
+        session.say(remark)
+    images = session.folder.with_earlier_images({**order.images, **materials.images})
+    started = Started(order.study, images, order.store, materials.weights, order.given is not None)
+    return started, Planner(order.study, images, materials.weights, until=order.until)
+
+
+def _capacity(session: Session, starting: Future[None], joins: bool) -> ClusterCapacity:
+    """Wait for Ray, which others may have started, and return what it has for trials.
+
+    Raises:
+        StudyError: if Ray does not start, the cluster is too small, or one of its nodes sees another storage.
+    """
+    from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
+    from emma_tune.tuning.cluster.nodes import check_storage
+
+    order = session.order
+    starting.result()
+    session.interruption.listen()  # Ray's C++ side would print a stack trace at SIGTERM
+    capacity = capacity_for(order.study)
+    check_capacity(order.study, capacity, session.say)
+    if joins and not session.interruption.requested:
+        check_storage(session.store)
+    return capacity
 
 
 @contextmanager
@@ -121,7 +157,7 @@ def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Futu
     def start() -> None:
         from emma_tune.tuning.cluster.connection import connected
 
-        cluster.enter_context(connected(order.address, hear, local_slots(order.study)))
+        cluster.enter_context(connected(order.address, hear, local_capacity(order.study).slots))
 
     # the thread outlives Ray, whose processes end with the thread that started them
     with ThreadPoolExecutor(1) as background, ExitStack() as cluster:

@@ -111,7 +111,11 @@ def start(folder: Path, cpus: int, workers: int, preload: Sequence[str]) -> None
             _memory=100 * MEBIBYTE,
             _plasma_directory=str(folder),
             _temp_dir=str(folder),
-            _system_config={"preload_python_modules": list(preload), "enable_metrics_collection": False},
+            _system_config={
+                "preload_python_modules": list(preload),
+                "idle_worker_killing_time_threshold_ms": 10**9,  # it would end some of them while they import
+                "enable_metrics_collection": False,
+            },
             _skip_env_hook=True,
         )
 
@@ -127,7 +131,7 @@ def _without_services(workers: int) -> Iterator[None]:
     each is a process that waits for its end; and on their ports: -1 is what Ray's own agents say of a service that
     they do not offer.
     """
-    from ray._private import ray_constants, services
+    from ray._private import ray_constants, services, utils
     from ray._private.node import Node
     from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
     from ray._raylet import persist_port  # type: ignore[attr-defined]
@@ -159,6 +163,7 @@ def _without_services(workers: int) -> Iterator[None]:
             (Node, "start_log_monitor", start_none),
             (Node, "start_api_server", start_none),
             (ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False),
+            (utils, "get_dashboard_dependency_error", ImportError),  # it imports them all to find out
         ):
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)

@@ -1,10 +1,9 @@
-"""One run of Tune: the study's driver, what watches it, and how it is summed up."""
+"""One run of Tune: the study's driver in Tune's terms, and what watches it."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import nullcontext
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -12,20 +11,12 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from emma_tune.plan import GROUNDWORK, Planner, Point
-from emma_tune.results.folder import JOURNAL
-from emma_tune.results.ledger import Ledger, LedgerWriter, RunSummary, read_ledger
-from emma_tune.search.driver import OVER, StudyDriver, new_driver
-from emma_tune.search.outcomes import SearchContext
-from emma_tune.search.paces import SEVERAL
-from emma_tune.search.proposals import new_proposers
-from emma_tune.stages import OWN_TRIAL_STAGES
-from emma_tune.storage.store import CorruptArtifactError, Record, Store
-from emma_tune.study.file import StudyError
+from emma_tune.search.driver import OVER, StudyDriver
 from emma_tune.tuning import ray_patches
 from emma_tune.tuning.cluster.capacity import CapacityWatcher, ClusterCapacity
+from emma_tune.tuning.driving import Drive
 from emma_tune.tuning.interruption import Interruption
-from emma_tune.tuning.order import RunResult, Session
+from emma_tune.tuning.order import RunResult
 from emma_tune.tuning.progress import RunMonitor
 from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler, Timeouts, limits_of
 from emma_tune.tuning.workers.trainable import StageTrainable
@@ -34,40 +25,20 @@ UNLIMITED = 100_000
 """More trials than any cluster runs at once: the driver limits them, as nodes come and go."""
 
 
-def tune_study(
-    session: Session, planner: Planner, capacity: ClusterCapacity, trainable: type[StageTrainable]
-) -> RunResult:
+def tune_study(drive: Drive, capacity: ClusterCapacity, trainable: type[StageTrainable]) -> RunResult:
     """Let Tune run what the driver of a study hands out, until it is over or interrupted."""
-    folder, store, given = session.folder, session.store, session.order.given
-    ledger = read_ledger(folder.ledger)
-    for problem in ledger.problems:
-        session.say(problem)
-    store.storage.sweep()
-    run = uuid.uuid4().hex[:12]
-    writer = LedgerWriter(folder.ledger, store.patience)
-    with closing(writer), folder.nearby() as near:
-        writer.run(run)
-        _record_given(given or (), ledger, writer)
-        proposers = new_proposers(planner.study, near / JOURNAL, store.patience) if given is None else {}
-        context = SearchContext(planner, ledger, writer, proposers)
-        driver = new_driver(context, store, capacity, run=run, say=session.say)
-        driver.recall_paces(_some_records(store))
-        watcher = CapacityWatcher(planner.study, driver, capacity, session.say)
-        monitor = RunMonitor(driver, watcher, session)
-        timeouts = Timeouts(driver, store, run, limits_of(planner.study))
-        try:
-            # on a cluster others may want its nodes
-            with ray_patches.idle_workers_kept() if session.order.address is None else nullcontext():
-                _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
-        finally:
-            monitor.close()
-        driver.tidy()
-        first, last = monitor.span
-        startup, span = round(first - session.order.began, 3), round(last - first, 3)
-        interrupted, failures = session.interruption.requested, driver.outcomes.failures
-        until = None if interrupted or GROUNDWORK.number in failures else planner.until
-        writer.ended(RunSummary(run, startup, span, driver.most_slots, round(driver.busy, 3), until))
-        return RunResult(interrupted, failures, session.interruption.signal)
+    session, driver = drive.session, drive.driver
+    study = driver.planner.study
+    watcher = CapacityWatcher(study, driver, capacity, session.say)
+    monitor = RunMonitor(driver, watcher, session)
+    timeouts = Timeouts(driver, session.store, drive.run, limits_of(study))
+    try:
+        # on a cluster others may want its nodes
+        with ray_patches.idle_workers_kept() if session.order.address is None else nullcontext():
+            _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
+    finally:
+        monitor.close()
+    return drive.end(*monitor.span)
 
 
 def _fit(
@@ -111,30 +82,6 @@ def _fit(
         ).fit()
     if searcher.broken is not None:
         raise searcher.broken
-
-
-def _some_records(store: Store) -> Iterator[tuple[str, Record]]:
-    """Yield a few records of each stage that has trials of its own, of whichever study."""
-    for stage in OWN_TRIAL_STAGES:
-        with suppress(OSError):
-            for key in store.storage.names(stage)[:SEVERAL]:
-                with suppress(CorruptArtifactError):
-                    if record := store.record(stage, key):
-                        yield stage, record
-
-
-def _record_given(points: Sequence[Point], ledger: Ledger, writer: LedgerWriter) -> None:
-    """Record given points in the ledger before anything is done for them, as proposed ones are."""
-    for point in points:
-        known = ledger.points.get(point.number)
-        if known is None:
-            writer.asked(point, {})
-            ledger.points[point.number] = point
-        elif known != point:
-            raise StudyError(
-                f"point {point.number}: expected {known.defense} {dict(known.params)}, as the ledger has it, "
-                f"found {point.defense} {dict(point.params)}"
-            )
 
 
 class DriverSearcher(ray_patches.NeverPickled, Searcher):

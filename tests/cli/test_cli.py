@@ -27,7 +27,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(emma, module):
 def test_a_run_says_what_it_will_do_before_anything_heavy_is_imported(emma, study_file):
     file = study_file(search={"points": 12})
     script = (
-        "import sys; from emma_tune.cli import app, run; from emma_tune.api.opening import opening; "
+        "import sys; from emma_tune.cli import app, run; from emma_tune.tuning.opening import opening; "
         "from emma_tune.study.file import load_study; from pathlib import Path; "
         "print(opening(load_study(Path(sys.argv[1])), Path('runs/tiny'), sys.argv[2] or None, None)); "
         "assert not {'torch', 'ray', 'optuna', 'pandas', 'numpy', 'matplotlib', 'rich.live'} & set(sys.modules)"

@@ -81,6 +81,17 @@ def test_rows_are_scaled_and_their_own_sum_is_told(tmp_path):
     np.testing.assert_allclose(posteriors.sum(axis=1), 1, atol=1e-6)
 
 
+def test_answers_with_a_pixel_behind_them_are_rows(tmp_path):
+    model = linear(shape=("N", 3, 8, 8), softmax=False)
+    plain = by_hand(model, UNIT)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 10, 1, 1], np.int64), "shape"))
+    model.graph.node.append(helper.make_node("Reshape", ["z", "shape"], ["y"]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10, 1, 1]))
+    front = with_normalization(model, frame_of(model, None), 3, scale=None, mean=[0], std=[1], reverse=False)
+    session = OnnxModel(to_bytes(with_posteriors(front, "victim/y", 10, logits=True)), CPU)
+    np.testing.assert_allclose(session(IMAGES)[0], plain, atol=2e-6)
+
+
 def test_weights_beside_the_file_are_merged_into_it(tmp_path):
     options = {"save_as_external_data": True, "location": "w", "size_threshold": 0}
     alone = merged(write(linear(shape=("N", 3, 8, 8)), tmp_path / "alone.onnx"))(IMAGES)

@@ -46,7 +46,7 @@ def test_every_decorator_is_a_kind_and_returns_what_it_decorates():
             "e.defense(parameters=(e.Parameter('t', 1, high=None, grid=(+2.0,)),))",
         ),
         (
-            "# -*- coding: latin-1 -*-\nfrom emma_tune.plugins import *\nfrom emma_tune.plugins import defense, Parameter",
+            "# -*- coding: latin-1 -*-\nfrom emma_tune.plugins import *",
             "defense(linear=False, parameters=[Parameter('t', 1, None, [2])])",
         ),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-import emma_tune
+from emma_tune.results import StudyView
 from emma_tune.storage.artifact import Artifact
 from emma_tune.study.file import StudyError
 
@@ -32,7 +32,7 @@ def chain(desk, number):
 
 
 def test_nothing_finished_is_no_rows(desk):
-    view = emma_tune.load_study(desk.root)
+    view = StudyView(desk.root)
     assert len(view.tasks()) == len(view.curves()) == 0
     assert list(view.points().point) == [0, 1, 2]
 
@@ -41,7 +41,7 @@ def test_a_task_stands_where_it_is_first_needed_with_all_its_uses(desk):
     for number in (0, 1, 2):
         for task in chain(desk, number):
             commit(desk, task, history=EPOCHS, seconds=1.5, finished_at=9.0, host="here", device="cpu", run="r")
-    table = emma_tune.load_study(desk.root).tasks()
+    table = StudyView(desk.root).tasks()
     assert sorted(table.key) == sorted({task.key for number in (0, 1, 2) for task in chain(desk, number)})
     (victim,) = table[table.stage == "victim"].to_dict("records")
     assert victim == {
@@ -62,7 +62,7 @@ def test_a_task_stands_where_it_is_first_needed_with_all_its_uses(desk):
 
 def test_what_is_not_finished_is_left_out(desk):
     commit(desk, chain(desk, 0)[0], history=EPOCHS)
-    view = emma_tune.load_study(desk.root)
+    view = StudyView(desk.root)
     assert list(view.tasks().stage) == ["victim"]
     assert view.curves()[["stage", "epoch", "loss"]].values.tolist() == [["victim", 0, 2.0], ["victim", 1, 1.0]]
 
@@ -72,7 +72,7 @@ def test_an_artifact_is_found_by_point_stage_and_thief(desk):
     (matrix,) = (task for task in plan.tasks.values() if task.stage == "matrix")
     commit(desk, matrix, {"matrix": torch.eye(3)})
     commit(desk, plan.attackers[7, "smoothed"], {"last.test": torch.zeros(2, 3)})
-    view = emma_tune.load_study(str(desk.root))
+    view = StudyView(desk.root)
     assert torch.equal(view.artifact(1, "matrix").tensors["matrix"], torch.eye(3))
     assert view.artifact(1, "attacker", attacker="smoothed", seed=7).tensors["last.test"].shape == (2, 3)
     legs = [task for task in plan.tasks.values() if task.stage == "surrogate"]
@@ -99,7 +99,7 @@ def test_an_artifact_is_found_by_point_stage_and_thief(desk):
 )
 def test_what_is_not_there_is_named(desk, asked, named, expected):
     with pytest.raises(StudyError, match=expected):
-        emma_tune.load_study(desk.root).artifact(*asked, **named)
+        StudyView(desk.root).artifact(*asked, **named)
 
 
 def test_the_tasks_of_a_point_are_in_the_order_of_the_pipeline_with_those_of_one_attacker(desk):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from emma_tune.api.opening import spaces
 from emma_tune.study import Study
 from emma_tune.study.file import load_study
+from emma_tune.tuning.opening import spaces
 from tests.study.files import DIGITS, GONE, changed, finding
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +39,9 @@ from emma_tune.outputs.export.formats import (
 )
 from emma_tune.outputs.export.latency import Latency, time_batches
 from emma_tune.outputs.export.merging import BATCH, CLEAN
+from emma_tune.plan.materials.methods import execute_plugins
 from emma_tune.results import StudyView
+from emma_tune.study.file import StudyError
 
 __all__ = ["AttackerResult", "Export", "Latency", "attackers_at", "export_point", "refusal"]
 
@@ -45,7 +49,9 @@ CARD = "MODEL_CARD.md"
 OF_CLONES = ("attacker", "evaluation")  # stages that no answer depends on
 
 
-def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, force: bool = False) -> Export:
+def export_point(
+    view: StudyView, number: int, seed: int | None, out: Path, *, force: bool = False, trusted: bool = False
+) -> Export:
     """Write the defended victim of a point, checked against the study's stored answers.
 
     Args:
@@ -54,6 +60,7 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, f
         seed: of the victim; the study's first if None.
         out: the folder; an earlier export in it is replaced.
         force: whether to export a point whose clones were not measured.
+        trusted: whether plug-ins that this user has never run are executed, where the answers need them.
 
     Returns:
         What was written: `model.pt2` (torch.export), `model.onnx`, `victim.safetensors`, `defense.safetensors`
@@ -69,17 +76,20 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, f
     check_installed()
     check_free(out)
     exported = defended_point(view, number, seed, force=force)
+    execute_plugins(view.study, trusted=trusted, names=exported.computed_by)
     defense, victim = defense_of(exported), victim_of(exported)
     module = DefendedModel(victim, defense).eval() if victim else defense
     inputs = examples(exported)
     with in_place(out) as folder, torch.no_grad():
         write_weights(exported, folder)
         if exported.onnx is None:
-            write_programs(module, inputs, folder)
+            with _traceable(exported):
+                write_programs(module, inputs, folder)
             files = {PROGRAM: load_program(folder), ONNX: load_onnx(folder)}
             timed: tuple[Answering, dict[str, Answering]] = (module, files)
         else:
-            write_merged(exported, defense, folder)
+            with _traceable(exported):
+                write_merged(exported, defense, folder)
             files = {ONNX: load_onnx(folder)}
             timed = (files[ONNX], {})
         settings = _settings(exported, folder, check(exported, defense, {"module": module, **files}))
@@ -90,6 +100,22 @@ def export_point(view: StudyView, number: int, seed: int | None, out: Path, *, f
         text = model_card(exported, export, machine=_machine(), threads=torch.get_num_threads())
         (folder / CARD).write_text(text, encoding="utf-8")
     return export
+
+
+@contextmanager
+def _traceable(exported: DefendedPoint) -> Iterator[None]:
+    """Say that what a plug-in computes cannot be made a program, if that fails."""
+    try:
+        yield
+    except Exception as error:
+        names = [name for name in exported.computed_by if name in exported.view.study.plugged]
+        if not names or isinstance(error, OSError | StudyError):
+            raise
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StudyError(
+            f"point {exported.point.number}: expected what torch.export can trace, found {', '.join(names)} of a "
+            f"plug-in ({why})"
+        ) from error
 
 
 def _settings(exported: DefendedPoint, folder: Path, agreement: dict[str, float]) -> dict[str, Any]:

@@ -105,15 +105,16 @@ class OnnxUndefended(nn.Module):
 
 def defense_of(exported: DefendedPoint) -> Defense:
     """Build the defense of a point, on the CPU, with nothing to train."""
-    model, found = exported.view.study.misinformer.model, exported.artifacts
+    study, found = exported.view.study, exported.artifacts
     second = found["misinformer"].tensors if "misinformer" in found else {}
     defense = Defense(
-        exported.point.defense,
+        study.versioned(exported.point.defense),
         exported.settings.params,
         T=exported.matrix,
         # trained on the victim's images
         guides=[
-            _network(exported, model, tensors) for tensors in filter(None, (second, tensors_of(second, EXPOSED)))
+            _network(exported, study.misinformer.model, tensors)
+            for tensors in filter(None, (second, tensors_of(second, EXPOSED)))
         ],
     )
     return defense.eval().requires_grad_(False)
@@ -130,6 +131,7 @@ def victim_of(exported: DefendedPoint) -> nn.Module | None:
 
 
 def _network(exported: DefendedPoint, model: str, tensors: Mapping[str, Tensor]) -> Classifier:
-    classifier = new_classifier(model, exported.queries("train"), classes=exported.classes, seed=0, role="victim")
+    name = exported.view.study.versioned(model)
+    classifier = new_classifier(name, exported.queries("train"), classes=exported.classes, seed=0, role="victim")
     restore_classifier(classifier, tensors)  # weights and normalization are its own
     return classifier

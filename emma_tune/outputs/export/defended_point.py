@@ -58,6 +58,13 @@ class DefendedPoint:
         return self.artifacts["responses"].tensors.get("matrix")
 
     @property
+    def computed_by(self) -> set[str]:
+        """The names of all that computes its answers: networks, and the defense unless it is a matrix."""
+        study = self.view.study
+        second = {study.misinformer.model} if "misinformer" in self.artifacts else set()
+        return {study.victim.network or "", *second, *(() if self.matrix is not None else (self.point.defense,))}
+
+    @property
     def measured(self) -> bool:
         """Whether the point is finished: clones were trained on its answers, and measured."""
         return self.view.figures(self.point) is not None

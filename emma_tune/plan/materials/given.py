@@ -171,11 +171,11 @@ def check_channels(name: str, values: Sequence[float], channels: int) -> None:
 
 
 def _answers(outputs: Mapping[str, Any], count: int) -> tuple[str, np.ndarray[Any, Any]]:
-    """Return the name of the one output that holds a row for each image, and its rows as float32."""
+    """Return the name of the one output that holds a row for each image, and its rows (N, K) as float32."""
     found = {
         name: of
         for name, of in outputs.items()
-        if isinstance(of, np.ndarray) and of.dtype.kind == "f" and of.ndim == 2 and of.shape[0] == count
+        if isinstance(of, np.ndarray) and of.dtype.kind == "f" and _is_rows(of.shape, count)
     }
     if len(found) != 1 or next(iter(found.values())).shape[1] < 2:
         described = ", ".join(f"{name.removeprefix('victim/')} {_form(of)}" for name, of in outputs.items())
@@ -184,7 +184,12 @@ def _answers(outputs: Mapping[str, Any], count: int) -> tuple[str, np.ndarray[An
             f"{described}"
         )
     name, rows = found.popitem()
-    return name, rows.astype(np.float32)
+    return name, rows.reshape(count, -1).astype(np.float32)
+
+
+def _is_rows(shape: Sequence[int], count: int) -> bool:
+    """Return whether a shape is (N, K), perhaps with one pixel behind it."""
+    return len(shape) >= 2 and shape[0] == count and all(size == 1 for size in shape[2:])
 
 
 def _form(output: Any) -> str:

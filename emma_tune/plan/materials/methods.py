@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,20 +19,26 @@ from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
 
-def execute_plugins(study: Study, *, trusted: bool) -> None:
+def execute_plugins(study: Study, *, trusted: bool, names: Collection[str] | None = None) -> None:
     """Execute the plug-ins of a study and try what they declare.
 
     Args:
         study: the study.
         trusted: whether those that this user has never run are executed, too.
+        names: only plug-ins that declare one of these; all if None.
 
     Raises:
         StudyError: if one is not trusted, cannot be executed, or a function is not what it is declared to be.
     """
-    if not study.plugins:
+    wanted = {
+        f"plugins.{number}": of
+        for number, of in enumerate(study.plugins)
+        if names is None or of.declarations.keys() & set(names)
+    }
+    if not wanted:
         return
     known = remembered()
-    new = [of for of in study.plugins if of.hash not in known]
+    new = [of for of in wanted.values() if of.hash not in known]
     if new and not trusted:
         raise StudyError(
             "\n".join(
@@ -44,8 +50,8 @@ def execute_plugins(study: Study, *, trusted: bool) -> None:
     remember(of.hash for of in new)
     from emma_tune.plugins.trial import try_out  # with torch
 
-    for number, of in enumerate(study.plugins):
-        with _errors_at(f"plugins.{number}"):
+    for place, of in wanted.items():
+        with _errors_at(place):
             load(of.plugin)
             try_out(of.plugin)
 

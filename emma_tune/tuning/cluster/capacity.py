@@ -13,8 +13,8 @@ from ray.tune.experiment import Trial
 from emma_tune.search.driver import StudyDriver
 from emma_tune.search.trial_shares import Capacity, slots_of
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
-from emma_tune.study import AUTO, Share, Study
-from emma_tune.study.file import StudyError
+from emma_tune.study import Share, Study
+from emma_tune.tuning.cluster.limits import check_shares
 from emma_tune.tuning.cluster.nodes import alive_nodes, node_label
 from emma_tune.tuning.ray_patches import NeverPickled
 
@@ -55,20 +55,7 @@ def check_capacity(study: Study, capacity: ClusterCapacity, say: Callable[[str],
     """
     if capacity.gpus == 0 and any(share.gpu for share in _requested(study).values()):
         say("no GPU here: gpu shares are ignored")
-    nodes = _resources()
-    for stage, share in capacity.shares.items():
-        cpu, gpu = float(share["cpu"]), share["gpu"]
-        whole = 1.0 if gpu == AUTO else float(gpu)  # until it has been measured
-        if not any(node.get("CPU", 0) >= cpu and node.get("GPU", 0) >= whole for node in nodes):
-            largest = max(node.get("CPU", 0) for node in nodes), max(node.get("GPU", 0) for node in nodes)
-            raise StudyError(
-                f"resources.{study.shares_with(stage)}: expected at most what a node has, {largest[0]:g} CPUs and "
-                f"{largest[1]:g} GPUs, found cpu {cpu:g}, gpu {gpu if gpu == AUTO else format(gpu, 'g')}"
-            )
-
-
-def _resources() -> list[dict[str, float]]:
-    return [node["Resources"] for node in alive_nodes().values()]
+    check_shares(study, capacity, [node["Resources"] for node in alive_nodes().values()])
 
 
 def _requested(study: Study) -> dict[str, Share]:

@@ -9,12 +9,13 @@ import os
 import resource
 import socket
 import threading
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from emma_tune.search.trial_shares import slots_of
-from emma_tune.stages import OWN_TRIAL_STAGES
-from emma_tune.study import Study
+from emma_tune.search.trial_shares import Capacity, slots_of
+from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
+from emma_tune.study import AUTO, Study
 from emma_tune.study.file import StudyError
 from emma_tune.tuning import ray_patches
 
@@ -55,11 +56,34 @@ def usable_gpus() -> int:
         return 0
 
 
-def local_slots(study: Study) -> int:
-    """Count the tasks that this machine runs at once, as the run will."""
+def local_capacity(study: Study) -> Capacity:
+    """Return what this machine has for trials of a study, as its run will find it."""
     gpus = usable_gpus()
-    shares = [(study.share(stage).cpu, study.share(stage).gpu if gpus else 0.0) for stage in OWN_TRIAL_STAGES]
-    return slots_of(shares, usable_cpus(), gpus)
+    shares = {stage: (study.share(stage).cpu, study.share(stage).gpu if gpus else 0.0) for stage in STAGES}
+    slots = slots_of([shares[stage] for stage in OWN_TRIAL_STAGES], usable_cpus(), gpus)
+    return Capacity(slots, {stage: {"cpu": cpu, "gpu": gpu} for stage, (cpu, gpu) in shares.items()}, gpus)
+
+
+def check_shares(study: Study, capacity: Capacity, nodes: Collection[Mapping[str, float]]) -> None:
+    """Check that every stage fits on some node.
+
+    Args:
+        study: whose fields an error names.
+        capacity: what each stage takes.
+        nodes: what each one has, `CPU` and `GPU`.
+
+    Raises:
+        StudyError: naming a stage that does not.
+    """
+    for stage, share in capacity.shares.items():
+        cpu, gpu = float(share["cpu"]), share["gpu"]
+        whole = 1.0 if gpu == AUTO else float(gpu)  # until it has been measured
+        if not any(node.get("CPU", 0) >= cpu and node.get("GPU", 0) >= whole for node in nodes):
+            largest = max(node.get("CPU", 0) for node in nodes), max(node.get("GPU", 0) for node in nodes)
+            raise StudyError(
+                f"resources.{study.shares_with(stage)}: expected at most what a node has, {largest[0]:g} CPUs and "
+                f"{largest[1]:g} GPUs, found cpu {cpu:g}, gpu {gpu if gpu == AUTO else format(gpu, 'g')}"
+            )
 
 
 def check_limits() -> None:

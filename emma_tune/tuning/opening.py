@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emma_tune.outputs.words import plural
+from emma_tune.results.words import plural
 from emma_tune.storage import Place
 from emma_tune.storage.redaction import printable
-from emma_tune.tuning.cluster.limits import local_slots
+from emma_tune.tuning.cluster.limits import local_capacity
 from emma_tune.tuning.ray_patches import is_connected
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _where(study: Study, address: str | None) -> str:
         return f"on the cluster at {address}"
     if is_connected():
         return "on the Ray of this process"
-    return f"{plural(local_slots(study), 'task')} at a time"
+    return f"{plural(local_capacity(study).slots, 'task')} at a time"
 
 
 def spaces(study: Study) -> list[str]:

@@ -87,7 +87,7 @@ def resuming_order(
 
 def announcement(order: RunOrder) -> list[str]:
     """Return the lines that say what a run is about to do, before anything heavy is imported."""
-    from emma_tune.api.opening import opening, spaces
+    from emma_tune.tuning.opening import opening, spaces
 
     given = _given_points(order)
     return [
