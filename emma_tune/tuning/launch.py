@@ -97,7 +97,7 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
     with ExitStack() as stack:
         starting = None if done else stack.enter_context(_ray_starting(order, session.log.write))
         started, planner = _prepared(session)
-        capacity = starting and _capacity(session, starting, joins)
+        capacity = _capacity(session, starting, joins) if starting else None
         if session.interruption.requested:
             return RunResult(True, {}, session.interruption.signal)
         session.folder.write(started)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import subprocess
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -137,7 +137,7 @@ def _without_services(workers: int) -> Iterator[None]:
     from ray._raylet import persist_port  # type: ignore[attr-defined]
 
     start_process = services.start_ray_process
-    waiting = subprocess.list2cmdline([sys.executable, "-I", "-S", "-c", WAIT_FOR_PARENT])
+    waiting = shlex.join([sys.executable, "-I", "-S", "-c", WAIT_FOR_PARENT])
     changed = {
         "--dashboard_agent_command": waiting,
         "--runtime_env_agent_command": waiting,

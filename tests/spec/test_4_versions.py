@@ -9,6 +9,7 @@ import pytest
 from emma_tune.plan import Planner, Point
 from emma_tune.stages import STAGES
 from emma_tune.study.file import load_study
+from tests.plugins.files import MEASURES
 
 POINTS = (
     Point(0, "emma", {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 1}),
@@ -34,11 +35,13 @@ def behind(stage: str) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_bump_reruns_the_stage_and_what_follows(stage, study_file, monkeypatch):
-    before = keys(study_file())
+def test_a_bump_reruns_the_stage_and_what_follows(stage, study_file, monkeypatch, tmp_path):
+    (tmp_path / "mine.py").write_text(MEASURES)  # for the stage that takes the measures of plug-ins
+    file = study_file(plugins=["mine.py"])
+    before = keys(file)
     assert all(before.values())
-    digest = Planner(load_study(study_file()), {}).digest
+    digest = Planner(load_study(file), {}).digest
     monkeypatch.setitem(STAGES, stage, replace(STAGES[stage], version=STAGES[stage].version + 1))
-    after = keys(study_file())
+    after = keys(file)
     assert {name for name in STAGES if before[name] != after[name]} == behind(stage)
-    assert Planner(load_study(study_file()), {}).digest != digest  # conclusions in the ledger no longer hold
+    assert Planner(load_study(file), {}).digest != digest  # conclusions in the ledger no longer hold

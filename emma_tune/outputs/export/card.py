@@ -163,8 +163,9 @@ def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, f
     }
     if figures:
         tests = [figures["runs"][str(run)]["test"] for run in runs]
+        others = (*(name for name, of in MEASURES.items() if of.of_clones), *view.study.own_measures)
         measured |= {
-            name: fmean(test[name] for test in tests) for name in MEASURES if all(name in test for test in tests)
+            name: fmean(test[name] for test in tests) for name in others if all(name in test for test in tests)
         }
     return measured
 

@@ -147,4 +147,4 @@ def _matrix(view: StudyView, row: PointRow, records: Records) -> Matrix | None:
     except (StudyError, KeyError) as error:
         view.note(f"the matrix of point {number} is not shown: {error}")
         return None
-    return Matrix(row, T, np.linalg.svd(T, compute_uv=False), traces)
+    return Matrix(row, T, np.linalg.svd(T, compute_uv=False).astype(np.float64), traces)

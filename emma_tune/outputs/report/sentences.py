@@ -52,7 +52,7 @@ def victim(study: Study) -> str:
     field, file = of.file or ("", Path())
     return {
         "onnx": f"The model in {file.name}",
-        "answers": f"A model, of which only the answers in {file.name} are known,",
+        "answers": f"A model of which only the answers in {file.name} are known",
     }.get(field, f"A {of.network} with the weights in {file.name}")
 
 

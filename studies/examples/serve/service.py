@@ -76,12 +76,8 @@ class Defended:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise ValueError(f"expected a whole PNG, JPEG or .npy file, found: {reason}") from error
         count = self.input["shape"][0]  # "batch", or what a victim in ONNX was fixed to
-        if (
-            found.dtype != np.uint8
-            or found.shape[1:] != shape
-            or not len(found)
-            or count not in ("batch", len(found))
-        ):
+        fits = found.shape[1:] == shape and found.ndim == 4 and len(found) > 0 and count in ("batch", len(found))
+        if found.dtype != np.uint8 or not fits:
             sizes = ", ".join(map(str, ("N" if count == "batch" else count, *shape)))
             raise ValueError(f"expected images ({sizes}) uint8, found {found.shape} {found.dtype}")
         return found
@@ -100,9 +96,10 @@ class Defended:
 
 def check_export(folder: Path, refuse: Callable[[str], object]) -> None:
     """Refuse a folder without a model that takes images."""
-    if not (folder / "model.onnx").is_file() or not (folder / "settings.json").is_file():
+    missing = [name for name in ("model.onnx", "settings.json") if not (folder / name).is_file()]
+    if missing:
         refuse(
-            f"{folder}: expected a folder that emma-tune export has written, found no model.onnx and settings.json"
+            f"{folder}: expected a folder that emma-tune export has written, found no {' and no '.join(missing)}"
         )
     elif json.loads((folder / "settings.json").read_text())["input"]["dtype"] != "uint8":
         refuse(f"{folder}: expected a model that takes images, found a defense alone, which takes posteriors")
