@@ -60,9 +60,11 @@ def run(
     """
     began = time.monotonic()
     with _alone(), _environment_restored():
-        from emma_tune.tuning.launch import run_study
         from emma_tune.tuning.notebook import widgets_unmentioned
-        from emma_tune.tuning.ordering import announcement, check_last
+
+        with widgets_unmentioned():
+            from emma_tune.tuning.launch import run_study
+            from emma_tune.tuning.ordering import announcement, check_last
 
         console = _console(progress)
 

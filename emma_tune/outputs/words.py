@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emma_tune.results.words import plural as plural
+from emma_tune.study.words import plural as plural
 
 
 def percent(share: float) -> str:

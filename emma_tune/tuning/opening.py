@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emma_tune.results.words import plural
 from emma_tune.storage import Place
 from emma_tune.storage.redaction import printable
+from emma_tune.study.words import plural
 from emma_tune.tuning.cluster.limits import local_capacity
 from emma_tune.tuning.ray_patches import is_connected
 
