@@ -137,7 +137,7 @@ def test_of_answers_the_defense_alone_is_exported(by_onnx, tmp_path):
     settings = json.loads((out / "settings.json").read_text())
     assert settings["input"] == {"name": "clean", "dtype": "float32", "shape": ["batch", 10]}
     card = (out / "MODEL_CARD.md").read_text()
-    assert "the answers in answers.npz are known, is protected by a defense" in card
+    assert "the answers in answers.npz are known is protected by a defense" in card
     assert "- Input `clean`: float32, (B, 10), the model's posteriors p" in card
     assert 'session.run(["posteriors"], {"clean": clean})[0]  # a float32 array' in card
     assert "| batch | defense, PyTorch | `model.pt2` | `model.onnx` |" in card
