@@ -25,9 +25,9 @@ from emma_tune.api.checks import (
     problems,
 )
 from emma_tune.attacks import ATTACKS
-from emma_tune.data.images import ImageSet, few_of_each
+from emma_tune.data.images import FEW_PER_CLASS, ImageSet, few_of_each
 from emma_tune.stages import STAGES, AttackerSettings, MatrixSettings, StageSettings, SurrogateSettings
-from emma_tune.stages.runtime import FEW_PER_CLASS, Runtime
+from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, run_through
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 
 from emma_tune.data.batches import AugmentedViews, Images, QueryImages
-from emma_tune.data.images import ImageSet, few_of_each, subset
+from emma_tune.data.images import FEW_PER_CLASS, ImageSet, few_of_each, subset
 from emma_tune.models import NONE
 from emma_tune.models.pretrained import PretrainedWeights
 from emma_tune.stages.settings import Views
 from emma_tune.training.seeds import generator
 from emma_tune.training.settings import Training
-
-FEW_PER_CLASS = 5
-"""Images a class that an attacker is assumed to have labels of; among those that the victim was trained on."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emma_tune.data.batches import image_fingerprints
-from emma_tune.data.images import ImageSet, few_of_each
+from emma_tune.data.images import FEW_PER_CLASS, ImageSet, few_of_each
 from emma_tune.data.listing import named
 from emma_tune.data.source import Part
-from emma_tune.stages.runtime import FEW_PER_CLASS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,6 +110,7 @@ def _matched(part: str, images: ImageSet, rows: Rows) -> Tensor:
     """Return the answers to images in their order, (N, K), after checking them."""
     import torch
 
+    from emma_tune.data.batches import image_fingerprints
     from emma_tune.stages.asking import no_distribution
 
     prints = image_fingerprints(images) if "fingerprints" in rows else None

@@ -96,14 +96,15 @@ def check_plugged_networks(study: Study, shape: Shape, classes: int) -> None:
     Raises:
         StudyError: if one does not.
     """
+    plugged = {place: model for place, model in networks_of(study).items() if model in study.plugged}
+    if not plugged:
+        return
     import torch
 
     from emma_tune.models import build_model
 
     images = torch.zeros(2, shape.channels, *shape.view)
-    for place, model in networks_of(study).items():
-        if model not in study.plugged:
-            continue
+    for place, model in plugged.items():
         expected = f"{place}.model: expected a network that makes logits of shape (2, {classes}) of two images"
         try:
             network = build_model(study.versioned(model), channels=shape.channels, classes=classes)
