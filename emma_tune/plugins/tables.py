@@ -1,7 +1,7 @@
 """The rows that plug-ins add to the tables of defenses, attacks, networks and data sets.
 
-A row is there twice: under its plain name, as in the study that was read or used last, and under its name with the hash of
-its file, as in recipes, where it never changes.
+A row is there twice: under its plain name, as in the study that was read or used last, and under its name with the
+hash of its file, as in recipes, where it never changes.
 """
 
 from __future__ import annotations
