@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from emma_tune.defenses import LEARNED
 from emma_tune.study import Study
-from emma_tune.study.measures import ATTACKERS, MEASURES
+from emma_tune.study.measures import ATTACKERS
 
 TEXT, COUNT, NUMBER, FLAG = "string", "int64", "float64", "bool"
 OPTIONAL = "Int64"  # a count that some rows lack
@@ -34,12 +33,11 @@ MEASURED = {
 
 def point_columns(study: Study) -> dict[str, str]:
     """Return columns and types of a study's points; parameters of baselines come behind them."""
-    parameters = [of for defense in LEARNED.values() for of in defense.parameters]
-    measures = [*MEASURES, *(f"{ATTACKERS}{name}" for name in study.attackers)]
+    measures = [*study.measures, *(f"{ATTACKERS}{name}" for name in study.attackers)]
     return {
         "point": COUNT,
         **dict.fromkeys(("defense", "state", "reason"), TEXT),
-        **{of.name: OPTIONAL if of.epochs or of.whole else NUMBER for of in parameters},
+        **{of.name: OPTIONAL if of.epochs or of.whole else NUMBER for of in study.parameters},
         **dict.fromkeys(("within_limits", "on_front", "on_own_front"), FLAG),
         **dict.fromkeys(measures, NUMBER),
         **{f"validation.{name}": NUMBER for name in measures},

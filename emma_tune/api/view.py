@@ -44,7 +44,6 @@ class StudyView:
 
     Attributes:
         data: the same study as plain data: what the command line prints as JSON, and everything else.
-        study: the study, complete.
         plot: its pictures: `plot.tradeoff()`, …
 
     Raises:
@@ -58,9 +57,13 @@ class StudyView:
             raise
         except ValueError as error:  # a URL that is unusable
             raise StudyError(str(error)) from error
-        self.study: Study = self.data.study
         self.plot = Plots(self.data)
         self._failures = dict(failures or {})
+
+    @property
+    def study(self) -> Study:
+        """The study, complete."""
+        return self.data.study
 
     # --- how far it is ------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -85,6 +86,7 @@ def read_declarations(content: bytes, file: str) -> dict[str, Declaration]:
     return found
 
 
+@cache
 def declare_network(content: bytes, file: str, name: str) -> Declaration:
     """Declare a function or class of a file to be a network, without a decorator.
 

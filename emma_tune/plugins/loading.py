@@ -38,8 +38,10 @@ def load(plugin: Plugin) -> None:
     sys.modules[name] = module
     try:
         exec(compile(plugin.content, plugin.file, "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
+    except BaseException as error:
+        del sys.modules[name]  # half of it is there
+        if not isinstance(error, Exception | SystemExit):
+            raise  # an interrupt
         raise PluginError(
             f"{place_of(error, plugin.file)}: expected code that runs, found {named(error)}"
         ) from error

@@ -1,12 +1,13 @@
 """The rows that plug-ins add to the tables of defenses, attacks, networks and data sets.
 
-A row is there twice: under its plain name, as in the study that was read last, and under its name with the hash of
-its file, as in recipes, where it never changes.
+A row is there twice: under its plain name, as in the study that was read or used last, and under its name with the
+hash of its file, as in recipes, where it never changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from emma_tune.attacks import ATTACKS, Attack
 from emma_tune.data import DATASETS, PREFIXES, DataSet
@@ -26,6 +27,9 @@ NOT_PARAMETERS = COLUMNS | {
     "kind", "fresh", "layers", "surrogate", "exposure", "floor", "points",  # fields of a baseline
     "posteriors", "classes", "generator", "seeds", "guidance",  # what a defense is called with besides
 }  # fmt: skip
+
+TABLES: tuple[dict[str, Any], ...] = (DEFENSES, LEARNED, BASELINES, ATTACKS, SMALL_IMAGE_MODELS, DATASETS)
+"""What plug-ins add to."""
 
 OWN = frozenset({*DEFENSES, *ATTACKS, *MODELS, *DATASETS, *PREFIXES})
 """Names of this package. None of them can be declared, whatever for: a name alone says what a recipe means."""

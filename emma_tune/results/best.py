@@ -11,7 +11,7 @@ from emma_tune.results.intervals import overlap, wilson
 from emma_tune.results.view import StudyView
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
-from emma_tune.study.measures import ATTACKERS, MEASURES, measure, value_of
+from emma_tune.study.measures import ATTACKERS, measure, value_of
 
 
 def best_point(view: StudyView, bounds: Mapping[str, float]) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def check_found(view: StudyView, found: Mapping[str, Any]) -> None:
 def bounded(study: Study) -> list[str]:
     """List the measures of a point that can be given a largest value."""
     everywhere = [name for name, of in study.counting.items() if not ATTACKS[of.kind].needs_matrix]
-    names = [*MEASURES, *(f"{ATTACKERS}{name}" for name in everywhere)]
-    return [name for name in names if measure(name).direction == "min"]
+    names = [*study.measures, *(f"{ATTACKERS}{name}" for name in everywhere)]
+    return [name for name in names if study.measure(name).direction == "min"]
 
 
 def check_bounds(study: Study, bounds: Mapping[str, float], where: str) -> None:
@@ -95,7 +95,7 @@ def check_bounds(study: Study, bounds: Mapping[str, float], where: str) -> None:
     for name, bound in bounds.items():
         if name not in bounded(study):
             raise StudyError(f"{where}: expected one of {', '.join(bounded(study))}, found {name}")
-        of = measure(name)
+        of = study.measure(name)
         if not of.best <= bound <= of.worst:
             raise StudyError(f"{where}: expected {name} in [{of.best:g}, {of.worst:g}], found {bound:g}")
 

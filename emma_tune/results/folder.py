@@ -48,6 +48,7 @@ from emma_tune.storage.storage import IDENTITY
 from emma_tune.storage.versions import HASH
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
+from emma_tune.study.plugged import aside
 
 STARTED, DRIVER, PROGRESS = "study.json", "driver.lock", "progress.json"
 LEDGER, JOURNAL = "ledger.jsonl", "optuna-journal.log"
@@ -186,7 +187,8 @@ class StudyFolder:
 
         Points of a baseline that has left the study are made from them.
         """
-        return {**(self.read().images if self.begun else {}), **images}
+        with aside():
+            return {**(self.read().images if self.begun else {}), **images}
 
     def check_belongs_to(self, study: Study) -> None:
         """Check that the folder is this study's, empty or new.
@@ -195,7 +197,8 @@ class StudyFolder:
             StudyError: if it is not.
         """
         if self.begun:
-            other = self.read().study.name
+            with aside():
+                other = self.read().study.name
             if other != study.name:
                 raise StudyError(
                     f"{self.root}: expected a folder for the study {study.name!r}, found that of {other!r}"

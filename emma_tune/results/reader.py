@@ -35,7 +35,7 @@ class StudyReader:
     def __init__(self, folder: Place, patience: Patience = IMPATIENT) -> None:
         self.folder = StudyFolder(folder, patience)
         started = self.folder.read()
-        self.study: Study = started.study
+        self._study = started.study
         self.given = started.given
         self.store = Store(started.store, patience=patience)
         self.planner = Planner(started.study, started.images, started.weights)
@@ -43,6 +43,11 @@ class StudyReader:
         self._noted: dict[str, None] = {}
         self._lost: set[str] = set()
         self._figures: dict[int, Figures | None] = {}
+
+    @property
+    def study(self) -> Study:
+        """The study, complete; its plug-ins' names are its own again if another study was used meanwhile."""
+        return self._study.use()
 
     # --- points -------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.defenses import LEARNED
 from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.results.figures import PARTS, flat
 from emma_tune.results.reader import StudyReader
@@ -45,7 +44,7 @@ def _row(study: StudyReader, point: Point) -> dict[str, Any]:
         "defense": point.defense,
         "state": study.state(point),
         "reason": outcome.reason if outcome else None,
-        **{of.name: point.params.get(of.name) for defense in LEARNED.values() for of in defense.parameters},
+        **{of.name: point.params.get(of.name) for of in study.study.parameters},
         **point.params,
         "within_limits": study.within_limits(point),
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, model_validator
 from pydantic_core import CoreSchema
 
-from emma_tune.defenses import BASELINES
+from emma_tune.defenses import BASELINES, Defense, Parameter
 from emma_tune.storage.versions import plain
 from emma_tune.study.fields import BaselineName, PoolName
 from emma_tune.study.search import Dimension
@@ -37,6 +37,7 @@ class Baseline(Frozen):
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Dimension] = Field(init=False)
+    _row: Defense = PrivateAttr()  # as this was read: plug-ins that are read later may change the table
 
     kind: BaselineName = Field(description="name of the defense")
     fresh: bool = Field(
@@ -77,7 +78,7 @@ class Baseline(Frozen):
 
     @model_validator(mode="after")
     def _known_parameters(self) -> Self:
-        known = BASELINES[self.kind]
+        self._row = known = BASELINES[self.kind]
         names = [*(parameter.name for parameter in known.parameters), *known.settings]
         for name, dimension in self.given.items():
             if name not in names:
@@ -98,7 +99,7 @@ class Baseline(Frozen):
         return self
 
     def _check_range(self, name: str, dimension: Dimension) -> None:
-        parameter = BASELINES[self.kind].budget
+        parameter = self.budget
         low, high = dimension.bounds
         if parameter is None or name != parameter.name:
             if low <= 0:
@@ -111,6 +112,11 @@ class Baseline(Frozen):
             raise ValueError(f"expected whole numbers for {name} of {self.kind}")
 
     @property
+    def budget(self) -> Parameter | None:
+        """The parameter that says how much it may distort, if it has one."""
+        return self._row.budget
+
+    @property
     def given(self) -> dict[str, Dimension]:
         """Parameters named in the study."""
         return dict(self.__pydantic_extra__)
@@ -118,7 +124,7 @@ class Baseline(Frozen):
     @property
     def space(self) -> dict[str, Dimension]:
         """The budget by its name, with its default grid where the study names no values; empty without one."""
-        parameter = BASELINES[self.kind].budget
+        parameter = self.budget
         if parameter is None:
             return {}
         return {parameter.name: self.given.get(parameter.name) or Dimension(choices=parameter.grid)}
@@ -131,11 +137,11 @@ class Baseline(Frozen):
     @property
     def settings(self) -> dict[str, float | bool | str]:
         """All parameters but the budget; `fresh` and the form only where they are not the default."""
-        own = {name: self.given[name].value for name in BASELINES[self.kind].settings if name in self.given}
+        own = {name: self.given[name].value for name in self._row.settings if name in self.given}
         numbers = {name: value for name, value in own.items() if value is not None}
-        optional = {name: getattr(self, name) for name in ("fresh", *BASELINES[self.kind].forms)}
+        optional = {name: getattr(self, name) for name in ("fresh", *self._row.forms)}
         chosen = {n: value for n, value in optional.items() if value != type(self).model_fields[n].default}
-        return {**BASELINES[self.kind].settings, **numbers, **chosen}
+        return {**self._row.settings, **numbers, **chosen}
 
     @property
     def grid(self) -> tuple[dict[str, float | bool | str], ...]:

@@ -61,7 +61,7 @@ def check_grids(study: Study) -> None:
 
 def check_space(study: Study) -> None:
     """Raise unless the space has the parameters of the defense, and no others."""
-    wanted = {parameter.name for parameter in DEFENSES[study.defense.kind].parameters}
+    wanted = {parameter.name for parameter in DEFENSES[study.versioned(study.defense.kind)].parameters}
     for name in sorted(wanted ^ set(study.search.space.dimensions)):
         expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
         raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pydantic import Field
 from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
 from emma_tune.plugins.known import KNOWN, Plugin, know
 from emma_tune.plugins.packages import REQUIREMENT, read_package
-from emma_tune.plugins.tables import COLUMNS, check_new, register
+from emma_tune.plugins.tables import COLUMNS, TABLES, check_new, register
 from emma_tune.storage.versions import VERSION
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
@@ -151,6 +152,27 @@ def _declaring(file: PluginFile) -> PluginFile:
             "found none"
         )
     return file
+
+
+def add_rows(files: Iterable[PluginFile]) -> None:
+    """Add the rows of plug-ins to the tables, in place of others with their names."""
+    for file in files:
+        _register(file)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Take back afterwards what is added to the tables: what is read within is looked at, not used."""
+    tables: tuple[dict[str, Any], ...] = (*TABLES, MEASURES)
+    before = [dict(table) for table in tables]
+    try:
+        yield
+    finally:
+        for table, rows in zip(tables, before, strict=True):
+            for name in table.keys() - rows.keys():
+                if VERSION not in name:
+                    del table[name]
+            table.update(rows)
 
 
 def _register(file: PluginFile) -> None:

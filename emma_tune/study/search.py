@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, create_model, model_validator
@@ -135,19 +135,9 @@ class _Space(Frozen):
     def _known(cls, given: object) -> object:
         if isinstance(given, dict):
             for name in given:
-                if name not in searchable():
+                if name not in _searchable():
                     raise unknown_key(f"search.space.{name}")
         return given
-
-    @model_validator(mode="after")
-    def _in_range(self) -> Self:
-        for name, dimension in self.dimensions.items():
-            low, high = dimension.bounds
-            parameter = searchable()[name]
-            if not parameter.allows(low, high):
-                shown = f"{low:g}" if low == high else f"{low:g} … {high:g}"
-                raise misplaced(f"search.space.{name}", f"expected values {parameter.range}, found {shown}")
-        return self
 
     @property
     def dimensions(self) -> dict[str, Dimension | EpochChoice]:
@@ -159,7 +149,7 @@ class _Space(Frozen):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         own = handler.resolve_ref_schema(handler(schema))
         dimension = own.pop("additionalProperties")
-        own["properties"] |= {name: dimension for name in searchable() if name not in PARAMETERS}
+        own["properties"] |= {name: dimension for name in _searchable() if name not in PARAMETERS}
         own["additionalProperties"] = False
         return own
 
@@ -171,12 +161,22 @@ class _Space(Frozen):
         )
 
 
-def searchable() -> dict[str, Parameter]:
-    """Return what can be searched of learned defenses, by name."""
+def check_ranges(space: _Space, parameters: Iterable[Parameter]) -> None:
+    """Raise unless the values of a space are in the ranges of a defense's parameters; others are left alone."""
+    for parameter in parameters:
+        dimension = space.dimensions.get(parameter.name)
+        if dimension and not parameter.allows(*dimension.bounds):
+            low, high = dimension.bounds
+            found = f"{low:g}" if low == high else f"{low:g} … {high:g}"
+            raise misplaced(f"search.space.{parameter.name}", f"expected values {parameter.range}, found {found}")
+
+
+def _searchable() -> dict[str, Parameter]:
+    """Return what can be searched of the learned defenses that were read, by name."""
     return {parameter.name: parameter for learned in LEARNED.values() for parameter in learned.parameters}
 
 
-PARAMETERS = searchable()
+PARAMETERS = _searchable()
 """Those of the defenses of this package."""
 
 

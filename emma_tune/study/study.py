@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS
+from emma_tune.defenses import DEFENSES, LEARNED, Parameter
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import printable
@@ -17,11 +18,11 @@ from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.checks import CHECKS
 from emma_tune.study.document import shown
 from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, Color, StageName, misplaced
-from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
+from emma_tune.study.measures import ATTACKERS, MEASURES, OF_EVERY_STUDY, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
-from emma_tune.study.plugged import PluginFile, with_plugins
+from emma_tune.study.plugged import PluginFile, add_rows, with_plugins
 from emma_tune.study.resources import Share, or_auto, spelled_out
-from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search
+from emma_tune.study.search import PARAMETERS, DefenseSearch, Dimension, EpochChoice, Search, check_ranges
 from emma_tune.study.victims import AnyVictim, is_trained
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
@@ -188,6 +189,13 @@ class Study(Frozen):
                 raise misplaced(place, f"expected {better}, found {direction!r}")
         return objectives
 
+    @field_validator("search")
+    @classmethod
+    def _in_range(cls, search: Search, info: ValidationInfo) -> Search:
+        if "defense" in info.data:  # else its error is reported already
+            check_ranges(search.space, LEARNED[info.data["defense"].kind].parameters)
+        return search
+
     @field_validator("seeds", "repeats")
     @classmethod
     def _no_repetition(cls, values: tuple[int, ...]) -> tuple[int, ...]:
@@ -239,6 +247,31 @@ class Study(Frozen):
         declared = [one for of in self.plugins for one in of.declarations.values()]
         return tuple(one.name for one in declared if one.kind == "measure")
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures of its points: this package's, and those that its plug-ins declare."""
+        return *OF_EVERY_STUDY, *self.own_measures
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """What is searched of the learned defenses that it can name: this package's, and its plug-ins'."""
+        rows = [DEFENSES.get(self.versioned(name)) for name in self.plugged]
+        own = [of for row in rows if row and row.learned for of in row.parameters]
+        return [*PARAMETERS.values(), *(of for of in own if of.name not in PARAMETERS)]
+
+    def use(self) -> Self:
+        """Let the names that its plug-ins declare stand for their rows, and return it.
+
+        Another study that this process has read or used since may have plug-ins with the same names.
+        """
+        add_rows(self.plugins)
+        return self
+
+    def measure(self, name: str) -> Measure:
+        """Look up a measure of its points."""
+        self.use()
+        return measure(name)
+
     def versioned(self, name: str) -> str:
         """Return a name as recipes have it: of a plug-in with the hash of its content."""
         return versioned(name, self.plugged[name]) if name in self.plugged else name
@@ -246,12 +279,12 @@ class Study(Frozen):
     @property
     def budget(self) -> str:
         """The measure that says what a defense costs: the first such objective, or l1."""
-        return next((name for name in self.objectives if not measure(name).of_clones), "l1")
+        return next((name for name in self.objectives if not self.measure(name).of_clones), "l1")
 
     @property
     def attack(self) -> str:
         """The measure that says what attackers get: the first such objective, or `attacker_accuracy`."""
-        return next((name for name in self.objectives if measure(name).of_clones), "attacker_accuracy")
+        return next((name for name in self.objectives if self.measure(name).of_clones), "attacker_accuracy")
 
     @property
     def misinformer(self) -> Training:
@@ -273,7 +306,7 @@ class Study(Frozen):
     @property
     def axes(self) -> tuple[Measure, Measure]:
         """The measures of `budget` and `attack`: what a trade-off curve is drawn over."""
-        return measure(self.budget), measure(self.attack)
+        return self.measure(self.budget), self.measure(self.attack)
 
     @property
     def fixed(self) -> tuple[tuple[str, dict[str, float | bool | str]], ...]:

@@ -46,7 +46,7 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
             one of its nodes sees another storage; or a plug-in cannot be used.
     """
     folder = StudyFolder(order.out)
-    folder.check_belongs_to(order.study)
+    folder.check_belongs_to(order.study.use())
     if order.study.plugged:
         from emma_tune.plan.materials.methods import execute_plugins
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from emma_tune.plugins.known import MODULE, know
+from emma_tune.plugins.loading import is_loaded, load
 from tests.plugins import files
 
 HEAD = """import torch
@@ -229,3 +232,17 @@ def refused_lines(ended: Any) -> list[str]:
 def line_of_plugins(folder: Path) -> int:
     lines = (folder / "tiny.yaml").read_text().splitlines()
     return lines.index("plugins:") + 2
+
+
+def test_a_plug_in_that_was_interrupted_is_executed_again():
+    code = b"import sys\nif not hasattr(sys, 'emma_tune_again'):\n    raise KeyboardInterrupt\nx = 1\n"
+    plugin = know(code, "mine.py")
+    with pytest.raises(KeyboardInterrupt):
+        load(plugin)
+    assert not is_loaded(plugin.hash)
+    try:
+        sys.emma_tune_again = True  # type: ignore[attr-defined]
+        load(plugin)
+        assert sys.modules[f"{MODULE}{plugin.hash}"].x == 1
+    finally:
+        del sys.emma_tune_again  # type: ignore[attr-defined]

@@ -154,7 +154,7 @@ def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, f
     figures, plan = view.figures(point), view.planner.point(point)
     records = [view.record(plan.responses[run]) for run in runs]
     found = [record.metrics if record else {} for record in records]
-    metrics = {name: of.metric.format(part="test") for name, of in MEASURES.items() if of.metric}
+    metrics = {name: of.metric.format(part="test") for name in OF_EVERY_STUDY if (of := MEASURES[name]).metric}
     metrics |= {name: f"test.{name}" for name in SCORES}
     measured = {
         name: fmean(metrics_of[metric] for metrics_of in found)
@@ -163,7 +163,7 @@ def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, f
     }
     if figures:
         tests = [figures["runs"][str(run)]["test"] for run in runs]
-        others = (*(name for name, of in MEASURES.items() if of.of_clones), *view.study.own_measures)
+        others = (*(name for name in OF_EVERY_STUDY if MEASURES[name].of_clones), *view.study.own_measures)
         measured |= {
             name: fmean(test[name] for test in tests) for name in others if all(name in test for test in tests)
         }
@@ -171,7 +171,8 @@ def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, f
 
 
 def _figure_rows(view: StudyView, columns: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
-    texts = {name: f"{of.label}, {of.images()}" for name, of in MEASURES.items()} | SCORES
+    measures = {name: view.study.measure(name) for name in view.study.measures}
+    texts = {name: f"{of.label}, {of.images()}" for name, of in measures.items()} | SCORES
     return [
         [text, *(_shown(view, name, column.get(name)) for column in columns.values())]
         for name, text in texts.items()

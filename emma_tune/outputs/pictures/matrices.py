@@ -29,7 +29,6 @@ from emma_tune.outputs.pictures.picture import Picture, nothing
 from emma_tune.outputs.points import PointRow, budget_of, cheap_first, fronts_of, point_rows
 from emma_tune.results import StudyView
 from emma_tune.study.file import StudyError
-from emma_tune.study.measures import MEASURES
 
 FEW = 4  # members of the front below which all matrices are drawn
 TRADES = 5  # marked entries off a diagonal
@@ -104,10 +103,10 @@ def _load(view: StudyView, rows: Sequence[PointRow]) -> Matrices:
 def _points_table(view: StudyView, rows: Sequence[PointRow]) -> pd.DataFrame:
     known: list[dict[str, Any]] = [
         {"point": row.point.number, "state": view.state(row.point), **row.point.params}
-        | {name: row.test.get(name) for name in MEASURES}
+        | {name: row.test.get(name) for name in view.study.measures}
         for row in rows
     ]
-    return pd.DataFrame(known) if known else pd.DataFrame(columns=["point", "state", *MEASURES])
+    return pd.DataFrame(known) if known else pd.DataFrame(columns=["point", "state", *view.study.measures])
 
 
 def _entries_table(matrices: Matrices) -> pd.DataFrame:

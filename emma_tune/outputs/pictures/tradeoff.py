@@ -23,7 +23,7 @@ from emma_tune.outputs.pictures.panels import TradeoffPanel, draw_panels, stoppe
 from emma_tune.outputs.pictures.picture import Picture, nothing
 from emma_tune.outputs.points import JOINT, PointRow, attack_of, chance, fronts_of, point_rows, undefended_clone
 from emma_tune.results import StudyView
-from emma_tune.study.measures import MEASURES, measure
+from emma_tune.study.measures import measure
 
 
 @style.styled
@@ -111,7 +111,8 @@ def tradeoff_table(view: StudyView, rows: Sequence[PointRow]) -> pd.DataFrame:
                 own |= {f"{name}.{prefix}low": low, f"{name}.{prefix}high": high}
         own |= {f"{name}.at_least": row.bound(name) for name in row.validation if measure(name).of_clones}
         more.append(own)
-    columns = ("point", "defense", "state", "within_limits", "on_front", "on_own_front", "seeds", *MEASURES)
+    first = ("point", "defense", "state", "within_limits", "on_front", "on_own_front", "seeds")
+    columns = (*first, *view.study.measures)
     table = pd.concat([view.points(), pd.DataFrame(more)], axis=1)
     return table.reindex(columns=[*columns, *(name for name in table if name not in columns)])
 
@@ -128,11 +129,11 @@ def fronts_table(view: StudyView, rows: Sequence[PointRow]) -> pd.DataFrame:
             "front": front,
             "point": number,
             "defense": by_number[number].point.defense,
-            **{name: by_number[number].test.get(name) for name in MEASURES},
+            **{name: by_number[number].test.get(name) for name in view.study.measures},
             "clone": by_number[number].test[attack_of(view.study, attacker)],
         }
         for attacker in (None, *view.study.attackers)
         for front, numbers in fronts_of(view, attacker).items()
         for number in numbers
     ]
-    return pd.DataFrame(found, columns=("attacker", "front", "point", "defense", *MEASURES, "clone"))
+    return pd.DataFrame(found, columns=("attacker", "front", "point", "defense", *view.study.measures, "clone"))

@@ -108,7 +108,7 @@ def _ends(
     low, high = dimension.bounds
     if low == high:
         return
-    parameter = next(of for of in DEFENSES[defense].parameters if of.name == name)
+    parameter = next(of for of in DEFENSES[study.versioned(defense)].parameters if of.name == name)
     most = study.defense.epochs - 1 if parameter.epochs else parameter.high
     if low > parameter.low:
         yield "lower", low

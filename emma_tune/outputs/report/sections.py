@@ -55,7 +55,7 @@ def _titled(name: str) -> str:
 def columns(content: Content) -> dict[str, str]:
     """Choose the measures in the table of points, the budget first, with their heads."""
     study = content.summary.study
-    costs_first = sorted(MEASURES, key=lambda name: (name != study.budget, measure(name).of_clones))
+    costs_first = sorted(study.measures, key=lambda name: (name != study.budget, measure(name).of_clones))
     names = (*costs_first, *(f"{ATTACKERS}{name}" for name in study.attackers))
     return {name: ", ".join(filter(None, (measure(name).head, measure(name).unit))) for name in names}
 

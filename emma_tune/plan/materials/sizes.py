@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from emma_tune.defenses import BASELINES
 from emma_tune.study import Study
 
 
@@ -34,7 +33,7 @@ def _identities(study: Study, classes: int) -> Iterator[str]:
     for baseline in study.baselines:
         if baseline.exposure:
             continue  # what is released for τ = 0 is another network's answer
-        budget = BASELINES[baseline.kind].budget
+        budget = baseline.budget
         for dimension in baseline.space.values():
             assert budget is not None, "a baseline without a budget has no space"
             same = [f"{value:g}" for value in dimension.grid() if budget.is_identity(value, classes)]
