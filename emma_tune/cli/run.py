@@ -107,6 +107,7 @@ def confirm(
     """Measure points again with fresh seeds for everything after the victim, to see which figures hold up."""
     from emma_tune.cli.printing.evidence import show_confirmation
     from emma_tune.cli.printing.studies import show_files
+    from emma_tune.plan import GIVEN
     from emma_tune.results import StudyView
     from emma_tune.results.best import best_number
     from emma_tune.results.confirmation import (
@@ -123,9 +124,9 @@ def confirm(
     view, place = StudyView(folder), confirmation_folder(folder)
     given = points_to_confirm(view, [best_number(view)] if best else wanted)
     study = confirmation_study(view.study, repeats)
-    images = view.planner.images
+    images, victim = view.planner.images, view.planner.weights.get(GIVEN)
     store = absolute(view.store.root)
-    order = RunOrder(study, place, store, BEGAN, address, given=given, images=images, trusted=trust)
+    order = RunOrder(study, place, store, BEGAN, address, given=given, images=images, victim=victim, trusted=trust)
     result = _run(order, aside=as_json)
     again = StudyView(place)
     answer(confirmed(view, again), show_confirmation, as_json=as_json)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from emma_tune.data.files import BadImage, DecodeCallback, decode
 from emma_tune.data.images import ImageSet, PixelStatistics, Shape, chunks, fingerprint, match_shape
-from emma_tune.data.pixels import Seen
+from emma_tune.data.pixels import WHITE, Seen
 from emma_tune.data.source import Part
 from emma_tune.storage.atomic import whole_file
 
@@ -58,13 +58,17 @@ def write_images(
     return ImageSet(out, kept.labels, np.array(kept.names), shape.cropped_view), list(bad.values())
 
 
-def read_images(part: Part, shape: Shape | None) -> ImageSet:
-    """Read a part into memory, decoded or resized, without those that cannot be read; as `write_images`."""
+def read_images(part: Part, shape: Shape | None, background: str = WHITE) -> ImageSet:
+    """Read a part into memory, decoded or resized, without those that cannot be read.
+
+    The pixels are those of `write_images`, but where the whole set says how many of sixteen bits it uses.
+    """
     if isinstance(part, ImageSet):
         return match_shape(part, shape) if shape else part
     assert shape is not None, "files are decoded to a shape"
     out = np.empty((len(part), shape.channels, shape.height, shape.width), dtype=np.uint8)
-    good = np.setdiff1d(np.arange(len(part)), list(decode(part, shape, out, lambda done, total: None, Seen())))
+    seen = Seen(background=background)
+    good = np.setdiff1d(np.arange(len(part)), list(decode(part, shape, out, lambda done, total: None, seen)))
     kept = part.take(good)
     return ImageSet(out[good], kept.labels, np.array(kept.names), shape.cropped_view)
 

@@ -186,6 +186,9 @@ def with_normalization(
         mean: one, or one a channel.
         std: one, or one a channel.
         reverse: whether the channels are turned round, for models that take blue first.
+
+    Raises:
+        ValueError: if pixels become other than the model's whole numbers hold.
     """
     from onnx import TensorProto, helper
 
@@ -196,9 +199,14 @@ def with_normalization(
     if reverse:
         front.add("Gather", np.array([2, 1, 0]), axis=1)
     factor = (1.0 if frame.whole else 1 / 255) if scale is None else scale
+    if frame.whole:
+        _check_range(frame, factor, mean, std)
     for operator, values, neutral in (("Mul", [factor], 1), ("Sub", mean, 0), ("Div", std, 1)):
         if any(value != neutral for value in values):
             front.add(operator, np.array(values, dtype=np.float32).reshape(1, -1, 1, 1))
+    if frame.whole and len(front.nodes) > 1:  # Cast cuts fractions off; Round is not among the old operators
+        front.add("Add", np.array(0.5, dtype=np.float32))
+        front.add("Floor")
     if frame.layout == "nhwc":
         front.add("Transpose", perm=[0, 2, 3, 1])
     front.add("Cast", to=frame.type, into=OWN + frame.name)
@@ -210,6 +218,20 @@ def with_normalization(
     del graph.input[:]
     graph.input.extend([helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, sizes), *kept])
     return model
+
+
+def _check_range(frame: Frame, scale: float, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise ValueError if pixels 0 … 255 become numbers that the type of a model's input does not hold."""
+    from onnx import helper
+
+    holds = np.iinfo(helper.tensor_dtype_to_np_dtype(frame.type))
+    ends = (scale * np.array([[0], [255]]) - np.array(mean)) / np.array(std)
+    low, high = round(float(ends.min()), 3), round(float(ends.max()), 3)
+    if low < holds.min or high > holds.max:
+        raise ValueError(
+            f"expected scale, mean and std that bring pixels 0 … 255 to {holds.min} … {holds.max}, as the model "
+            f"takes {holds.dtype}, found those that bring them to {low:g} … {high:g}"
+        )
 
 
 def with_posteriors(model: ModelProto, output: str, classes: int, *, logits: bool) -> ModelProto:

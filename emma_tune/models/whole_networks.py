@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from emma_tune.models import TORCHVISION_PREFIX, build_outline, is_torchvisions
+from emma_tune.models import TORCHVISION_PREFIX, build_model, build_outline, is_torchvisions
 from emma_tune.models.pretrained import NETWORK, SAVED, head_size, is_finite, load_file
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -27,7 +27,14 @@ class WholeNetwork(NamedTuple):
 
 
 def read_network(
-    model: str, file: Path, *, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+    model: str,
+    file: Path,
+    *,
+    channels: int,
+    size: tuple[int, int],
+    labels: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
 ) -> WholeNetwork:
     """Read the weights of a network and its normalization; only tensors are read.
 
@@ -35,6 +42,8 @@ def read_network(
         model: one of `emma_tune.models.MODELS`.
         file: .safetensors, or written by `torch.save`: a `state_dict()`, or a checkpoint that holds one.
         channels: of the images.
+        size: height and width that the network sees.
+        labels: how many there are; a network whose weights do not tell its classes is built for so many.
         mean: of pixels in [0, 1], one or one a channel; as the file or torchvision says if None.
         std: like `mean`.
 
@@ -46,9 +55,12 @@ def read_network(
     wanted = build_outline(model, channels=channels, classes=2).state_dict()
     prefix = _prefix(state, wanted)
     inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    classes = head_size(model, inside) or 2
+    told = head_size(model, inside)
+    classes = told or labels
     outline = build_outline(model, channels=channels, classes=classes).state_dict()
     _check(model, outline, inside)
+    if told is None:
+        classes = _width(model, channels, size, labels)
     own = SAVED + NETWORK
     left = sorted(name for name in state if not name.startswith(prefix) and prefix != own)
     if prefix and prefix != own:
@@ -60,6 +72,19 @@ def read_network(
     said = {name: state.get(SAVED + name) for name in ("mean", "std")} if prefix == own else {}
     pixels = _normalization(model, mean, std, said, takes, remarks)
     return WholeNetwork({**network, **pixels}, classes, remarks)
+
+
+def _width(model: str, channels: int, size: tuple[int, int], labels: int) -> int:
+    """Ask a network one image, and return how many logits it answers with: its head may have a size of its own."""
+    try:
+        network = build_model(model, channels=channels, classes=labels).eval()
+        with torch.no_grad():
+            return int(network(torch.zeros(1, channels, *size)).shape[-1])
+    except Exception as error:  # anything may go wrong in a plug-in
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"expected a network that takes images of {size[0]}×{size[1]}, found {model} ({why})"
+        ) from error
 
 
 def _state(content: Mapping[str, Any], file: Path) -> tuple[Mapping[str, Tensor], list[str]]:

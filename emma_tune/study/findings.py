@@ -83,6 +83,7 @@ _PHRASES = {
     "string_type": "a name",
     "invalid_key": "a name for a key",
     "too_short": "at least one value",
+    "string_too_short": "at least one character",
 }
 
 
@@ -105,7 +106,7 @@ def _finding(
     if kind in ("misplaced", "unknown_key"):
         place = tuple(detail["ctx"]["place"].split("."))
     if kind in ("extra_forbidden", "unknown_key"):
-        known = _known_keys(place[:-1])
+        known = [name for name in _known_keys(place[:-1]) if name != place[-1]]  # it may be another form's
         close = difflib.get_close_matches(str(place[-1]), known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
         message, found = f"a known key ({hint})", repr(place[-1])

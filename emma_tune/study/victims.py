@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from emma_tune.study.document import shown
@@ -105,10 +105,19 @@ class OnnxPixels(Pixels):
     order: Literal["rgb", "bgr"] = Field("rgb", description="order of the channels of color images")
 
 
+def _here(path: str) -> str:
+    if "://" in path:
+        raise ValueError("expected a file on this machine")
+    return path
+
+
+File = Annotated[str, Field(min_length=1), AfterValidator(_here)]
+
+
 class OnnxVictim(VictimImages):
     """A model in an ONNX file, as it is."""
 
-    onnx: Annotated[str, Field(min_length=1)] = Field(description="path of the file")
+    onnx: File = Field(description="path of the file")
     input: OnnxPixels = Field(OnnxPixels(), description="what the model takes")
     output: Literal["probabilities", "logits"] | None = Field(
         None, description="what the model gives; default: probabilities, if its answers are distributions"
@@ -128,7 +137,7 @@ class OnnxVictim(VictimImages):
 class AnsweredVictim(VictimImages):
     """A model of which only the answers are known."""
 
-    answers: Annotated[str, Field(min_length=1)] = Field(
+    answers: File = Field(
         description="path of a .npz file as `emma-tune responses` writes it: posteriors of the pool and of the "
         "labeled images, with the names of the images"
     )
@@ -143,7 +152,7 @@ class WeightsVictim(VictimImages):
     """A network with weights from a file, as it is."""
 
     model: ModelName = Field(description="name of the network")
-    weights: Annotated[str, Field(min_length=1)] = Field(description="path of a file with all of its weights")
+    weights: File = Field(description="path of a file with all of its weights")
     train: Literal[False] = Field(description="true: begin with these weights and train")
     input: Pixels | None = Field(
         None, description="what the network takes; default: as the file or torchvision says, else pixels in [0, 1]"
@@ -191,15 +200,26 @@ def _choose(given: object) -> object:
         raise ValueError(
             f"expected model (to train it here, or with train: false), or {' or '.join(GIVEN)}, found none of them"
         )
-    form = WeightsVictim if given.get("train") is False else GIVEN.get(kinds[0], Victim) if kinds else Victim
+    taken = WeightsVictim if given.get("train") is False else Victim
+    form = GIVEN.get(kinds[0], taken) if kinds else taken
+    beside = {"WeightsVictim": "train: false", "Victim": "a model that is trained here"}
+    _check_keys(given, form, beside.get(form.__name__) or kinds[0])
+    return form.model_validate(given)
+
+
+def _check_keys(given: dict[str, object], form: type[VictimImages], what: str) -> None:
+    """Raise a finding about a key that only other victims have."""
+    forms: tuple[type[VictimImages], ...] = (*GIVEN.values(), WeightsVictim)
     for key in given:
-        if form is not Victim and key in Training.model_fields and key not in form.model_fields:
-            what = "train: false" if form is WeightsVictim else kinds[0]
+        if key in form.model_fields:
+            continue
+        if key in Victim.model_fields:
             raise misplaced(
                 f"victim.{key}",
                 f"expected nothing about training beside {what}, whose victim is not trained here, found {key}",
             )
-    return form.model_validate(given)
+        if any(key in other.model_fields for other in forms):
+            raise misplaced(f"victim.{key}", f"expected no {key} beside {what}, found {shown(given[key])}")
 
 
 AnyVictim = Annotated[Victim | OnnxVictim | AnsweredVictim | WeightsVictim, BeforeValidator(_choose)]

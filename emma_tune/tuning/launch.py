@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from emma_tune.plan import Planner
+from emma_tune.plan import GIVEN, Planner
 from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
@@ -122,6 +122,12 @@ def _prepared(session: Session) -> tuple[Started, Planner]:
     order = session.order
     with decoding_shown(session.console) as report:
         materials = prepare(order.study, session.store, session.interruption.watching(report))
+    if order.study.victim.file and order.victim not in (None, materials.weights[GIVEN]):
+        field, file = order.study.victim.file
+        raise StudyError(
+            f"victim.{field}: expected the content with which the study was run in {file}, found another; put it "
+            "back, or run the study again first"
+        )
     for remark in materials.remarks:
         session.say(remark)
     images = session.folder.with_earlier_images({**order.images, **materials.images})

@@ -33,6 +33,7 @@ class RunOrder:
     until: str | None = None  # the last stage to run; None for all
     given: Sequence[Point] | None = None  # to run besides the ledger's, proposing none; None proposes as usual
     images: Mapping[str, str] = field(default_factory=dict)  # fingerprints that given points may need
+    victim: str | None = None  # the fingerprint that a given victim must have; None for any
     embedded: bool = False  # whether the process goes on after the run: a notebook's, or a script's
     trusted: bool = False  # whether plug-ins that this user has never run may be executed
 

@@ -61,3 +61,10 @@ def test_a_victim_moves_to_other_studies(emma, tmp_path):
     again = made(emma.json("status", tmp_path / "runs" / "answered"))
     assert "victim" not in {stage for stage, n in again.items() if n}  # one file for all seeds
     assert again["attacker"] == 2
+
+    with np.load(tmp_path / "a.npz") as content:
+        arrays = dict(content)
+    np.savez(tmp_path / "a.npz", **{**arrays, "test_posteriors": arrays["test_posteriors"][:, ::-1]})
+    ended = emma("confirm", tmp_path / "runs" / "answered", "--points", "0", "--repeats", "2")
+    assert ended.returncode == 2
+    assert "victim.answers: expected the content with which the study was run in " in ended.stderr

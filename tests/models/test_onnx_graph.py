@@ -50,6 +50,16 @@ FORMS = {
         IMAGES.numpy()[:, ::-1] - np.array([104.0, 117.0, 123.0]).reshape(1, 3, 1, 1),
     ),
     "whole numbers": ({"type": TensorProto.UINT8, "scale": 0.002}, {}, IMAGES.numpy()),
+    "whole numbers, less a mean": (
+        {"type": TensorProto.INT8, "scale": 0.002},
+        {"mean": [128.0]},
+        IMAGES.numpy().astype(int) - 128,
+    ),
+    "whole numbers, rounded, in old operators": (
+        {"type": TensorProto.UINT8, "scale": 0.002, "opset": 7},
+        {"scale": 0.3},
+        np.floor(IMAGES.numpy() * np.float32(0.3) + np.float32(0.5)),
+    ),
     "half precision": ({"type": TensorProto.FLOAT16}, {}, UNIT.astype(np.float16)),
     "double precision": ({"type": TensorProto.DOUBLE}, {}, UNIT),
     "old operators": ({"opset": 9}, {}, UNIT),

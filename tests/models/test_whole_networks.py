@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from emma_tune.models import build_model
+from emma_tune.models import SMALL_IMAGE_MODELS, build_model
 from emma_tune.models.whole_networks import read_network
 from emma_tune.training.classifier import new_classifier
 from tests.models.test_pretrained import drawn
@@ -17,7 +17,7 @@ UNIT = {"mean": [0.0], "std": [1.0]}
 
 
 def read(file, model=MODEL, channels=3, mean=None, std=None):
-    return read_network(model, file, channels=channels, mean=mean, std=std)
+    return read_network(model, file, channels=channels, size=(32, 32), labels=3, mean=mean, std=std)
 
 
 def inside(tensors):
@@ -66,6 +66,17 @@ def test_every_tensor_is_taken_and_what_was_done_is_said(tmp_path, form):
 def test_the_number_of_classes_is_the_heads(tmp_path, model):
     torch.save(build_model(model, channels=3, classes=7).state_dict(), tmp_path / "w.pth")
     assert read(tmp_path / "w.pth", model).classes == 7
+
+
+def fixed_head(channels: int, classes: int) -> torch.nn.Module:
+    """A network that has five classes, however many are asked for."""
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * 32 * 32, 5))
+
+
+def test_a_head_of_fixed_size_is_asked_for_its_classes(tmp_path, monkeypatch):
+    monkeypatch.setitem(SMALL_IMAGE_MODELS, "fixed", f"{__name__}:fixed_head")  # as a plug-in's is registered
+    torch.save(fixed_head(3, 2).state_dict(), tmp_path / "w.pth")
+    assert read(tmp_path / "w.pth", "fixed", **UNIT).classes == 5
 
 
 def test_a_victim_of_a_store_is_the_same_victim(tmp_path):

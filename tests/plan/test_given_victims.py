@@ -74,3 +74,11 @@ def test_a_network_cannot_learn_classes_without_labels(emma, tmp_path):
         "baselines.1: expected labels for each of the victim's 12 classes, since this defense trains a network on "
         "them, found 10"
     )
+
+
+def test_a_dry_run_says_of_a_few_images_what_a_run_will_say_of_all(tmp_path):
+    write(linear(12), tmp_path / "m.onnx")
+    study = load_study(study_of(tmp_path, {**ONNX, "output": "logits"}))
+    found = look_up(study, Store(tmp_path / "store"))
+    assert found.classes == 12
+    assert any("the softmax is taken once more" in remark for remark in found.remarks)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from onnx import ModelProto, TensorProto, helper, load
+from onnx import ModelProto, TensorProto, helper, load, numpy_helper
 from torch import Tensor
 
 from emma_tune.data import find
@@ -114,6 +114,26 @@ def nan(graph: Any) -> None:
     graph.initializer[0].raw_data = np.full((64, 10), np.nan, np.float32).tobytes()
 
 
+def only_the_first(folder: Path) -> None:
+    """A model that takes one image at once, and answers those as bright as the first with distributions."""
+    made = linear(shape=(1, 1, 8, 8))
+    light = find("digits", None).parts["validation"].images[0].sum() / 255
+    constants = {"axis": np.array([1]), "light": np.float32(light), "near": np.float32(1e-3)}
+    made.graph.initializer.extend(numpy_helper.from_array(of, name) for name, of in constants.items())
+    made.graph.node.extend(
+        [
+            helper.make_node("ReduceSum", ["flat", "axis"], ["sum"]),
+            helper.make_node("Sub", ["sum", "light"], ["difference"]),
+            helper.make_node("Abs", ["difference"], ["far"]),
+            helper.make_node("Greater", ["far", "near"], ["other"]),
+            helper.make_node("Cast", ["other"], ["more"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["y", "more"], ["sometimes"]),
+        ]
+    )
+    made.graph.output[0].name = "sometimes"
+    write(made, folder / "m.onnx")
+
+
 def labels_only(graph: Any) -> None:
     """Like scikit-learn's: the output is the class."""
     graph.node.append(helper.make_node("ArgMax", ["y"], ["label"], axis=1, keepdims=0))
@@ -213,6 +233,23 @@ WRONG: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
         model(linear),
         {**ONNX, "input": {"mean": [0.5, 0.5, 0.5]}},
         "victim.input.mean: expected one number, found 3",
+    ),
+    "whole numbers that wrap": (
+        model(lambda: linear(type=TensorProto.INT8)),
+        ONNX,
+        "victim.input: expected scale, mean and std that bring pixels 0 … 255 to -128 … 127, as the model takes "
+        "int8, found those that bring them to 0 … 255",
+    ),
+    "whole numbers of fractions": (
+        model(lambda: linear(type=TensorProto.UINT8)),
+        {**ONNX, "input": {"mean": 0.5, "std": 0.5}},
+        "victim.input: expected scale, mean and std that bring pixels 0 … 255 to 0 … 255, as the model takes "
+        "uint8, found those that bring them to -1 … 509",
+    ),
+    "an answer of a fixed batch of one": (
+        only_the_first,
+        ONNX,
+        "victim.output: expected logits or probabilities, since answers are no distributions, found ",
     ),
     "blue first": (
         model(linear),

@@ -138,7 +138,7 @@ def _settings(exported: DefendedPoint, folder: Path, agreement: dict[str, float]
         "output": {
             "name": POSTERIORS,
             "dtype": "float32",
-            "shape": [fixed_batch(folder) or BATCH, exported.classes],
+            "shape": [rows, exported.classes],
         },
         "agreement": {
             **agreement,

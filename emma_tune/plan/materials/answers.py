@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,22 +16,34 @@ from emma_tune.data.source import Part
 if TYPE_CHECKING:
     from torch import Tensor
 
-OF_VICTIM = ("labeled", "validation", "test", "train")
-"""Parts in which answers to labeled images may stand; those to the pool are in `queries`."""
+SOURCES = {
+    "queries": ("queries",),
+    "labeled": ("labeled", "train", "validation", "test"),
+    "validation": ("validation", "test", "labeled", "train"),
+    "test": ("test", "validation", "labeled", "train"),
+}
+"""Parts of a file that may have the answers to each part, its own first: others may have the same names."""
+
+SAME = 1e-5
+"""Largest difference between two answers to an image that were computed together with different other images."""
 
 SomePart = TypeVar("SomePart", ImageSet, Part)
 
 Rows = Mapping[str, NDArray[Any]]
-"""`posteriors` (N, K) of some images, and `names` or `fingerprints` of them, (N,), or both."""
+"""`posteriors` (N, K) of some images, the `part` of each (N,), and `names` or `fingerprints`, (N,), or both."""
 
 
-def read_answers(file: Path, asked: Mapping[str, ImageSet]) -> tuple[dict[str, Tensor], int, list[str]]:
+def read_answers(
+    file: Path, asked: Mapping[str, ImageSet], rough: Collection[str] = ()
+) -> tuple[dict[str, Tensor], int, list[str]]:
     """Read posteriors of all that a victim is asked, in the order of the study's images.
 
     Args:
         file: .npz with `PART_posteriors` and `PART_names` or `PART_fingerprints`, in any order; further rows and
             arrays are not read.
         asked: by part, as `answered` returns it.
+        rough: parts whose pixels are not yet those of the study. Where the file has fingerprints, they are matched
+            by name only, and what is not found is left out.
 
     Returns:
         Posteriors by part; K; and remarks.
@@ -41,10 +53,8 @@ def read_answers(file: Path, asked: Mapping[str, ImageSet]) -> tuple[dict[str, T
         ValueError: if it is another one, or answers are missing, doubled, of other images, or no distributions.
     """
     arrays = _load(file)
-    sources = {"queries": _rows(arrays, ("queries",)), "victim": _rows(arrays, OF_VICTIM)}
     found = {
-        part: _matched(part, of, sources["queries" if part == "queries" else "victim"])
-        for part, of in asked.items()
+        part: _matched(part, of, _rows(arrays, SOURCES[part]), rough=part in rough) for part, of in asked.items()
     }
     widths = {p.shape[1] for p in found.values()}
     if len(widths) > 1:
@@ -85,6 +95,7 @@ def _rows(arrays: Mapping[str, NDArray[Any]], parts: Sequence[str]) -> Rows:
     for part in there:
         for key in ("posteriors", *keys):
             joined.setdefault(key, []).append(_checked(f"{part}_{key}", arrays, part))
+        joined.setdefault("part", []).append(np.full(len(arrays[f"{part}_posteriors"]), part))
     try:
         return {key: np.concatenate(of) for key, of in joined.items()}
     except ValueError:
@@ -106,64 +117,61 @@ def _checked(name: str, arrays: Mapping[str, NDArray[Any]], part: str) -> NDArra
     return array.astype(str)
 
 
-def _matched(part: str, images: ImageSet, rows: Rows) -> Tensor:
+def _matched(part: str, images: ImageSet, rows: Rows, *, rough: bool) -> Tensor:
     """Return the answers to images in their order, (N, K), after checking them."""
     import torch
 
     from emma_tune.data.batches import image_fingerprints
     from emma_tune.stages.asking import no_distribution
 
-    prints = image_fingerprints(images) if "fingerprints" in rows else None
-    chosen = _found(part, images, prints, rows)
+    names = np.array(_names(images))
+    if rough and "fingerprints" in rows:
+        chosen = _rows_of(part, "names", names, rows)
+        names, chosen = names[chosen >= 0], chosen[chosen >= 0]
+    else:
+        chosen = _found(part, images, names, rows)
     answers = rows["posteriors"][chosen]
     sums = answers.sum(axis=1, dtype=np.float64).astype(np.float32)
     wrong = no_distribution(answers, sums)
     if wrong is not None:
         row, found = wrong
-        raise ValueError(f"expected distributions, found {found} for image {_names(images)[row]} of {part}")
+        raise ValueError(f"expected distributions, found {found} for image {names[row]} of {part}")
     exact = abs(sums - 1) < 1e-5
     scaled = np.where(exact[:, None], answers, answers / sums[:, None])
     return torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
 
 
-def _found(part: str, images: ImageSet, prints: NDArray[np.str_] | None, rows: Rows) -> NDArray[np.intp]:
+def _found(part: str, images: ImageSet, names: NDArray[np.str_], rows: Rows) -> NDArray[np.intp]:
     """Return which row answers each image: that of its name, else that of its fingerprint."""
-    by_name = _index(part, "names", images.names, rows)
-    by_print = _index(part, "fingerprints", prints, rows)
-    names = _names(images)
-    chosen, missing, other = np.full(len(images), -1), [], []
-    for place, name in enumerate(names):
-        row = by_name.get(str(name), -1)
-        if row < 0 and prints is not None:
-            row = by_print.get(str(prints[place]), -1)
-        elif prints is not None and rows["fingerprints"][row] != prints[place]:
-            other.append(name)
-        chosen[place] = row
-        if row < 0:
-            missing.append(name)
-    for what, of in (("none", missing), ("those to other pixels", other)):
-        if of:
+    chosen = _rows_of(part, "names", names, rows)
+    other = np.zeros(len(images), dtype=bool)
+    if "fingerprints" in rows:
+        prints, by_name = image_fingerprints(images), chosen >= 0
+        other[by_name] = rows["fingerprints"][chosen[by_name]] != prints[by_name]
+        chosen[~by_name] = _rows_of(part, "fingerprints", prints[~by_name], rows)
+    for what, of in (("none", names[chosen < 0]), ("those to other pixels", names[other])):
+        if len(of):
             expected = f"expected answers to the {len(images):,} images of {part}"
-            raise ValueError(f"{expected}, found {what} for {len(of):,}: {named(of)}")
+            raise ValueError(f"{expected}, found {what} for {len(of):,}: {named(of.tolist())}")
     return chosen
 
 
-def _index(part: str, key: str, wanted: NDArray[np.str_] | None, rows: Rows) -> dict[str, int]:
-    """Return the row of each name or fingerprint; one that is wanted may not have two different answers."""
-    if key not in rows or wanted is None:
-        return {}
+def _rows_of(part: str, key: str, wanted: NDArray[np.str_], rows: Rows) -> NDArray[np.intp]:
+    """Return the first row of each name or fingerprint, -1 of none; its part may not have another answer to it."""
     index: dict[str, int] = {}
-    of_part, doubled = set(wanted.tolist()), []
-    for row, name in enumerate(rows[key].tolist()):
+    of_part, doubled = set(wanted.tolist()), set()
+    for row, name in enumerate(rows[key].tolist() if key in rows else ()):
         first = index.setdefault(name, row)
-        if first != row and name in of_part and not np.array_equal(*rows["posteriors"][[first, row]]):
-            doubled.append(name)
+        if first == row or name not in of_part or rows["part"][first] != rows["part"][row]:
+            continue
+        if not (abs(np.subtract(*rows["posteriors"][[first, row]])) <= SAME).all():
+            doubled.add(name)
     if doubled:
         raise ValueError(
-            f"expected one answer to each image of {part}, found several for {len(set(doubled)):,}: "
-            f"{named(sorted(set(doubled)))}"
+            f"expected one answer to each image of {part}, found several for {len(doubled):,}: "
+            f"{named(sorted(doubled))}"
         )
-    return index
+    return np.array([index.get(name, -1) for name in wanted.tolist()], dtype=np.intp)
 
 
 def _names(images: ImageSet) -> list[str]:

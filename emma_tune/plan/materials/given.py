@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from emma_tune.models.onnx_graph import Frame
+    from emma_tune.models.onnx_session import OnnxModel
 
 TRIED = 32
 """Images that a model is asked before a run."""
@@ -44,14 +45,17 @@ class Given:
     remarks: Sequence[str] = ()
 
 
-def check_given(study: Study) -> None:
+def check_given(study: Study) -> Given | None:
     """Check the victim of a study with a few of its images, before all are decoded and anything starts.
+
+    Returns:
+        What `read_given` found with those images; None if the victim is trained here, or some cannot be read.
 
     Raises:
         StudyError: as `read_given` does, or if there are no images.
     """
     if study.victim.file is None:
-        return
+        return None
     with errors_at("victim.dataset"):
         source = victim_source(study)
         parts = source.parts
@@ -59,25 +63,32 @@ def check_given(study: Study) -> None:
     train = parts["train"]
     with errors_at("victim.dataset"):
         shape = source.shape or read_images(train, None).shape
-        few = {part: _few(of, source.shape) for part, of in answered(parts, train).items()}
+        asked = answered(parts, train)
+        few = {part: _few(of, source.shape, study) for part, of in asked.items()}
     with errors_at("queries.dataset"):
-        few["queries"] = _few(pool_source(study, shape).parts["queries"], shape)
+        asked["queries"] = pool_source(study, shape).parts["queries"]
+        few["queries"] = _few(asked["queries"], shape, study)
     assert train.labels is not None, "a labeled set has labels"
-    if all(map(len, few.values())):  # else those that cannot be read are named when all are decoded
-        read_given(study, few, int(train.labels.max()) + 1)
+    if not all(map(len, few.values())):
+        return None  # those that cannot be read are named when all are decoded
+    rough = [part for part, of in asked.items() if not isinstance(of, ImageSet)]
+    return read_given(study, few, int(train.labels.max()) + 1, rough)
 
 
-def _few(part: Part, shape: Shape | None) -> ImageSet:
-    return read_images(part.take(np.arange(min(TRIED, len(part)))), shape)
+def _few(part: Part, shape: Shape | None, study: Study) -> ImageSet:
+    return read_images(part.take(np.arange(min(TRIED, len(part)))), shape, study.background)
 
 
-def read_given(study: Study, asked: Mapping[str, ImageSet], labels: int) -> Given | None:
+def read_given(
+    study: Study, asked: Mapping[str, ImageSet], labels: int, rough: Collection[str] = ()
+) -> Given | None:
     """Read and check the victim of a study; None if it is trained here.
 
     Args:
         study: the study.
         asked: what the victim is asked, by part, as `answered` returns it.
         labels: how many there are.
+        rough: parts of files that are not decoded as the whole set is: their pixels are not compared.
 
     Raises:
         StudyError: if its file is missing or another, or its answers are not those of a classifier of the images.
@@ -91,9 +102,9 @@ def read_given(study: Study, asked: Mapping[str, ImageSet], labels: int) -> Give
             case OnnxVictim():
                 given = _onnx(victim, asked["validation"])
             case AnsweredVictim():
-                given = Given(*read_answers(victim.file[1], asked))
+                given = Given(*read_answers(victim.file[1], asked, rough))
             case WeightsVictim():
-                given = _weights(victim, study.versioned(victim.model), asked["validation"].shape.channels)
+                given = _weights(victim, study.versioned(victim.model), asked["validation"].shape, labels)
             case _:
                 raise AssertionError("a victim with a file is one of these")
     if given.classes < labels:
@@ -133,12 +144,12 @@ def _onnx(victim: OnnxVictim, part: ImageSet) -> Given:
     frame = frame_of(model, victim.input.layout)
     front = _normalized(model, frame, victim, part.shape)
     session, cpu = OnnxModel(to_bytes(front), torch.device("cpu")), torch.device("cpu")
-    batch = next(Images(part, cpu).plain(session.batch or TRIED))
-    output, rows = _answers(dict(zip(session.outputs, session(batch), strict=True)), len(batch))
+    few = Images(part.take(np.arange(min(TRIED, len(part)))), cpu)
+    output, rows = _answers(session, list(few.plain(session.batch or TRIED)))
     remarks = _check_output(victim, rows, part)
     merged = with_posteriors(front, output, rows.shape[1], logits=victim.output == "logits")
     content = to_bytes(merged)
-    OnnxModel(content, cpu)(batch)  # what was merged can be run
+    OnnxModel(content, cpu)(next(few.plain(session.batch or TRIED)))  # what was merged can be run
     if victim.input.layout is None and frame.told and frame.layout == "nhwc":
         remarks.append("the shape of its input tells that channels come last (nhwc)")
     return Given({ONNX: torch.frombuffer(bytearray(content), dtype=torch.uint8)}, rows.shape[1], remarks)
@@ -152,15 +163,16 @@ def _normalized(model: ModelProto, frame: Frame, victim: OnnxVictim, shape: Shap
         check_channels(name, getattr(pixels, name), shape.channels)
     if pixels.order == "bgr" and shape.channels != 3:
         raise StudyError("victim.input.order: expected rgb of a model that takes gray images, found bgr")
-    return with_normalization(
-        model,
-        frame,
-        shape.channels,
-        scale=pixels.scale,
-        mean=pixels.mean,
-        std=pixels.std,
-        reverse=pixels.order == "bgr",
-    )
+    with file_errors_at("victim.input", str(victim.file[1])):
+        return with_normalization(
+            model,
+            frame,
+            shape.channels,
+            scale=pixels.scale,
+            mean=pixels.mean,
+            std=pixels.std,
+            reverse=pixels.order == "bgr",
+        )
 
 
 def check_channels(name: str, values: Sequence[float], channels: int) -> None:
@@ -170,8 +182,16 @@ def check_channels(name: str, values: Sequence[float], channels: int) -> None:
         raise StudyError(f"victim.input.{name}: expected {expected}, found {len(values)}")
 
 
-def _answers(outputs: Mapping[str, Any], count: int) -> tuple[str, np.ndarray[Any, Any]]:
+def _answers(session: OnnxModel, batches: Sequence[Tensor]) -> tuple[str, np.ndarray[Any, Any]]:
     """Return the name of the one output that holds a row for each image, and its rows (N, K) as float32."""
+    first, *others = batches
+    name = _output(dict(zip(session.outputs, session(first), strict=True)), len(first))
+    place = session.outputs.index(name)
+    answers = [session(batch)[place].reshape(len(batch), -1) for batch in (first, *others)]
+    return name, np.concatenate(answers).astype(np.float32)
+
+
+def _output(outputs: Mapping[str, Any], count: int) -> str:
     found = {
         name: of
         for name, of in outputs.items()
@@ -183,8 +203,7 @@ def _answers(outputs: Mapping[str, Any], count: int) -> tuple[str, np.ndarray[An
             f"expected a classifier, with one output of shape (images, classes), found for {count} images: "
             f"{described}"
         )
-    name, rows = found.popitem()
-    return name, rows.reshape(count, -1).astype(np.float32)
+    return next(iter(found))
 
 
 def _is_rows(shape: Sequence[int], count: int) -> bool:
@@ -225,15 +244,25 @@ def _name(part: ImageSet, row: int) -> str:
 # --- the weights of a network -----------------------------------------------------------------------------------
 
 
-def _weights(victim: WeightsVictim, network: str, channels: int) -> Given:
+def _weights(victim: WeightsVictim, network: str, shape: Shape, labels: int) -> Given:
     from emma_tune.models import is_torchvisions
     from emma_tune.models.whole_networks import read_network
 
     mean = std = None
     if victim.input:
-        takes = 3 if is_torchvisions(victim.model) else channels
+        takes = 3 if is_torchvisions(victim.model) else shape.channels
         for name in ("mean", "std"):
             check_channels(name, getattr(victim.input, name), takes)
         to_unit = 255 * (victim.input.scale or 1 / 255)
         mean, std = ([value / to_unit for value in of] for of in (victim.input.mean, victim.input.std))
-    return Given(*read_network(network, victim.file[1], channels=channels, mean=mean, std=std))
+    return Given(
+        *read_network(
+            network,
+            victim.file[1],
+            channels=shape.channels,
+            size=shape.view,
+            labels=labels,
+            mean=mean,
+            std=std,
+        )
+    )

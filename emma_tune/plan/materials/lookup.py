@@ -141,7 +141,8 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         given = _given(study, arrays, images, classes) if source and pool_found else None
         weights[GIVEN] = UNKNOWN_FINGERPRINT
         if given:
-            weights[GIVEN] = tensors.fingerprint(tensors.to_bytes(given.tensors))
+            if UNKNOWN_FINGERPRINT not in (images["victim"], images["queries"]):  # it was asked all of them
+                weights[GIVEN] = tensors.fingerprint(tensors.to_bytes(given.tensors))
             classes = given.classes
             remarks.extend(given.remarks)
         if isinstance(study.victim, OnnxVictim):
@@ -155,12 +156,11 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
 
 
 def _given(study: Study, arrays: ImageCache, images: Mapping[str, str], labels: int) -> Given | None:
-    """Read the victim that is given; None while it cannot be asked all: without images, or a plug-in's network."""
+    """Read the victim that is given, asked a few images until all are decoded; None of a plug-in's network."""
     if study.victim.network in study.plugged:
         check_there(study)
         return None
     if UNKNOWN_FINGERPRINT in (images["victim"], images["queries"]):
-        check_given(study)
-        return None
+        return check_given(study)
     pool = arrays.load(images["queries"])["queries"]
     return read_given(study, answered(arrays.load(images["victim"]), pool), labels)
