@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ def test_what_is_patched_is_still_there():
     started = inspect.getsource(services.start_raylet)
     for name in ("dashboard_agent_command", "runtime_env_agent_command", "num_prestart_python_workers", "node_id"):
         assert f"--{name}=" in started
+    assert "env_updates=env_updates" in started
     for name in ("cache_object", "flush_cached_objects"):
         assert callable(getattr(_ObjectCache, name))
     assert {"_cached_objects", "_num_cached_objects", "_max_num_objects"} <= set(vars(_ObjectCache()))
@@ -103,6 +105,25 @@ def test_what_is_patched_is_still_there():
     trial = inspect.getsource(Trial)
     for name in ("_default_result_or_future", "max_failures", "temporary_state", "run_metadata", "error_file"):
         assert name in trial
+
+
+@pytest.mark.parametrize(("set_by_user", "threads"), [(None, "1"), ("3", "3")])
+def test_workers_that_are_preloaded_have_one_thread_each(set_by_user, threads, monkeypatch, tmp_path):
+    """NumPy is imported before Ray could tell how many; the process that starts Ray keeps its own."""
+    started = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if set_by_user:
+        monkeypatch.setenv("OMP_NUM_THREADS", set_by_user)
+    monkeypatch.setattr(
+        services, "start_ray_process", lambda command, kind, **more: started.append((command, more))
+    )
+    with ray_patches._without_services(workers=2):
+        command = ["raylet", f"--session_dir={tmp_path}", "--node_id=0a", "--num_prestart_python_workers=0"]
+        services.start_ray_process(command, ray_constants.PROCESS_TYPE_RAYLET, env_updates={"A": "b"})
+        assert os.environ.get("OMP_NUM_THREADS") == set_by_user
+    [(command, more)] = started
+    assert more["env_updates"] == {"A": "b", "OMP_NUM_THREADS": threads}
+    assert [part for part in command if "num_prestart" in part] == ["--num_prestart_python_workers=2"]
 
 
 def test_a_worker_gets_neither_what_tune_adds_to_a_trial_nor_a_runtime_environment(monkeypatch):
