@@ -51,7 +51,19 @@ AGENT_PORTS = (
 )
 """Ports of which the raylet waits to hear from its agents."""
 
-WAIT_FOR_PARENT = "import os, time; parent = os.getppid()\nwhile os.getppid() == parent: time.sleep(1)"
+WAIT_FOR_PARENT = """
+import os, time
+parent = os.getppid()
+alive = parent != 1
+if os.path.exists("/proc/self/comm"):
+    try:
+        alive = open(f"/proc/{parent}/comm").read().startswith("raylet")
+    except OSError:
+        alive = False
+while alive and os.getppid() == parent:
+    time.sleep(1)
+"""
+"""Of an agent: the raylet may be gone before this begins, and its parent be another one that never ends."""
 
 THREADS = "OMP_NUM_THREADS"
 

@@ -6,6 +6,9 @@ import ast
 import inspect
 import os
 import re
+import shlex
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,6 +127,17 @@ def test_workers_that_are_preloaded_have_one_thread_each(set_by_user, threads, m
     [(command, more)] = started
     assert more["env_updates"] == {"A": "b", "OMP_NUM_THREADS": threads}
     assert [part for part in command if "num_prestart" in part] == ["--num_prestart_python_workers=2"]
+
+
+def test_a_stand_in_for_an_agent_ends_when_its_raylet_is_gone(tmp_path):
+    """It holds the run's output open, and has another parent if the raylet ends before it begins."""
+    waits = [sys.executable, "-I", "-S", "-c", ray_patches.WAIT_FOR_PARENT]
+    assert subprocess.run(waits, timeout=60, check=False).returncode == 0
+    raylet = tmp_path / "raylet"
+    raylet.write_text(f"#!/bin/sh\n{shlex.join(waits)} &\nread end\n")
+    raylet.chmod(0o755)
+    with subprocess.Popen([raylet], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.communicate("\n", timeout=60)  # to the end of the output, which both hold open
 
 
 def test_a_worker_gets_neither_what_tune_adds_to_a_trial_nor_a_runtime_environment(monkeypatch):
