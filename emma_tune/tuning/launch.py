@@ -21,7 +21,14 @@ from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
-from emma_tune.tuning.cluster.limits import check_limits, check_shares, local_capacity, usable_cpus, usable_gpus
+from emma_tune.tuning.cluster.limits import (
+    check_limits,
+    check_shares,
+    first_workers,
+    local_capacity,
+    usable_cpus,
+    usable_gpus,
+)
 from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.driving import driving, looks_done
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
@@ -157,7 +164,7 @@ def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Futu
     def start() -> None:
         from emma_tune.tuning.cluster.connection import connected
 
-        cluster.enter_context(connected(order.address, hear, local_capacity(order.study).slots))
+        cluster.enter_context(connected(order.address, hear, first_workers(order.study, order.until)))
 
     # the thread outlives Ray, whose processes end with the thread that started them
     with ThreadPoolExecutor(1) as background, ExitStack() as cluster:
