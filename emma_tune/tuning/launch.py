@@ -33,7 +33,7 @@ from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.driving import driving, looks_done
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
 from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
-from emma_tune.tuning.ray_patches import is_connected
+from emma_tune.tuning.ray_patches import is_connected, warnings_ignored
 from emma_tune.tuning.workers.trainable import StageTrainable
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
 
         check_given(order.study)
     with (
+        warnings_ignored(),
         interruptible(console, embedded=order.embedded) as interruption,
         folder.drive() as interruption.claim,
         closing(folder.log()) as log,

@@ -12,6 +12,7 @@ import os
 import secrets
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -82,6 +83,17 @@ def set_environment() -> None:
 
 
 set_environment()
+
+
+@contextmanager
+def warnings_ignored() -> Iterator[None]:
+    """Drop what Ray announces of its future, and leave the filters of warnings as they were before the block.
+
+    They belong to all threads: enter it in the thread that decodes images, which has filters of its own meanwhile.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+        yield
 
 
 class NeverPickled:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def process_state() -> list[Any]:
     environment = {
         name: of for name, of in os.environ.items() if not name.startswith("TORCHINDUCTOR")
     }  # PyTorch's
-    return [environment, [signal.getsignal(number) for number in SIGNALS]]
+    return [environment, [signal.getsignal(number) for number in SIGNALS], list(warnings.filters)]
 
 
 def rays_logging() -> list[Any]:

@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -134,7 +133,6 @@ def _one_line(error: Exception) -> str:
 
 def _silence(hear: Callable[[str], None]) -> None:
     """Hand on what Ray logs of errors, and drop the rest."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     logger = logging.getLogger("ray")
     logger.setLevel(logging.ERROR)
     logger.handlers = [_Hearing(hear)]
@@ -144,12 +142,11 @@ def _silence(hear: Callable[[str], None]) -> None:
 
 @contextmanager
 def _logging_restored() -> Iterator[None]:
-    """Leave Ray's loggers, and the filters of warnings, as they were before the block."""
+    """Leave Ray's loggers as they were before the block."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune")]
     before = [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
     try:
-        with warnings.catch_warnings():
-            yield
+        yield
     finally:
         for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
             logger.setLevel(level)
