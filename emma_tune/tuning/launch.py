@@ -120,7 +120,7 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
             from emma_tune.tuning.tuner import tune_study
 
             with head_watched(session.say) if order.address and not own else nullcontext():
-                return tune_study(drive, capacity, trainable)
+                return tune_study(drive, capacity, trainable, shared=joins)
 
 
 def _prepared(session: Session) -> tuple[Started, Planner]:
