@@ -54,6 +54,10 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
     """
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
+    if is_connected():
+        from emma_tune.tuning.cluster.connection import check_own
+
+        check_own(order.address)
     if order.study.plugged:
         from emma_tune.plan.materials.methods import execute_plugins
 

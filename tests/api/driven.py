@@ -94,7 +94,7 @@ def whole(folder: Path) -> dict[str, Any]:
     try:
         emma_tune.run(study("third"), address="127.0.0.1:1")
     except emma_tune.StudyError as error:
-        found["other address"] = str(error).partition(", since")[0]
+        found["other address"] = [str(error).partition(", since")[0], Path("runs/third").exists()]
     ray.shutdown()
     return found
 

@@ -63,7 +63,7 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
         ending.enter_context(_logging_restored())
         _silence(hear)
         if ray_patches.is_connected():
-            _check_own(address)
+            check_own(address)
             yield
             return
         ending.enter_context(ray_patches.token_settings_restored())
@@ -78,7 +78,7 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
         yield
 
 
-def _check_own(address: str | None) -> None:
+def check_own(address: str | None) -> None:
     """Raise StudyError if the Ray of this process cannot run a study, or another one is wanted."""
     if ray_patches.is_client():
         raise StudyError(
