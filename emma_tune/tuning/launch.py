@@ -30,7 +30,7 @@ from emma_tune.tuning.cluster.limits import (
     usable_gpus,
 )
 from emma_tune.tuning.display import decoding_shown
-from emma_tune.tuning.driving import driving, looks_done
+from emma_tune.tuning.driving import Drive, driving, looks_done
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
 from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
 from emma_tune.tuning.ray_patches import is_connected, warnings_ignored
@@ -118,8 +118,9 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
                 if drive.driver.needs_no_trial():
                     session.say("every task was done already")
                     return drive.end(now := time.monotonic(), now)
-                capacity = _capacity(session, stack.enter_context(_ray_starting(order, session.log.write)), joins)
-                drive.driver.resize(capacity)
+                capacity = _capacity_after_all(drive, stack, joins)
+                if session.interruption.requested:
+                    return drive.end(now := time.monotonic(), now)
             from emma_tune.tuning.cluster.connection import head_watched
             from emma_tune.tuning.tuner import tune_study
 
@@ -157,6 +158,24 @@ def _capacity(session: Session, starting: Future[None], joins: bool) -> ClusterC
     check_capacity(order.study, capacity, session.say)
     if joins and not session.interruption.requested:
         check_storage(session.store)
+    return capacity
+
+
+def _capacity_after_all(drive: Drive, stack: ExitStack, joins: bool) -> ClusterCapacity:
+    """Start or join Ray in a run that seemed to need none.
+
+    Raises:
+        StudyError: as `_capacity`; the run has ended then.
+    """
+    session = drive.session
+    try:
+        starting = stack.enter_context(_ray_starting(session.order, session.log.write))
+        capacity = _capacity(session, starting, joins)
+    except StudyError:
+        now = time.monotonic()
+        drive.end(now, now, broken=True)
+        raise
+    drive.driver.resize(capacity)
     return capacity
 
 
