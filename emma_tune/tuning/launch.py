@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -184,11 +185,14 @@ def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Futu
     """Start or join Ray in a thread while images load here: in the main thread it would handle SIGTERM."""
     if order.address is None and not is_connected():
         check_limits()  # before threads decode images: it uses up for a moment what they need
+    over = threading.Event()
 
     def start() -> None:
         from emma_tune.tuning.cluster.connection import connected
 
         cluster.enter_context(connected(order.address, hear, first_workers(order.study, order.until)))
+        if over.is_set():  # nobody waits any more: whoever did may have been interrupted while it waited
+            cluster.close()
 
     # the thread outlives Ray, whose processes end with the thread that started them
     with ThreadPoolExecutor(1) as background, ExitStack() as cluster:
@@ -196,6 +200,7 @@ def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Futu
         try:
             yield starting
         finally:
+            over.set()
             wait([starting])
 
 
