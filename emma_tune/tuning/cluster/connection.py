@@ -51,7 +51,8 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
 
     Args:
         address: of the cluster.
-        hear: takes what Ray says of nodes, workers and errors.
+        hear: takes what Ray says of errors, and of nodes and workers; a Ray that the process is connected to
+            already goes on to print the latter.
         workers: how many to start here at once, before there is work for them.
 
     Raises:
@@ -59,13 +60,13 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
     """
     ray_patches.set_environment()  # a process may run several studies, each of which leaves it as it was
     with ExitStack() as ending:
-        ending.enter_context(ray_patches.messages_redirected(hear))
         ending.enter_context(_logging_restored())
         _silence(hear)
         if ray_patches.is_connected():
             check_own(address)
             yield
             return
+        ending.enter_context(ray_patches.messages_redirected(hear))  # only of a Ray that is connected after this
         ending.enter_context(ray_patches.token_settings_restored())
         if address is None:
             folder = ending.enter_context(scratch_folder())
