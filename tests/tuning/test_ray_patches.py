@@ -14,9 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray._private import ray_constants, services
+from ray import _raylet
+from ray._private import ray_constants, services, utils, worker
 from ray._private.node import Node
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.air._internal import usage
 from ray.air.execution._internal import RayActorManager
+from ray.tune import tune
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.utils.object_cache import _ObjectCache
@@ -84,6 +88,15 @@ def test_what_is_patched_is_still_there():
         assert callable(getattr(Node, name))
     assert "_webui_url" in inspect.getsource(Node)
     assert ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV in (True, False)
+    assert RAY_JOB_CONFIG_JSON_ENV_VAR.startswith("RAY_")
+    for place, name in (
+        (services, "start_ray_process"),
+        (utils, "get_dashboard_dependency_error"),
+        (_raylet, "persist_port"),
+        (worker, "print_to_stdstream"),
+        (usage, "tag_callbacks"),
+    ):
+        assert callable(getattr(place, name))
     started = inspect.getsource(services.start_raylet)
     for name in ("dashboard_agent_command", "runtime_env_agent_command", "num_prestart_python_workers", "node_id"):
         assert f"--{name}=" in started
@@ -94,7 +107,12 @@ def test_what_is_patched_is_still_there():
     assert list(inspect.signature(RayActorManager._actor_task_failed).parameters)[1:] == [
         "tracked_actor_task", "exception",
     ]  # fmt: skip
+    assert list(inspect.signature(RayActorManager.add_actor).parameters)[1:3] == ["cls", "kwargs"]
+    assert list(inspect.signature(RayActorManager.schedule_actor_task).parameters)[1:5] == [
+        "tracked_actor", "method_name", "args", "kwargs",
+    ]  # fmt: skip
     assert issubclass(tune_controller.RayActorManager, RayActorManager)
+    assert tune.TuneController is tune_controller.TuneController
     controller = inspect.getsource(tune_controller.TuneController)
     for name in (
         "_actor_force_cleanup_timeout",
