@@ -42,6 +42,9 @@ def run(
     it; else Ray is started for the run and ended after it. Signal handlers, environment variables and loggers are
     as before when the call returns.
 
+    If the head of the cluster at `address` is lost for a minute, this process ends with exit code 1, for Ray would
+    end it: in a notebook, variables are lost then. What the run has finished is saved.
+
     Args:
         study: a study as a dict, in the words of a study file (paths in it are relative to the working directory,
             and `extends` works); or a `Study`; or a study file; or a study's folder, to continue it as it was.

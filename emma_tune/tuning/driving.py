@@ -30,13 +30,13 @@ class Drive:
     driver: StudyDriver
     writer: LedgerWriter
 
-    def end(self, first: float, last: float) -> RunResult:
+    def end(self, first: float, last: float, *, broken: bool = False) -> RunResult:
         """Write the summary of a run whose first trial began, and whose last one ended, at these times."""
         session, driver = self.session, self.driver
         driver.tidy()
         startup, span = round(first - session.order.began, 3), round(last - first, 3)
         interrupted, failures = session.interruption.requested, driver.outcomes.failures
-        until = None if interrupted or GROUNDWORK.number in failures else driver.planner.until
+        until = None if broken or interrupted or GROUNDWORK.number in failures else driver.planner.until
         summary = RunSummary(self.run, startup, span, driver.most_slots, round(driver.busy, 3), until)
         self.writer.ended(summary)
         return RunResult(interrupted, failures, session.interruption.signal)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -21,12 +22,19 @@ from emma_tune.results.folder import Started, StudyFolder
 from emma_tune.storage import IMPATIENT, Patience, Place, passes
 from emma_tune.storage.store import CorruptArtifactError, Store
 from emma_tune.study.file import StudyError
-from emma_tune.tuning.cluster.limits import check_limits, check_shares, local_capacity, usable_cpus, usable_gpus
+from emma_tune.tuning.cluster.limits import (
+    check_limits,
+    check_shares,
+    first_workers,
+    local_capacity,
+    usable_cpus,
+    usable_gpus,
+)
 from emma_tune.tuning.display import decoding_shown
-from emma_tune.tuning.driving import driving, looks_done
+from emma_tune.tuning.driving import Drive, driving, looks_done
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
 from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
-from emma_tune.tuning.ray_patches import is_connected
+from emma_tune.tuning.ray_patches import is_connected, warnings_ignored
 from emma_tune.tuning.workers.trainable import StageTrainable
 
 if TYPE_CHECKING:
@@ -47,6 +55,10 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
     """
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study.use())
+    if is_connected():
+        from emma_tune.tuning.cluster.connection import check_own
+
+        check_own(order.address)
     if order.study.plugged:
         from emma_tune.plan.materials.methods import execute_plugins
 
@@ -56,6 +68,7 @@ def run_study(order: RunOrder, console: Console, trainable: type[StageTrainable]
 
         check_given(order.study)
     with (
+        warnings_ignored(),
         interruptible(console, embedded=order.embedded) as interruption,
         folder.drive() as interruption.claim,
         closing(folder.log()) as log,
@@ -106,13 +119,14 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
                 if drive.driver.needs_no_trial():
                     session.say("every task was done already")
                     return drive.end(now := time.monotonic(), now)
-                capacity = _capacity(session, stack.enter_context(_ray_starting(order, session.log.write)), joins)
-                drive.driver.resize(capacity)
+                capacity = _capacity_after_all(drive, stack, joins)
+                if session.interruption.requested:
+                    return drive.end(now := time.monotonic(), now)
             from emma_tune.tuning.cluster.connection import head_watched
             from emma_tune.tuning.tuner import tune_study
 
             with head_watched(session.say) if order.address and not own else nullcontext():
-                return tune_study(drive, capacity, trainable)
+                return tune_study(drive, capacity, trainable, shared=joins)
 
 
 def _prepared(session: Session) -> tuple[Started, Planner]:
@@ -154,16 +168,37 @@ def _capacity(session: Session, starting: Future[None], joins: bool) -> ClusterC
     return capacity
 
 
+def _capacity_after_all(drive: Drive, stack: ExitStack, joins: bool) -> ClusterCapacity:
+    """Start or join Ray in a run that seemed to need none.
+
+    Raises:
+        StudyError: as `_capacity`; the run has ended then.
+    """
+    session = drive.session
+    try:
+        starting = stack.enter_context(_ray_starting(session.order, session.log.write))
+        capacity = _capacity(session, starting, joins)
+    except StudyError:
+        now = time.monotonic()
+        drive.end(now, now, broken=True)
+        raise
+    drive.driver.resize(capacity)
+    return capacity
+
+
 @contextmanager
 def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Future[None]]:
     """Start or join Ray in a thread while images load here: in the main thread it would handle SIGTERM."""
     if order.address is None and not is_connected():
         check_limits()  # before threads decode images: it uses up for a moment what they need
+    over = threading.Event()
 
     def start() -> None:
         from emma_tune.tuning.cluster.connection import connected
 
-        cluster.enter_context(connected(order.address, hear, local_capacity(order.study).slots))
+        cluster.enter_context(connected(order.address, hear, first_workers(order.study, order.until)))
+        if over.is_set():  # nobody waits any more: whoever did may have been interrupted while it waited
+            cluster.close()
 
     # the thread outlives Ray, whose processes end with the thread that started them
     with ThreadPoolExecutor(1) as background, ExitStack() as cluster:
@@ -171,6 +206,7 @@ def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Futu
         try:
             yield starting
         finally:
+            over.set()
             wait([starting])
 
 

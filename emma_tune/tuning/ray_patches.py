@@ -12,6 +12,7 @@ import os
 import secrets
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -51,7 +52,21 @@ AGENT_PORTS = (
 )
 """Ports of which the raylet waits to hear from its agents."""
 
-WAIT_FOR_PARENT = "import os, time; parent = os.getppid()\nwhile os.getppid() == parent: time.sleep(1)"
+WAIT_FOR_PARENT = """
+import os, time
+parent = os.getppid()
+alive = parent != 1
+if os.path.exists("/proc/self/comm"):
+    try:
+        alive = open(f"/proc/{parent}/comm").read().startswith("raylet")
+    except OSError:
+        alive = False
+while alive and os.getppid() == parent:
+    time.sleep(1)
+"""
+"""Of an agent: the raylet may be gone before this begins, and its parent be another one that never ends."""
+
+THREADS = "OMP_NUM_THREADS"
 
 AUTH_MODE, TOKEN_MODE, TOKEN = "RAY_AUTH_MODE", "token", "RAY_AUTH_TOKEN"
 
@@ -68,6 +83,17 @@ def set_environment() -> None:
 
 
 set_environment()
+
+
+@contextmanager
+def warnings_ignored() -> Iterator[None]:
+    """Drop what Ray announces of its future, and leave the filters of warnings as they were before the block.
+
+    They belong to all threads: enter it in the thread that decodes images, which has filters of its own meanwhile.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+        yield
 
 
 class NeverPickled:
@@ -130,6 +156,10 @@ def _without_services(workers: int) -> Iterator[None]:
     `uv run` and in a job of another cluster, for which Ray would make one. The raylet insists on both agents, so
     each is a process that waits for its end; and on their ports: -1 is what Ray's own agents say of a service that
     they do not offer.
+
+    Ray tells a worker how many threads OpenBLAS may have when it gets its first trial, which is too late for one
+    that has imported NumPy before: each would have as many as the machine has cores. So all are told to have one,
+    unless the user says otherwise; how many PyTorch has, each trial sets itself.
     """
     from ray._private import ray_constants, services, utils
     from ray._private.node import Node
@@ -143,6 +173,7 @@ def _without_services(workers: int) -> Iterator[None]:
         "--runtime_env_agent_command": waiting,
         "--num_prestart_python_workers": str(workers),
     }
+    threads = {THREADS: os.environ.get(THREADS, "1")}
 
     def start_changed(command: list[str], process_type: str, *args: Any, **kwargs: Any) -> Any:
         if process_type == ray_constants.PROCESS_TYPE_RAYLET:
@@ -151,6 +182,7 @@ def _without_services(workers: int) -> Iterator[None]:
                 persist_port(given["--session_dir"], given["--node_id"], name, -1)
             others = [option for option in command if option.partition("=")[0] not in changed]
             command = [*others, *(f"{name}={value}" for name, value in changed.items())]
+            kwargs["env_updates"] = {**(kwargs.get("env_updates") or {}), **threads}
         return start_process(command, process_type, *args, **kwargs)
 
     def start_none(node: Any, **kwargs: Any) -> None:

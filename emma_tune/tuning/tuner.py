@@ -25,16 +25,20 @@ UNLIMITED = 100_000
 """More trials than any cluster runs at once: the driver limits them, as nodes come and go."""
 
 
-def tune_study(drive: Drive, capacity: ClusterCapacity, trainable: type[StageTrainable]) -> RunResult:
-    """Let Tune run what the driver of a study hands out, until it is over or interrupted."""
+def tune_study(
+    drive: Drive, capacity: ClusterCapacity, trainable: type[StageTrainable], *, shared: bool
+) -> RunResult:
+    """Let Tune run what the driver of a study hands out, until it is over or interrupted.
+
+    On a cluster that is `shared`, workers without a trial are ended: others may want their place.
+    """
     session, driver = drive.session, drive.driver
     study = driver.planner.study
     watcher = CapacityWatcher(study, driver, capacity, session.say)
     monitor = RunMonitor(driver, watcher, session)
     timeouts = Timeouts(driver, session.store, drive.run, limits_of(study))
     try:
-        # on a cluster others may want its nodes
-        with ray_patches.idle_workers_kept() if session.order.address is None else nullcontext():
+        with nullcontext() if shared else ray_patches.idle_workers_kept():
             _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
     finally:
         monitor.close()

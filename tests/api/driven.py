@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def process_state() -> list[Any]:
     environment = {
         name: of for name, of in os.environ.items() if not name.startswith("TORCHINDUCTOR")
     }  # PyTorch's
-    return [environment, [signal.getsignal(number) for number in SIGNALS]]
+    return [environment, [signal.getsignal(number) for number in SIGNALS], list(warnings.filters)]
 
 
 def rays_logging() -> list[Any]:
@@ -93,7 +94,7 @@ def whole(folder: Path) -> dict[str, Any]:
     try:
         emma_tune.run(study("third"), address="127.0.0.1:1")
     except emma_tune.StudyError as error:
-        found["other address"] = str(error).partition(", since")[0]
+        found["other address"] = [str(error).partition(", since")[0], Path("runs/third").exists()]
     ray.shutdown()
     return found
 

@@ -89,7 +89,7 @@ def test_runs_leave_the_process_as_it_was(tmp_path):
         "stolen as the study does": True,
         "threads": ["expected one run at a time in a process, found another one under way", "finished"],
         "own ray": ["finished", True, "mine"],
-        "other address": "--address 127.0.0.1:1: expected none",
+        "other address": ["--address 127.0.0.1:1: expected none", False],
     }
 
 

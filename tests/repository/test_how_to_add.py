@@ -45,7 +45,7 @@ def negative_entropy(logits, posteriors):
     "defenses/__init__.py": {
         "DEFENSES": """"unsure": Defense(
             f"{_HERE}.emma:release",
-            (Parameter("alpha", low=0, high=1, about="weight of staying useful"), *_OPTIMIZATION),
+            (Parameter("alpha", low=0, high=1, about="weight of staying useful"), *OPTIMIZATION),
             linear=True,
             objective=f"{_HERE}.unsure:objective",
         ),""",

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray._private import ray_constants, services
+from ray import _raylet
+from ray._private import ray_constants, services, utils, worker
 from ray._private.node import Node
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.air._internal import usage
 from ray.air.execution._internal import RayActorManager
+from ray.tune import tune
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.utils.object_cache import _ObjectCache
@@ -80,16 +88,31 @@ def test_what_is_patched_is_still_there():
         assert callable(getattr(Node, name))
     assert "_webui_url" in inspect.getsource(Node)
     assert ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV in (True, False)
+    assert RAY_JOB_CONFIG_JSON_ENV_VAR.startswith("RAY_")
+    for place, name in (
+        (services, "start_ray_process"),
+        (utils, "get_dashboard_dependency_error"),
+        (_raylet, "persist_port"),
+        (worker, "print_to_stdstream"),
+        (usage, "tag_callbacks"),
+    ):
+        assert callable(getattr(place, name))
     started = inspect.getsource(services.start_raylet)
     for name in ("dashboard_agent_command", "runtime_env_agent_command", "num_prestart_python_workers", "node_id"):
         assert f"--{name}=" in started
+    assert "env_updates=env_updates" in started
     for name in ("cache_object", "flush_cached_objects"):
         assert callable(getattr(_ObjectCache, name))
     assert {"_cached_objects", "_num_cached_objects", "_max_num_objects"} <= set(vars(_ObjectCache()))
     assert list(inspect.signature(RayActorManager._actor_task_failed).parameters)[1:] == [
         "tracked_actor_task", "exception",
     ]  # fmt: skip
+    assert list(inspect.signature(RayActorManager.add_actor).parameters)[1:3] == ["cls", "kwargs"]
+    assert list(inspect.signature(RayActorManager.schedule_actor_task).parameters)[1:5] == [
+        "tracked_actor", "method_name", "args", "kwargs",
+    ]  # fmt: skip
     assert issubclass(tune_controller.RayActorManager, RayActorManager)
+    assert tune.TuneController is tune_controller.TuneController
     controller = inspect.getsource(tune_controller.TuneController)
     for name in (
         "_actor_force_cleanup_timeout",
@@ -103,6 +126,36 @@ def test_what_is_patched_is_still_there():
     trial = inspect.getsource(Trial)
     for name in ("_default_result_or_future", "max_failures", "temporary_state", "run_metadata", "error_file"):
         assert name in trial
+
+
+@pytest.mark.parametrize(("set_by_user", "threads"), [(None, "1"), ("3", "3")])
+def test_workers_that_are_preloaded_have_one_thread_each(set_by_user, threads, monkeypatch, tmp_path):
+    """NumPy is imported before Ray could tell how many; the process that starts Ray keeps its own."""
+    started = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if set_by_user:
+        monkeypatch.setenv("OMP_NUM_THREADS", set_by_user)
+    monkeypatch.setattr(
+        services, "start_ray_process", lambda command, kind, **more: started.append((command, more))
+    )
+    with ray_patches._without_services(workers=2):
+        command = ["raylet", f"--session_dir={tmp_path}", "--node_id=0a", "--num_prestart_python_workers=0"]
+        services.start_ray_process(command, ray_constants.PROCESS_TYPE_RAYLET, env_updates={"A": "b"})
+        assert os.environ.get("OMP_NUM_THREADS") == set_by_user
+    [(command, more)] = started
+    assert more["env_updates"] == {"A": "b", "OMP_NUM_THREADS": threads}
+    assert [part for part in command if "num_prestart" in part] == ["--num_prestart_python_workers=2"]
+
+
+def test_a_stand_in_for_an_agent_ends_when_its_raylet_is_gone(tmp_path):
+    """It holds the run's output open, and has another parent if the raylet ends before it begins."""
+    waits = [sys.executable, "-I", "-S", "-c", ray_patches.WAIT_FOR_PARENT]
+    assert subprocess.run(waits, timeout=60, check=False).returncode == 0
+    raylet = tmp_path / "raylet"
+    raylet.write_text(f"#!/bin/sh\n{shlex.join(waits)} &\nread end\n")
+    raylet.chmod(0o755)
+    with subprocess.Popen([raylet], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.communicate("\n", timeout=60)  # to the end of the output, which both hold open
 
 
 def test_a_worker_gets_neither_what_tune_adds_to_a_trial_nor_a_runtime_environment(monkeypatch):

@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -52,7 +51,8 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
 
     Args:
         address: of the cluster.
-        hear: takes what Ray says of nodes, workers and errors.
+        hear: takes what Ray says of errors, and of nodes and workers; a Ray that the process is connected to
+            already goes on to print the latter.
         workers: how many to start here at once, before there is work for them.
 
     Raises:
@@ -60,13 +60,13 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
     """
     ray_patches.set_environment()  # a process may run several studies, each of which leaves it as it was
     with ExitStack() as ending:
-        ending.enter_context(ray_patches.messages_redirected(hear))
         ending.enter_context(_logging_restored())
         _silence(hear)
         if ray_patches.is_connected():
-            _check_own(address)
+            check_own(address)
             yield
             return
+        ending.enter_context(ray_patches.messages_redirected(hear))  # only of a Ray that is connected after this
         ending.enter_context(ray_patches.token_settings_restored())
         if address is None:
             folder = ending.enter_context(scratch_folder())
@@ -79,7 +79,7 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
         yield
 
 
-def _check_own(address: str | None) -> None:
+def check_own(address: str | None) -> None:
     """Raise StudyError if the Ray of this process cannot run a study, or another one is wanted."""
     if ray_patches.is_client():
         raise StudyError(
@@ -134,7 +134,6 @@ def _one_line(error: Exception) -> str:
 
 def _silence(hear: Callable[[str], None]) -> None:
     """Hand on what Ray logs of errors, and drop the rest."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     logger = logging.getLogger("ray")
     logger.setLevel(logging.ERROR)
     logger.handlers = [_Hearing(hear)]
@@ -144,12 +143,11 @@ def _silence(hear: Callable[[str], None]) -> None:
 
 @contextmanager
 def _logging_restored() -> Iterator[None]:
-    """Leave Ray's loggers, and the filters of warnings, as they were before the block."""
+    """Leave Ray's loggers as they were before the block."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune")]
     before = [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
     try:
-        with warnings.catch_warnings():
-            yield
+        yield
     finally:
         for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
             logger.setLevel(level)

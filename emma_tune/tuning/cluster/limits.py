@@ -5,6 +5,7 @@ Where it allows less, Ray's processes die while they start: it waits for half a 
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import socket
@@ -31,6 +32,12 @@ STACK = 256 * 1024
 LOOPBACK_TIMEOUT = 5.0
 """Seconds to connect to this machine itself."""
 
+FIRST_WORKERS = 8
+"""Workers that are started before there is work for them, at most; others are started with their first trial."""
+
+WORKER_MEMORY = 400 * 2**20
+"""Bytes of a worker that waits, mostly PyTorch."""
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -54,6 +61,24 @@ def usable_gpus() -> int:
         return len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:
         return 0
+
+
+def available_memory() -> float:
+    """Return the bytes that processes may still take, or the limit of its container if that is less."""
+    available = math.inf
+    with suppress(OSError, ValueError, StopIteration):  # no Linux
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroup v2, v1
+        with suppress(OSError, ValueError):  # no such cgroup; `max`, no limit
+            available = min(available, int((CGROUP / name).read_text()))
+    return available
+
+
+def first_workers(study: Study, until: str | None) -> int:
+    """Count the workers to start here before there is work for them: as many as soon have some, and as fit."""
+    wanted = len(study.seeds) if until == "victim" else FIRST_WORKERS
+    return int(max(1, min(local_capacity(study).slots, wanted, available_memory() // WORKER_MEMORY)))
 
 
 def local_capacity(study: Study) -> Capacity:

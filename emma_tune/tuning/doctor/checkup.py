@@ -20,6 +20,7 @@ from emma_tune.tuning.cluster.nodes import examine_nodes, sight_file
 from emma_tune.tuning.doctor import OK, PROBLEM, WARNING, Finding, judge, probe
 from emma_tune.tuning.launch import open_store, run_study
 from emma_tune.tuning.order import RunOrder
+from emma_tune.tuning.ray_patches import warnings_ignored
 
 MEGABYTES = 32
 """Written by each node, to measure how fast that is."""
@@ -52,7 +53,7 @@ def examine_cluster(root: Place, *, address: str | None) -> list[Finding]:
     assert store.identity is not None, "it was identified"
     if address is None:
         check_limits()
-    with connected(address, hear=lambda message: None):
+    with warnings_ignored(), connected(address, hear=lambda message: None):
         nodes = examine_nodes(store, MEGABYTES)
     with sight_file(store) as nonce:
         here = probe.examine(str(root), store.identity, nonce, 0)
