@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -33,7 +32,7 @@ def widgets_unmentioned() -> Iterator[None]:
     """Silence what Ray and tqdm say, as they are imported in a notebook, of ipywidgets: nothing here uses it."""
     with suppress(ImportError), warnings.catch_warnings():  # now, while no other thread changes the filters
         warnings.simplefilter("ignore")
-        import_module("tqdm.auto")  # as Optuna does
+        import tqdm.auto  # noqa: F401 - as Optuna does
     logger = logging.getLogger("ray.widgets.util")
     level = logger.level
     logger.setLevel(logging.ERROR)
