@@ -63,7 +63,7 @@ def service(study) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 def post(url: str, body: bytes | None, method: str = "POST") -> tuple[int, dict[str, object]]:
     """The status and what came with it."""
     try:
-        with urlopen(Request(url, body, method=method), timeout=60) as answer:
+        with urlopen(Request(url, body, method=method), timeout=240) as answer:
             return answer.status, json.load(answer)
     except HTTPError as error:
         return error.code, json.load(error)
@@ -176,6 +176,6 @@ def test_the_attacker_reaches_what_the_study_gave_and_the_service_ends_when_inte
 
     started = tree(process.pid)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     wait_for(lambda: not any(of.is_running() for of in started), what="Ray's processes to end")
     assert len((SERVE / "steal.py").read_text().splitlines()) <= 40

@@ -112,7 +112,7 @@ def audit(config, *, responses, runtime):
 ''',
     },
     "stages/__init__.py": {
-        "AttackerSettings,": "AuditSettings,",
+        "StageSettings,": "AuditSettings,",
         "STAGES": """"audit": Stage(
             f"{_HERE}.audit:audit", AuditSettings, "#777777",
             inputs=("responses",), images=(), own_trial=False, resources="attacker",
