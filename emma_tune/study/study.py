@@ -18,9 +18,9 @@ from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.checks import CHECKS
 from emma_tune.study.document import shown
 from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, Color, StageName, misplaced
-from emma_tune.study.measures import ATTACKERS, MEASURES, OF_EVERY_STUDY, Direction, Measure, measure
+from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
-from emma_tune.study.plugged import PluginFile, add_rows, with_plugins
+from emma_tune.study.plugged import REGISTERED, PluginFile, add_rows, with_plugins
 from emma_tune.study.resources import Share, or_auto, spelled_out
 from emma_tune.study.search import PARAMETERS, DefenseSearch, Dimension, EpochChoice, Search, check_ranges
 from emma_tune.study.victims import AnyVictim, is_trained
@@ -250,7 +250,8 @@ class Study(Frozen):
     @property
     def measures(self) -> tuple[str, ...]:
         """The measures of its points: this package's, and those that its plug-ins declare."""
-        return *OF_EVERY_STUDY, *self.own_measures
+        package = (name for name in MEASURES if name not in REGISTERED)
+        return *package, *self.own_measures
 
     @property
     def parameters(self) -> list[Parameter]:
