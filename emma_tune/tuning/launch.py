@@ -120,7 +120,7 @@ def _run(session: Session, trainable: type[StageTrainable]) -> RunResult:
                     session.say("every task was done already")
                     return drive.end(now := time.monotonic(), now)
                 capacity = _capacity_after_all(drive, stack, joins)
-                if session.interruption.requested:
+                if drive.session.interruption.requested:
                     return drive.end(now := time.monotonic(), now)
             from emma_tune.tuning.cluster.connection import head_watched
             from emma_tune.tuning.tuner import tune_study

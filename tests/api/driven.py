@@ -30,7 +30,9 @@ def process_state() -> list[Any]:
     environment = {
         name: of for name, of in os.environ.items() if not name.startswith("TORCHINDUCTOR")
     }  # PyTorch's
-    return [environment, [signal.getsignal(number) for number in SIGNALS], list(warnings.filters)]
+    # without those that libraries set for warnings and messages of their own when they are imported
+    filters = [of for of in warnings.filters if of[1] is None and of[2].__module__ == "builtins"]
+    return [environment, [signal.getsignal(number) for number in SIGNALS], filters]
 
 
 def rays_logging() -> list[Any]:
