@@ -250,8 +250,7 @@ class Study(Frozen):
     @property
     def measures(self) -> tuple[str, ...]:
         """The measures of its points: this package's, and those that its plug-ins declare."""
-        package = (name for name in MEASURES if name not in REGISTERED)
-        return *package, *self.own_measures
+        return *(name for name in MEASURES if name not in REGISTERED), *self.own_measures
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -261,10 +260,7 @@ class Study(Frozen):
         return [*PARAMETERS.values(), *(of for of in own if of.name not in PARAMETERS)]
 
     def use(self) -> Self:
-        """Let the names that its plug-ins declare stand for their rows, and return it.
-
-        Another study that this process has read or used since may have plug-ins with the same names.
-        """
+        """Put its plug-ins' rows back, in place of those of other studies of this process, and return it."""
         add_rows(self.plugins)
         return self
 
