@@ -184,8 +184,7 @@ class Study(Frozen):
             elif name not in MEASURES:
                 known = ", ".join([*MEASURES, *(f"{ATTACKERS}{attacker}" for attacker in attackers)])
                 raise misplaced(place, f"expected a known measure of a point, one of {known}, found {name!r}")
-            better = measure(name).direction
-            if direction != better:
+            if direction != (better := measure(name).direction):
                 raise misplaced(place, f"expected {better}, found {direction!r}")
         return objectives
 
@@ -244,8 +243,7 @@ class Study(Frozen):
     @property
     def own_measures(self) -> tuple[str, ...]:
         """The measures that its plug-ins declare."""
-        declared = [one for of in self.plugins for one in of.declarations.values()]
-        return tuple(one.name for one in declared if one.kind == "measure")
+        return tuple(n for of in self.plugins for n, one in of.declarations.items() if one.kind == "measure")
 
     @property
     def measures(self) -> tuple[str, ...]:
