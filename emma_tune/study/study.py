@@ -184,8 +184,7 @@ class Study(Frozen):
             elif name not in MEASURES:
                 known = ", ".join([*MEASURES, *(f"{ATTACKERS}{attacker}" for attacker in attackers)])
                 raise misplaced(place, f"expected a known measure of a point, one of {known}, found {name!r}")
-            better = measure(name).direction
-            if direction != better:
+            if direction != (better := measure(name).direction):
                 raise misplaced(place, f"expected {better}, found {direction!r}")
         return objectives
 
@@ -244,14 +243,12 @@ class Study(Frozen):
     @property
     def own_measures(self) -> tuple[str, ...]:
         """The measures that its plug-ins declare."""
-        declared = [one for of in self.plugins for one in of.declarations.values()]
-        return tuple(one.name for one in declared if one.kind == "measure")
+        return tuple(n for of in self.plugins for n, one in of.declarations.items() if one.kind == "measure")
 
     @property
     def measures(self) -> tuple[str, ...]:
         """The measures of its points: this package's, and those that its plug-ins declare."""
-        package = (name for name in MEASURES if name not in REGISTERED)
-        return *package, *self.own_measures
+        return *(name for name in MEASURES if name not in REGISTERED), *self.own_measures
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -261,10 +258,7 @@ class Study(Frozen):
         return [*PARAMETERS.values(), *(of for of in own if of.name not in PARAMETERS)]
 
     def use(self) -> Self:
-        """Let the names that its plug-ins declare stand for their rows, and return it.
-
-        Another study that this process has read or used since may have plug-ins with the same names.
-        """
+        """Put its plug-ins' rows back, in place of those of other studies of this process, and return it."""
         add_rows(self.plugins)
         return self
 
