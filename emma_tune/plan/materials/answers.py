@@ -121,7 +121,6 @@ def _matched(part: str, images: ImageSet, rows: Rows, *, rough: bool) -> Tensor:
     """Return the answers to images in their order, (N, K), after checking them."""
     import torch
 
-    from emma_tune.data.batches import image_fingerprints
     from emma_tune.stages.asking import no_distribution
 
     names = np.array(_names(images))
@@ -143,6 +142,8 @@ def _matched(part: str, images: ImageSet, rows: Rows, *, rough: bool) -> Tensor:
 
 def _found(part: str, images: ImageSet, names: NDArray[np.str_], rows: Rows) -> NDArray[np.intp]:
     """Return which row answers each image: that of its name, else that of its fingerprint."""
+    from emma_tune.data.batches import image_fingerprints
+
     chosen = _rows_of(part, "names", names, rows)
     other = np.zeros(len(images), dtype=bool)
     if "fingerprints" in rows:
