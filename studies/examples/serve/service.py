@@ -120,7 +120,8 @@ def main() -> None:
         serve.start(http_options=http, proxy_location="HeadOnly")
         serve.run(Defended.options(num_replicas=given.replicas).bind(str(given.folder.resolve())))
         print(f"http://{given.host}:{given.port} answers; Ctrl-C ends it", flush=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore the first
+            signal.signal(number, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             signal.pause()
 
