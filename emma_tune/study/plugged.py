@@ -14,7 +14,7 @@ from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
 from emma_tune.plugins.known import KNOWN, Plugin, know
 from emma_tune.plugins.packages import REQUIREMENT, read_package
 from emma_tune.plugins.tables import COLUMNS, TABLES, check_new, register
-from emma_tune.storage.versions import VERSION
+from emma_tune.storage.versions import VERSION, versions_in
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
 from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY, Measure
@@ -202,7 +202,7 @@ def check_own(study: Study) -> None:
     """
     own = study.plugged
     for place, name in _names(study):
-        if VERSION in name or (name in REGISTERED and name not in own):
+        if versions_in(name) or (name in REGISTERED and name not in own):
             raise misplaced(
                 place, f"expected a known name, found {name!r}, which no plug-in of the study declares"
             )

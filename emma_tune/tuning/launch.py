@@ -40,6 +40,9 @@ from emma_tune.tuning.workers.trainable import StageTrainable
 if TYPE_CHECKING:
     from emma_tune.tuning.cluster.capacity import ClusterCapacity
 
+BRIEFLY = 0.02
+"""Seconds for which a signal may meet Ray's handler while Ray starts."""
+
 STORAGE_TIMEOUT = 600.0
 """Seconds that a driver or worker waits for a storage: a full disk, a server or a mount that is gone."""
 
@@ -159,8 +162,10 @@ def _capacity(session: Session, starting: Future[None], joins: bool) -> ClusterC
     from emma_tune.tuning.cluster.nodes import check_storage
 
     order = session.order
+    while not starting.done():  # Ray's C++ side installs a handler that would print a stack trace at SIGTERM
+        wait([starting], timeout=BRIEFLY)
+        session.interruption.listen()
     starting.result()
-    session.interruption.listen()  # Ray's C++ side would print a stack trace at SIGTERM
     capacity = capacity_for(order.study)
     check_capacity(order.study, capacity, session.say)
     if joins and not session.interruption.requested:

@@ -140,3 +140,7 @@ def test_a_study_without_the_measure_of_another_does_not_offer_it(opened, tmp_pa
     assert "gap" not in bounded(view.study)
     assert "gap" not in view.points()
     assert "weight_a" not in view.points()
+
+
+def test_a_path_with_an_at_sign_is_no_name_with_a_hash(study_file):
+    assert load_study(study_file(queries={"dataset": "folder:/data/me@home"})).queries.dataset.endswith("me@home")
