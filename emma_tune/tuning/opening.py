@@ -24,7 +24,7 @@ def opening(study: Study, folder: Place, address: str | None, given: int | None)
     if given is None:
         baselines = len(study.baselines) - len(study.searches) + 1
         beside = f" and {plural(baselines, 'baseline')}" if study.fixed else ""
-        points = f"{plural(study.proposals + len(study.fixed), 'point')} of {', '.join(study.searches)}{beside}"
+        points = f"{plural(study.proposals + len(study.fixed), 'point')} ({', '.join(study.searches)}{beside})"
     else:
         points = f"{plural(given, 'point')}, each with {plural(len(study.repeats), 'fresh seed')}"
     where, attackers = _where(study, address), ", ".join(study.attackers)

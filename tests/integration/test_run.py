@@ -51,7 +51,7 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert "points 0 of 4" in ended.stdout
     assert "tiny: fronts; test figures" in ended.stdout
     assert "folder: runs/tiny" in ended.stdout
-    assert ended.stdout.startswith("tiny: 4 points of emma and 2 baselines, attackers soft, hard; ")
+    assert ended.stdout.startswith("tiny: 4 points (emma and 2 baselines), attackers soft, hard; ")
     check_what_is_left_for_people(folder, ended.stdout, emma)
 
     status = emma.json("status", folder)
