@@ -35,7 +35,8 @@ def test_a_run_says_what_it_will_do_before_anything_heavy_is_imported(emma, stud
     ended = emma.python("-c", script, file, "")
     assert ended.returncode == 0, ended.stderr
     assert re.fullmatch(
-        r"tiny: 14 points \(emma and 2 baselines\), attackers soft, hard; \d+ tasks? at a time; folder runs/tiny\n",
+        r"tiny: 14 points \(emma and 2 baselines\), attackers soft, hard; "
+        r"\d+ tasks? at a time; folder runs/tiny\n",
         ended.stdout,
     )
     assert "; on the cluster at a:6379; folder " in emma.python("-c", script, file, "a:6379").stdout
