@@ -1,7 +1,7 @@
 """Plug-ins of installed packages: entry points are read from metadata, modules as text; nothing is imported.
 
 The content of such a plug-in is its module's source, with a last line that says which version of which package it
-is part of. So that is in its hash, and whoever executes it checks that the same version is installed there.
+is part of. So that is in its hash, and each process that executes it checks that the same version is installed.
 """
 
 from __future__ import annotations

@@ -242,13 +242,7 @@ class Store:
         """Write initial weights, unless they are there and undamaged; return their fingerprint."""
         content = tensors.to_bytes(weights)
         fingerprint = tensors.fingerprint(content)
-        name = f"weights/{fingerprint}.safetensors"
-        try:
-            before = self.storage.read(name)
-        except FileNotFoundError:
-            before = b""
-        if before != content:
-            self.storage.write(name, content)
+        self._put(f"weights/{fingerprint}.safetensors", content)
         return fingerprint
 
     def weights(self, fingerprint: str) -> dict[str, Tensor]:
@@ -261,17 +255,20 @@ class Store:
             )
         return tensors.from_bytes(content)
 
-    # --- plug-ins -----------------------------------------------------------------------------------------
-
-    def put_plugin(self, digest: str, content: bytes) -> None:
-        """Write a plug-in under the SHA-256 of its content, unless it is there and undamaged."""
-        name = f"plugins/{digest}.py"
+    def _put(self, name: str, content: bytes) -> None:
+        """Write a file that is named by its content, unless it is there and undamaged."""
         try:
             before = self.storage.read(name)
         except FileNotFoundError:
             before = b""
         if before != content:
             self.storage.write(name, content)
+
+    # --- plug-ins -----------------------------------------------------------------------------------------
+
+    def put_plugin(self, digest: str, content: bytes) -> None:
+        """Write a plug-in under the SHA-256 of its content, unless it is there and undamaged."""
+        self._put(f"plugins/{digest}.py", content)
 
     def plugin(self, digest: str) -> bytes:
         """Read a plug-in that `put_plugin` wrote."""

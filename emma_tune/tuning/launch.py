@@ -202,7 +202,7 @@ def _ray_starting(order: RunOrder, hear: Callable[[str], None]) -> Iterator[Futu
         from emma_tune.tuning.cluster.connection import connected
 
         cluster.enter_context(connected(order.address, hear, first_workers(order.study, order.until)))
-        if over.is_set():  # nobody waits any more: whoever did may have been interrupted while it waited
+        if over.is_set():  # the run was given up: it may have been interrupted while it waited
             cluster.close()
 
     # the thread outlives Ray, whose processes end with the thread that started them

@@ -99,26 +99,24 @@ class Slow(Watched):
                 artifact: Artifact = finished.value
                 return artifact
             yield progress
-            time.sleep(self.rest)
+            self.pause()
+
+    def pause(self) -> None:
+        """Rest after an epoch."""
+        time.sleep(self.rest)
 
 
-class Held(Watched):
+class Held(Slow):
     """Keeps attackers from going on after an epoch for as long as a file `hold` lies beside the log."""
 
     @staticmethod
     def is_wrong(task: Task) -> bool:
         return task.stage == "attacker"
 
-    def misbehaving(self, stage: StageRun) -> StageRun:
-        while True:
-            try:
-                progress = next(stage)
-            except StopIteration as finished:
-                artifact: Artifact = finished.value
-                return artifact
-            yield progress
-            while (FOLDER / "hold").exists():
-                time.sleep(0.1)
+    def pause(self) -> None:
+        """Rest while the file is there."""
+        while (FOLDER / "hold").exists():
+            time.sleep(0.1)
 
 
 class Long(Slow):
