@@ -1,4 +1,4 @@
-"""A study whose workers misbehave: `python -m tests.integration.faulty CLASS STUDY [ADDRESS]`, where it is to lie.
+"""A study whose workers misbehave: `python -m tests.integration.faulty CLASS STUDY [ADDRESS]`, in `RUNS` or runs/.
 
 The stages are the real ones. What is wrong with λ = `WRONG` is wrong with its matrix alone.
 """
@@ -19,6 +19,7 @@ from rich.console import Console
 from emma_tune.plan import Task
 from emma_tune.search.trial_shares import GIB
 from emma_tune.stages import STAGES
+from emma_tune.storage import absolute, as_place
 from emma_tune.storage.artifact import Artifact, Progress, StageRun
 from emma_tune.study.file import load_study
 from emma_tune.tuning.launch import run_study
@@ -187,7 +188,9 @@ def main() -> None:
     kind, file, *rest = sys.argv[1:]
     study = load_study(Path(file))
     address = rest[0] if rest else None
-    order = RunOrder(study, Path("runs") / study.name, Path("runs/store").absolute(), time.monotonic(), address)
+    runs = os.environ.get("RUNS", "runs")
+    folder, store = (absolute(as_place(f"{runs}/{name}")) for name in (study.name, "store"))
+    order = RunOrder(study, folder, store, time.monotonic(), address)
     result = run_study(order, Console(), trainable=globals()[kind])
     sys.exit(130 if result.interrupted else 3 if result.failures else 0)
 
