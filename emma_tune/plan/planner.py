@@ -302,8 +302,10 @@ class Planner:
         continues: str | None = None,
         images: Mapping[str, str] | None = None,
     ) -> Task:
-        named = {name: self.images[name] for name in STAGES[stage].images}
-        return Task(stage, config, inputs, {**named, **(images or {})}, continues)
+        named, implied = (
+            {name: self.images[name] for name in names} for names in (STAGES[stage].images, STAGES[stage].implied)
+        )
+        return Task(stage, config, inputs, {**named, **(images or {})}, continues, implied)
 
     def _training(self, part: Training) -> Training:
         """Return how a network is trained, without its data set or kind; weights are named by their content."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from emma_tune.defenses import UNDEFENDED
@@ -63,6 +63,8 @@ class Task:
         config: its configuration.
         inputs: keys of the artifacts it reads, by stage.
         images: fingerprints of the images it reads: `victim`, `queries`.
+        implied: fingerprints of those that only its metrics are measured on. No part of the recipe, since its
+            inputs fix them.
         continues: key of a shorter leg of the same series, whose tensors are a state to go on from. No part
             of the recipe, since training through gives the same bytes.
     """
@@ -72,6 +74,7 @@ class Task:
     inputs: Mapping[str, str]
     images: Mapping[str, str]
     continues: str | None = None
+    implied: Mapping[str, str] = field(default_factory=dict)
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,19 +98,19 @@ class Task:
 
     def to_json(self) -> str:
         """Serialize for a worker."""
-        return json.dumps({**self.recipe, "continues": self.continues})
+        return json.dumps({**self.recipe, "continues": self.continues, "implied": dict(self.implied)})
 
     @staticmethod
     def from_json(text: str) -> Task:
         """Restore a task from `to_json`."""
-        recipe = json.loads(text)
-        return Task(
-            recipe["stage"],
-            STAGES[recipe["stage"]].read_settings(recipe["config"]),
-            recipe["inputs"],
-            recipe["images"],
-            recipe["continues"],
-        )
+        given = json.loads(text)
+        return replace(Task.from_recipe(given), continues=given["continues"], implied=given["implied"])
+
+    @staticmethod
+    def from_recipe(recipe: Mapping[str, Any]) -> Task:
+        """Restore a task from its recipe, without what is no part of it."""
+        config = STAGES[recipe["stage"]].read_settings(recipe["config"])
+        return Task(recipe["stage"], config, recipe["inputs"], recipe["images"])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ An estimate costs as much as there are kinds of tasks and running ones.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -66,7 +65,7 @@ class RemainingTime:
         for stage, record in records:
             if stage == "surrogate":
                 continue  # a record does not tell with which leg its seconds began
-            effort = effort_of(Task.from_json(json.dumps({**record.recipe, "continues": None})), None)
+            effort = effort_of(Task.from_recipe(record.recipe), None)
             if effort.kind in kinds and self._paces.wants(effort.kind):
                 self._paces.recall(effort, record)
 

@@ -66,6 +66,7 @@ class Stage:
         color: in charts.
         inputs: the stages whose artifacts it reads.
         images: which images it reads: `victim` (labeled), `queries` (the pool).
+        implied: images that only its metrics are measured on; no part of its recipe, since its inputs fix them.
         version: part of every recipe; raised when the stage's results change for the same configuration.
         own_trial: False if it is cheap enough to run in the trial of the task that makes it ready.
         before_points: whether it can be planned before any point is proposed.
@@ -81,6 +82,7 @@ class Stage:
     color: str
     inputs: tuple[str, ...] = ()
     images: tuple[str, ...] = ("victim", "queries")
+    implied: tuple[str, ...] = ()
     version: int = 1
     own_trial: bool = True
     before_points: bool = False
@@ -175,6 +177,7 @@ STAGES: dict[str, Stage] = {
         "#0072B2",
         inputs=("posteriors", "surrogate"),
         images=("queries",),
+        implied=("victim",),
         version=2,
         last=True,
         pool_step=MATRIX_STEP,

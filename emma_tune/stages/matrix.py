@@ -7,10 +7,11 @@ from torch import Tensor
 
 from emma_tune.defenses import DEFENSES
 from emma_tune.defenses.emma import project_rows
+from emma_tune.stages.metrics import accuracy
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import MatrixSettings
 from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
-from emma_tune.training.classifier import new_classifier
+from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
 from emma_tune.training.learner import Learner, restore_classifier
@@ -29,7 +30,8 @@ def optimize_matrix(
     The surrogate comes with the weights of `st_epoch`; its momentum starts at zero, as in the reference.
 
     Returns:
-        tensors: `matrix` (K, K), row-stochastic; metrics: its trace and the epochs it took.
+        tensors: `matrix` (K, K), row-stochastic; metrics: its trace, the epochs it took, and the surrogate's
+        accuracy on the victim's validation images after them: it has trained on p' as the soft attacker does.
 
     Raises:
         ValueError: if no epoch is left after `st_epoch`: T would be the identity, which is no defense.
@@ -54,13 +56,14 @@ def optimize_matrix(
         if settled(history, config, classes=K):
             break
         T_before, outer = T, torch.zeros_like(T[0, 0], dtype=torch.float64)
+        inner = torch.zeros_like(outer)
         lr = learner.begin(epoch)
         for indices, batch in learner.batches(images, epoch):
             p = clean[indices]
             forward = ForwardPass(classifier, batch, precision=config.training.precision)
             gradient, outer_loss = hypergradient(forward, p, T, lr=lr, objective=objective)
             T = project_rows(T - config.lr_gamma * gradient)
-            learner.descend(forward.logits, objective.release(p, T))
+            inner += len(indices) * learner.descend(forward.logits, objective.release(p, T))
             outer += len(indices) * outer_loss
         if not T.isfinite().all():
             raise FloatingPointError(f"matrix: expected finite entries of T after epoch {epoch + 1}, found NaN")
@@ -71,6 +74,7 @@ def optimize_matrix(
             {
                 "epoch": epoch,
                 "outer_loss": float(outer / len(images)),
+                "inner_loss": float(inner / len(images)),
                 "trace": float(T.trace()),
                 "lowest_trace": float(lowest.trace()),
                 "change": float((T - T_before).abs().mean()),
@@ -84,7 +88,14 @@ def optimize_matrix(
         )
 
     kept = lowest if keeps_lowest(history, config, classes=K) else T
-    return Artifact({"matrix": kept.cpu()}, {"trace": float(kept.trace()), "epochs": float(len(history))}, history)
+    answers = posteriors_of(classifier, runtime.victim_images("validation"))
+    learned = accuracy(answers.numpy(), runtime.victim_labels("validation").cpu().numpy())
+    metrics = {
+        "trace": float(kept.trace()),
+        "epochs": float(len(history)),
+        "surrogate.validation.accuracy": learned,
+    }
+    return Artifact({"matrix": kept.cpu()}, metrics, history)
 
 
 def settled(history: list[Metrics], config: MatrixSettings, *, classes: int) -> bool:

@@ -15,6 +15,8 @@ from emma_tune.stages.matrix import keeps_lowest, optimize_matrix, settled
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.surrogate import train_surrogate
 from emma_tune.storage.artifact import Artifact, State, run_through
+from emma_tune.training.classifier import new_classifier
+from emma_tune.training.learner import restore_classifier
 from emma_tune.training.settings import Training
 
 N, K, SEED = 25, 4, 1
@@ -36,7 +38,8 @@ def pool() -> tuple[Runtime, Artifact]:
     images = chance.integers(0, 256, (N, 1, 8, 8), dtype=np.uint8)
     p = chance.dirichlet(np.full(K, 0.3), N)
     p[:5] = np.eye(K)[p[:5].argmax(axis=1)]
-    runtime = Runtime(torch.device("cpu"), {}, ImageSet(images))
+    labeled = ImageSet(chance.integers(0, 256, (30, 1, 8, 8), dtype=np.uint8), chance.integers(0, K, 30))
+    runtime = Runtime(torch.device("cpu"), {"validation": labeled}, ImageSet(images))
     return runtime, Artifact({"queries": torch.from_numpy(p).float()})
 
 
@@ -73,6 +76,19 @@ def test_history_tells_of_the_matrices(pool: tuple[Runtime, Artifact], surrogate
         assert figures["change"] == pytest.approx(np.abs(T - before).mean(), abs=1e-6)
         assert figures == state.history[-1]
         before = T
+
+
+def test_the_surrogate_is_measured_as_the_last_epoch_left_it(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact
+) -> None:
+    states, artifact = epochs_of(configure(lr_gamma=1.0), pool, surrogate)
+    images = pool[0].victim_images("validation")
+    network = new_classifier("resnet8", images, classes=K, seed=SEED, role="surrogate")
+    restore_classifier(network, states[-1].tensors)
+    with torch.no_grad():
+        tops = torch.cat([network.eval()(batch) for batch in images.plain(7)]).argmax(dim=1)
+    right = (tops == pool[0].victim_labels("validation")).double().mean()
+    assert artifact.metrics["surrogate.validation.accuracy"] == pytest.approx(float(right), abs=1e-12)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

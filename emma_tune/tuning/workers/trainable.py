@@ -285,12 +285,13 @@ def runtime_for(task: Task, store: Store, device: torch.device) -> Runtime:
     """Return the images that a task reads, and the device to compute on."""
     from emma_tune.stages.runtime import Runtime
 
+    images = {**task.implied, **task.images}
     return Runtime(
         device,
-        victim=_parts(store, task.images.get("victim")),
-        queries=_parts(store, task.images.get("queries")).get("queries"),
+        victim=_parts(store, images.get("victim")),
+        queries=_parts(store, images.get("queries")).get("queries"),
         weights=store.weights,
-        exposure=_parts(store, task.images.get("exposure")).get("queries"),
+        exposure=_parts(store, images.get("exposure")).get("queries"),
     )
 
 
