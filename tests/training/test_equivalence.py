@@ -314,8 +314,8 @@ def test_where_it_stops_and_what_it_keeps(
         artifact = run(images, "matrix", matrix_settings(**search, keep=keep), **inputs).artifact
         assert figures(artifact, "epoch") == list(range(ST_EPOCH, ST_EPOCH + epochs))
         close_matrices(artifact.tensors["matrix"], kept.T, f"T: {keep}")
-        figures = {name: artifact.metrics[name] for name in ("trace", "epochs")}
-        assert figures == pytest.approx({"trace": kept.trace, "epochs": epochs}, rel=RTOL)
+        kept_of = {name: artifact.metrics[name] for name in ("trace", "epochs")}
+        assert kept_of == pytest.approx({"trace": kept.trace, "epochs": epochs}, rel=RTOL)
 
 
 def test_the_released_answers(ran: dict[str, Ran], plain: SimpleNamespace) -> None:
