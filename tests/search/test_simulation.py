@@ -15,7 +15,10 @@ from emma_tune.results.figures import best_possible
 from emma_tune.search.point_search import PointSearch
 from emma_tune.search.simulation import Times, measured, simulate
 from emma_tune.search.simulation.cluster import UNIT, Cluster, Demand
-from emma_tune.search.simulation.replay import FOUNDATION, STARTING, TAIL, Replay, Simulation, _MemoryLedger
+from emma_tune.search.simulation.invented import Invented
+from emma_tune.search.simulation.memory import MemoryLedger
+from emma_tune.search.simulation.replay import FOUNDATION, STARTING, TAIL, Replay
+from emma_tune.search.simulation.simulator import Simulation
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError, load_study
 
@@ -41,7 +44,7 @@ def study(study_file):
 
 
 def replayed(study: Study, cluster: Cluster, seconds: dict[str, float], start: float = 0.0) -> Replay:
-    replay = Simulation(study, cluster, Times(whole=seconds), start).run()
+    replay = Simulation(study, cluster, Invented(study, Times(whole=seconds)), start).run()
     check(replay)
     return replay
 
@@ -219,7 +222,7 @@ def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, mo
     monkeypatch.setattr(PointSearch, "_stop_dominated", stop_and_check)
     search = {"points": 60, "sampler": "qmc", "stop": "joint"}
     study = load_study(SCENARIO, [f"search.{name}={value}" for name, value in search.items()])
-    replay = Simulation(study, Cluster(2, 16, 2), Times(whole=WHOLE), 0.5).run()
+    replay = Simulation(study, Cluster(2, 16, 2), Invented(study, Times(whole=WHOLE)), 0.5).run()
     check(replay)
     assert sum(checked) == replay.points["dominated"] > 0
     assert replay.points["finished"] + replay.points["dominated"] == 62
@@ -228,14 +231,14 @@ def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, mo
 @pytest.mark.parametrize("points", [500, pytest.param(10_000, marks=pytest.mark.long)])
 def test_every_point_is_concluded_once(monkeypatch, points):
     concluded: list[int] = []
-    note = _MemoryLedger.concluded
+    note = MemoryLedger.concluded
     monkeypatch.setattr(
-        _MemoryLedger,
+        MemoryLedger,
         "concluded",
         lambda self, number, outcome: (concluded.append(number), note(self, number, outcome))[1],
     )
     study = load_study(SCENARIO, [f"search.points={points}", "search.sampler=qmc"])
-    replay = Simulation(study, Cluster(100, 64, 8), Times(whole=WHOLE), 0.5).run()
+    replay = Simulation(study, Cluster(100, 64, 8), Invented(study, Times(whole=WHOLE)), 0.5).run()
     check(replay)
     assert sorted(concluded) == list(range(points + 2))
     assert replay.points["finished"] + replay.points["dominated"] == points + 2
