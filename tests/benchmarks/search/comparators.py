@@ -1,8 +1,8 @@
-"""Other searches on the same recorded points, as a user would set them up: plain Optuna, and Syne Tune's MO-ASHA.
+"""Other searches on the same points, as a user would set them up: plain Optuna, and Syne Tune's MO-ASHA.
 
 Optuna runs each point to its end, with the study's limit as a constraint. MO-ASHA trains the clones of a point side
-by side and looks at its objectives after each epoch; what it stops is on no front. Both pay for a point what a
-study pays: its matrix, its clones' epochs, and surrogates once.
+by side and looks at its objectives after each epoch; what it stops is on no front. Both pay what a study pays: the
+matrix of each point, its clones' epochs, and surrogates once.
 """
 
 from __future__ import annotations
@@ -105,13 +105,16 @@ def mo_asha(recorded: Recorded, seed: int, share: float) -> list[Step]:
         trial = Trial(number, scheduler.suggest().config, datetime.datetime.now())
         scheduler.on_trial_add(trial)
         figures, curves = bill.begin(trial.config)
-        if figures["accuracy_drop"] > limit:
-            figures_told = {"l1": 2.0, "accuracy": 1.0}  # it knows no constraints: as bad as can be
-        else:
-            figures_told = {"l1": figures["l1"]}
+        # it knows no constraints: beyond the limit a point is told to be as bad as can be
+        beyond = figures["accuracy_drop"] > limit
+        told = {"l1": 2.0, "accuracy": 1.0} if beyond else {"l1": figures["l1"]}
         for epoch in range(1, most + 1):
             bill.train(1)
-            result = {"accuracy": max(curve[epoch - 1] for curve in curves.values()), **figures_told, "epoch": epoch}
+            result = {
+                "accuracy": max(curve[epoch - 1] for curve in curves.values()),
+                **told,
+                "epoch": epoch,
+            }
             if scheduler.on_trial_result(trial, result) != SchedulerDecision.CONTINUE:
                 break
         if epoch == most:

@@ -34,7 +34,8 @@ class Evaluation(NamedTuple):
     """What the evaluation of a point gives.
 
     Attributes:
-        figures: `l1`, `accuracy_drop`, validation accuracy of each clone by attacker, of a learned defense `surrogate`.
+        figures: `l1`, `accuracy_drop`, validation accuracy of each clone by attacker; of a learned defense
+            `surrogate`, that of the surrogate.
         curves: best validation accuracy so far of each clone.
         epochs: of the matrix; 0 where there is none.
     """
@@ -150,18 +151,26 @@ class Emulator:
                     guess = _bounded(self.figures[column], float(of_fold.predict(self._places[[place]])[0]))
                     value = _bounded(self.figures[column], float(self._values[place, column]))
                     errors[place, column] = guess - value
-        plain = np.array([[_bounded(n, v) for n, v in zip(self.figures, row, strict=True)] for row in self._values])
+        plain = np.array(
+            [[_bounded(n, v) for n, v in zip(self.figures, row, strict=True)] for row in self._values]
+        )
         groups = pd.DataFrame(plain).groupby(self.rows.point.to_numpy())
         noise = np.sqrt(groups.var().mean())
         return pd.DataFrame(
-            {"deviation": plain.std(axis=0), "error": np.sqrt((errors**2).mean(axis=0)), "noise": noise.to_numpy()},
+            {
+                "deviation": plain.std(axis=0),
+                "error": np.sqrt((errors**2).mean(axis=0)),
+                "noise": noise.to_numpy(),
+            },
             index=self.figures,
         )
 
 
 def curve_columns(table: pd.DataFrame, attacker: str) -> list[str]:
     """List the columns of an attacker's curve, in the order of the epochs."""
-    names = [str(name) for name in table if str(name).startswith(f"{attacker}.") and str(name) != f"{attacker}.test"]
+    names = [
+        str(name) for name in table if str(name).startswith(f"{attacker}.") and str(name) != f"{attacker}.test"
+    ]
     return sorted(names, key=lambda name: int(name.rpartition(".")[2]))
 
 

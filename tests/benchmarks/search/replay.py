@@ -1,8 +1,8 @@
-"""A search replayed on recorded points: the real planner, driver, sampler and early stopping on a simulated clock."""
+"""A search replayed on recorded points: the real planner, driver and sampler on a simulated clock."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from emma_tune.plan import Params, Task
@@ -132,7 +132,16 @@ class Course(MemoryLedger):
         return sum(spent.get(stage, 0.0) for stage in OF_POINTS)
 
 
-def replay(recorded: Recorded, study: Study, seed: int, *, share: float, slots: int = 1) -> Course:
+def replay(
+    recorded: Recorded,
+    study: Study,
+    seed: int,
+    *,
+    share: float,
+    slots: int = 1,
+    proposers: Mapping[str, TimedProposer] | None = None,
+    turns: bool = True,
+) -> Course:
     """Run a study on recorded points until it has spent a share of the grid's compute.
 
     Args:
@@ -141,9 +150,11 @@ def replay(recorded: Recorded, study: Study, seed: int, *, share: float, slots: 
         seed: of the evaluations.
         share: of the grid's compute.
         slots: how many tasks run at once.
+        proposers: by defense; those of the study if None.
+        turns: whether the attackers of a point take turns; else they begin as soon as they can.
     """
     course = Course(recorded)
-    proposers = {name: TimedProposer(study, name, {}) for name in study.searches}
+    proposers = proposers or {name: TimedProposer(study, name, {}) for name in study.searches}
     course.simulation = Simulation(
         study,
         Cluster(1, slots, 0),
@@ -152,6 +163,8 @@ def replay(recorded: Recorded, study: Study, seed: int, *, share: float, slots: 
         proposers=proposers,
         writer=course,
     )
+    if not turns:
+        course.simulation._driver.points._order._searched = ()  # no study can ask for that
     for _ in course.simulation.steps():
         if course.seconds > share * recorded.grid_seconds:
             break

@@ -21,7 +21,9 @@ HERE = Path(__file__).parent / "tables"
 PAIRS = ("digits_letters", "letters_mnist5k")
 HELD_OUT = "digits_mnist5k"
 
-OTHERS = "[{kind: random_mix, epsilon: {low: 0.05, high: 1.0}}, {kind: reverse_sigmoid, beta: {low: 0.05, high: 1.6}}]"
+OTHERS = (
+    "[{kind: random_mix, epsilon: {low: 0.05, high: 1.0}}, {kind: reverse_sigmoid, beta: {low: 0.05, high: 1.6}}]"
+)
 SPACE = (
     "search.space.lambda={low: 0.003, high: 0.3, log: true}",
     "search.space.lr_gamma={low: 0.03, high: 3.0, log: true}",
@@ -34,7 +36,9 @@ OF_POINTS = ("surrogate", "matrix", "responses", "attacker", "evaluation")
 def study_of(pair: str, *overrides: str, defenses: int = 1) -> Study:
     """Make a study that searches the space of a pair's table: of EMMA alone, or of three defenses."""
     baselines = "baselines=[]" if defenses == 1 else f"baselines={OTHERS}"
-    return load_study(HERE / f"{pair}.yaml", [baselines, *SPACE, "search.sampler=gp", "search.stop=own", *overrides])
+    return load_study(
+        HERE / f"{pair}.yaml", [baselines, *SPACE, "search.sampler=gp", "search.stop=own", *overrides]
+    )
 
 
 @dataclass(frozen=True)
