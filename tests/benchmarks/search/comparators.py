@@ -1,8 +1,8 @@
 """Other searches on the same points, as a user would set them up: plain Optuna, and Syne Tune's MO-ASHA.
 
-Optuna runs each point to its end, with the study's limit as a constraint. MO-ASHA trains the clones of a point side
-by side and looks at its objectives after each epoch; what it stops is on no front. Both pay what a study pays: the
-matrix of each point, its clones' epochs, and surrogates once.
+Optuna runs each point to its end, with the study's limit as a constraint. MO-ASHA trains the clones of a point
+side by side and looks at its objectives after each epoch; what it stops is on no front. Both pay what a study
+pays: the matrix of each point, its clones' epochs, and surrogates once.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from emma_tune.plan import Params, Task
@@ -139,7 +139,7 @@ def replay(
     *,
     share: float,
     slots: int = 1,
-    proposers: Mapping[str, TimedProposer] | None = None,
+    proposer: Callable[[Study, str, Course], TimedProposer] | None = None,
     turns: bool = True,
 ) -> Course:
     """Run a study on recorded points until it has spent a share of the grid's compute.
@@ -150,11 +150,12 @@ def replay(
         seed: of the evaluations.
         share: of the grid's compute.
         slots: how many tasks run at once.
-        proposers: by defense; those of the study if None.
+        proposer: makes that of a defense; the study's own if None.
         turns: whether the attackers of a point take turns; else they begin as soon as they can.
     """
     course = Course(recorded)
-    proposers = proposers or {name: TimedProposer(study, name, {}) for name in study.searches}
+    make = proposer or (lambda study, name, course: TimedProposer(study, name, {}))
+    proposers = {name: make(study, name, course) for name in study.searches}
     course.simulation = Simulation(
         study,
         Cluster(1, slots, 0),
