@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from tests.benchmarks.search.leads import POINTS, WALKS, compare_rules, correlations
 from tests.benchmarks.search.record import record
 from tests.benchmarks.search.settings import SETTINGS, search
 from tests.benchmarks.search.summary import draw, summarize
@@ -124,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.search", description=__doc__)
     parser.add_argument("--record", nargs="+", type=Path, metavar="RUN", help="write the tables of these studies")
     parser.add_argument("--long", action="store_true", help="20 seeds, and every setting")
+    parser.add_argument("--leads", action="store_true", help="only what could make a search cheaper")
     parser.add_argument("--pairs", nargs="+", default=list(PAIRS), help=f"tables; {HELD_OUT} is held out")
     parser.add_argument("--only", default="", metavar="TEXT", help="settings whose name contains it")
     parser.add_argument("--seeds", type=int)
@@ -134,6 +136,15 @@ def main() -> None:
     if options.record:
         for folder in options.record:
             record(folder).to_csv(HERE / f"{folder.name}.csv", index=False)
+        return
+    if options.leads:
+        for pair in options.pairs:
+            print(f"\n{pair}: Spearman's correlation with validation accuracy, points within the limit")
+            print(correlations(recorded(pair, 1)).round(2).to_string())
+            print(
+                f"\n{pair}: rules, each added to stopping beaten points; {WALKS} random orders of {POINTS} points"
+            )
+            print(compare_rules(recorded(pair, 1)).round(4).to_string(index=False))
         return
     options.share = options.share or (25.0 if options.long else 12.0)
     results = replay_all(options)

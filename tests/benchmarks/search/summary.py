@@ -64,6 +64,7 @@ def draw(results: pd.DataFrame, labels: Mapping[str, str], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     pairs = list(results.pair.unique())
+    ends = SHARES[results.compute.max() >= SHARES]
     figure, axes = plt.subplots(2, len(pairs), figsize=(4.4 * len(pairs), 6.4), sharex=True, squeeze=False)
     for column, pair in enumerate(pairs):
         for row, (of, name) in enumerate((("volume", "hypervolume"), ("gain", "gain over no defense"))):
@@ -74,8 +75,8 @@ def draw(results: pd.DataFrame, labels: Mapping[str, str], path: Path) -> None:
                     continue
                 curves = over_compute(chosen, of)
                 low, high = np.percentile(curves, BAND, axis=0)
-                axis.plot(SHARES, curves.mean(axis=0), color=color, label=label, linewidth=1.6)
-                axis.fill_between(SHARES, low, high, color=color, alpha=0.12, linewidth=0)
+                axis.plot(ends, curves.mean(axis=0)[: len(ends)], color=color, label=label, linewidth=1.6)
+                axis.fill_between(ends, low[: len(ends)], high[: len(ends)], color=color, alpha=0.12, linewidth=0)
             axis.axhline(95, color="#666666", linewidth=0.8, linestyle=":")
             axis.axvline(10, color="#666666", linewidth=0.8, linestyle=":")
             axis.set_ylim((70, 104) if of == "volume" else (0, 110))
