@@ -122,9 +122,8 @@ def test_what_knows_the_clone_ranks_it(recorded):
 
 
 def test_a_curve_is_looked_up_by_compute():
-    steps = pd.DataFrame(
-        {"pair": "p", "setting": "s", "seed": [0, 0, 1], "compute": [1.0, 2.0, 4.0], "volume": [50, 96, 92]}
-    )
+    steps = {"seed": [0, 0, 0, 1, 1], "compute": [0.0, 1.0, 2.0, 0.0, 4.0], "volume": [0, 50, 96, 0, 92]}
+    steps = pd.DataFrame({"pair": "p", "setting": "s", **steps})
     curves = over_compute(steps, "volume")
     assert [curves[0, np.searchsorted(SHARES, at)] for at in (0.5, 1.0, 1.5, 20.0)] == [0, 50, 50, 96]
     assert reached(curves[0], 95) == 2.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import multiprocessing
 from collections.abc import Iterator
 from functools import cache
@@ -19,11 +20,12 @@ import pandas as pd
 
 from tests.benchmarks.search.leads import POINTS, WALKS, compare_rules, correlations
 from tests.benchmarks.search.record import record
+from tests.benchmarks.search.replay import Step
 from tests.benchmarks.search.settings import SETTINGS, search
 from tests.benchmarks.search.summary import draw, summarize
 from tests.benchmarks.search.tables import HELD_OUT, HERE, PAIRS, Anchor, Recorded
 
-COLUMNS = ("pair", "setting", "seed", "compute", "volume", "gain", "finished", "stopped")
+COLUMNS = ("pair", "table", "setting", "seed", "compute", "volume", "gain", "finished", "stopped")
 SHOWN = {
     "gp (default)": "gp (default)",
     "gp before": "gp before",
@@ -49,6 +51,17 @@ def anchors(pair: str, defenses: int) -> tuple[Anchor, Anchor]:
     return recorded(pair, defenses).anchor(ANCHOR_SEEDS)
 
 
+def digest(pair: str) -> str:
+    """Name the content of a table."""
+    return hashlib.sha256((HERE / f"{pair}.csv").read_bytes()).hexdigest()[:8]
+
+
+def current(results: pd.DataFrame) -> pd.DataFrame:
+    """Keep results that are of the tables as they are now."""
+    tables = {pair: digest(pair) for pair in results.pair.unique()}
+    return results[results.table == results.pair.map(tables)]
+
+
 def run_one(job: tuple[str, str, int, float]) -> list[dict[str, Any]] | str:
     """Replay one search: its rows, in % of the grid's; or why it could not be."""
     pair, label, seed, share = job
@@ -70,7 +83,7 @@ def run_one(job: tuple[str, str, int, float]) -> list[dict[str, Any]] | str:
             "gain": round(100 * (step.joint - gain.alone) / gain.volume, 3),
             **{"finished": step.finished, "stopped": step.stopped},
         }
-        for step in steps
+        for step in [Step(0.0, 0.0, gain.alone, 0, 0), *steps]
     ]
 
 
@@ -90,7 +103,7 @@ def replay_all(options: argparse.Namespace) -> pd.DataFrame:
     options.out.mkdir(parents=True, exist_ok=True)
     done: set[tuple[str, str, int]] = set()
     if path.exists():
-        known = pd.read_csv(path)[["pair", "setting", "seed"]].drop_duplicates()
+        known = current(pd.read_csv(path))[["pair", "setting", "seed"]].drop_duplicates()
         done = {(pair, label, int(seed)) for pair, label, seed in known.itertuples(index=False)}
     jobs = list(jobs_of(options, done))
     for pair, defenses in {(pair, BY_LABEL[label].defenses) for pair, label, *_ in jobs}:
@@ -108,7 +121,7 @@ def replay_all(options: argparse.Namespace) -> pd.DataFrame:
                 continue
             writer.writerows(found)
             file.flush()
-    return pd.read_csv(path)
+    return current(pd.read_csv(path))
 
 
 def describe(pair: str) -> None:

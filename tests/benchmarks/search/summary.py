@@ -19,12 +19,12 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 
 
 def over_compute(results: pd.DataFrame, figure: str) -> np.ndarray:
-    """Look up a figure, in % of the grid's, at each of `SHARES`: (seeds, shares); 0 before the first point."""
+    """Look up a figure, in % of the grid's, at each of `SHARES`: (seeds, shares); the first step is at 0."""
     curves = []
     for _, steps in results.groupby("seed", sort=True):
         steps = steps.sort_values("compute")
-        place = np.searchsorted(steps.compute, SHARES, side="right")
-        curves.append(np.concatenate([[0.0], steps[figure].to_numpy()])[place])
+        place = np.searchsorted(steps.compute, SHARES, side="right") - 1
+        curves.append(steps[figure].to_numpy()[place])
     return np.array(curves)
 
 
