@@ -60,7 +60,7 @@ class StudyDriver:
         slots = self.shares.capacity.slots
         if len(self.trials) > slots:  # one more than can run: a worker that ends its trial goes on at once
             return None
-        tasks = self.points.next_tasks(slots)
+        tasks = self.points.next_tasks(slots, idle=len(self.trials) < slots)
         if tasks is None:
             return OVER if self.points.is_over else None
         share = self.shares.grant(trial_id, tasks)
@@ -78,7 +78,7 @@ class StudyDriver:
 
     def needs_no_trial(self) -> bool:
         """Propose and close points as long as the store has all they need; True if that was the study's end."""
-        tasks = self.points.next_tasks(self.shares.capacity.slots)
+        tasks = self.points.next_tasks(self.shares.capacity.slots, idle=True)
         if tasks is not None:
             self.agenda.release(tasks)
         return tasks is None and self.points.is_over

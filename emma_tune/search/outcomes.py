@@ -53,8 +53,8 @@ class PointOutcomes:
 
     # --- ends ---------------------------------------------------------------------------------------------
 
-    def finish(self, plan: PointPlan) -> None:
-        """Finish a point, every task of which is done."""
+    def finish(self, plan: PointPlan) -> Mapping[str, Any]:
+        """Finish a point, every task of which is done, and return its validation figures."""
         figures = point_figures(plan, self._records.metrics)
         assert figures is not None, "every evaluation of a finished point is done"
         point, validation = plan.point, figures["validation"]
@@ -66,6 +66,7 @@ class PointOutcomes:
         self._validated.append((point, validation))
         self._join_front(point, figures)
         self._report(point, validation)
+        return validation
 
     def pause(self, point: Point) -> None:
         """Leave a point that came as far as this run was to go; the sampler learns of one finished earlier."""

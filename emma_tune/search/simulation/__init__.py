@@ -8,7 +8,9 @@ import numpy as np
 
 from emma_tune.search.driver import REPORTS
 from emma_tune.search.simulation.cluster import Cluster
-from emma_tune.search.simulation.replay import Replay, Simulation
+from emma_tune.search.simulation.invented import Invented
+from emma_tune.search.simulation.replay import Replay
+from emma_tune.search.simulation.simulator import Simulation
 from emma_tune.search.simulation.times import CHEAP, Times, ask_seconds, measured
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.study import AUTO, Study
@@ -45,7 +47,7 @@ def simulate(
         StudyError: if a task finds no room on any node, or nothing is known of how long a stage takes.
     """
     cluster = Cluster(nodes, cpus, gpus)
-    replay = Simulation(study, cluster, times, start_seconds).run()
+    replay = Simulation(study, cluster, Invented(study, times), start_seconds).run()
     whole = replay.capacity[replay.unit] * replay.makespan
     sampler = study.search.sampler
     return {

@@ -95,13 +95,19 @@ def ask_seconds(sampler: str, known: int) -> float:
 
 
 class TimedProposer(Proposer):
-    """Proposes as a study's proposer does, without a journal, and estimates how long a driver would wait."""
+    """Proposes as a study's proposer does, without a journal, and estimates how long a driver would wait.
 
-    def __init__(self, study: Study, defense: str) -> None:
+    Args:
+        study: the study.
+        defense: that is searched.
+        real_asks: how many points the study's own sampler proposes, by sampler.
+    """
+
+    def __init__(self, study: Study, defense: str, real_asks: Mapping[str, int] = REAL_ASKS) -> None:
         super().__init__(study, defense, InMemoryStorage())
         drawn = study.model_copy(update={"search": study.search.model_copy(update={"sampler": "random"})})
         self._drawn = Proposer(drawn, defense, InMemoryStorage())
-        self._limit_real = REAL_ASKS.get(study.search.sampler)
+        self._limit_real = real_asks.get(study.search.sampler)
         self._owed = 0.0
         self.real = 0  # points that the study's own sampler has proposed
         self.slowest = 0.0  # seconds that the slowest of those asks really took here
