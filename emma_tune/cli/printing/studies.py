@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 REFRESH_EVERY = 2.0  # seconds between two updates of a study that is followed in a terminal
 FOLLOWED_LINE_EVERY = 5.0  # seconds between two lines where there is no terminal, as a run prints them
 
+IDLE = {
+    "victims": "only victims to train",
+    "proposals": "waiting for proposals",
+    "end": "with the last tasks",
+    "between": "between tasks",
+}
+"""What slots were idle for, for people."""
+
 WORST, VICTIM = "attacker_accuracy", "victim_accuracy"
 AT_LEAST = f"validation.{WORST}_at_least"
 
@@ -81,7 +89,16 @@ def show_savings(content: dict[str, Any]) -> None:
         typer.echo(
             f"last run: {last_run['startup']:.1f} s until the first trial, then {last_run['span']:.1f} s with "
             f"{100 * last_run['utilization']:.0f} % of {plural(last_run['slots'], 'slot')} busy"
+            f"{_idle(last_run['idle'])}"
         )
+
+
+def _idle(shares: Mapping[str, float]) -> str:
+    """Return what slots were idle for; nothing where it is less than half a percent of their time."""
+    named = [
+        f"{100 * shares[cause]:.0f} % {text}" for cause, text in IDLE.items() if shares.get(cause, 0) >= 0.005
+    ]
+    return f"; idle: {', '.join(named)}" if named else ""
 
 
 def follow_study(folder: Place) -> None:
