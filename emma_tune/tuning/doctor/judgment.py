@@ -97,7 +97,7 @@ def _resources(nodes: Reports) -> list[Finding]:
 
 
 def _bf16(nodes: Reports) -> list[Finding]:
-    """Say what bf16 costs on each node's CPU. It is no warning: studies train in fp32 unless they say otherwise."""
+    """Say what bf16 costs on each node's CPU; never a warning, since fp32 is the default."""
     by_factor: dict[str, list[str]] = defaultdict(list)
     for name, report in nodes.items():
         if factor := report.get("bf16_factor"):

@@ -1,6 +1,6 @@
 """What bf16 costs on this machine's CPU against fp32, measured once for each processor and version of PyTorch.
 
-It changes no result: a study's precision is what the study says. Imports no PyTorch, since the driver does without.
+It changes no result: a study's precision is what the study says. Imports no PyTorch, which the driver does without.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ CHOICES = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "ONE
 def bf16_factor() -> float | None:
     """Return how many times as long as fp32 bf16 takes on this machine's CPU; None if it cannot be measured.
 
-    Remembered in the user's state folder, if there is one that can be written. A home may be shared by machines: each
-    kind of processor has a file of its own.
+    Remembered in the user's state folder, if there is one that can be written. Machines may share a home: each kind
+    of processor has a file of its own.
     """
     here = _identity()
     digest = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]

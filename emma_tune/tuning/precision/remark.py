@@ -31,8 +31,8 @@ def slow_bf16(
     Args:
         study: whose trainings they are.
         capacity: tells which stages have no GPU.
-        factors: is called only if some train in bf16; returns how many times as long as fp32 it takes, by the name of
-            the CPU, and None where that is not known.
+        factors: is called only if some train in bf16; returns how many times as long as fp32 it takes, by the name
+            of the CPU, and None where that is not known.
     """
     places = _trained_in_bf16(study, capacity)
     slow = {name: of for name, of in factors().items() if of is not None and of >= SLOWER} if places else {}
@@ -45,7 +45,7 @@ def slow_bf16(
 
 
 def _trained_in_bf16(study: Study, capacity: Capacity) -> list[str]:
-    """List the fields of the trainings that run in bf16 on CPUs: `victim`, `attackers.soft`, …"""
+    """List the fields of the trainings that run in bf16 on CPUs, such as `attackers.soft`."""
     precisions = {place: part.precision for place, part in trainings(study).items()}
     precisions["defense"] = study.defense.precision or study.surrogate.precision
     return [
