@@ -1,6 +1,6 @@
 """What bf16 costs on this machine's CPU against fp32, measured once for each processor and version of PyTorch.
 
-It changes no result: a study's precision is what the study says. Imports no PyTorch, which the driver does without.
+It changes no result: a study's precision is what the study says. Imports no PyTorch, which drivers do without.
 """
 
 from __future__ import annotations
@@ -34,33 +34,65 @@ CHOICES = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "ONE
 def bf16_factor() -> float | None:
     """Return how many times as long as fp32 bf16 takes on this machine's CPU; None if it cannot be measured.
 
-    Remembered in the user's state folder, if there is one that can be written. Machines may share a home: each kind
-    of processor has a file of its own.
+    Remembered in the user's state folder, if there is one that can be written. Machines may share a home: each
+    kind of processor has a file of its own.
     """
-    here = _identity()
-    digest = hashlib.sha256(json.dumps(here, sort_keys=True).encode()).hexdigest()[:16]
+    about = identity()
     try:
-        file = user_state() / "precision" / f"{digest}.json"
+        file = remembered_at(about)
     except RuntimeError:  # a user without a home
-        return _factor(_measured())
-    factor = _factor(_remembered(file, here))
+        return factor_of(_measured())
+    factor = factor_of(read(file, about))
     if factor is None:
         seconds = _measured()
-        factor = _factor(seconds)
+        factor = factor_of(seconds)
         if factor is not None:
-            _remember(file, {**here, "seconds": seconds})
+            write(file, about, seconds)
     return factor
 
 
-def _identity() -> dict[str, Any]:
+def identity() -> dict[str, Any]:
     """Return what the figures hold for: the processor, the version of PyTorch, and the measurement."""
     try:
         version = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
         version = "unknown"
     chosen = {name: os.environ[name] for name in CHOICES if name in os.environ}
-    measure = hashlib.sha256(SCRIPT.read_bytes()).hexdigest()[:16]
-    return {"processor": _processor(), "torch": version, "environment": chosen, "measurement": measure}
+    measurement = hashlib.sha256(SCRIPT.read_bytes()).hexdigest()[:16]
+    return {"processor": _processor(), "torch": version, "environment": chosen, "measurement": measurement}
+
+
+def remembered_at(about: dict[str, Any]) -> Path:
+    """Return the file of the figures; raises RuntimeError for a user without a home."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    return user_state() / "precision" / f"{digest}.json"
+
+
+def read(file: Path, about: dict[str, Any]) -> Any:
+    """Return the seconds in a file; None if it is missing, damaged, or about something else."""
+    with suppress(OSError, ValueError, RecursionError):
+        content = json.loads(file.read_bytes())
+        if isinstance(content, dict) and {name: content.get(name) for name in about} == about:
+            return content.get("seconds")
+    return None
+
+
+def write(file: Path, about: dict[str, Any], seconds: Any) -> None:
+    """Write the file; where that is not possible, the next run measures again."""
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps({**about, "seconds": seconds}, indent=1))
+
+
+def factor_of(seconds: Any) -> float | None:
+    """Return the factor of measured or remembered seconds; None unless they can be believed."""
+    if not isinstance(seconds, dict):
+        return None
+    fp32, bf16 = seconds.get("fp32"), seconds.get("bf16")
+    if not (isinstance(fp32, float) and isinstance(bf16, float) and 0 < fp32 < math.inf and 0 < bf16 < math.inf):
+        return None
+    return bf16 / fp32
 
 
 def _processor() -> str:
@@ -84,30 +116,3 @@ def _measured() -> Any:
         )
         return json.loads(ended.stdout)
     return None
-
-
-def _factor(seconds: Any) -> float | None:
-    """Return the factor of measured or remembered seconds; None unless they can be believed."""
-    if not isinstance(seconds, dict):
-        return None
-    taken = [seconds.get(precision) for precision in ("bf16", "fp32")]
-    if not all(isinstance(of, float) and 0 < of < math.inf for of in taken):
-        return None
-    return float(taken[0] / taken[1])
-
-
-def _remembered(file: Path, here: dict[str, Any]) -> Any:
-    """Return the seconds in a file; None if it is missing, damaged, or of another machine."""
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(file.read_bytes())
-        if isinstance(content, dict) and {name: content.get(name) for name in here} == here:
-            return content.get("seconds")
-    return None
-
-
-def _remember(file: Path, content: dict[str, Any]) -> None:
-    """Write the file; where that is not possible, the next run measures again."""
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(content, indent=1))

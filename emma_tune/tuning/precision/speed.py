@@ -1,7 +1,7 @@
 """Time a convolution and a matrix product in fp32 and in bf16; executed as a script, it prints the seconds.
 
-A CPU without instructions for bf16 emulates it, and then takes about ten times as long, whatever the size: with AVX2
-only, 11 to 13 times for convolutions of a ResNet-8 at 8×8 and of a ResNet-18 at 32×32, 7 to 10 for a training step.
+A CPU without instructions for bf16 emulates it, and then takes about ten times as long, whatever the size: with
+AVX2 only, 11 to 13 times for convolutions of ResNet-8 at 8×8 to ResNet-18 at 32×32, 7 to 10 for a training step.
 """
 
 from __future__ import annotations
