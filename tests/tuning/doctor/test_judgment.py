@@ -14,8 +14,8 @@ def node(**changes: Any) -> dict[str, Any]:
     return {
         "host": "a", "versions": {"python": "3.11.7", "ray": "2.60.0", "torch": "2.14.1"}, "emma_tune": "0.1.0",
         "code": "abc", "cpus": 8, "gpus": [{"name": "H100", "memory": 80 * GIB}], "free": {"/tmp": 100 * GIB},
-        "seen": None, "write_speed": 200e6, "bf16_factor": 0.61, "ray_cpus": 8.0, "ray_gpus": 1.0, "skew": 0.01, "skew_within": 0.02,
-        **changes,
+        "seen": None, "write_speed": 200e6, "bf16_factor": 0.61, "ray_cpus": 8.0, "ray_gpus": 1.0, "skew": 0.01,
+        "skew_within": 0.02, **changes,
     }  # fmt: skip
 
 

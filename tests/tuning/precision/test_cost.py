@@ -67,7 +67,8 @@ def test_figures_of_another_host_are_not_taken(state, name, of_another):
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'"seconds"', b'{"seconds": {"fp32": 1.0, "bf16": 9.0}}',
+    b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'"seconds"',
+    b'{"seconds": {"fp32": 1.0, "bf16": 9.0}}',
 ])  # fmt: skip
 def test_a_file_that_is_none_is_not_read(tmp_path, content):
     file = tmp_path / "file.json"
@@ -77,7 +78,8 @@ def test_a_file_that_is_none_is_not_read(tmp_path, content):
 
 
 @pytest.mark.parametrize("seconds", [
-    None, [], {}, {"fp32": 1.0}, {"fp32": 0.0, "bf16": 1.0}, {"fp32": 1.0, "bf16": -1.0}, {"fp32": "1", "bf16": "9"},
+    None, [], {}, {"fp32": 1.0}, {"fp32": 0.0, "bf16": 1.0}, {"fp32": 1.0, "bf16": -1.0},
+    {"fp32": "1", "bf16": "9"},
     {"fp32": float("nan"), "bf16": 1.0}, {"fp32": 1.0, "bf16": float("inf")}, {"fp32": True, "bf16": True},
 ])  # fmt: skip
 def test_seconds_that_are_none_have_no_factor(seconds: Any):
