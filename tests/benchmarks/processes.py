@@ -16,7 +16,7 @@ import psutil
 INTERVAL = 0.5
 """Seconds between samples of memory."""
 
-POLL = 0.05
+POLL = 0.02
 """Seconds between looks at whether a command is over."""
 
 TIMEOUT = 600.0
