@@ -82,6 +82,7 @@ class RunSummary:
         slots: how many trials could run at once.
         busy: seconds that stages ran, of all trials together.
         until: the last stage that it was to run (`--until`), if it has come that far; None of any other run.
+        idle: seconds that slots had no trial, by what the study waited for: `victims`, `proposals`, its `end`.
     """
 
     run: str
@@ -90,6 +91,15 @@ class RunSummary:
     slots: int
     busy: float
     until: str | None = None
+    idle: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def idle_shares(self) -> dict[str, float]:
+        """Shares of the slots' time in which no stage ran, by cause; `between` tasks is what is left."""
+        if not self.idle or not self.span:
+            return {}
+        shares = {cause: seconds / (self.span * self.slots) for cause, seconds in self.idle.items()}
+        return {**shares, "between": max(0.0, 1 - self.utilization - sum(shares.values()))}
 
     @property
     def utilization(self) -> float:

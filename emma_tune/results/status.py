@@ -102,7 +102,7 @@ def _until(ledger: Ledger) -> str | None:
     return ended.until if ended and ledger.runs[-1:] == [ended.run] else None
 
 
-def _last_run(ledger: Ledger) -> dict[str, float] | None:
+def _last_run(ledger: Ledger) -> dict[str, Any] | None:
     if not ledger.ended:
         return None
     ended = ledger.ended[-1]
@@ -111,4 +111,5 @@ def _last_run(ledger: Ledger) -> dict[str, float] | None:
         "span": ended.span,
         "slots": ended.slots,
         "utilization": round(ended.utilization, 3),
+        "idle": {cause: round(share, 3) for cause, share in ended.idle_shares.items()},
     }

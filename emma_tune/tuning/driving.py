@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -30,14 +30,24 @@ class Drive:
     driver: StudyDriver
     writer: LedgerWriter
 
-    def end(self, first: float, last: float, *, broken: bool = False) -> RunResult:
-        """Write the summary of a run whose first trial began, and whose last one ended, at these times."""
+    def end(
+        self, first: float, last: float, *, idle: Mapping[str, float] | None = None, broken: bool = False
+    ) -> RunResult:
+        """Write the summary of a run.
+
+        Args:
+            first: when its first trial began.
+            last: when its last one ended.
+            idle: seconds that slots had no trial, by cause.
+            broken: whether it came to no end.
+        """
         session, driver = self.session, self.driver
         driver.tidy()
         startup, span = round(first - session.order.began, 3), round(last - first, 3)
         interrupted, failures = session.interruption.requested, driver.outcomes.failures
         until = None if broken or interrupted or GROUNDWORK.number in failures else driver.planner.until
-        summary = RunSummary(self.run, startup, span, driver.most_slots, round(driver.busy, 3), until)
+        causes = {cause: round(seconds, 1) for cause, seconds in (idle or {}).items()}
+        summary = RunSummary(self.run, startup, span, driver.most_slots, round(driver.busy, 3), until, causes)
         self.writer.ended(summary)
         return RunResult(interrupted, failures, session.interruption.signal)
 

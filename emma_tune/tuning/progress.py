@@ -16,6 +16,7 @@ from emma_tune.search.paces import Utilization
 from emma_tune.study import AUTO
 from emma_tune.tuning.cluster.capacity import CapacityWatcher
 from emma_tune.tuning.display import Display, first_few, hms
+from emma_tune.tuning.idle_slots import IdleSlots, cause_of_idle_slots
 from emma_tune.tuning.interruption import SAVING
 from emma_tune.tuning.order import Session
 from emma_tune.tuning.ray_patches import NeverPickled
@@ -54,6 +55,7 @@ class RunMonitor(NeverPickled, Callback):
         self._first = self._last = 0.0
         self._beside_epochs: deque[float] = deque(maxlen=RECENT_TRIALS)
         self._use = Utilization()
+        self.idle = IdleSlots()
         self._updated_at = self._write_at = -float("inf")
         self._logged_at = time.monotonic()
 
@@ -68,6 +70,7 @@ class RunMonitor(NeverPickled, Callback):
         now = time.monotonic()
         self._first = self._first or now
         self._trials[trial.trial_id] = _TrialProgress(now)
+        self._note_idle_slots(now)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -84,6 +87,7 @@ class RunMonitor(NeverPickled, Callback):
         """Note what an ended trial took besides its epochs."""
         if known := self._trials.pop(trial.trial_id, None):
             self._beside_epochs.append(max(0.0, time.monotonic() - known.started - known.busy))
+        self._note_idle_slots(time.monotonic())
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Forget a trial whose worker died."""
@@ -94,6 +98,7 @@ class RunMonitor(NeverPickled, Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Update display, progress.json and log when it is time."""
         now = time.monotonic()
+        self._note_idle_slots(now)
         since = now - self._updated_at
         if since < REFRESH_INTERVAL:
             return
@@ -123,6 +128,11 @@ class RunMonitor(NeverPickled, Callback):
         how = "interrupted" if self._session.interruption.requested else "ended"
         self._session.log.write(f"{how} · {self._points()} · elapsed {hms(self._elapsed())}")
         self._session.folder.write_progress({"tasks": [], "elapsed": round(self._elapsed(), 1)})
+
+    def _note_idle_slots(self, now: float) -> None:
+        """Note how many slots have no trial, from the first trial on."""
+        count = self._capacity.now.slots - len(self._driver.trials) if self._first else 0
+        self.idle.note(now, max(0, count), cause_of_idle_slots(self._driver) if count > 0 else "end")
 
     def _show(self) -> None:
         self._display.show(self._running, lambda: f"{self._points()} · {self._times()}", self._line)

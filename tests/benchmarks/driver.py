@@ -79,7 +79,7 @@ ray.shutdown()
 
 
 def driver(*, long: bool) -> Iterator[Row]:
-    count = 400 if long else 60
+    count = 400 if long else 40
     for slots in (2, 8) if long else (2,):
         (once, worked_once), (often, worked_often) = (_per_trial(slots, count, n) for n in (1, REPORTS))
         report, worked = (often - once) / (REPORTS - 1), (worked_often - worked_once) / (REPORTS - 1)

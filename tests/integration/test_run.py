@@ -67,6 +67,7 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert status["left_out"] == {"epochs": 0, "seconds": 0.0}
     assert status["last_run"]["slots"] >= 1
     assert 0 < status["last_run"]["utilization"] <= 1
+    assert set(status["last_run"]["idle"]) <= {"victims", "proposals", "end", "between"}
     assert status["last_run"]["startup"] > 0
     assert "last run: " in ended.stdout
 

@@ -148,6 +148,12 @@ def test_a_figure_that_is_not_a_number_is_refused_and_nothing_is_written(path, k
     assert path.read_bytes() == before
 
 
+def test_idle_slots_are_those_without_a_trial_by_cause_and_those_between_tasks():
+    run = RunSummary("r", startup=6.0, span=80.0, slots=2, busy=120.0, idle={"victims": 16.0, "end": 8.0})
+    assert run.idle_shares == pytest.approx({"victims": 0.1, "end": 0.05, "between": 0.1})
+    assert RunSummary("r", startup=6.0, span=80.0, slots=2, busy=120.0).idle_shares == {}  # of an earlier version
+
+
 @pytest.mark.parametrize(
     ("ended", "share"),
     [

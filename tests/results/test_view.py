@@ -213,7 +213,7 @@ def test_the_last_run_that_ended_by_itself_is_told(with_dominated):
     writer.run("killed")
     writer.close()
     assert status_of(StudyView(with_dominated))["last_run"] == {
-        "startup": 6.0, "span": 80.0, "slots": 2, "utilization": 0.75,
+        "startup": 6.0, "span": 80.0, "slots": 2, "utilization": 0.75, "idle": {},
     }  # fmt: skip
 
 

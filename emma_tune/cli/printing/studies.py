@@ -22,9 +22,18 @@ if TYPE_CHECKING:
     from emma_tune.search.forecast import Forecast
     from emma_tune.storage import Place
     from emma_tune.study import Study
+    from emma_tune.tuning.precision.remark import SlowBf16
 
 REFRESH_EVERY = 2.0  # seconds between two updates of a study that is followed in a terminal
 FOLLOWED_LINE_EVERY = 5.0  # seconds between two lines where there is no terminal, as a run prints them
+
+IDLE = {
+    "victims": "only victims to train",
+    "proposals": "waiting for proposals",
+    "end": "with the last tasks",
+    "between": "between tasks",
+}
+"""What slots were idle for, for people."""
 
 WORST, VICTIM = "attacker_accuracy", "victim_accuracy"
 AT_LEAST = f"validation.{WORST}_at_least"
@@ -81,7 +90,16 @@ def show_savings(content: dict[str, Any]) -> None:
         typer.echo(
             f"last run: {last_run['startup']:.1f} s until the first trial, then {last_run['span']:.1f} s with "
             f"{100 * last_run['utilization']:.0f} % of {plural(last_run['slots'], 'slot')} busy"
+            f"{_idle(last_run['idle'])}"
         )
+
+
+def _idle(shares: Mapping[str, float]) -> str:
+    """Return what slots were idle for; nothing where it is less than half a percent of their time."""
+    named = [
+        f"{100 * shares[cause]:.0f} % {text}" for cause, text in IDLE.items() if shares.get(cause, 0) >= 0.005
+    ]
+    return f"; idle: {', '.join(named)}" if named else ""
 
 
 def follow_study(folder: Place) -> None:
@@ -195,8 +213,8 @@ def show_files(folder: Place, files: Mapping[str, str]) -> None:
 # --- what a run would do
 
 
-def show_forecast(content: Forecast) -> None:
-    """Print the tasks that a run would have, and about how much compute they take."""
+def show_forecast(content: Forecast, slow: SlowBf16 | None = None) -> None:
+    """Print the tasks that a run would have, and about how much compute they take; `slow` if bf16 is, on CPUs."""
     known = f", {content.asked} of them known" if content.asked else ""
     columns = ("stage", "tasks", "reused", "to do", "epochs", "PFLOP")
     shown = table(*columns, left=("stage",), title=f"{plural(content.points, 'searched point')}{known}")
@@ -206,9 +224,13 @@ def show_forecast(content: Forecast) -> None:
         shown.add_row(name, *map(str, counts), f"{stage.epochs:g}", f"{stage.flops / 1e15:,.3g}")
     show(shown)
     flops = sum(stage.flops for _, stage in stages)
-    times = (f"{_duration(flops / (rate * 1e12))} at {rate} TFLOP/s" for rate in SUSTAINED)
-    typer.echo(f"compute: at most {flops / 1e15:,.4g} PFLOP: {', '.join(times)} sustained in total")
-    for remark in content.remarks:
+    times = {rate: f"{_duration(flops / (rate * 1e12))} at {rate} TFLOP/s" for rate in SUSTAINED}
+    if slow and (in_bf16 := sum(stage.bf16_flops for _, stage in stages)):
+        cpus = SUSTAINED[0]
+        seconds = (flops + (slow.factor - 1) * in_bf16) / (cpus * 1e12)
+        times[cpus] = f"{_duration(seconds)} at {cpus} TFLOP/s ({cpus / slow.factor:.2g} in bf16)"
+    typer.echo(f"compute: at most {flops / 1e15:,.4g} PFLOP: {', '.join(times.values())} sustained in total")
+    for remark in (*content.remarks, *([slow.line] if slow else [])):
         typer.echo(remark)
 
 
