@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
+from optuna.samplers import BaseSampler, GPSampler
+
 from emma_tune.plan import Params, Point
 from emma_tune.search.simulation.times import TimedProposer
 from emma_tune.study import Study
@@ -124,6 +126,11 @@ class Variant(TimedProposer):
         if self._setting.plain and self._search.sampler not in ("grid", "qmc"):
             return None
         return super()._enumerated(index, before)
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        if self._setting.plain and self._search.sampler == "gp":
+            return GPSampler(seed=seed, n_startup_trials=2 * len(self._distributions))
+        return super()._sampler(seed)
 
     def conclude(
         self, point: Point, figures: Mapping[str, object], memory: Mapping[str, object], *, stopped: bool = False
