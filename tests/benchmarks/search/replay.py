@@ -38,6 +38,13 @@ class Step(NamedTuple):
     stopped: int
 
 
+class Found(NamedTuple):
+    """What a search came to: a step for each finished point, and all the compute it has spent."""
+
+    steps: list[Step]
+    seconds: float
+
+
 class EmulatedTasks:
     """What the tasks of a study take and leave, by the emulators of a pair, under one seed."""
 

@@ -12,7 +12,7 @@ from emma_tune.plan import Params, Point
 from emma_tune.search.simulation.times import TimedProposer
 from emma_tune.study import Study
 from tests.benchmarks.search.comparators import COMPARATORS
-from tests.benchmarks.search.replay import Course, Step, replay
+from tests.benchmarks.search.replay import Course, Found, replay
 from tests.benchmarks.search.tables import PAIRS, Recorded, study_of
 
 
@@ -146,7 +146,7 @@ class Variant(TimedProposer):
         super().conclude(point, figures, memory, stopped=stopped)
 
 
-def search(recorded: Recorded, setting: Setting, seed: int, share: float) -> list[Step]:
+def search(recorded: Recorded, setting: Setting, seed: int, share: float) -> Found:
     """Search recorded points, until a share of the grid's compute is spent; seeds are of sampler and evaluations.
 
     Raises:
@@ -166,4 +166,4 @@ def search(recorded: Recorded, setting: Setting, seed: int, share: float) -> lis
         proposer=lambda study, name, course: Variant(study, name, course, setting, earlier),
         turns=not setting.plain,
     )
-    return course.steps
+    return Found(course.steps, course.seconds)
