@@ -24,8 +24,8 @@ class Setting(NamedTuple):
         overrides: of the study, as `--set` takes them.
         defenses: how many are searched, 1 or 3.
         slots: how many tasks run at once.
-        plain: whether what the search does beyond its sampler is left out: first proposals, filling of the space,
-            attackers one after the other.
+        plain: whether what was new with this benchmark is left out: first proposals, filling of the space, `gp`'s
+            own sampler, attackers one after the other, points beyond the limit that are not attacked.
         told: what the sampler learns of stopped points: `estimate`, `nothing`, or `bounds` as if they were values.
         warm: whose points the sampler knows from the start: those of another `pair`, or of another `seed`.
         slow: whether a proposal takes most of the time.
@@ -66,6 +66,7 @@ SETTINGS = [
     _gp("gp, every point to its end", "search.stop=none", short=False),
     _gp("gp (default)"),
     _gp("gp (default), 2 slots", slots=2, short=False),
+    _gp("gp, search.screen: 0.1", "search.screen=0.1", short=False),
     _gp("gp (default), knows 24 points of the other pair", warm="pair", short=False),
     _gp("gp (default), knows 24 points of another seed", warm="seed", short=False),
     _gp("gp (default), told nothing of stopped points", told="nothing", short=False),
@@ -164,6 +165,6 @@ def search(recorded: Recorded, setting: Setting, seed: int, share: float) -> Fou
         share=share,
         slots=setting.slots,
         proposer=lambda study, name, course: Variant(study, name, course, setting, earlier),
-        turns=not setting.plain,
+        plain=setting.plain,
     )
     return Found(course.steps, course.seconds)
