@@ -4,6 +4,8 @@
     {"event": "asked", "point": 3, "defense": "emma", "params": {"lambda": 0.01, …}, "sampler": {…}, …}
     {"event": "finished", "point": 3, "plan": "…", "figures": {"validation": {…}, "test": {…}}, "tasks": {…}, …}
     {"event": "dominated", "point": 4, "plan": "…", "bounds": {…}, "by": 3, "left_out": 11, "tasks": {…}, …}
+    {"event": "excluded", "point": 6, "plan": "…", "bounds": {…}, "by": null, "left_out": 24, "tasks": {…}, …}
+    {"event": "screened", "point": 7, "plan": "…", "bounds": {…}, "by": 3, "risk": 0.1, "predicted": {…}, …}
     {"event": "failed", "point": 5, "plan": "…", "reason": "…", "task": "…", …}
     {"event": "attacked", "point": 3, "plan": "…", "figures": {…}, "tasks": {…}, …}
     {"event": "not attacked", "point": 3, "plan": "…", "reason": "…", "task": "…", …}
@@ -40,7 +42,7 @@ class FinishedTask(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a point ended: finished (`figures`), dominated (`bounds`) or failed (`reason`).
+    """How a point ended: finished (`figures`), failed (`reason`) or stopped (`bounds`), as `stops.STOPS` has them.
 
     The attack of the attackers of the fronts on it is finished or failed.
 
@@ -48,11 +50,13 @@ class Outcome:
         plan: `Planner.digest` of the study it ended under, or `Planner.front_digest`.
         figures: its measures.
         bounds: the best measures that it could still have reached. It is dominated as long as a finished point
-            beats them.
-        by: number of the point that beat them.
-        estimate: of a dominated point the validation figures that it would probably have reached, from which the
+            beats them, excluded as long as they are beyond the limits.
+        by: number of the point that beat them, or what was predicted; None of an excluded one.
+        risk: of a screened point the risk that its clones would have been worse than predicted.
+        predicted: of a screened point its validation figures if its clones are no worse than that.
+        estimate: of a stopped point the validation figures that it would probably have reached, from which the
             sampler learns; None in ledgers of earlier versions.
-        curves: of a dominated point the epochs of its partly trained clones, by the key of the task.
+        curves: of a stopped point the epochs of its partly trained clones, by the key of the task.
         left_out: epochs of its attackers that were not trained.
         tasks: its finished tasks by key, so that reading a large study need not open every record.
         reason: why it failed.
@@ -63,12 +67,21 @@ class Outcome:
     figures: Figures | None = None
     bounds: Figures | None = None
     by: int | None = None
+    risk: float | None = None
+    predicted: PartFigures | None = None
     estimate: PartFigures | None = None
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     left_out: int = 0
     tasks: Mapping[str, FinishedTask] = field(default_factory=dict)
     reason: str | None = None
     task: str | None = None
+
+    @property
+    def state(self) -> str:
+        """How it ended in a word: finished, failed, or one of `stops.STOPS`."""
+        if self.bounds is None:
+            return "finished" if self.figures else "failed"
+        return "screened" if self.risk is not None else "excluded" if self.by is None else "dominated"
 
 
 @dataclass(frozen=True)
@@ -166,11 +179,13 @@ def _outcome(event: Mapping[str, Any]) -> Outcome:
             return Outcome(event["plan"], figures=cast(Figures, dict(event["figures"])), tasks=_tasks(event))
         case "failed" | "not attacked":
             return Outcome(event["plan"], reason=event["reason"], task=event["task"])
-        case "dominated":
+        case "dominated" | "excluded" | "screened":
             return Outcome(
                 event["plan"],
                 bounds=cast(Figures, dict(event["bounds"])),
                 by=event["by"],
+                risk=event.get("risk"),
+                predicted=event.get("predicted"),
                 estimate=event.get("estimate"),
                 curves=event.get("curves", {}),
                 left_out=event["left_out"],
@@ -233,15 +248,17 @@ class LedgerWriter:
         self._append({"event": "ended", **asdict(ended)})
 
     def concluded(self, number: int, outcome: Outcome) -> None:
-        """Record that a point is finished or dominated."""
+        """Record that a point is finished or stopped."""
         event: dict[str, Any] = {"point": number, "plan": outcome.plan, "tasks": dict(outcome.tasks)}
         if outcome.figures is not None:
             self._append({"event": "finished", **event, "figures": dict(outcome.figures)})
         else:
-            assert outcome.bounds is not None, "a point that has not failed is finished or dominated"
+            assert outcome.bounds is not None, "a point that has not failed is finished or stopped"
             event |= {"bounds": dict(outcome.bounds), "by": outcome.by, "left_out": outcome.left_out}
             event |= {"estimate": outcome.estimate, "curves": dict(outcome.curves)}
-            self._append({"event": "dominated", **event})
+            if outcome.risk is not None:
+                event |= {"risk": outcome.risk, "predicted": outcome.predicted}
+            self._append({"event": outcome.state, **event})
 
     def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
         """Record that a point cannot be finished, because a task failed."""

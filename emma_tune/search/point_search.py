@@ -89,14 +89,14 @@ class PointSearch:
         return {name: self.outcomes.expected_targets(name, count) for name, count in points.items() if count}
 
     def report_clone(self, result: Mapping[str, Any]) -> None:
-        """Take in the progress of a clone under way; points that it shows to be dominated are stopped."""
+        """Take in the progress of a clone under way; points that it shows to be beaten are stopped."""
         best = result.get("metrics", {}).get("best.validation.accuracy")
         if best is not None and self.outcomes.early_stopping.report(result["task"], best, result["history"]):
             self.agenda.touch(result["task"])
-            self._stop_dominated()
+            self._stop_points()
 
     def close_points(self) -> None:
-        """End the points whose tasks are all done, that cannot be finished, or that are dominated."""
+        """End the points whose tasks are all done, that cannot be finished, or that are stopped."""
         for plan, failure in self.agenda.close_plans():
             self._order.forget(plan.point)
             if failure is not None:
@@ -109,14 +109,14 @@ class PointSearch:
                 self.outcomes.pause(plan.point)
             else:
                 self._order.add_finished(plan, self.outcomes.finish(plan))
-        self._stop_dominated()
+        self._stop_points()
 
-    def _stop_dominated(self) -> None:
-        """Stop the points that are dominated, and hold of the others the attacks that wait for another one."""
+    def _stop_points(self) -> None:
+        """Stop the points that cannot reach a front, and hold of the others the attacks that wait for one."""
         if self.planner.until is not None or self._attacking_fronts:
             return  # every point is wanted as far as the stage; or the search is over
         changed = self.agenda.changed()
-        for point in self.outcomes.stop_dominated(changed):
+        for point in self.outcomes.stop(changed):
             self.agenda.drop(point)
             self._order.forget(point)
         for plan in changed:

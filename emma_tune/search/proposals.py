@@ -20,7 +20,7 @@ from emma_tune.plan import Params, Point
 from emma_tune.search.spaces import as_distribution, contains, filling_point, usual_point
 from emma_tune.storage import IMPATIENT, Patience, storage_at
 from emma_tune.study import Study
-from emma_tune.study.measures import value_of
+from emma_tune.study.measures import measure, value_of
 from emma_tune.training.seeds import derive_seed
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -177,7 +177,11 @@ class Proposer:
     def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         match self._search.sampler:
             case "gp":
-                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self._startup)
+                if self._known < self._startup:
+                    return optuna.samplers.RandomSampler(seed=seed)
+                from emma_tune.search.gain_sampler import GainSampler  # scikit-learn takes a second to import
+
+                return GainSampler([(of.best, of.worst) for of in map(measure, self._objectives)], seed)
             case "tpe":
                 return optuna.samplers.TPESampler(
                     seed=seed, multivariate=True, constant_liar=True, n_startup_trials=self._startup
@@ -192,7 +196,7 @@ def _startup(sampler: str, dimensions: int) -> int:
     """Return how many points of a space are measured before a sampler fits its first model; 0 if it fits none."""
     match sampler:
         case "gp":
-            return 2 * max(1, dimensions)
+            return 3 * max(1, dimensions) + 1
         case "tpe":
             return 10
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ def contains(distribution: BaseDistribution, value: float | str | None) -> bool:
 def usual_point(distributions: Distributions, usual: Mapping[str, float | None]) -> dict[str, Any]:
     """Return the usual values of the parameters; where a space does not have it, the middle of a dimension."""
     return {
-        name: usual.get(name) if contains(distribution, usual.get(name)) else _at_quantile(distribution, 0.5)
+        name: usual.get(name) if contains(distribution, usual.get(name)) else at_quantile(distribution, 0.5)
         for name, distribution in distributions.items()
     }
 
@@ -52,15 +53,29 @@ def filling_point(distributions: Distributions, index: int, seed: int) -> dict[s
     sequence = Sobol(len(distributions), seed=seed)
     unit = sequence.fast_forward(index).random(1)[0] if index else sequence.random(1)[0]
     return {
-        name: _at_quantile(distribution, float(u))
+        name: at_quantile(distribution, float(u))
         for (name, distribution), u in zip(distributions.items(), unit, strict=True)
     }
 
 
-def _at_quantile(distribution: BaseDistribution, u: float) -> Any:
+def unit_place(distributions: Distributions, params: Mapping[str, Any]) -> list[float]:
+    """Return where parameters lie in a space, each in [0, 1]; choices in their order."""
+    return [_place(distribution, params[name]) for name, distribution in distributions.items()]
+
+
+def _place(distribution: BaseDistribution, value: Any) -> float:
+    if isinstance(distribution, CategoricalDistribution):
+        ordered = sorted(distribution.choices)
+        return ordered.index(value) / (len(ordered) - 1)
+    assert isinstance(distribution, FloatDistribution)
+    low, high = distribution.low, distribution.high
+    return math.log(value / low) / math.log(high / low) if distribution.log else (value - low) / (high - low)
+
+
+def at_quantile(distribution: BaseDistribution, u: float) -> Any:
     """Return the value below which a share u of the distribution lies, u in [0, 1)."""
     if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(u * len(distribution.choices))]
+        return sorted(distribution.choices)[int(u * len(distribution.choices))]
     assert isinstance(distribution, FloatDistribution)
     low, high = distribution.low, distribution.high
     if distribution.log:

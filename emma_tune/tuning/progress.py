@@ -11,6 +11,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from emma_tune.results.stops import why_stopped
 from emma_tune.search.driver import StudyDriver
 from emma_tune.search.paces import Utilization
 from emma_tune.study import AUTO
@@ -178,11 +179,12 @@ class RunMonitor(NeverPickled, Callback):
 
     def _points(self) -> str:
         outcomes = self._driver.outcomes
-        counts = {"dominated": outcomes.dominated, "failed": outcomes.failed}
-        others = "".join(f", {count} {name}" for name, count in counts.items() if count)
+        others = why_stopped(outcomes.stopped, self._driver.planner.study.search.screen)
+        if outcomes.failed:
+            others.append(f"{outcomes.failed} failed")
         if until := self._driver.planner.until:
-            return f"until stage {until}{others}"
-        return f"points {outcomes.ended} of {self._driver.points.wanted}{others}"
+            return ", ".join([f"until stage {until}", *others])
+        return ", ".join([f"points {outcomes.ended} of {self._driver.points.wanted}", *others])
 
     def _line(self) -> str:
         counts = self._driver.agenda.counts().values()

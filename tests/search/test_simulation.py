@@ -251,8 +251,8 @@ def test_the_same_again_is_the_same(study):
     assert once() == once()
 
 
-def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, monkeypatch):
-    stop, checked = PointSearch._stop_dominated, []
+def test_at_every_event_exactly_the_points_that_are_dominated_or_beyond_the_limits_are_left(study, monkeypatch):
+    stop, checked = PointSearch._stop_points, []
 
     def stop_and_check(self: PointSearch) -> None:
         before, early = tuple(self.agenda.open), self.outcomes.early_stopping
@@ -261,17 +261,19 @@ def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, mo
             reached = {key: clone.best for key, clone in early._clones.items()}
             bounds = best_possible(plan, early._records.metrics, reached)
             beaten = early._rivals.beaten_by(plan.point.defense, bounds["validation"]) is not None
-            searched = plan.point.defense in self._proposers
-            assert self.agenda.is_open(plan.point) == (not (beaten and searched))
-            checked.append(beaten and searched)
+            within = self.planner.study.limits.kept_by(bounds["validation"])
+            left = plan.point.defense in self._proposers and (beaten or not within)
+            assert self.agenda.is_open(plan.point) == (not left)
+            checked.append((left, beaten))
 
-    monkeypatch.setattr(PointSearch, "_stop_dominated", stop_and_check)
+    monkeypatch.setattr(PointSearch, "_stop_points", stop_and_check)
     search = {"points": 60, "sampler": "qmc", "stop": "joint"}
     study = load_study(SCENARIO, [f"search.{name}={value}" for name, value in search.items()])
     replay = Simulation(study, Cluster(2, 16, 2), Invented(study, Times(whole=WHOLE)), 0.5).run()
     check(replay)
-    assert sum(checked) == replay.points["dominated"] > 0
-    assert replay.points["finished"] + replay.points["dominated"] == 62
+    assert checked.count((True, True)) == replay.points["dominated"] > 0
+    assert checked.count((True, False)) == replay.points["excluded"] > 0
+    assert replay.points.total() == 62
 
 
 @pytest.mark.parametrize("points", [500, pytest.param(10_000, marks=pytest.mark.long)])
@@ -287,7 +289,7 @@ def test_every_point_is_concluded_once(monkeypatch, points):
     replay = Simulation(study, Cluster(100, 64, 8), Invented(study, Times(whole=WHOLE)), 0.5).run()
     check(replay)
     assert sorted(concluded) == list(range(points + 2))
-    assert replay.points["finished"] + replay.points["dominated"] == points + 2
+    assert replay.points.total() == points + 2
     assert replay.tasks["matrix"] == 3 * points
     assert replay.tasks["victim"] == replay.tasks["posteriors"] == 3
     assert replay.tasks["attacker"] == replay.tasks["evaluation"] <= 6 * (points + 2)

@@ -11,7 +11,14 @@ import typer
 
 from emma_tune.cli.app import complain
 from emma_tune.cli.printing.tables import show, table
-from emma_tune.outputs.words import parameters, percent, plural, point_counts, state_of
+from emma_tune.outputs.words import (
+    parameters,
+    percent,
+    plural,
+    point_counts,
+    state_of,
+)
+from emma_tune.results.stops import STOPS, stopped_count, why_stopped
 from emma_tune.storage.redaction import printable
 from emma_tune.study.measures import measure
 
@@ -79,12 +86,13 @@ def _tasks_by_stage(content: dict[str, Any]) -> Table:
 
 def show_savings(content: dict[str, Any]) -> None:
     """Print what early stops saved and, once a run has ended, how busy its slots were."""
-    left_out, stopped = content["left_out"], content["points"]["dominated"]
+    left_out, stopped = content["left_out"], stopped_count(content["points"])
     last_run = None if content["driver"] else content["last_run"]
     if stopped:
         typer.echo(
-            f"{plural(stopped, 'point')} stopped early: {left_out['epochs']:g} attacker epochs saved, "
-            f"about {left_out['seconds']:.0f} s"
+            f"{plural(stopped, 'point')} stopped early ("
+            f"{', '.join(why_stopped(content['points'], content['screen']))}): "
+            f"{left_out['epochs']:g} attacker epochs saved, about {left_out['seconds']:.0f} s"
         )
     if last_run and last_run["span"]:
         typer.echo(
@@ -160,22 +168,34 @@ def show_points(study: Study, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = (*text, *measures, "victim", "worst clone", *study.attackers)
     shown = table(*columns, left=text, title=f"points of {study.name}, test figures; *: on the front")
     for row in rows:
-        stopped = "dominated_by" in row
+        stopped, reached = row["state"] in STOPS, row.get(AT_LEAST)
         shown.add_row(
             f"{row['point']:>4}{'*' if row['on_front'] else ''}",
             row["defense"],
             parameters(row["params"]),
-            f"stopped by {row['dominated_by']}" if stopped else row["state"],
+            _state(row),
             *(_figure(row, name) for name in (*measures, VICTIM)),
-            f"≥ {percent(row[AT_LEAST])}" if stopped else _figure(row, WORST),
+            (f"≥ {percent(reached)}" if reached else "") if stopped else _figure(row, WORST),
             *(_figure(row, f"attackers.{name}") for name in study.attackers),
         )
     show(shown)
-    if any("dominated_by" in row for row in rows):
+    if any(row.get(AT_LEAST) for row in rows):
         typer.echo("≥: what the worst clone had reached on validation images when the point was stopped")
     for row in rows:
         if "reason" in row:
             typer.echo(printable(f"point {row['point']} failed: {row['reason']}"))
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    """Show the state of a point, and which other one stopped it."""
+    match row["state"]:
+        case "dominated":
+            return f"stopped by {row['dominated_by']}"
+        case "screened":
+            return f"screened by {row['screened_by']}"
+        case "excluded":
+            return "beyond the limits"
+    return str(row["state"])
 
 
 def _figure(row: Mapping[str, Any], name: str) -> str:
@@ -196,11 +216,15 @@ def show_studies(studies: Sequence[Mapping[str, Any]], root: Place) -> None:
         shown.add_row(
             study["study"],
             state_of(study),
-            *(str(study["points"][name]) for name in ("asked", "finished", "dominated", "failed")),
+            *(str(count) for count in _counts_of(study["points"])),
             time.strftime("%F %H:%M", time.localtime(study["changed"])),
             study["folder"],
         )
     show(shown)
+
+
+def _counts_of(points: Mapping[str, int]) -> tuple[int, ...]:
+    return points["asked"], points["finished"], stopped_count(points), points["failed"]
 
 
 def show_files(folder: Place, files: Mapping[str, str]) -> None:

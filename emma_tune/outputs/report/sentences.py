@@ -12,6 +12,7 @@ from emma_tune.outputs.points import cheap_first
 from emma_tune.outputs.report.summary import Summary, worst_attacker
 from emma_tune.outputs.words import in_points, is_or_are, listed, numbered, parameters, percent, plural
 from emma_tune.results.intervals import MIN_PAIRS
+from emma_tune.results.stops import stopped_count
 from emma_tune.study import Study
 from emma_tune.study.measures import ATTACKERS, value_of
 
@@ -77,8 +78,8 @@ def answer(summary: Summary) -> list[str]:
     if not summary.best["finished"]:
         counts = summary.status["points"]
         return [
-            f"No point is finished yet: of {plural(counts['asked'], 'point')}, {counts['dominated']} stopped and "
-            f"{counts['failed']} failed."
+            f"No point is finished yet: of {plural(counts['asked'], 'point')}, {stopped_count(counts)} stopped "
+            f"and {counts['failed']} failed."
         ]
     worth = (_worst(summary), _learned(summary), _controls(summary), _seeds(summary))
     paragraphs = (_undefended(summary), _best(summary), " ".join(_fronts(summary)), " ".join(filter(None, worth)))
@@ -177,7 +178,7 @@ def _fronts(summary: Summary) -> Iterator[str]:
             ]
             reach = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[-1]}"
             yield f"The front of {defense} has {plural(len(points), 'point')}: {reach}."
-        elif stopped and len(stopped) == front["counts"]["asked"]:
+        elif stopped and front["counts"]["dominated"] == front["counts"]["asked"]:
             least = min(value_of(each["bounds"]["validation"], summary.study.attack) for each in stopped)
             by = numbered(sorted({each["by"] for each in stopped}))
             yield (

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from emma_tune.results.stops import STOPS
 from emma_tune.search.driver import REPORTS
 from emma_tune.search.simulation.cluster import Cluster
 from emma_tune.search.simulation.invented import Invented
@@ -113,9 +114,11 @@ def _assumed(study: Study, replay: Replay, times: Times, start_seconds: float) -
     ]
     if guessed:
         lines.append(f"{', '.join(guessed)}: {CHEAP:g} s each, as nothing is known of them")
-    if replay.points["dominated"]:
+    if stopped := sum(replay.points[why] for why in STOPS):
         lines.append(
-            f"{replay.points['dominated']} points stop as dominated, by invented figures; none does with "
+            f"{stopped} points stop as dominated or beyond the limits, by invented figures; none does with "
             "--set search.stop=none"
         )
+    if study.search.screen is not None and not replay.points["screened"]:
+        lines.append("no point is screened, as invented figures have nothing to predict by")
     return lines

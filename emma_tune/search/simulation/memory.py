@@ -8,6 +8,7 @@ from typing import Any
 
 from emma_tune.plan import Task
 from emma_tune.results.ledger import LedgerWriter
+from emma_tune.results.stops import STOPS
 from emma_tune.storage.artifact import Metrics
 from emma_tune.storage.store import Record, Store
 
@@ -45,5 +46,5 @@ class MemoryLedger(LedgerWriter):
 
     def _append(self, event: Mapping[str, Any]) -> None:
         assert event["event"] != "failed", "nothing fails in a simulation"
-        if event["event"] == "dominated":
+        if event["event"] in STOPS:
             self.stopped.append(event["point"])

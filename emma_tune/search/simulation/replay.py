@@ -25,7 +25,7 @@ class Replay:
     capacity: Mapping[str, int]  # of each resource
     makespan: float = 0.0  # when the last trial ended; before, the time now
     trials: int = 0  # how many were started
-    points: Counter[str] = field(default_factory=Counter)  # how they ended: finished, dominated
+    points: Counter[str] = field(default_factory=Counter)  # how they ended: finished, or why stopped
     tasks: Counter[str] = field(default_factory=Counter)  # finished ones, by stage
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # of those, by stage
     cut: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # of tasks that were stopped

@@ -22,7 +22,7 @@ from tests.benchmarks.search.leads import POINTS, WALKS, compare_rules, correlat
 from tests.benchmarks.search.record import record
 from tests.benchmarks.search.replay import Step
 from tests.benchmarks.search.settings import SETTINGS, search
-from tests.benchmarks.search.summary import draw, summarize
+from tests.benchmarks.search.summary import SHARES, draw, summarize
 from tests.benchmarks.search.tables import HELD_OUT, HERE, PAIRS, Anchor, Recorded
 
 COLUMNS = ("pair", "table", "setting", "seed", "compute", "volume", "gain", "finished", "stopped")
@@ -38,6 +38,9 @@ SHOWN = {
 """Settings in the figure."""
 
 ANCHOR_SEEDS = 20
+FAR = float(SHARES[-1])
+"""Compute, in % of the grid's, up to which searches are followed whose proposals take no time."""
+
 BY_LABEL = {setting.label: setting for setting in SETTINGS}
 
 
@@ -68,9 +71,11 @@ def run_one(job: tuple[str, str, int, float]) -> list[dict[str, Any]] | str:
     setting = BY_LABEL[label]
     own, gain = anchors(pair, setting.defenses)
     try:
-        steps = search(recorded(pair, setting.defenses), setting, seed, share)
+        found = search(recorded(pair, setting.defenses), setting, seed, share)
     except ImportError as error:
         return f"{label}: left out, {error}"
+    steps = [Step(0.0, 0.0, gain.alone, 0, 0), *found.steps]
+    steps.append(steps[-1]._replace(seconds=found.seconds))
     return [
         {
             **{
@@ -83,7 +88,7 @@ def run_one(job: tuple[str, str, int, float]) -> list[dict[str, Any]] | str:
             "gain": round(100 * (step.joint - gain.alone) / gain.volume, 3),
             **{"finished": step.finished, "stopped": step.stopped},
         }
-        for step in [Step(0.0, 0.0, gain.alone, 0, 0), *steps]
+        for step in steps
     ]
 
 
@@ -94,7 +99,8 @@ def jobs_of(options: argparse.Namespace, done: set[tuple[str, str, int]]) -> Ite
         for pair in options.pairs:
             for setting in chosen:
                 if (pair, setting.label, seed) not in done:
-                    yield pair, setting.label, seed, options.share / 100
+                    share = options.share or (25.0 if options.long else 12.0)
+                    yield pair, setting.label, seed, (share if setting.slow else FAR) / 100
 
 
 def replay_all(options: argparse.Namespace) -> pd.DataFrame:
@@ -142,7 +148,7 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="+", default=list(PAIRS), help=f"tables; {HELD_OUT} is held out")
     parser.add_argument("--only", default="", metavar="TEXT", help="settings whose name contains it")
     parser.add_argument("--seeds", type=int)
-    parser.add_argument("--share", type=float, default=None, help="compute of each replay, in %% of the grid's")
+    parser.add_argument("--share", type=float, default=None, help="compute of slow replays, in %% of the grid's")
     parser.add_argument("--jobs", type=int, default=2, help="replays at once")
     parser.add_argument("--out", type=Path, default=Path("runs/search_benchmark"), help="folder of the results")
     options = parser.parse_args()
@@ -159,7 +165,6 @@ def main() -> None:
             )
             print(compare_rules(recorded(pair, 1)).round(4).to_string(index=False))
         return
-    options.share = options.share or (25.0 if options.long else 12.0)
     results = replay_all(options)
     results = results[results.pair.isin(options.pairs)]
     for pair in options.pairs:

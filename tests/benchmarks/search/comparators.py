@@ -15,12 +15,12 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler
 
-from tests.benchmarks.search.replay import Step
+from tests.benchmarks.search.replay import Found, Step
 from tests.benchmarks.search.tables import Recorded
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-Search = Callable[[Recorded, int, float], list[Step]]
+Search = Callable[[Recorded, int, float], Found]
 """A search of EMMA's space: recorded points, seed, share of the grid's compute; what it came to by then."""
 
 
@@ -61,7 +61,7 @@ class Bill:
 def optuna_with(sampler: Callable[[int], BaseSampler]) -> Search:
     """Make a search by one of Optuna's samplers, each point to its end."""
 
-    def search(recorded: Recorded, seed: int, share: float) -> list[Step]:
+    def search(recorded: Recorded, seed: int, share: float) -> Found:
         bill, limit = Bill(recorded, seed), recorded.study.limits.accuracy_drop
         study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler(seed))
         while bill.seconds < share * recorded.grid_seconds:
@@ -76,12 +76,12 @@ def optuna_with(sampler: Callable[[int], BaseSampler]) -> Search:
             bill.finish(params, figures)
             trial.set_constraint("accuracy_drop", figures["accuracy_drop"] - limit)
             study.tell(trial, [figures["l1"], figures["attacker_accuracy"]])
-        return bill.steps
+        return Found(bill.steps, bill.seconds)
 
     return search
 
 
-def mo_asha(recorded: Recorded, seed: int, share: float) -> list[Step]:
+def mo_asha(recorded: Recorded, seed: int, share: float) -> Found:
     """Search by Syne Tune's MO-ASHA, epochs of the clones as its resource, one point after the other.
 
     Raises:
@@ -119,7 +119,7 @@ def mo_asha(recorded: Recorded, seed: int, share: float) -> list[Step]:
                 break
         if epoch == most:
             bill.finish(trial.config, figures)
-    return bill.steps
+    return Found(bill.steps, bill.seconds)
 
 
 COMPARATORS: dict[str, Search] = {

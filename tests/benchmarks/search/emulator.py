@@ -8,6 +8,7 @@ errs together here. Its clones' curves are those of the nearest recorded point, 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import GroupKFold
@@ -128,11 +130,12 @@ class Emulator:
         return self._values - fitted, self._places
 
     def _fit(self, values: np.ndarray) -> GaussianProcessRegressor:
-        dimensions = self._places.shape[1]
-        kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern([0.5] * dimensions, (0.05, 20.0), nu=2.5) + WhiteKernel(
-            0.1, (1e-6, 1.0)
-        )
-        return GaussianProcessRegressor(kernel, normalize_y=True, random_state=0).fit(self._places, values)
+        lengths = [0.5] * self._places.shape[1]
+        signal = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(lengths, (0.05, 20.0), nu=2.5)
+        model = GaussianProcessRegressor(signal + WhiteKernel(0.1, (1e-6, 1.0)), normalize_y=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the bounds are meant
+            return model.fit(self._places, values)
 
     def errors(self) -> pd.DataFrame:
         """Compare the emulator's error with the noise, by figure.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from emma_tune.plan import Params, Task
 from emma_tune.results.figures import PARTS
 from emma_tune.results.ledger import Outcome
+from emma_tune.search.driver import StudyDriver
 from emma_tune.search.simulation.cluster import Cluster
 from emma_tune.search.simulation.memory import MemoryLedger
 from emma_tune.search.simulation.simulator import Simulation
@@ -36,6 +37,13 @@ class Step(NamedTuple):
     joint: float
     finished: int
     stopped: int
+
+
+class Found(NamedTuple):
+    """What a search came to: a step for each finished point, and all the compute it has spent."""
+
+    steps: list[Step]
+    seconds: float
 
 
 class EmulatedTasks:
@@ -140,7 +148,7 @@ def replay(
     share: float,
     slots: int = 1,
     proposer: Callable[[Study, str, Course], TimedProposer] | None = None,
-    turns: bool = True,
+    plain: bool = False,
 ) -> Course:
     """Run a study on recorded points until it has spent a share of the grid's compute.
 
@@ -151,7 +159,7 @@ def replay(
         share: of the grid's compute.
         slots: how many tasks run at once.
         proposer: makes that of a defense; the study's own if None.
-        turns: whether the attackers of a point take turns; else they begin as soon as they can.
+        plain: whether attackers begin as soon as they can, and points beyond the limit are attacked, too.
     """
     course = Course(recorded)
     make = proposer or (lambda study, name, course: TimedProposer(study, name, {}))
@@ -164,9 +172,16 @@ def replay(
         proposers=proposers,
         writer=course,
     )
-    if not turns:
-        course.simulation._driver.points._order._searched = ()  # no study can ask for that
+    if plain:
+        _as_before(course.simulation._driver, study)
     for _ in course.simulation.steps():
         if course.seconds > share * recorded.grid_seconds:
             break
     return course
+
+
+def _as_before(driver: StudyDriver, study: Study) -> None:
+    """Leave out what a study cannot ask to be left out."""
+    driver.points._order._searched = ()
+    anything = study.limits.model_copy(update={"accuracy_drop": None})
+    driver.outcomes.early_stopping._study = study.model_copy(update={"limits": anything})

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
+from optuna.samplers import BaseSampler, GPSampler
+
 from emma_tune.plan import Params, Point
 from emma_tune.search.simulation.times import TimedProposer
 from emma_tune.study import Study
 from tests.benchmarks.search.comparators import COMPARATORS
-from tests.benchmarks.search.replay import Course, Step, replay
+from tests.benchmarks.search.replay import Course, Found, replay
 from tests.benchmarks.search.tables import PAIRS, Recorded, study_of
 
 
@@ -22,8 +24,8 @@ class Setting(NamedTuple):
         overrides: of the study, as `--set` takes them.
         defenses: how many are searched, 1 or 3.
         slots: how many tasks run at once.
-        plain: whether what the search does beyond its sampler is left out: first proposals, filling of the space,
-            attackers one after the other.
+        plain: whether what was new with this benchmark is left out: first proposals, filling of the space, `gp`'s
+            own sampler, attackers one after the other, points beyond the limit that are not attacked.
         told: what the sampler learns of stopped points: `estimate`, `nothing`, or `bounds` as if they were values.
         warm: whose points the sampler knows from the start: those of another `pair`, or of another `seed`.
         slow: whether a proposal takes most of the time.
@@ -64,6 +66,7 @@ SETTINGS = [
     _gp("gp, every point to its end", "search.stop=none", short=False),
     _gp("gp (default)"),
     _gp("gp (default), 2 slots", slots=2, short=False),
+    _gp("gp, search.screen: 0.1", "search.screen=0.1", short=False),
     _gp("gp (default), knows 24 points of the other pair", warm="pair", short=False),
     _gp("gp (default), knows 24 points of another seed", warm="seed", short=False),
     _gp("gp (default), told nothing of stopped points", told="nothing", short=False),
@@ -125,6 +128,11 @@ class Variant(TimedProposer):
             return None
         return super()._enumerated(index, before)
 
+    def _sampler(self, seed: int) -> BaseSampler:
+        if self._setting.plain and self._search.sampler == "gp":
+            return GPSampler(seed=seed, n_startup_trials=2 * len(self._distributions))
+        return super()._sampler(seed)
+
     def conclude(
         self, point: Point, figures: Mapping[str, object], memory: Mapping[str, object], *, stopped: bool = False
     ) -> None:
@@ -139,7 +147,7 @@ class Variant(TimedProposer):
         super().conclude(point, figures, memory, stopped=stopped)
 
 
-def search(recorded: Recorded, setting: Setting, seed: int, share: float) -> list[Step]:
+def search(recorded: Recorded, setting: Setting, seed: int, share: float) -> Found:
     """Search recorded points, until a share of the grid's compute is spent; seeds are of sampler and evaluations.
 
     Raises:
@@ -157,6 +165,6 @@ def search(recorded: Recorded, setting: Setting, seed: int, share: float) -> lis
         share=share,
         slots=setting.slots,
         proposer=lambda study, name, course: Variant(study, name, course, setting, earlier),
-        turns=not setting.plain,
+        plain=setting.plain,
     )
-    return course.steps
+    return Found(course.steps, course.seconds)

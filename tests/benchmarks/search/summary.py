@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-SHARES = np.arange(0.25, 25.01, 0.25)
+SHARES = np.arange(0.25, 40.01, 0.25)
 """Compute, in % of the grid's, at which the hypervolume is looked up."""
 
 BAND = (10, 90)
@@ -40,20 +40,20 @@ def summarize(results: pd.DataFrame, figure: str, goals: Sequence[float] = (90, 
     for (pair, label), of in results.groupby(["pair", "setting"], sort=False):
         curves = over_compute(of, figure)
         row: dict[str, object] = {"pair": pair, "search": label, "seeds": len(curves)}
+        followed = float(of.groupby("seed").compute.max().min())
         for goal in goals:
             each = np.sort([reached(curve, goal) for curve in curves])
             low, high = (each[round(q / 100 * (len(each) - 1))] for q in BAND)
-            row[f"{goal:g} %"] = (
-                f"{_percent(reached(curves.mean(axis=0), goal))} ({_percent(low)}–{_percent(high)})"
-            )
+            mean, low, high = (_percent(at, followed) for at in (reached(curves.mean(axis=0), goal), low, high))
+            row[f"{goal:g} %"] = f"{mean} ({low}–{high})"
         at = curves[:, np.searchsorted(SHARES, 10.0)]
         row["at 10 %"] = f"{at.mean():.1f} ± {at.std() / len(at) ** 0.5:.1f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _percent(share: float) -> str:
-    return f"> {SHARES[-1]:g}" if np.isinf(share) else f"{share:.1f}"
+def _percent(share: float, followed: float) -> str:
+    return f"> {min(followed, SHARES[-1]):.0f}" if np.isinf(share) else f"{share:.1f}"
 
 
 def draw(results: pd.DataFrame, labels: Mapping[str, str], path: Path) -> None:
@@ -74,6 +74,7 @@ def draw(results: pd.DataFrame, labels: Mapping[str, str], path: Path) -> None:
                 if chosen.empty:
                     continue
                 curves = over_compute(chosen, of)
+                ends = SHARES[chosen.groupby("seed").compute.max().min() >= SHARES]
                 low, high = np.percentile(curves, BAND, axis=0)
                 axis.plot(ends, curves.mean(axis=0)[: len(ends)], color=color, label=label, linewidth=1.6)
                 axis.fill_between(ends, low[: len(ends)], high[: len(ends)], color=color, alpha=0.12, linewidth=0)
