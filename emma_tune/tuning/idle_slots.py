@@ -14,7 +14,7 @@ class IdleSlots:
     """Adds up the seconds that slots had no trial, by cause; what it is told of holds until it is told again."""
 
     def __init__(self) -> None:
-        self.seconds: dict[Cause, float] = {}
+        self.seconds: dict[str, float] = {}
         self._since = 0.0
         self._count = 0
         self._cause: Cause = "victims"
