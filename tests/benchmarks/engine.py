@@ -124,9 +124,8 @@ def _status_of_many(study: Path, root: Path, points: int, rounds: int) -> Row:
         seconds.append(time.perf_counter() - began)
     assert status["points"]["finished"] + status["points"]["dominated"] == points
     size = (folder / "ledger.jsonl").stat().st_size / 1e6
-    return Row(
-        f"status of {points:,} points", sorted(seconds)[rounds // 2], "s", "< 2", f"ledger of {size:.0f} MB, whole command"
-    )
+    how = f"ledger of {size:.0f} MB, whole command"
+    return Row(f"status of {points:,} points", sorted(seconds)[rounds // 2], "s", "< 2", how)
 
 
 def _rebuilding(study: Path, root: Path, points: int) -> Row:
