@@ -110,9 +110,9 @@ def _measured() -> Any:
     """Measure in a process of its own: the driver imports no PyTorch, and its threads stay as they are."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with suppress(OSError, subprocess.SubprocessError, ValueError):
-        command = [sys.executable, "-P", str(SCRIPT)]  # -P: no module of the script's folder, or of the user's
         ended = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=True
-        )
+            [sys.executable, "-P", str(SCRIPT)],  # -P: no module of the script's folder, or of the user's
+            env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=True,
+        )  # fmt: skip
         return json.loads(ended.stdout)
     return None
