@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +15,9 @@ from emma_tune.results.ledger import read_ledger
 from emma_tune.results.status import status_of
 from emma_tune.search.proposals import new_proposers
 from emma_tune.study.file import load_study
+from tests.benchmarks.at_once import at_once, bare_memory
 from tests.benchmarks.measure import Row
+from tests.benchmarks.processes import emma_tune
 
 DIGITS = Path(__file__).parents[2] / "studies" / "digits_mnist.yaml"
 SHORT = {
@@ -28,33 +28,41 @@ SHORT = {
 
 
 def engine(*, long: bool) -> Iterator[Row]:
+    yield from at_once(long=long)
     settings = {} if long else SHORT
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        study, status = _run(root, "digits", settings)
-        yield from _cores(status, "digits", "≥ 75") if long else _cores(status, "digits, cut to a few points", "")
+        study, status, peak = _run(root, "digits", settings)
+        yield from _cores(status, "digits", "≥ 97") if long else _cores(status, "digits, cut to a few points", "")
+        yield _memory(peak, bare_memory())
         if long:  # the same points both ways: proposals that do not depend on results
             fixed = {**settings, "search.sampler": "qmc"}
             runs = {
                 stop: _run(root, f"stop_{stop}", {**fixed, "search.stop": "joint" if stop else "none"})
                 for stop in (True, False)
             }
-            yield from _early_stop({stop: StudyView(place) for stop, (place, _) in runs.items()})
+            yield from _early_stop({stop: StudyView(place) for stop, (place, *_) in runs.items()})
         yield _status_of_many(study, root, 10_000, rounds=3 if long else 1)
         yield _rebuilding(study, root, 1_000)
 
 
-def _emma_tune(*arguments: object) -> str:
-    command = [sys.executable, "-m", "emma_tune", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def _run(root: Path, name: str, settings: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """Runs the digits study with a store of its own; its folder and its status."""
+def _run(root: Path, name: str, settings: dict[str, Any]) -> tuple[Path, dict[str, Any], int]:
+    """Runs the digits study with a store of its own; its folder, its status, and its memory at most."""
     folder = root / name / "study"
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
-    _emma_tune("run", DIGITS, "--out", folder, *overrides)
-    return folder, json.loads(_emma_tune("status", folder, "--json"))
+    ended = emma_tune("run", DIGITS, "--out", folder, *overrides)
+    return folder, json.loads(emma_tune("status", folder, "--json").output), ended.peak
+
+
+def _memory(peak: int, bare: int) -> Row:
+    """What all processes of a run take together, and bare Ray with as many workers."""
+    return Row(
+        "memory of a run on two cores, beyond bare Ray with two actors that have imported torch",
+        (peak - bare) / 1e9,
+        "GB",
+        "≤ 1.5",
+        f"driver, Ray and two workers, PSS at most: {peak / 1e9:.2f} GB / {bare / 1e9:.2f} GB",
+    )
 
 
 def _cores(status: dict[str, Any], study: str, goal: str) -> Iterator[Row]:
@@ -120,12 +128,17 @@ def _status_of_many(study: Path, root: Path, points: int, rounds: int) -> Row:
     seconds = []
     for _ in range(rounds):
         began = time.perf_counter()
-        status = json.loads(_emma_tune("status", folder, "--json"))
+        status = json.loads(emma_tune("status", folder, "--json").output)
         seconds.append(time.perf_counter() - began)
     assert status["points"]["finished"] + status["points"]["dominated"] == points
     size = (folder / "ledger.jsonl").stat().st_size / 1e6
-    how = f"ledger of {size:.0f} MB, whole command"
-    return Row(f"status of {points:,} points", sorted(seconds)[rounds // 2], "s", "< 2", how)
+    return Row(
+        f"status of {points:,} points",
+        sorted(seconds)[rounds // 2],
+        "s",
+        "< 2",
+        f"ledger of {size:.0f} MB, whole command",
+    )
 
 
 def _rebuilding(study: Path, root: Path, points: int) -> Row:
