@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.search.letters FILE.npz
 
-Letters are drawn as those of the `letters` pool, with labels: 26 classes, 2,600 images to train on, 1,040 to
-validate, 1,040 to test.
+Letters are drawn as those of the `letters` pool, with labels: 26 classes, 2,600 images to train on, 520 to
+validate, 520 to test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from emma_tune.data.embedded import FONTS
 
-PER_CLASS = {"train": 100, "val": 40, "test": 40}
+PER_CLASS = {"train": 100, "val": 20, "test": 20}
 DRAWN, SIDE = 24, 8
 
 
