@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
@@ -65,17 +65,21 @@ def unit_place(distributions: Distributions, params: Mapping[str, Any]) -> list[
 
 def _place(distribution: BaseDistribution, value: Any) -> float:
     if isinstance(distribution, CategoricalDistribution):
-        ordered = sorted(distribution.choices)
+        ordered = _ordered(distribution)
         return ordered.index(value) / (len(ordered) - 1)
     assert isinstance(distribution, FloatDistribution)
     low, high = distribution.low, distribution.high
     return math.log(value / low) / math.log(high / low) if distribution.log else (value - low) / (high - low)
 
 
+def _ordered(distribution: CategoricalDistribution) -> list[float]:
+    return sorted(cast(Sequence[float], distribution.choices))  # a dimension's choices are numbers
+
+
 def at_quantile(distribution: BaseDistribution, u: float) -> Any:
     """Return the value below which a share u of the distribution lies, u in [0, 1)."""
     if isinstance(distribution, CategoricalDistribution):
-        return sorted(distribution.choices)[int(u * len(distribution.choices))]
+        return _ordered(distribution)[int(u * len(distribution.choices))]
     assert isinstance(distribution, FloatDistribution)
     low, high = distribution.low, distribution.high
     if distribution.log:

@@ -68,7 +68,7 @@ def test_proposals_do_not_depend_on_when_the_run_began(proposer, sampler):
 def test_a_model_begins_with_the_usual_values_then_fills_the_space(proposer, sampler):
     log, even = [], []
     space = {**SPACE, "st_epoch": [0, 20]}
-    startup = {"gp": 6, "tpe": 10}[sampler]  # twice as many as dimensions; as Optuna has it
+    startup = {"gp": 10, "tpe": 10}[sampler]  # three for each dimension and one; as Optuna has it
     drive(proposer(sampler, space, **LONG), 0, startup + 1, log)
     drive(proposer("qmc", space, **LONG), 0, startup, even)
     proposed = [point.params for point, _ in log]

@@ -41,17 +41,20 @@ ANCHOR_SEEDS = 20
 FAR = float(SHARES[-1])
 """Compute, in % of the grid's, up to which searches are followed whose proposals take no time."""
 
+Job = tuple[str, str, int, float, bool]
+"""One replay: pair, setting, seed, share of the grid's compute, and whether of the nearest recorded points."""
+
 BY_LABEL = {setting.label: setting for setting in SETTINGS}
 
 
 @cache
-def recorded(pair: str, defenses: int) -> Recorded:
-    return Recorded(pair, defenses)
+def recorded(pair: str, defenses: int, nearest: bool) -> Recorded:
+    return Recorded(pair, defenses, nearest=nearest)
 
 
 @cache
-def anchors(pair: str, defenses: int) -> tuple[Anchor, Anchor]:
-    return recorded(pair, defenses).anchor(ANCHOR_SEEDS)
+def anchors(pair: str, defenses: int, nearest: bool) -> tuple[Anchor, Anchor]:
+    return recorded(pair, defenses, nearest).anchor(ANCHOR_SEEDS)
 
 
 def digest(pair: str) -> str:
@@ -65,13 +68,13 @@ def current(results: pd.DataFrame) -> pd.DataFrame:
     return results[results.table == results.pair.map(tables)]
 
 
-def run_one(job: tuple[str, str, int, float]) -> list[dict[str, Any]] | str:
+def run_one(job: Job) -> list[dict[str, Any]] | str:
     """Replay one search: its rows, in % of the grid's; or why it could not be."""
-    pair, label, seed, share = job
+    pair, label, seed, share, nearest = job
     setting = BY_LABEL[label]
-    own, gain = anchors(pair, setting.defenses)
+    own, gain = anchors(pair, setting.defenses, nearest)
     try:
-        found = search(recorded(pair, setting.defenses), setting, seed, share)
+        found = search(recorded(pair, setting.defenses, nearest), setting, seed, share)
     except ImportError as error:
         return f"{label}: left out, {error}"
     steps = [Step(0.0, 0.0, gain.alone, 0, 0), *found.steps]
@@ -92,7 +95,7 @@ def run_one(job: tuple[str, str, int, float]) -> list[dict[str, Any]] | str:
     ]
 
 
-def jobs_of(options: argparse.Namespace, done: set[tuple[str, str, int]]) -> Iterator[tuple[str, str, int, float]]:
+def jobs_of(options: argparse.Namespace, done: set[tuple[str, str, int]]) -> Iterator[Job]:
     """List what is still to be replayed, a seed of every setting before the next one."""
     chosen = [of for of in SETTINGS if (options.long or of.short) and options.only in of.label]
     for seed in range(options.seeds or (20 if options.long else 3)):
@@ -100,7 +103,7 @@ def jobs_of(options: argparse.Namespace, done: set[tuple[str, str, int]]) -> Ite
             for setting in chosen:
                 if (pair, setting.label, seed) not in done:
                     share = options.share or (25.0 if options.long else 12.0)
-                    yield pair, setting.label, seed, (share if setting.slow else FAR) / 100
+                    yield pair, setting.label, seed, (share if setting.slow else FAR) / 100, options.nearest
 
 
 def replay_all(options: argparse.Namespace) -> pd.DataFrame:
@@ -113,7 +116,7 @@ def replay_all(options: argparse.Namespace) -> pd.DataFrame:
         done = {(pair, label, int(seed)) for pair, label, seed in known.itertuples(index=False)}
     jobs = list(jobs_of(options, done))
     for pair, defenses in {(pair, BY_LABEL[label].defenses) for pair, label, *_ in jobs}:
-        anchors(pair, defenses)  # once, before the workers are forked
+        anchors(pair, defenses, options.nearest)  # once, before the workers are forked
     with path.open("a", newline="") as file, multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         writer = csv.DictWriter(file, COLUMNS)
         if not file.tell():
@@ -130,10 +133,10 @@ def replay_all(options: argparse.Namespace) -> pd.DataFrame:
     return current(pd.read_csv(path))
 
 
-def describe(pair: str) -> None:
+def describe(pair: str, nearest: bool) -> None:
     """Print what a table holds, and how well it is emulated."""
-    of = recorded(pair, 1)
-    own, gain = anchors(pair, 1)
+    of = recorded(pair, 1, nearest)
+    own, gain = anchors(pair, 1, nearest)
     print(f"\n{pair}: {len(of.nodes)} points of EMMA, {len(of.table)} rows; the grid takes {own.seconds:,.0f} s")
     print(f"hypervolume of its front {own.volume:.4f}; without defense {gain.alone:.4f}, gain {gain.volume:.4f}")
     print(of.emulators["emma"].errors().round(4).to_string())
@@ -149,6 +152,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="settings whose name contains it")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--share", type=float, default=None, help="compute of slow replays, in %% of the grid's")
+    parser.add_argument("--nearest", action="store_true", help="take the nearest recorded point for the emulator")
     parser.add_argument("--jobs", type=int, default=2, help="replays at once")
     parser.add_argument("--out", type=Path, default=Path("runs/search_benchmark"), help="folder of the results")
     options = parser.parse_args()
@@ -159,16 +163,16 @@ def main() -> None:
     if options.leads:
         for pair in options.pairs:
             print(f"\n{pair}: Spearman's correlation with validation accuracy, points within the limit")
-            print(correlations(recorded(pair, 1)).round(2).to_string())
+            print(correlations(recorded(pair, 1, options.nearest)).round(2).to_string())
             print(
                 f"\n{pair}: rules, each added to stopping beaten points; {WALKS} random orders of {POINTS} points"
             )
-            print(compare_rules(recorded(pair, 1)).round(4).to_string(index=False))
+            print(compare_rules(recorded(pair, 1, options.nearest)).round(4).to_string(index=False))
         return
     results = replay_all(options)
     results = results[results.pair.isin(options.pairs)]
     for pair in options.pairs:
-        describe(pair)
+        describe(pair, options.nearest)
     for figure, name in (("volume", "hypervolume"), ("gain", "gain over no defense")):
         print(f"\n{name}: compute in % of the grid's at 90 and 95 % of what the grid finds, and % found for 10 %")
         print(summarize(results, figure).to_string(index=False))

@@ -54,9 +54,10 @@ class Emulator:
         table: as `record` makes it.
         study: whose spaces and attackers count.
         defense: a searched one.
+        nearest: whether means are those of the nearest recorded point instead.
     """
 
-    def __init__(self, table: pd.DataFrame, study: Study, defense: str) -> None:
+    def __init__(self, table: pd.DataFrame, study: Study, defense: str, *, nearest: bool = False) -> None:
         self._space = study.searches[defense].space
         self._attackers = tuple(study.counting)
         self.rows = table[table.defense == defense].reset_index(drop=True)
@@ -71,7 +72,7 @@ class Emulator:
         self._values = np.array([_stretched(name, values[name].to_numpy()) for name in self.figures]).T
         self._models = [self._fit(column) for column in self._values.T]
         self._residuals, self._origins = self._find_residuals()
-        self.mean = cache(self._mean)
+        self.mean = cache(self._nearest_mean if nearest else self._mean)
 
     def place(self, params: Mapping[str, Any]) -> list[float]:
         """Return where parameters lie in the space, each in [0, 1]."""
@@ -88,6 +89,11 @@ class Emulator:
 
     def _mean(self, *place: float) -> dict[str, float]:
         found = [float(model.predict(np.array([place]))[0]) for model in self._models]
+        return {name: _bounded(name, value) for name, value in zip(self.figures, found, strict=True)}
+
+    def _nearest_mean(self, *place: float) -> dict[str, float]:
+        nearest = self.rows.point[int(((self._places - place) ** 2).sum(axis=1).argmin())]
+        found = self._values[(self.rows.point == nearest).to_numpy()].mean(axis=0)
         return {name: _bounded(name, value) for name, value in zip(self.figures, found, strict=True)}
 
     def evaluate(self, params: Mapping[str, Any], seed: int) -> Evaluation:

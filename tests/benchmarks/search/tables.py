@@ -63,13 +63,16 @@ class Recorded:
         pair: name of the table.
         defenses: 1 for EMMA alone, or 3.
         folder: where the table is.
+        nearest: whether a point is worth what the nearest recorded one is, instead of what the emulator says.
     """
 
-    def __init__(self, pair: str, defenses: int = 1, folder: Path = HERE) -> None:
+    def __init__(self, pair: str, defenses: int = 1, folder: Path = HERE, *, nearest: bool = False) -> None:
         self.pair, self.defenses = pair, defenses
         self.table = read_table(folder / f"{pair}.csv")
         self.study = study_of(pair, defenses=defenses)
-        self.emulators = {name: Emulator(self.table, self.study, name) for name in self.study.searches}
+        self.emulators = {
+            name: Emulator(self.table, self.study, name, nearest=nearest) for name in self.study.searches
+        }
         self.attackers = tuple(self.study.counting)
 
     @cached_property
