@@ -41,7 +41,7 @@ def point_columns(study: Study) -> dict[str, str]:
         **dict.fromkeys(("within_limits", "on_front", "on_own_front"), FLAG),
         **dict.fromkeys(measures, NUMBER),
         **{f"validation.{name}": NUMBER for name in measures},
-        **dict.fromkeys(("dominated_by", "screened_by"), OPTIONAL),
+        "dominated_by": OPTIONAL,
         "validation.attacker_accuracy_at_least": NUMBER,
     }
 

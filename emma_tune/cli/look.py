@@ -95,8 +95,8 @@ def points(folder: Folder, as_json: AsJson = False, as_csv: AsCsv = False) -> No
     at_most_one(json=as_json, csv=as_csv)
     view = StudyView(folder)
     table = view.points()
-    for name in {"dominated_by", "screened_by"} & {*table}:
-        table[name] = table[name].astype("Int64")
+    if "dominated_by" in table:
+        table["dominated_by"] = table["dominated_by"].astype("Int64")
     if as_csv:
         print_csv(table)
     else:

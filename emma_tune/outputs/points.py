@@ -165,10 +165,7 @@ def _row(view: StudyView, point: Point, fronts: Collection[int]) -> PointRow:
 
 
 def _why_stopped(outcome: Outcome) -> str:
-    if outcome.by is None:
-        return "beyond the limits"
-    probably = f" by prediction, with a risk of {100 * outcome.risk:g} %" if outcome.risk is not None else ""
-    return f"beaten by point {outcome.by}{probably}"
+    return "beyond the limits" if outcome.by is None else f"beaten by point {outcome.by}"
 
 
 def _spread(runs: list[dict[str, float]]) -> dict[str, Range]:

@@ -205,11 +205,6 @@ def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
                 f"{name}: {of['dominated']} of {of['asked']} stopped as dominated, so that its own front may be "
                 "better than shown (search.stop: none runs them to their end)"
             )
-        if of["screened"]:
-            remarks.append(
-                f"{name}: {of['screened']} of {of['asked']} screened, each with a risk that it is better than "
-                "predicted (search.screen: none runs them to their end)"
-            )
         unfinished = of["asked"] - of["finished"] - sum(of[why] for why in STOPS) - of["failed"]
         if unfinished:
             remarks.append(f"{name}: {unfinished} of {of['asked']} not finished")

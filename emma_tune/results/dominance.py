@@ -5,8 +5,7 @@ limits is nowhere worse than those bounds and somewhere better, it dominates wha
 is the same whether the point is run to its end or stopped. The dominating point may later be dominated itself;
 then the stopped one is, too, since dominance is transitive.
 
-A point whose costs alone are beyond the limits is excluded: no clone of it can bring it to a front. One that is
-screened (`search.screen`) would only probably be dominated: not its bounds are beaten, but what is predicted.
+A point whose costs alone are beyond the limits is excluded: no clone of it can bring it to a front.
 
 Which finished points may stop a point is `search.stop`: those of its own defense, so that each defense keeps its
 whole front, or those of all defenses, so that only the joint front is kept whole.
@@ -83,12 +82,9 @@ class Rivals:
         assert outcome.bounds is not None, "the point was stopped"
         bounds = outcome.bounds["validation"]
         by = self.beaten_by(defense, bounds)
-        if by is not None or not self._study.limits.kept_by(bounds):
-            return replace(outcome, by=by, risk=None, predicted=None)
-        if outcome.risk is None or outcome.predicted is None or outcome.risk > (self._study.search.screen or 0):
+        if by is None and self._study.limits.kept_by(bounds):
             return None
-        by = self.beaten_by(defense, outcome.predicted)
-        return None if by is None else replace(outcome, by=by)
+        return replace(outcome, by=by)
 
     def losses_of(self, figures: Mapping[str, Any]) -> NDArray[np.float64]:
         """Turn validation figures into values to minimize: (D,)."""

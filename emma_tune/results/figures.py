@@ -101,10 +101,10 @@ def flat(figures: Mapping[str, Any]) -> dict[str, float]:
 
 
 def with_clones(figures: Mapping[str, Any], clones: Mapping[str, float]) -> PartFigures:
-    """Put measures of clones, by their names as `flat` has them, among the figures of a part."""
+    """Put measures of clones, by their names as `flat` has them, beside what a defense costs."""
     worst = {name: value for name, value in clones.items() if not name.startswith(ATTACKERS)}
     single = {name.removeprefix(ATTACKERS): value for name, value in clones.items() if name not in worst}
-    return {**figures, **worst, "attackers": {**figures.get("attackers", {}), **single}}
+    return {**figures, **worst, "attackers": single}
 
 
 def best_possible(plan: PointPlan, metrics_of: MetricsOf, reached: Mapping[str, float]) -> Figures:

@@ -5,7 +5,6 @@
     {"event": "finished", "point": 3, "plan": "…", "figures": {"validation": {…}, "test": {…}}, "tasks": {…}, …}
     {"event": "dominated", "point": 4, "plan": "…", "bounds": {…}, "by": 3, "left_out": 11, "tasks": {…}, …}
     {"event": "excluded", "point": 6, "plan": "…", "bounds": {…}, "by": null, "left_out": 24, "tasks": {…}, …}
-    {"event": "screened", "point": 7, "plan": "…", "bounds": {…}, "by": 3, "risk": 0.1, "predicted": {…}, …}
     {"event": "failed", "point": 5, "plan": "…", "reason": "…", "task": "…", …}
     {"event": "attacked", "point": 3, "plan": "…", "figures": {…}, "tasks": {…}, …}
     {"event": "not attacked", "point": 3, "plan": "…", "reason": "…", "task": "…", …}
@@ -51,9 +50,7 @@ class Outcome:
         figures: its measures.
         bounds: the best measures that it could still have reached. It is dominated as long as a finished point
             beats them, excluded as long as they are beyond the limits.
-        by: number of the point that beat them, or what was predicted; None of an excluded one.
-        risk: of a screened point the risk that its clones would have been worse than predicted.
-        predicted: of a screened point its validation figures if its clones are no worse than that.
+        by: number of the point that beat them; None of an excluded one.
         estimate: of a stopped point the validation figures that it would probably have reached, from which the
             sampler learns; None in ledgers of earlier versions.
         curves: of a stopped point the epochs of its partly trained clones, by the key of the task.
@@ -67,8 +64,6 @@ class Outcome:
     figures: Figures | None = None
     bounds: Figures | None = None
     by: int | None = None
-    risk: float | None = None
-    predicted: PartFigures | None = None
     estimate: PartFigures | None = None
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     left_out: int = 0
@@ -81,7 +76,7 @@ class Outcome:
         """How it ended in a word: finished, failed, or one of `stops.STOPS`."""
         if self.bounds is None:
             return "finished" if self.figures else "failed"
-        return "screened" if self.risk is not None else "excluded" if self.by is None else "dominated"
+        return "excluded" if self.by is None else "dominated"
 
 
 @dataclass(frozen=True)
@@ -179,13 +174,11 @@ def _outcome(event: Mapping[str, Any]) -> Outcome:
             return Outcome(event["plan"], figures=cast(Figures, dict(event["figures"])), tasks=_tasks(event))
         case "failed" | "not attacked":
             return Outcome(event["plan"], reason=event["reason"], task=event["task"])
-        case "dominated" | "excluded" | "screened":
+        case "dominated" | "excluded":
             return Outcome(
                 event["plan"],
                 bounds=cast(Figures, dict(event["bounds"])),
                 by=event["by"],
-                risk=event.get("risk"),
-                predicted=event.get("predicted"),
                 estimate=event.get("estimate"),
                 curves=event.get("curves", {}),
                 left_out=event["left_out"],
@@ -256,8 +249,6 @@ class LedgerWriter:
             assert outcome.bounds is not None, "a point that has not failed is finished or stopped"
             event |= {"bounds": dict(outcome.bounds), "by": outcome.by, "left_out": outcome.left_out}
             event |= {"estimate": outcome.estimate, "curves": dict(outcome.curves)}
-            if outcome.risk is not None:
-                event |= {"risk": outcome.risk, "predicted": outcome.predicted}
             self._append({"event": outcome.state, **event})
 
     def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:

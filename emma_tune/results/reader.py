@@ -111,7 +111,7 @@ class StudyReader:
     def counts(self, defenses: Collection[str] | None = None) -> dict[str, int]:
         """Count points, of these defenses or of all: asked, finished, of those infeasible, stopped, failed.
 
-        Those that were stopped by why: dominated, excluded, screened.
+        Those that were stopped by why: dominated, excluded.
         """
         points = [point for point in self.ledger.points.values() if defenses is None or point.defense in defenses]
         states = [self.state(point) for point in points]

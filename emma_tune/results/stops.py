@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-STOPS = {"dominated": "dominated", "excluded": "beyond the limits", "screened": "screened"}
-"""In words, by the state of a stopped point: another one beats whatever it becomes, its costs alone are beyond the
-limits, or another one beats what its clones are predicted to come to (`search.screen`)."""
+STOPS = {"dominated": "dominated", "excluded": "beyond the limits"}
+"""In words, by the state of a stopped point: another one beats whatever it becomes, or its costs alone are beyond
+the limits."""
 
 
 def stopped_count(counts: Mapping[str, int]) -> int:
@@ -14,14 +14,6 @@ def stopped_count(counts: Mapping[str, int]) -> int:
     return sum(counts.get(why, 0) for why in STOPS)
 
 
-def why_stopped(counts: Mapping[str, int], risk: float | None) -> list[str]:
-    """Say how many points were stopped for what: 3 dominated, 2 screened at a risk of 10 %.
-
-    The risk is that of `search.screen`.
-    """
-    shown = "" if risk is None else f" at a risk of {100 * risk:g} %"
-    return [
-        f"{counts[why]} {words}{shown if why == 'screened' else ''}"
-        for why, words in STOPS.items()
-        if counts.get(why)
-    ]
+def why_stopped(counts: Mapping[str, int]) -> list[str]:
+    """Say how many points were stopped for what: 3 dominated, 2 beyond the limits."""
+    return [f"{counts[why]} {words}" for why, words in STOPS.items() if counts.get(why)]

@@ -22,8 +22,8 @@ def points(study: StudyReader) -> pd.DataFrame:
     Columns: `point`, `defense`, `state` (as `StudyReader.state`), `reason`, `lambda`, `lr_gamma`,
     `st_epoch` and the other parameters of defenses, `within_limits`, `on_front` (of all defenses), `on_own_front`
     (of its own, if it is searched), and every measure of test (plain name) and validation (`validation.` + name);
-    clone accuracies as `attackers.NAME`. A stopped point has its costs, no clone accuracies, `dominated_by` or
-    `screened_by`, and as `validation.attacker_accuracy_at_least` what its clones had reached.
+    clone accuracies as `attackers.NAME`. A stopped point has its costs, no clone accuracies, the point it
+    is `dominated_by`, and as `validation.attacker_accuracy_at_least` what its clones had reached.
     """
     import pandas as pd
 
@@ -54,9 +54,7 @@ def _row(study: StudyReader, point: Point) -> dict[str, Any]:
     if outcome and bounds:
         exact = bounds["test"]  # empty while the costs of a seed are not known
         row |= exact | {f"validation.{name}": bounds["validation"][name] for name in exact}
-        row["dominated_by"] = outcome.by if outcome.state == "dominated" else None
-        if outcome.state == "screened":
-            row["screened_by"] = outcome.by
+        row["dominated_by"] = outcome.by
         row["validation.attacker_accuracy_at_least"] = bounds["validation"]["attacker_accuracy"]
     return row
 

@@ -156,7 +156,7 @@ class StudyView(StudyReader):
             `limits`, `attacker`, `thieves` (as `attackers`), `counts`, `images` (how many of each part); of the
             joint front, of all these defenses, `points` in order of the budget, `hypervolume` (of the test figures
             shown) and `hypervolume_validation`; under `fronts` the same of each searched defense by itself, with
-            what it has `stopped` (`point`, `params`, `why`, `by`, `risk`, `bounds`), its `counts`, and what the
+            what it has `stopped` (`point`, `params`, `why`, `by`, `bounds`), its `counts`, and what the
             attackers of the fronts have `reached` (`low`, `high` and `points`, by name); `references`: the
             finished points of the others; `unchanged`: numbers of finished points of defenses whose answers are
             those of the victim.
@@ -249,7 +249,6 @@ class StudyView(StudyReader):
                 "params": dict(self.ledger.points[number].params),
                 "why": outcome.state,
                 "by": outcome.by,
-                "risk": outcome.risk,
                 "bounds": dict(outcome.bounds),
             }
             for number, outcome in sorted(self.outcomes.items())

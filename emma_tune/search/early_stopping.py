@@ -1,27 +1,26 @@
 """Early stopping: open points that nothing can bring to a front any more, and what they would have come to.
 
-A point is dominated if a finished one beats the best that it can still reach, excluded if its costs are beyond the
-limits, and screened if a finished one beats what its clones are predicted to come to at least (`search.screen`).
+A point is dominated if a finished one beats the best that it can still reach, and excluded if its costs are beyond
+the limits.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emma_tune.plan import Planner, Point, PointPlan, Task
+from emma_tune.plan import Planner, Point, PointPlan
 from emma_tune.results.dominance import Rivals
-from emma_tune.results.figures import Figures, PartFigures, best_possible, expected, flat, with_clones
+from emma_tune.results.figures import Figures, best_possible, expected, flat, with_clones
 from emma_tune.results.ledger import Outcome
 from emma_tune.search.prediction import ClonePrediction, Known
 from emma_tune.search.task_records import TaskRecords
-from emma_tune.study.measures import ATTACKERS, measure
+from emma_tune.study.measures import ATTACKERS
 
 Rows = Sequence[Mapping[str, float]]
 """Figures of epochs, in their order."""
@@ -40,10 +39,6 @@ class _Candidate(NamedTuple):
     plan: PointPlan
     bounds: Figures
     losses: NDArray[np.float64]
-
-    @property
-    def validation(self) -> PartFigures:
-        return self.bounds["validation"]
 
 
 class Curves:
@@ -85,7 +80,6 @@ class EarlyStopping:
         self._arrivals = 0
         self._curves = Curves()
         self._prediction = ClonePrediction()
-        self._of_clones = [name for name in self._study.objectives if measure(name).of_clones]
         self._clones: dict[str, _Clone] = {}
         self._candidates: dict[int, _Candidate] = {}
 
@@ -134,12 +128,11 @@ class EarlyStopping:
             return []
         defenses = [suspect.plan.point.defense for suspect in suspects]
         winners = self._rivals.all_beaten_by(defenses, np.array([suspect.losses for suspect in suspects]))
-        stopped = []
-        for suspect, by in zip(suspects, winners, strict=True):
-            if by is not None or not self._study.limits.kept_by(suspect.validation):
-                stopped.append((suspect.plan, self._outcome(suspect, by)))
-            elif (screened := self._screened(suspect)) is not None:
-                stopped.append((suspect.plan, screened))
+        stopped = [
+            (suspect.plan, self._outcome(suspect, by))
+            for suspect, by in zip(suspects, winners, strict=True)
+            if by is not None or not self._study.limits.kept_by(suspect.bounds["validation"])
+        ]
         for plan, _ in stopped:
             self.forget(plan.point)
         return stopped
@@ -153,24 +146,6 @@ class EarlyStopping:
         reached = {key: self._clones[key].best for key in clones}
         bounds = best_possible(plan, self._records.metrics, reached)
         return _Candidate(plan, bounds, self._rivals.losses_of(bounds["validation"]))
-
-    def _screened(self, candidate: _Candidate) -> Outcome | None:
-        """Stop a point whose clones are predicted to leave it beaten, once its costs are known."""
-        risk, plan = self._study.search.screen, candidate.plan
-        if risk is None or not self._of_clones or any(map(self._lacks, plan.responses.values())):
-            return None
-        known = self._known(plan, candidate.validation)
-        least = self._prediction.least(plan.point.defense, known, self._of_clones, risk)
-        if least is None:
-            return None
-        reached = flat(candidate.validation)
-        at_least = {name: max(value, reached.get(name, 0.0)) for name, value in least.items()}
-        predicted = with_clones(candidate.validation, at_least)
-        by = self._rivals.beaten_by(plan.point.defense, predicted)
-        return None if by is None else replace(self._outcome(candidate, by), risk=risk, predicted=predicted)
-
-    def _lacks(self, task: Task) -> bool:
-        return self._records.metrics(task) is None
 
     def _known(self, plan: PointPlan, costs: Mapping[str, Any]) -> Known:
         """Return what is known of a point before its clones begin, as `ClonePrediction` takes it."""
@@ -202,11 +177,10 @@ class EarlyStopping:
                 best, epochs = self._clones[task.key]
                 forecast[task.key] = self._curves.forecast(plan.point.defense, name, best, len(epochs))
         figures = expected(plan, self._records.metrics, forecast)
-        if figures is None or "attackers" in figures or not self._of_clones:
+        if figures is None or "attackers" in figures:
             return figures
-        names = ["attacker_accuracy", *(f"{ATTACKERS}{name}" for _, name in plan.attackers)]
-        known = self._known(plan, figures)
-        clones = self._prediction.expected(plan.point.defense, known, dict.fromkeys(names))
+        names = dict.fromkeys(["attacker_accuracy", *(f"{ATTACKERS}{name}" for _, name in plan.attackers)])
+        clones = self._prediction.expected(plan.point.defense, self._known(plan, figures), names)
         if clones is None:  # no point is finished: as good as the victim, so that the sampler looks elsewhere
             clones = dict.fromkeys(names, float(figures["victim_accuracy"]))
         return with_clones(figures, clones)

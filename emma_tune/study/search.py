@@ -6,13 +6,13 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, create_model, field_validator, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, create_model, model_validator
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import LEARNED, OPTIMIZATION, Parameter
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced, unknown_key
-from emma_tune.training.fields import NOT_BOOLEAN, Count, Frozen, OneOf, Rate, Real
+from emma_tune.training.fields import Count, Frozen, OneOf, Rate, Real
 
 FORMS = "a number, {low, high}, a list of numbers or {choices: […]}"
 """What can be written for a real hyperparameter; a list is short for choices."""
@@ -265,12 +265,6 @@ class Search(Frozen):
         description="stop a point once a finished one beats all that it can still reach: own: one of its own "
         "defense; joint: one of any defense; none: run every point to its end",
     )
-    screen: Annotated[float, Field(gt=0, le=0.5), NOT_BOOLEAN] | None = Field(
-        None,
-        exclude_if=lambda risk: risk is None,
-        description="also stop a point that is predicted to be beaten; the number is the risk that its clones are "
-        "worse than predicted, in (0, 0.5]; none, or left out: nothing is predicted",
-    )
     space: Space
 
     @model_validator(mode="before")
@@ -281,11 +275,6 @@ class Search(Frozen):
             now = "stop: none" if old is False else "stop: own, or stop: joint for what true meant"
             raise misplaced("search.stop_dominated", f"expected search.stop instead ({now}), found {shown(old)}")
         return given
-
-    @field_validator("screen", mode="before")
-    @classmethod
-    def _none_is_a_word(cls, given: object) -> object:
-        return None if given == "none" else given
 
     @model_validator(mode="after")
     def _grid_is_finite(self) -> Self:

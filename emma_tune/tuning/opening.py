@@ -40,13 +40,11 @@ def _where(study: Study, address: str | None) -> str:
 
 
 def spaces(study: Study) -> list[str]:
-    """Return a line for each searched defense: the values that can be proposed; and one if points are screened."""
-    risk = study.search.screen
-    screened = f"search.screen: points are stopped by prediction, each with a risk of {100 * (risk or 0):g} %"
+    """Return a line for each searched defense: the values that can be proposed of each hyperparameter."""
     return [
         f"{name} searches {', '.join(f'{of} {_values(dimension)}' for of, dimension in search.space.items())}"
         for name, search in study.searches.items()
-    ] + ([screened] if risk is not None else [])
+    ]
 
 
 def _values(dimension: Dimension | EpochChoice) -> str:

@@ -179,7 +179,7 @@ class RunMonitor(NeverPickled, Callback):
 
     def _points(self) -> str:
         outcomes = self._driver.outcomes
-        others = why_stopped(outcomes.stopped, self._driver.planner.study.search.screen)
+        others = why_stopped(outcomes.stopped)
         if outcomes.failed:
             others.append(f"{outcomes.failed} failed")
         if until := self._driver.planner.until:

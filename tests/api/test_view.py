@@ -16,7 +16,6 @@ TYPES = {
     "point": "int64", "defense": "string", "state": "string", "reason": "string", "lambda": "float64",
     "lr_gamma": "float64", "st_epoch": "Int64", "within_limits": "bool", "on_own_front": "bool",
     "l1": "float64", "attackers.hard": "float64", "validation.l1": "float64", "dominated_by": "Int64",
-    "screened_by": "Int64",
     "validation.attacker_accuracy_at_least": "float64",
 }  # fmt: skip
 

@@ -91,7 +91,6 @@ def test_front_as_json_has_what_the_design_promises(desk):
         "infeasible": 1,
         "dominated": 0,
         "excluded": 0,
-        "screened": 0,
         "failed": 1,
     }
     assert content["thieves"]["inverse"]["knows"] == "the answers and the matrix T"
@@ -120,7 +119,6 @@ def test_front_of_some_defenses_has_only_theirs(desk):
         "infeasible": 0,
         "dominated": 0,
         "excluded": 0,
-        "screened": 0,
         "failed": 0,
     }
 

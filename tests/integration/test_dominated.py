@@ -71,7 +71,6 @@ def test_the_front_is_the_same_for_less_work_and_stopped_points_can_be_finished_
         "infeasible": 0,
         "dominated": 0,
         "excluded": 0,
-        "screened": 0,
         "failed": 0,
     }
     status = status_of(StudyView(folder))
@@ -88,7 +87,6 @@ def test_the_front_is_the_same_for_less_work_and_stopped_points_can_be_finished_
         "infeasible": 0,
         "dominated": len(stopped),
         "excluded": 0,
-        "screened": 0,
         "failed": 0,
     }
     assert found == {**whole, "counts": ends, "stop": stop}

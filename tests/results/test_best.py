@@ -138,7 +138,6 @@ def test_where_nothing_is_finished_nothing_is_named(desk):
         "infeasible": 0,
         "dominated": 0,
         "excluded": 0,
-        "screened": 0,
         "failed": 1,
     }
 

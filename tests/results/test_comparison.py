@@ -145,7 +145,6 @@ def test_but_no_side_counts_it_among_its_own_points(defended):
         "infeasible": 0,
         "dominated": 0,
         "excluded": 0,
-        "screened": 0,
         "failed": 0,
     }
     assert found["argmax"]["points"] == {
@@ -154,7 +153,6 @@ def test_but_no_side_counts_it_among_its_own_points(defended):
         "infeasible": 0,
         "dominated": 0,
         "excluded": 0,
-        "screened": 0,
         "failed": 0,
     }
     assert found["emma"]["points"] == {
@@ -163,7 +161,6 @@ def test_but_no_side_counts_it_among_its_own_points(defended):
         "infeasible": 0,
         "dominated": 0,
         "excluded": 0,
-        "screened": 0,
         "failed": 1,
     }
 

@@ -149,7 +149,6 @@ def test_each_repeat_is_a_mean_over_seeds_and_the_interval_is_over_repeats(desk)
         "infeasible": 0,
         "dominated": 0,
         "excluded": 0,
-        "screened": 0,
         "failed": 0,
     }
     (point,) = content["points"]

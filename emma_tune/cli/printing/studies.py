@@ -11,13 +11,7 @@ import typer
 
 from emma_tune.cli.app import complain
 from emma_tune.cli.printing.tables import show, table
-from emma_tune.outputs.words import (
-    parameters,
-    percent,
-    plural,
-    point_counts,
-    state_of,
-)
+from emma_tune.outputs.words import parameters, percent, plural, point_counts, state_of
 from emma_tune.results.stops import STOPS, stopped_count, why_stopped
 from emma_tune.storage.redaction import printable
 from emma_tune.study.measures import measure
@@ -90,8 +84,7 @@ def show_savings(content: dict[str, Any]) -> None:
     last_run = None if content["driver"] else content["last_run"]
     if stopped:
         typer.echo(
-            f"{plural(stopped, 'point')} stopped early ("
-            f"{', '.join(why_stopped(content['points'], content['screen']))}): "
+            f"{plural(stopped, 'point')} stopped early ({', '.join(why_stopped(content['points']))}): "
             f"{left_out['epochs']:g} attacker epochs saved, about {left_out['seconds']:.0f} s"
         )
     if last_run and last_run["span"]:
@@ -191,8 +184,6 @@ def _state(row: Mapping[str, Any]) -> str:
     match row["state"]:
         case "dominated":
             return f"stopped by {row['dominated_by']}"
-        case "screened":
-            return f"screened by {row['screened_by']}"
         case "excluded":
             return "beyond the limits"
     return str(row["state"])

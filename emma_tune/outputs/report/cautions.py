@@ -159,13 +159,6 @@ def _progress(summary: Summary) -> Iterator[Caution]:
 
 def _choice(summary: Summary) -> Iterator[Caution]:
     """Say what makes the choice of the best point uncertain."""
-    if screened := summary.status["points"]["screened"]:
-        yield Caution(
-            "screened",
-            f"{plural(screened, 'point')} {is_or_are(screened)} screened: stopped by a prediction that each is "
-            f"better than with a risk of {percent(summary.status['screen'])}; search.screen: none runs them to "
-            "their end.",
-        )
     stopped = summary.best["stopped"]
     if stopped:
         yield Caution(

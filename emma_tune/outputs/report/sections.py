@@ -101,7 +101,7 @@ def savings(content: Content) -> Iterator[str]:
         "have been needed."
     )
     if stopped:
-        why = ", ".join(why_stopped(status["points"], status["screen"]))
+        why = ", ".join(why_stopped(status["points"]))
         yield (
             f"{plural(stopped, 'point')} stopped early ({why}): {plural(int(left_out['epochs']), 'epoch')} of "
             f"clones left out, about {left_out['seconds']:,.0f} s."

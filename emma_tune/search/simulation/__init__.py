@@ -119,6 +119,4 @@ def _assumed(study: Study, replay: Replay, times: Times, start_seconds: float) -
             f"{stopped} points stop as dominated or beyond the limits, by invented figures; none does with "
             "--set search.stop=none"
         )
-    if study.search.screen is not None and not replay.points["screened"]:
-        lines.append("no point is screened, as invented figures have nothing to predict by")
     return lines
