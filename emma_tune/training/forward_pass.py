@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -46,7 +45,9 @@ class ForwardPass:
 
         The direction is v by the names of the network's parameters; zero for those left out.
         """
-        leaves = {w: direction[name] for name, w in self.network.named_parameters() if name in direction}
+        leaves: dict[Tensor, Tensor] = {
+            w: direction[name] for name, w in self.network.named_parameters() if name in direction
+        }
         tangent = tangent_of(self.logits, leaves)
         probabilities = self.logits.detach().softmax(dim=1)
         return tangent - (probabilities * tangent).sum(dim=1, keepdim=True)

@@ -1,7 +1,7 @@
 """Tangents along a recorded graph: `J v`, the change of what was computed when its leaves move along v.
 
-Forward-mode differentiation (Griewank & Walther 2008, chapter 3) without a forward pass: what autograd has kept for
-the backward pass is all that a tangent needs, too. So a convolution costs the two products of its tangent,
+Forward-mode differentiation (Griewank & Walther 2008, chapter 3) without a forward pass: what autograd has kept
+for the backward pass is all that a tangent needs, too. So a convolution costs the two products of its tangent,
 `conv(ẋ, w) + conv(x, ẇ)`, and nothing is computed again.
 """
 
@@ -75,7 +75,7 @@ def _transposed_twice(node: Any, given: Tangents) -> Tangents:
         u = [torch.zeros(of.shape, dtype=of.dtype, device=of.device, requires_grad=True) for of in like]
         back = node(*u)
         back = back if isinstance(back, tuple) else (back,)
-        # a gradient comes back as broadcast and promoted; autograd's engine reduces it to its input's shape and type
+        # a gradient comes back as broadcast and promoted; autograd's engine reduces it to its input's shape, type
         pairs = [
             (b.sum_to_size(t.shape).to(t.dtype), t)
             for b, t in zip(back, given, strict=True)
@@ -102,7 +102,7 @@ def _convolution(node: Any, given: Tangents) -> Tangents:
 
 
 def _batch_norm(node: Any, given: Tangents) -> Tangents:
-    """Of `y = γ x̂ + β` with `x̂ = (x − μ) / σ` over N values a channel:
+    """Compute the tangent of `y = γ x̂ + β`, with `x̂ = (x − μ) / σ` over N values a channel.
 
     `ẏ = (γ/σ) (ẋ − mean(ẋ) − x̂ mean(ẋ x̂)) + γ̇ x̂ + β̇`, which is `a ẋ + b x + c` by channel.
     """
