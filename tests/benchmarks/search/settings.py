@@ -66,7 +66,6 @@ SETTINGS = [
     _gp("gp, every point to its end", "search.stop=none", short=False),
     _gp("gp (default)"),
     _gp("gp (default), 2 slots", slots=2, short=False),
-    _gp("gp, search.screen: 0.1", "search.screen=0.1", short=False),
     _gp("gp (default), knows 24 points of the other pair", warm="pair", short=False),
     _gp("gp (default), knows 24 points of another seed", warm="seed", short=False),
     _gp("gp (default), told nothing of stopped points", told="nothing", short=False),
