@@ -39,12 +39,12 @@ def test_one_object_has_everything(tmp_path, monkeypatch):
 
 
 def test_a_person_reads_where_it_waits_and_what_is_assumed():
-    ended = simulate("--nodes=2", "--gpus=8", "--set=search.points=25")
+    ended = simulate("--nodes=2", "--gpus=8", "--set=search.points=105")
     assert ended.exit_code == 0, ended.stderr
     text = " ".join(ended.stdout.split())
     assert "cifar10_kl on 2 nodes of 64 CPUs and 8 GPUs, 32 trials at once" in text
     assert "where GPUs wait:" in text
-    assert "sampler gp: proposed 20 points here, the other 5 were drawn uniformly" in text
+    assert "sampler gp: proposed 100 points here, the other 5 were drawn uniformly" in text
     assert "assumed: posteriors, responses, evaluation: 1 s each" in text
 
 

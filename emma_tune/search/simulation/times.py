@@ -18,7 +18,7 @@ from emma_tune.study.file import StudyError
 CHEAP = 1.0
 """Seconds of a stage that has no trial of its own, where nothing is known of it."""
 
-REAL_ASKS = {"gp": 20, "tpe": 1_000, "nsga2": 2_000}
+REAL_ASKS = {"gp": 100, "tpe": 1_000, "nsga2": 2_000}
 """How many points of a defense the study's own sampler proposes, which takes some 20 s; the others are drawn
 uniformly. Samplers that are not named here propose every point."""
 
@@ -86,7 +86,7 @@ def ask_seconds(sampler: str, known: int) -> float:
     """
     match sampler:
         case "gp":
-            return 1.2 + 12.0 * (known / 800) ** 3
+            return 0.15 + 1.2e-3 * known
         case "tpe":
             return 13e-6 * known
         case "nsga2":

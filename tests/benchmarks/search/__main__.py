@@ -62,8 +62,9 @@ def digest(pair: str) -> str:
     return hashlib.sha256((HERE / f"{pair}.csv").read_bytes()).hexdigest()[:8]
 
 
-def current(results: pd.DataFrame) -> pd.DataFrame:
-    """Keep results that are of the tables as they are now."""
+def current(path: Path) -> pd.DataFrame:
+    """Read the results that are of the tables as they are now."""
+    results = pd.read_csv(path, dtype={"table": str})  # most names of contents are no numbers
     tables = {pair: digest(pair) for pair in results.pair.unique()}
     return results[results.table == results.pair.map(tables)]
 
@@ -81,12 +82,8 @@ def run_one(job: Job) -> list[dict[str, Any]] | str:
     steps.append(steps[-1]._replace(seconds=found.seconds))
     return [
         {
-            **{
-                "pair": pair,
-                "setting": label,
-                "seed": seed,
-                "compute": round(100 * step.seconds / own.seconds, 3),
-            },
+            **{"pair": pair, "table": digest(pair), "setting": label, "seed": seed},
+            "compute": round(100 * step.seconds / own.seconds, 3),
             "volume": round(100 * step.volume / own.volume, 3),
             "gain": round(100 * (step.joint - gain.alone) / gain.volume, 3),
             **{"finished": step.finished, "stopped": step.stopped},
@@ -112,7 +109,7 @@ def replay_all(options: argparse.Namespace) -> pd.DataFrame:
     options.out.mkdir(parents=True, exist_ok=True)
     done: set[tuple[str, str, int]] = set()
     if path.exists():
-        known = current(pd.read_csv(path))[["pair", "setting", "seed"]].drop_duplicates()
+        known = current(path)[["pair", "setting", "seed"]].drop_duplicates()
         done = {(pair, label, int(seed)) for pair, label, seed in known.itertuples(index=False)}
     jobs = list(jobs_of(options, done))
     for pair, defenses in {(pair, BY_LABEL[label].defenses) for pair, label, *_ in jobs}:
@@ -130,7 +127,7 @@ def replay_all(options: argparse.Namespace) -> pd.DataFrame:
                 continue
             writer.writerows(found)
             file.flush()
-    return current(pd.read_csv(path))
+    return current(path)
 
 
 def describe(pair: str, nearest: bool) -> None:
