@@ -18,8 +18,8 @@ from emma_tune.study.file import StudyError
 CHEAP = 1.0
 """Seconds of a stage that has no trial of its own, where nothing is known of it."""
 
-REAL_ASKS = {"gp": 100, "tpe": 1_000, "nsga2": 2_000}
-"""How many points of a defense the study's own sampler proposes, which takes some 20 s; the others are drawn
+REAL_ASKS = {"gp": 40, "tpe": 1_000, "nsga2": 2_000}
+"""How many points of a defense the study's own sampler proposes, which takes 10 to 20 s; the others are drawn
 uniformly. Samplers that are not named here propose every point."""
 
 

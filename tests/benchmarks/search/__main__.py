@@ -23,7 +23,7 @@ from tests.benchmarks.search.record import record
 from tests.benchmarks.search.replay import Step
 from tests.benchmarks.search.settings import SETTINGS, search
 from tests.benchmarks.search.summary import SHARES, draw, summarize
-from tests.benchmarks.search.tables import HELD_OUT, HERE, PAIRS, Anchor, Recorded
+from tests.benchmarks.search.tables import HELD_OUT, HERE, PAIRS, SOFT, Anchor, Recorded
 
 COLUMNS = ("pair", "table", "setting", "seed", "compute", "volume", "gain", "finished", "stopped")
 SHOWN = {
@@ -59,7 +59,7 @@ def anchors(pair: str, defenses: int, nearest: bool) -> tuple[Anchor, Anchor]:
 
 def digest(pair: str) -> str:
     """Name the content of a table."""
-    return hashlib.sha256((HERE / f"{pair}.csv").read_bytes()).hexdigest()[:8]
+    return hashlib.sha256((HERE / f"{pair.removesuffix(SOFT)}.csv").read_bytes()).hexdigest()[:8]
 
 
 def current(path: Path) -> pd.DataFrame:
@@ -98,6 +98,8 @@ def jobs_of(options: argparse.Namespace, done: set[tuple[str, str, int]]) -> Ite
     for seed in range(options.seeds or (20 if options.long else 3)):
         for pair in options.pairs:
             for setting in chosen:
+                if setting.defenses > 1 and pair.endswith(SOFT):
+                    continue
                 if (pair, setting.label, seed) not in done:
                     share = options.share or (25.0 if options.long else 12.0)
                     yield pair, setting.label, seed, (share if setting.slow else FAR) / 100, options.nearest
@@ -157,6 +159,8 @@ def main() -> None:
         for folder in options.record:
             record(folder).to_csv(HERE / f"{folder.name}.csv", index=False)
         return
+    if not options.leads:
+        options.pairs = [pair + also for pair in options.pairs for also in ("", SOFT)]
     if options.leads:
         for pair in options.pairs:
             print(f"\n{pair}: Spearman's correlation with validation accuracy, points within the limit")

@@ -13,7 +13,7 @@ from emma_tune.search.simulation.times import TimedProposer
 from emma_tune.study import Study
 from tests.benchmarks.search.comparators import COMPARATORS
 from tests.benchmarks.search.replay import Course, Found, replay
-from tests.benchmarks.search.tables import PAIRS, Recorded, study_of
+from tests.benchmarks.search.tables import PAIRS, SOFT, Recorded, study_of
 
 
 class Setting(NamedTuple):
@@ -91,7 +91,10 @@ def earlier_points(recorded: Recorded, setting: Setting, seed: int) -> list[tupl
     """Return points of EMMA from a study that was run before, with their figures."""
     if not setting.warm:
         return []
-    pair = next(name for name in PAIRS if name != recorded.pair) if setting.warm == "pair" else recorded.pair
+    pair = recorded.pair
+    if setting.warm == "pair":
+        own = pair.removesuffix(SOFT)
+        pair = pair.replace(own, next(name for name in PAIRS if name != own))
     earlier = another(pair)
     rows = earlier.nodes[earlier.nodes.defense == "emma"].sample(WARM_POINTS, random_state=seed)
     names = list(earlier.study.searches["emma"].space)
