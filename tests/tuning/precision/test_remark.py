@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from emma_tune.cli.printing.studies import show_forecast
+from emma_tune.search.forecast import Forecast, StageForecast
 from emma_tune.search.trial_shares import Capacity
 from emma_tune.stages import STAGES
 from emma_tune.study.file import load_study
 from emma_tune.tuning.precision.cost import identity, remembered_at, write
-from emma_tune.tuning.precision.remark import slow_bf16
+from emma_tune.tuning.precision.remark import SlowBf16, slow_bf16
 
 BF16 = {"precision": "bf16"}
 SOFT = {"soft": BF16, "hard": {}}
@@ -70,7 +72,16 @@ def test_for_a_study_in_fp32_nothing_is_measured(study_file, changes):
 def test_trainings_on_gpus_do_not_count(study_file):
     study = load_study(study_file(surrogate=BF16))
     assert slow_bf16(study, cpus(surrogate=0.5, matrix=0.5), unasked) is None
-    assert slow_bf16(study, cpus(surrogate=0.5), lambda: {"this CPU": 2.0}) is not None, "the matrix is on a CPU"
+    slow = slow_bf16(study, cpus(surrogate=0.5), lambda: {"this CPU": 2.0})
+    assert slow is not None
+    assert slow.stages == {"matrix"}, "which is on a CPU"
+
+
+def test_the_forecast_slows_only_trainings_on_cpus(capsys):
+    half = StageForecast(tasks=1, flops=1.8e14, bf16_flops=1.8e14)
+    slow = SlowBf16(10.0, "bf16 is slow", frozenset({"victim"}))
+    show_forecast(Forecast({"victim": half, "attacker": half}, points=1, asked=0), slow)
+    assert " 330 min at 0.1 TFLOP/s (0.01 in bf16)" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("factors", [{}, {"a": None}, {"a": 0.6, "b": 1.1}])
