@@ -62,6 +62,6 @@ def _stage(place: str) -> str:
 
 
 def _to_change(study: Study, places: list[str]) -> list[str]:
-    """List the fields to change: the victim's alone where all others seem to inherit it."""
-    own = [place for place in places if place != "defense" or study.defense.precision]
-    return ["victim"] if {"victim", *trainings(study)} == set(own) else own
+    """List the fields to change: all of them, as a study does not tell which were inherited."""
+    follows = study.defense.precision is None and "surrogate" in places
+    return [place for place in places if place != "defense" or not follows]

@@ -20,6 +20,9 @@ from emma_tune.tuning.precision.remark import SlowBf16, slow_bf16
 
 BF16 = {"precision": "bf16"}
 SOFT = {"soft": BF16, "hard": {}}
+ALL = " ".join(
+    f"--set {place}.precision=fp32" for place in ("victim", "surrogate", "attackers.soft", "attackers.hard")
+)
 
 
 def cpus(**gpus: float) -> Capacity:
@@ -44,7 +47,8 @@ def takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], 
 
 
 @pytest.mark.parametrize(("changes", "typed"), [
-    ({"victim": BF16}, "--set victim.precision=fp32"),
+    ({"victim": BF16}, ALL),  # the others inherit
+    ({"victim": BF16, "surrogate": BF16, "attackers": {"soft": BF16, "hard": BF16}}, ALL),
     ({"surrogate": BF16}, "--set surrogate.precision=fp32"),
     ({"defense": BF16}, "--set defense.precision=fp32"),
     ({"surrogate": BF16, "defense": {"precision": "fp32"}}, "--set surrogate.precision=fp32"),
@@ -75,6 +79,7 @@ def test_trainings_on_gpus_do_not_count(study_file):
     slow = slow_bf16(study, cpus(surrogate=0.5), lambda: {"this CPU": 2.0})
     assert slow is not None
     assert slow.stages == {"matrix"}, "which is on a CPU"
+    assert slow.line.endswith(": --set defense.precision=fp32"), "the surrogate stays as it is"
 
 
 def test_the_forecast_slows_only_trainings_on_cpus(capsys):
