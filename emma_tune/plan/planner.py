@@ -280,7 +280,7 @@ class Planner:
                     "epochs": how.epochs,
                     "batch_size": how.batch_size or training.batch_size,
                     "precision": how.precision or training.precision,
-                    "compile": False,  # the compiler knows no tangents
+                    "compile": False,  # a compiled graph has no nodes for tangents to walk along
                 }
             ),
             lambda_=point.params.get("lambda"),

@@ -87,10 +87,12 @@ class RunSummary:
         run: which.
         startup: seconds from the command to the first trial.
         span: seconds from the first trial to the last.
-        slots: how many trials could run at once.
+        slots: how many trials could run at once, at most.
         busy: seconds that stages ran, of all trials together.
         until: the last stage that it was to run (`--until`), if it has come that far; None of any other run.
-        idle: seconds that slots had no trial, by what the study waited for: `victims`, `proposals`, its `end`.
+        idle: seconds that slots had no trial, by what the study waited for: `victims`, `proposals`,
+            `measuring` of what a task takes of a GPU, its `end`, or that of an `interruption`.
+        slot_seconds: of all slots while there were trials; 0 if it is not known, or there were none.
     """
 
     run: str
@@ -100,19 +102,25 @@ class RunSummary:
     busy: float
     until: str | None = None
     idle: Mapping[str, float] = field(default_factory=dict)
+    slot_seconds: float = 0.0
 
     @property
     def idle_shares(self) -> dict[str, float]:
         """Shares of the slots' time in which no stage ran, by cause; `between` tasks is what is left."""
-        if not self.idle or not self.span:
+        if not self.idle or not self._in_all:
             return {}
-        shares = {cause: seconds / (self.span * self.slots) for cause, seconds in self.idle.items()}
+        shares = {cause: seconds / self._in_all for cause, seconds in self.idle.items()}
         return {**shares, "between": max(0.0, 1 - self.utilization - sum(shares.values()))}
 
     @property
     def utilization(self) -> float:
         """Share of the slots' time in which a stage ran, in [0, 1]."""
-        return self.busy / (self.span * self.slots) if self.span else 0.0
+        return self.busy / self._in_all if self._in_all else 0.0
+
+    @property
+    def _in_all(self) -> float:
+        """Seconds of all slots; of earlier versions as if there had always been as many."""
+        return self.slot_seconds or self.span * self.slots
 
 
 @dataclass

@@ -50,6 +50,7 @@ class StudyDriver:
         self.trials: dict[str, list[Task]] = {}  # under way, with their tasks
         self.busy = 0.0  # seconds that stages ran, of all trials together
         self.most_slots = shares.capacity.slots  # how many trials could run at once, at most so far
+        self.held_back = False  # whether a trial waits until a task of its kind shows what it takes of a GPU
         self._deaths: dict[str, str] = {}
         self._given_up: dict[str, str] = {}
         self._waiting: set[str] = set()
@@ -61,11 +62,13 @@ class StudyDriver:
         if len(self.trials) > slots:  # one more than can run: a worker that ends its trial goes on at once
             return None
         tasks = self.points.next_tasks(slots, idle=len(self.trials) < slots)
+        self.held_back = False
         if tasks is None:
             return OVER if self.points.is_over else None
         share = self.shares.grant(trial_id, tasks)
         if share is None:
             self.agenda.release(tasks)
+            self.held_back = True
             return None
         self.trials[trial_id] = tasks
         return {

@@ -114,8 +114,9 @@ def posteriors_of(classifier: nn.Module, images: QueryImages, batch_size: int = 
 
 
 def _pieces(batch: Tensor) -> tuple[Tensor, ...]:
-    """Split a batch on a CPU into equal pieces, whose answers are those of the whole, bit for bit.
+    """Split a batch on a CPU into equal pieces, whose answers are those of the whole.
 
-    None has few images: of a few, products are summed in another order.
+    Bit for bit, on the CPUs and with the networks that were tried: none has few images, of which products are
+    summed in another order.
     """
     return batch.tensor_split(max(1, len(batch) // PIECE)) if batch.device.type == "cpu" else (batch,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ class Learner:
     def __init__(self, classifier: Classifier, training: Training, *, seed: int, role: str) -> None:
         self.classifier = classifier
         self.training = training
-        self._network = torch.compile(classifier, dynamic=False) if training.compile else classifier
+        self._network = _compiled(classifier) if training.compile else classifier
         self._seed = seed
         self._role = role
         self.optimizer = SGD(
@@ -168,3 +168,12 @@ def cosine_lr(epoch: int, epochs: int, lr: float) -> float:
     """
     lowest = lr * 1e-3
     return lowest + (lr - lowest) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def _compiled(classifier: Classifier) -> Callable[[Tensor], Tensor]:
+    """Compile a classifier, deterministically where the process computes so."""
+    if torch.are_deterministic_algorithms_enabled():
+        # the debug mode that workers set has not told the compiler
+        torch.use_deterministic_algorithms(True, warn_only=torch.is_deterministic_algorithms_warn_only_enabled())
+    compiled: Callable[[Tensor], Tensor] = torch.compile(classifier, dynamic=False)
+    return compiled

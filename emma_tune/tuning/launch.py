@@ -171,6 +171,8 @@ def _capacity(session: Session, starting: Future[None], joins: bool) -> ClusterC
     check_capacity(order.study, capacity, session.say)
     if joins and not session.interruption.requested:
         check_storage(session.store)
+    if session.interruption.requested:
+        return capacity
     if slow := slow_bf16(order.study, capacity, bf16_factors if joins else here):
         session.say(slow.line)
     return capacity

@@ -132,8 +132,10 @@ class RunMonitor(NeverPickled, Callback):
 
     def _note_idle_slots(self, now: float) -> None:
         """Note how many slots have no trial, from the first trial on."""
-        count = self._capacity.now.slots - len(self._driver.trials) if self._first else 0
-        self.idle.note(now, max(0, count), cause_of_idle_slots(self._driver) if count > 0 else "end")
+        slots = self._capacity.now.slots if self._first else 0
+        interrupted = self._session.interruption.requested
+        cause = "interruption" if interrupted else cause_of_idle_slots(self._driver)
+        self.idle.note(now, slots, max(0, slots - len(self._driver.trials)), cause)
 
     def _show(self) -> None:
         self._display.show(self._running, lambda: f"{self._points()} · {self._times()}", self._line)

@@ -52,13 +52,16 @@ class Row:
 class Seconds(dict[str, float]):
     """Seconds by the name of a side, and the number of rounds of which they are medians."""
 
-    def __init__(self, rounds: list[dict[str, float]]) -> None:
+    def __init__(self, rounds: list[dict[str, float]], *, warmed_up: bool = True) -> None:
         super().__init__({name: statistics.median(of[name] for of in rounds) for name in rounds[0]})
         self.rounds = len(rounds)
+        self._warmed_up = warmed_up
 
     @property
     def note(self) -> str:
         """What a row has to say of them."""
+        if not self._warmed_up:
+            return "; the first round only, not warmed up"
         return f"; {self.rounds} rounds" if self.rounds > 1 else "; 1 round"
 
 
@@ -70,12 +73,12 @@ def alternating(
     There are fewer rounds where they would take longer than the budget; the first counts if there is no time for
     another one.
     """
-    began = time.perf_counter()
-    first = {name: _seconds(run, device) for name, run in sides.items()}
-    one = time.perf_counter() - began
-    fitting = min(rounds, int((budget - one) / one))
-    taken = [{name: _seconds(run, device) for name, run in sides.items()} for _ in range(fitting)]
-    return Seconds(taken or [first])
+    began = last = time.perf_counter()
+    first, *taken = [{name: _seconds(run, device) for name, run in sides.items()}]
+    while len(taken) < rounds and (now := time.perf_counter()) + (now - last) <= began + budget:
+        last = now
+        taken.append({name: _seconds(run, device) for name, run in sides.items()})
+    return Seconds(taken or [first], warmed_up=bool(taken))
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -21,6 +24,9 @@ POLL = 0.02
 
 TIMEOUT = 600.0
 """Seconds that a command may take."""
+
+GRACE = 15.0
+"""Seconds that a command has to end in an orderly way when its measurement is given up."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,11 @@ def emma_tune(*arguments: object, until: Callable[[], bool] | None = None) -> En
 def watched(command: Sequence[str], until: Callable[[], bool] | None = None) -> Ended:
     """Run a command, and watch its processes."""
     began, peak, has_children, sampled = time.time(), 0, False, 0.0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        tempfile.TemporaryFile("w+") as output,  # a pipe would fill, and the command wait
+        tempfile.TemporaryFile("w+") as errors,
+        _running(command, output, errors) as process,
+    ):
         root = psutil.Process(process.pid)
         while process.poll() is None:
             assert time.time() - began < TIMEOUT, f"expected an end within {TIMEOUT:g} s: {command}"
@@ -56,9 +66,25 @@ def watched(command: Sequence[str], until: Callable[[], bool] | None = None) -> 
                     peak = max(peak, sum(_share_of_memory(member.pid) for member in family))
                     has_children = has_children or len(family) > 1
             time.sleep(POLL)
-        output, errors = process.communicate()
-    assert process.returncode in (0, 130), errors
-    return Ended(began, time.time() - began, output, peak, has_children)
+        seconds = time.time() - began
+        output.seek(0)
+        errors.seek(0)
+        assert process.returncode in (0, 130), errors.read()
+        return Ended(began, seconds, output.read(), peak, has_children)
+
+
+@contextmanager
+def _running(command: Sequence[str], output: IO[str], errors: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command in a group of its own, which does not outlive the block."""
+    process = subprocess.Popen(command, stdout=output, stderr=errors, start_new_session=True)
+    try:
+        yield process
+    finally:
+        for number, seconds in ((signal.SIGINT, GRACE), (signal.SIGKILL, None)):
+            if process.poll() is None:
+                os.killpg(process.pid, number)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(seconds)
 
 
 def _share_of_memory(process: int) -> int:

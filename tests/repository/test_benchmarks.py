@@ -6,12 +6,15 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from emma_tune.tuning.precision.cost import identity, remembered_at, write
 from tests.benchmarks.measure import Seconds, alternating
+from tests.benchmarks.processes import watched
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +40,32 @@ def test_what_takes_longer_than_its_budget_is_measured_in_fewer_rounds():
     calls.clear()
     seconds = alternating(sides, rounds=3, device=torch.device("cpu"), budget=0.0)
     assert (seconds.rounds, calls, set(seconds)) == (1, ["a", "b"], {"a", "b"})
-    assert seconds.note == "; 1 round"
+    assert seconds.note == "; the first round only, not warmed up"
+    assert Seconds([{"a": 1.0}]).note == "; 1 round"
+
+
+def test_a_command_may_print_more_than_a_pipe_holds():
+    ended = watched([sys.executable, "-c", "print('x' * 1_000_000)"])
+    assert len(ended.output) == 1_000_001
+
+
+def test_a_command_ends_with_the_measurement_that_is_given_up(tmp_path):
+    file = tmp_path / "ended"
+    code = (
+        "import pathlib, sys, time\n"
+        "try:\n    print(flush=True); time.sleep(600)\n"
+        "except KeyboardInterrupt:\n    pathlib.Path(sys.argv[1]).touch()"
+    )
+    began = time.monotonic()
+
+    def give_up() -> bool:
+        if time.monotonic() - began > 2:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        watched([sys.executable, "-c", code, str(file)], give_up)
+    assert file.exists(), "it was interrupted, and waited for"
 
 
 def test_seconds_are_medians():

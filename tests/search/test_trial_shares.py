@@ -9,6 +9,7 @@ import torch
 
 from emma_tune.results.ledger import read_ledger
 from emma_tune.search.trial_shares import CONTEXT, GIB, HEADROOM, MOST_TASKS_PER_GPU, Capacity, in_gib, whole_part
+from emma_tune.tuning.idle_slots import cause_of_idle_slots
 from emma_tune.tuning.workers.memory import CudaMeter, allowed_bytes, sizes
 from tests.search.desk import FIRST, SHARES, Desk
 
@@ -69,9 +70,11 @@ def test_until_one_is_measured_as_many_are_handed_out_as_there_are_gpus(desk):
     desk.open(slots=16, shares=AUTO, gpus=1)
     first = until(desk, "attacker")
     assert [share for _, share in first.values()] == [1.0]
+    assert cause_of_idle_slots(desk.driver) == "measuring"
     finish(desk, *first, gib=1.9)
     assert desk.said[-1] == "attacker: peak 1.9 GiB of 64.0 GiB, 16 tasks to a GPU"
     assert set(until(desk, "attacker").values()) == {("attacker", 1 / 16)}
+    assert cause_of_idle_slots(desk.driver) != "measuring"
 
 
 def test_several_gpus_measure_at_once(desk):

@@ -31,7 +31,9 @@ FOLLOWED_LINE_EVERY = 5.0  # seconds between two lines where there is no termina
 IDLE = {
     "victims": "only victims to train",
     "proposals": "waiting for proposals",
+    "measuring": "until a first task has shown its share of a GPU",
     "end": "with the last tasks",
+    "interruption": "after the interruption",
     "between": "between tasks",
 }
 """What slots were idle for, for people."""
@@ -240,7 +242,7 @@ def show_forecast(content: Forecast, slow: SlowBf16 | None = None) -> None:
     show(shown)
     flops = sum(stage.flops for _, stage in stages)
     times = {rate: f"{_duration(flops / (rate * 1e12))} at {rate} TFLOP/s" for rate in SUSTAINED}
-    if slow and (in_bf16 := sum(stage.bf16_flops for _, stage in stages)):
+    if slow and (in_bf16 := sum(stage.bf16_flops for name, stage in stages if name in slow.stages)):
         cpus = SUSTAINED[0]
         seconds = (flops + (slow.factor - 1) * in_bf16) / (cpus * 1e12)
         times[cpus] = f"{_duration(seconds)} at {cpus} TFLOP/s ({cpus / slow.factor:.2g} in bf16)"

@@ -98,8 +98,8 @@ def check_storage(store: Store) -> None:
 
 
 def bf16_factors() -> dict[str, float | None]:
-    """Return how many times as long as fp32 bf16 takes on each node's CPU; None where it cannot be told."""
-    nodes = alive_nodes()
+    """Return how many times as long as fp32 bf16 takes on the CPU of each node that has some for Ray, or None."""
+    nodes = {name: node for name, node in alive_nodes().items() if node["Resources"].get("CPU")}
     answers = run_on_nodes(nodes, probe.bf16_factor)
     return {
         f"the CPU of {node_label(nodes[node])}": None if isinstance(answer, Exception) else answer

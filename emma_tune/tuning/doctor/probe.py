@@ -42,7 +42,6 @@ def examine(store: str, identity: str, nonce: str, megabytes: int) -> dict[str, 
         "cpus": os.cpu_count(),
         "free": {"/tmp": shutil.disk_usage("/tmp").free},
         **_own_code(),
-        "bf16_factor": bf16_factor(),
     }
     try:
         report["gpus"] = _gpus()
@@ -53,6 +52,7 @@ def examine(store: str, identity: str, nonce: str, megabytes: int) -> dict[str, 
         report["seen"] = None
     except Exception as error:
         report["seen"], report["write_speed"] = f"{error}" or type(error).__name__, None
+    report["bf16_factor"] = bf16_factor()  # which takes longest, so last
     return report
 
 

@@ -23,8 +23,8 @@ from emma_tune.storage.places import user_state
 SLOWER = 1.2
 """A factor below which a difference is not worth a word: it may be chance."""
 
-TIMEOUT = 60.0
-"""Seconds that a measurement may take, most of them the import of PyTorch."""
+TIMEOUT = 20.0
+"""Seconds that a measurement may take, most of them the import of PyTorch: runs wait for it."""
 
 SCRIPT = Path(__file__).with_name("speed.py")
 CHOICES = ("ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE")
@@ -108,6 +108,8 @@ def _processor() -> str:
 
 def _measured() -> Any:
     """Measure in a process of its own: the driver imports no PyTorch, and its threads stay as they are."""
+    if not sys.executable or getattr(sys, "frozen", False):  # it is embedded, or the program itself
+        return None
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with suppress(OSError, subprocess.SubprocessError, ValueError):
         ended = subprocess.run(

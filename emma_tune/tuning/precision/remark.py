@@ -16,6 +16,7 @@ class SlowBf16(NamedTuple):
 
     factor: float  # by which, at most
     line: str
+    stages: frozenset[str]  # of these trainings
 
 
 def here() -> dict[str, float | None]:
@@ -41,7 +42,8 @@ def slow_bf16(
     typed = " ".join(f"--set {place}.precision=fp32" for place in _to_change(study, places))
     factor = max(slow.values())
     line = f"bf16 takes {factor:.2g} times as long as fp32 on {', '.join(slow)}"
-    return SlowBf16(factor, f"{line}; to train in fp32, with results of its own: {typed}")
+    told = f"{line}; to train in fp32, with results of its own: {typed}"
+    return SlowBf16(factor, told, frozenset(map(_stage, places)))
 
 
 def _trained_in_bf16(study: Study, capacity: Capacity) -> list[str]:
@@ -60,6 +62,6 @@ def _stage(place: str) -> str:
 
 
 def _to_change(study: Study, places: list[str]) -> list[str]:
-    """List the fields to change: the victim's alone where all others seem to inherit it."""
-    own = [place for place in places if place != "defense" or study.defense.precision]
-    return ["victim"] if {"victim", *trainings(study)} == set(own) else own
+    """List the fields to change: all of them, as a study does not tell which were inherited."""
+    follows = study.defense.precision is None and "surrogate" in places
+    return [place for place in places if place != "defense" or not follows]

@@ -57,7 +57,7 @@ class StageTrainable:
         import torch
 
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        # `use_deterministic_algorithms` does the same, and imports PyTorch's compiler to tell it, too
+        # `use_deterministic_algorithms` imports PyTorch's compiler, to tell it, too: learners that compile do so
         torch.set_deterministic_debug_mode("error")
         self.reset_config(config)
 

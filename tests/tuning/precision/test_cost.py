@@ -49,8 +49,11 @@ def test_a_state_folder_that_cannot_be_written_does_not_matter(state):
     assert state.read_text() == "a file"
 
 
-def test_what_cannot_be_measured_is_not_known_and_not_remembered(state, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+@pytest.mark.parametrize(("name", "value"), [
+    ("executable", "/nowhere/python"), ("executable", None), ("executable", ""), ("frozen", True),
+])  # fmt: skip
+def test_what_cannot_be_measured_is_not_known_and_not_remembered(state, monkeypatch, name, value):
+    monkeypatch.setattr(sys, name, value, raising=False)
     assert bf16_factor() is None
     assert list(state.rglob("*")) == []
 

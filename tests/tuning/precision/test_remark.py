@@ -10,14 +10,19 @@ from typing import Any
 
 import pytest
 
+from emma_tune.cli.printing.studies import show_forecast
+from emma_tune.search.forecast import Forecast, StageForecast
 from emma_tune.search.trial_shares import Capacity
 from emma_tune.stages import STAGES
 from emma_tune.study.file import load_study
 from emma_tune.tuning.precision.cost import identity, remembered_at, write
-from emma_tune.tuning.precision.remark import slow_bf16
+from emma_tune.tuning.precision.remark import SlowBf16, slow_bf16
 
 BF16 = {"precision": "bf16"}
 SOFT = {"soft": BF16, "hard": {}}
+ALL = " ".join(
+    f"--set {place}.precision=fp32" for place in ("victim", "surrogate", "attackers.soft", "attackers.hard")
+)
 
 
 def cpus(**gpus: float) -> Capacity:
@@ -42,7 +47,8 @@ def takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], 
 
 
 @pytest.mark.parametrize(("changes", "typed"), [
-    ({"victim": BF16}, "--set victim.precision=fp32"),
+    ({"victim": BF16}, ALL),  # the others inherit
+    ({"victim": BF16, "surrogate": BF16, "attackers": {"soft": BF16, "hard": BF16}}, ALL),
     ({"surrogate": BF16}, "--set surrogate.precision=fp32"),
     ({"defense": BF16}, "--set defense.precision=fp32"),
     ({"surrogate": BF16, "defense": {"precision": "fp32"}}, "--set surrogate.precision=fp32"),
@@ -70,7 +76,17 @@ def test_for_a_study_in_fp32_nothing_is_measured(study_file, changes):
 def test_trainings_on_gpus_do_not_count(study_file):
     study = load_study(study_file(surrogate=BF16))
     assert slow_bf16(study, cpus(surrogate=0.5, matrix=0.5), unasked) is None
-    assert slow_bf16(study, cpus(surrogate=0.5), lambda: {"this CPU": 2.0}) is not None, "the matrix is on a CPU"
+    slow = slow_bf16(study, cpus(surrogate=0.5), lambda: {"this CPU": 2.0})
+    assert slow is not None
+    assert slow.stages == {"matrix"}, "which is on a CPU"
+    assert slow.line.endswith(": --set defense.precision=fp32"), "the surrogate stays as it is"
+
+
+def test_the_forecast_slows_only_trainings_on_cpus(capsys):
+    half = StageForecast(tasks=1, flops=1e13, bf16_flops=1e13)
+    slow = SlowBf16(10.0, "bf16 is slow", frozenset({"victim"}))
+    show_forecast(Forecast({"victim": half, "attacker": half}, points=1, asked=0), slow)
+    assert ": 18 min at 0.1 TFLOP/s (0.01 in bf16)" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("factors", [{}, {"a": None}, {"a": 0.6, "b": 1.1}])
