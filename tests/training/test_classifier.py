@@ -130,7 +130,7 @@ def test_by_default_the_code_of_the_network_draws() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("model", "channels", "N"), [
     *(("resnet8", 1, N) for N in (1, 127, 128, 129, 255, 256, 257, 400, 513)),
-    ("resnet8", 3, 300), ("resnet18", 3, 257), ("torchvision/mobilenet_v2", 3, 257),
+    ("resnet8", 3, 300), ("resnet18", 3, 257), ("mobilenet_v2", 3, 257),
 ])  # fmt: skip
 def test_the_pieces_of_a_cpu_change_no_byte(model: str, channels: int, N: int, threads: int) -> None:
     side = 16 if model == "resnet8" and channels == 3 else 8
