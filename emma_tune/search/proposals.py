@@ -86,7 +86,7 @@ class Proposer:
         self._optuna.sampler = self._sampler(seed)
         trial = self._ask(number)
         repeated = any(_alike(trial.params, self._searched(point)) for point in before)
-        if repeated and self._search.sampler == "gp":
+        if repeated and (self._search.sampler == "gp" or self._known < self._startup):
             self._optuna.tell(trial, state=TrialState.FAIL)  # a model likes corners, and has been there
             self._optuna.sampler = optuna.samplers.RandomSampler(seed=seed)
             trial = self._ask(number)
