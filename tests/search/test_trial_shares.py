@@ -194,3 +194,15 @@ def test_only_what_means_that_memory_is_out_is_taken_for_it():
         OSError(),
     ):
         assert meter.starved(other) is None
+
+
+def test_a_slot_is_idle_only_if_the_gpus_have_room(desk):
+    shares = {**FIXED, "matrix": {"cpu": 1.0, "gpu": 0.5}}
+    granting = desk.open(slots=4, shares=shares, gpus=1).shares
+    matrix = next(task for task in desk.plan(FIRST).tasks.values() if task.stage == "matrix")
+    granting.grant("one", [matrix])
+    assert granting.has_room("attacker")
+    granting.grant("two", [matrix])
+    assert not granting.has_room("attacker")
+    granting.end("one")
+    assert granting.has_room("attacker")

@@ -191,9 +191,9 @@ def _all_stopped(summary: Summary, defense: str, stopped: Sequence[Mapping[str, 
     attack = summary.study.axes[1]
     beaten = [each for each in stopped if each["why"] == "dominated"]
     beyond = len(stopped) - len(beaten)
-    all_points = f"All {len(stopped)} points of {defense} stopped early"
+    all_points = f"All {plural(len(stopped), 'point')} of {defense} stopped early"
     if not beaten:
-        return f"{all_points}: they are beyond the limits."
+        return f"{all_points}, beyond the limits."
     least = min(value_of(each["bounds"]["validation"], summary.study.attack) for each in beaten)
     count, others = (f"{len(beaten)} of them ", f"; {beyond} beyond the limits") if beyond else ("", "")
     return (
