@@ -85,7 +85,10 @@ class Written:
     def dominated(
         self, defense: str, by: int | None, validation: Part, *, costs: bool = True, **params: Any
     ) -> int:
-        """A point that was left, beyond the limits if no other beats it; its costs on test data are those of validation, where they are known."""
+        """A point that was left, beaten by another one or else beyond the limits.
+
+        Its costs on test data are those of validation, where they are known.
+        """
         number = self.asked(defense, **params)
         known = {name: value for name, value in validation.items() if not name.startswith("attacker")}
         bounds = {"validation": validation, "test": known if costs else {}}
