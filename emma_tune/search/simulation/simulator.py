@@ -157,8 +157,7 @@ class Simulation:
             yield
         assert self._over, "nothing is left to run, so every point is closed"
         replay, outcomes = self.replay, self._driver.outcomes
-        replay.points.update({"finished": outcomes.finished, "stopped": sum(outcomes.stopped.values())})
-        replay.points.update({"dominated": 0, **outcomes.stopped})
+        replay.points.update({"dominated": 0, **outcomes.stopped, "finished": outcomes.finished})
         replay.sampled = sum(proposer.real for proposer in self._proposers.values())
         replay.slowest_ask = max((proposer.slowest for proposer in self._proposers.values()), default=0.0)
 
