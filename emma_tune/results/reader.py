@@ -111,7 +111,7 @@ class StudyReader:
     def counts(self, defenses: Collection[str] | None = None) -> dict[str, int]:
         """Count points, of these defenses or of all: asked, finished, of those infeasible, stopped, failed.
 
-        Those that were stopped by why: dominated, excluded.
+        Those that were stopped also by why: dominated by another point, or excluded by the limits.
         """
         points = [point for point in self.ledger.points.values() if defenses is None or point.defense in defenses]
         states = [self.state(point) for point in points]
@@ -120,6 +120,7 @@ class StudyReader:
             "asked": len(points),
             "finished": len(finished),
             "infeasible": sum(not self.within_limits(point) for point in finished),
+            "stopped": sum(map(states.count, STOPS)),
             **{why: states.count(why) for why in STOPS},
             "failed": states.count("failed"),
         }

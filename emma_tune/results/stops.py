@@ -1,4 +1,4 @@
-"""Why points are stopped, in words, and how many were."""
+"""Why points are stopped, in words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from collections.abc import Mapping
 STOPS = {"dominated": "dominated", "excluded": "beyond the limits"}
 """In words, by the state of a stopped point: another one beats whatever it becomes, or its costs alone are beyond
 the limits."""
-
-
-def stopped_count(counts: Mapping[str, int]) -> int:
-    """Count the points that were stopped, whatever for."""
-    return sum(counts.get(why, 0) for why in STOPS)
 
 
 def why_stopped(counts: Mapping[str, int]) -> list[str]:

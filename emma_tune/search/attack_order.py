@@ -42,8 +42,11 @@ class AttackOrder:
         if plan.point.defense not in self._searched:
             return frozenset()
         left = {name for place, task in plan.evaluations.items() if not self._is_done(task) for name in place[1:]}
+        if not left:
+            return frozenset()
         first = self._attacking.get(plan.point.number)
-        if first not in left and any(map(self._is_done, plan.responses.values())):
+        # not before all its costs are known: a point beyond the limits is not attacked
+        if first not in left and all(map(self._is_done, plan.responses.values())):
             first = self._attacking[plan.point.number] = self._first(plan, left)
         return frozenset(task.key for (_, name), task in plan.attackers.items() if name in left - {first})
 

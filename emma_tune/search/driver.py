@@ -61,7 +61,9 @@ class StudyDriver:
         slots = self.shares.capacity.slots
         if len(self.trials) > slots:  # one more than can run: a worker that ends its trial goes on at once
             return None
-        tasks = self.points.next_tasks(slots, idle=len(self.trials) < slots)
+        # slots are counted by the smallest share of any stage: larger ones may have filled the GPUs
+        idle = len(self.trials) < slots and self.shares.has_room("attacker")
+        tasks = self.points.next_tasks(slots, idle=idle)
         self.held_back = False
         if tasks is None:
             return OVER if self.points.is_over else None

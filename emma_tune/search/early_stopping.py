@@ -64,7 +64,7 @@ class Curves:
 
 
 class EarlyStopping:
-    """Finds the open points that a finished one beats, whatever still runs for them.
+    """Finds the open points that are beyond the limits, or that a finished one beats whatever still runs for them.
 
     Baselines that are not searched are never stopped: they are references, on a front or not. A point's bounds are
     worked out only when something has changed for it, and compared with the finished points only then or when one
@@ -151,8 +151,9 @@ class EarlyStopping:
         """Return what is known of a point before its clones begin, as `ClonePrediction` takes it."""
         learned = [self._records.metrics(task) or {} for task in plan.tasks.values() if task.stage == "matrix"]
         accuracies = [metrics.get("surrogate.validation.accuracy") for metrics in learned]
-        accuracy = fmean(filter(None, accuracies)) if accuracies and all(accuracies) else None
-        return costs["l1"], float(plan.point.params.get("st_epoch", 0)), accuracy
+        known = [accuracy for accuracy in accuracies if accuracy is not None]
+        complete = known and len(known) == len(learned)
+        return costs["l1"], float(plan.point.params.get("st_epoch", 0)), fmean(known) if complete else None
 
     def _outcome(self, candidate: _Candidate, by: int | None) -> Outcome:
         plan = candidate.plan

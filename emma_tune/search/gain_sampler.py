@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial import cKDTree
 from scipy.stats import norm
 from scipy.stats.qmc import Sobol
 
@@ -73,11 +74,12 @@ class GainSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Propose a point by what is known; nothing, so that it is drawn at random, if that is too little."""
-        trials = study.get_trials(deepcopy=False)
-        finished = [
-            of for of in trials if of.state == TrialState.COMPLETE and search_space.keys() <= of.params.keys()
-        ]
-        if not search_space or len(finished) < 2:
+        if not search_space:
+            return {}
+        trials = [of for of in study.get_trials(deepcopy=False) if search_space.keys() <= of.params.keys()]
+        trials.sort(key=lambda of: of.user_attrs["point"])  # a resumed run tells them in another order
+        finished = [of for of in trials if of.state == TrialState.COMPLETE]
+        if len(finished) < 2:
             return {}
         signs = np.array([-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in study.directions])
         limits = sorted({name for of in finished for name in of.constraints})
@@ -86,10 +88,7 @@ class GainSampler(BaseSampler):
             np.array([of.values for of in finished]) * signs,
             np.array([[np.arcsinh(of.constraints.get(n, 0.0) / EXCESS) for n in limits] for of in finished]),
         )
-        running = [
-            of for of in trials if of.state == TrialState.RUNNING and of.params.keys() >= search_space.keys()
-        ]
-        here = [unit_place(search_space, of.params) for of in running]
+        here = [unit_place(search_space, of.params) for of in trials if of.state == TrialState.RUNNING]
         open_points = np.array(here).reshape(-1, len(search_space))
         best, worst = (np.array(corner) * signs for corner in zip(*self._box, strict=True))
         return self._propose(search_space, _Model(known, open_points, best, worst, self._seed))
@@ -112,7 +111,7 @@ class GainSampler(BaseSampler):
         ]
         points = np.array([unit_place(space, of) for of in candidates])
         gains = model.gains(points)
-        near = np.abs(points[:, None] - model.here[None]).max(axis=2).min(axis=1) < APART
+        near = cKDTree(model.here).query(points, p=np.inf)[0] < APART
         return candidates[int(np.where(near, gains - gains.max() - 1, gains).argmax())]
 
 

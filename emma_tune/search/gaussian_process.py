@@ -21,6 +21,9 @@ deviation of the logarithm. Few points do not tell these; without priors the lik
 ENOUGH = 200
 """Points from which hyperparameters are found, which takes the third power of their number; all count as data."""
 
+LEAST_DEVIATION = 1e-9
+"""Of values, as a share of their mean: equal ones differ from it by rounding."""
+
 LEAST_VARIANCE = 1e-8
 """Of a prediction, where the values' own variance is 1."""
 
@@ -34,7 +37,9 @@ class GaussianProcess:
     """
 
     def __init__(self, points: Array, values: Array) -> None:
-        self._center, self._scale = float(values.mean()), float(values.std()) or 1.0
+        self._center, self._scale = float(values.mean()), float(values.std())
+        if self._scale < LEAST_DEVIATION * max(1.0, abs(self._center)):
+            self._scale = 1.0
         scaled = (values - self._center) / self._scale
         priors = [AMPLITUDE, *[LENGTH] * points.shape[1], NOISE]
         medians = np.array([median for median, _ in priors])

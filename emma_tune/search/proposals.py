@@ -86,7 +86,7 @@ class Proposer:
         self._optuna.sampler = self._sampler(seed)
         trial = self._ask(number)
         repeated = any(_alike(trial.params, self._searched(point)) for point in before)
-        if repeated and self._search.sampler == "gp":
+        if repeated and (self._search.sampler == "gp" or self._known < self._startup):
             self._optuna.tell(trial, state=TrialState.FAIL)  # a model likes corners, and has been there
             self._optuna.sampler = optuna.samplers.RandomSampler(seed=seed)
             trial = self._ask(number)
@@ -194,13 +194,9 @@ class Proposer:
 
 def _startup(sampler: str, dimensions: int) -> int:
     """Return how many points of a space are measured before a sampler fits its first model; 0 if it fits none."""
-    match sampler:
-        case "gp":
-            return 3 * max(1, dimensions) + 1
-        case "tpe":
-            return 10
-        case _:
-            return 0
+    if sampler == "gp":
+        return 3 * max(1, dimensions) + 1
+    return 10 if sampler == "tpe" else 0
 
 
 class _Journal(BaseJournalBackend):

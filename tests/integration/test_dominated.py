@@ -69,6 +69,7 @@ def test_the_front_is_the_same_for_less_work_and_stopped_points_can_be_finished_
         "asked": 4,
         "finished": 4,
         "infeasible": 0,
+        "stopped": 0,
         "dominated": 0,
         "excluded": 0,
         "failed": 0,

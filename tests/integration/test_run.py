@@ -58,7 +58,7 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert status["state"] == "finished"
     assert status["points"] == {
         "asked": 4, "finished": 4, "infeasible": 0,
-        "dominated": 0, "excluded": 0, "failed": 0, "running": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 0, "running": 0,
     }  # fmt: skip
     done = made(status)
     assert done.pop("surrogate") in (1, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -89,8 +88,8 @@ def test_the_examples_run_and_say_what_an_edit_would_run_again(emma, examples):
         )
     for outcome in view.outcomes.values():
         assert set(outcome.figures["test"]["attackers"]) == {"soft", "label_smoothing", "cnn"}
-    front = json.loads(emma("front", folder, "--json").stdout)
-    assert {point["defense"] for point in front["points"]} == {"emma", "none", "temperature"}
+    points = emma.json("points", folder)["points"]
+    assert {point["defense"] for point in points} == {"emma", "none", "temperature"}
 
     file = examples / "label_smoothing.py"
     file.write_text(file.read_text().replace("SMOOTHING = 0.1", "SMOOTHING = 0.2"))

@@ -136,6 +136,7 @@ def test_where_nothing_is_finished_nothing_is_named(desk):
         "asked": 2,
         "finished": 0,
         "infeasible": 0,
+        "stopped": 0,
         "dominated": 0,
         "excluded": 0,
         "failed": 1,

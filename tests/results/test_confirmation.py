@@ -147,6 +147,7 @@ def test_each_repeat_is_a_mean_over_seeds_and_the_interval_is_over_repeats(desk)
         "asked": 1,
         "finished": 1,
         "infeasible": 0,
+        "stopped": 0,
         "dominated": 0,
         "excluded": 0,
         "failed": 0,

@@ -81,7 +81,7 @@ def test_status_counts_points_and_names_failures(folder):
     status = status_of(StudyView(folder))
     assert status["points"] == {
         "asked": 5, "finished": 4, "infeasible": 1,
-        "dominated": 0, "excluded": 0, "failed": 1, "running": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 1, "running": 0,
     }  # fmt: skip
     assert status["failures"] == [{"point": 4, "reason": "matrix: ValueError: no"}]
     assert status["state"] == "finished"
@@ -144,7 +144,7 @@ def test_status_counts_dominated_points_and_what_they_were_spared(with_dominated
     status = status_of(StudyView(with_dominated))
     assert status["points"] == {
         "asked": 6, "finished": 4, "infeasible": 1,
-        "dominated": 1, "excluded": 0, "failed": 1, "running": 0,
+        "stopped": 1, "dominated": 1, "excluded": 0, "failed": 1, "running": 0,
     }  # fmt: skip
     assert status["state"] == "finished"
     assert status["left_out"] == {"epochs": 5, "seconds": 10.0}  # 6 s for 3 epochs: 2 s each

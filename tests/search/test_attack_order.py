@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from emma_tune.plan import Task
+from emma_tune.plan import PointPlan, Task
+from emma_tune.search.attack_order import AttackOrder
+from emma_tune.search.driver import OVER
 from tests.search import desk as figures
 from tests.search.desk import EPOCHS, FIRST, SECOND
 
@@ -94,3 +98,36 @@ def test_first_comes_the_attacker_that_was_the_worst_case_most_often(many, monke
     assert by_point[FIRST] == ["soft", "hard", "third"]  # the study's order
     assert [order[0] for order in by_point.values()] == ["soft", *["third"] * 5]
     assert all(sorted(order) == ["hard", "soft", "third"] for order in by_point.values())
+
+
+def order_of(desk, is_done, **changes) -> tuple[AttackOrder, PointPlan]:
+    """The order of attackers with these tasks done, and the plan of the first searched point."""
+    begin(desk, 2, **changes)
+    return AttackOrder(desk.planner.study, {"emma"}, is_done), desk.plan(FIRST)
+
+
+@pytest.mark.parametrize("missing", ["matrix", "measure"])
+def test_nothing_is_held_once_every_clone_is_evaluated_whatever_else_is_missing(desk, missing):
+    order, plan = order_of(desk, lambda task: task.stage != missing)
+    assert order.held(plan) == frozenset()
+
+
+def test_a_study_whose_matrices_were_deleted_is_resumed(desk):
+    desk.open()
+    desk.finish_all_but()
+    shutil.rmtree(desk.store.root / "matrix")
+    desk.open()
+    desk.finish_all_but()
+    assert desk.driver.suggest("last") == OVER
+
+
+def test_the_first_attacker_waits_for_the_costs_of_every_seed(desk):
+    done: set[str] = set()
+    order, plan = order_of(desk, lambda task: task.key in done, seeds=[1, 2])
+    attacks_of_all = {task.key for task in plan.attackers.values()}
+    first, second = plan.responses.values()
+    done.add(first.key)
+    assert order.held(plan) == attacks_of_all
+    done.add(second.key)
+    soft = {task.key for (_, name), task in plan.attackers.items() if name == "soft"}
+    assert order.held(plan) == attacks_of_all - soft

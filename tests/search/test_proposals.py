@@ -64,6 +64,40 @@ def test_proposals_do_not_depend_on_when_the_run_began(proposer, sampler):
     assert len({str(point.params) for point, _ in through}) == 12
 
 
+OPEN = 5
+
+
+def drive_on(proposer: Proposer, start: int, end: int, log: list) -> None:
+    """Every third point is stopped, one stays open."""
+    for number in range(start, end):
+        params, memory = proposer.propose(number, number, [point for point, _ in log])
+        log.append((Point(number, "emma", params), memory))
+        if number != OPEN:
+            proposer.conclude(log[-1][0], measure(params), memory, stopped=number % 3 == 1)
+
+
+def test_proposals_of_gp_do_not_depend_on_the_order_in_which_a_resumed_run_reports_points(proposer):
+    through, resumed = [], []
+    drive_on(proposer("gp"), 0, 16, through)
+    drive_on(proposer("gp"), 0, 13, resumed)
+    again = proposer("gp")
+    closed = [of for of in resumed if of[0].number != OPEN]
+    for stopped in (False, True):
+        for point, memory in closed:
+            if (point.number % 3 == 1) == stopped:
+                again.conclude(point, measure(point.params), memory, stopped=stopped)
+    again.adopt(resumed[OPEN][0])
+    drive_on(again, 13, 16, resumed)
+    assert [point.params for point, _ in resumed] == [point.params for point, _ in through]
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_first_point_that_is_known_is_not_proposed_again(proposer, sampler):
+    params, _ = proposer(sampler).propose(1, 1, ())
+    again, _ = proposer(sampler).propose(1, 1, [Point(0, "emma", params)])
+    assert again != params
+
+
 @pytest.mark.parametrize("sampler", ["gp", "tpe"])
 def test_a_model_begins_with_the_usual_values_then_fills_the_space(proposer, sampler):
     log, even = [], []

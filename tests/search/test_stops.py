@@ -37,7 +37,7 @@ def test_a_point_beyond_the_limits_is_not_attacked(beyond):
     assert not any(beyond.store.has("attacker", task.key) for task in clones)
     view = StudyView(beyond.place.root)
     assert view.counts() == {
-        "asked": 4, "finished": 3, "infeasible": 0, "dominated": 0, "excluded": 1, "failed": 0,
+        "asked": 4, "finished": 3, "infeasible": 0, "stopped": 1, "dominated": 0, "excluded": 1, "failed": 0,
     }  # fmt: skip
     assert (view.state(view.point(FIRST)), view.within_limits(view.point(FIRST))) == ("excluded", False)
     assert status_of(view)["state"] == "finished"

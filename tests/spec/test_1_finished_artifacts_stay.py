@@ -52,7 +52,7 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
     view = StudyView(folder)
     assert status_of(view)["points"] == {
         "asked": 4, "finished": 4, "infeasible": 0,
-        "dominated": 0, "excluded": 0, "failed": 0, "running": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 0, "running": 0,
     }  # fmt: skip
     assert view.problems == []
     planned = {

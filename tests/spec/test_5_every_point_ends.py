@@ -21,7 +21,7 @@ def test_a_task_that_raises_is_retried_once_and_fails_its_point_alone(emma, stud
     status = emma.json("status", folder)
     assert status["points"] == {
         "asked": 3, "finished": 2, "infeasible": 0,
-        "dominated": 0, "excluded": 0, "failed": 1, "running": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 1, "running": 0,
     }  # fmt: skip
     (failure,) = status["failures"]
     assert "matrix: FloatingPointError: matrix: expected finite entries of T" in failure["reason"]
@@ -52,7 +52,7 @@ def test_a_victim_that_fails_fails_every_point(emma, study_file, tmp_path):
     status = emma.json("status", tmp_path / "runs" / "tiny")
     assert status["points"] == {
         "asked": 2, "finished": 0, "infeasible": 0,
-        "dominated": 0, "excluded": 0, "failed": 2, "running": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 2, "running": 0,
     }  # fmt: skip
     assert "victim: FloatingPointError: victim: expected a finite loss" in status["failures"][0]["reason"]
 
@@ -80,5 +80,5 @@ def test_the_run_goes_on_by_itself_when_workers_are_killed(emma, study_file, tmp
     assert emma_front["reached"]["inverse"]["points"] == len(emma_front["points"]) > 0
     assert status["points"] == {
         "asked": 3, "finished": 3, "infeasible": 0,
-        "dominated": 0, "excluded": 0, "failed": 0, "running": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 0, "running": 0,
     }  # fmt: skip

@@ -10,7 +10,6 @@ import typer
 from emma_tune.cli.printing.tables import show, table
 from emma_tune.outputs.points import point_lines
 from emma_tune.outputs.words import confirmed_standing, listed, numbered, parameters, plural, point_counts
-from emma_tune.results.stops import stopped_count
 from emma_tune.study.measures import ATTACKERS
 
 
@@ -60,7 +59,7 @@ def show_comparison(content: dict[str, Any]) -> None:
         shown.add_row(
             group["name"],
             *(str(points[count]) for count in ("asked", "finished", "infeasible")),
-            *(str(count) for count in (stopped_count(points), points["failed"])),
+            *(str(count) for count in (points["stopped"], points["failed"])),
             f"{group['mean']:.4f}",
             "–" if group["deviation"] is None else f"{group['deviation']:.4f}",
             *_difference(group["difference"]),

@@ -12,7 +12,7 @@ import typer
 from emma_tune.cli.app import complain
 from emma_tune.cli.printing.tables import show, table
 from emma_tune.outputs.words import parameters, percent, plural, point_counts, state_of
-from emma_tune.results.stops import STOPS, stopped_count, why_stopped
+from emma_tune.results.stops import STOPS, why_stopped
 from emma_tune.storage.redaction import printable
 from emma_tune.study.measures import measure
 
@@ -82,7 +82,7 @@ def _tasks_by_stage(content: dict[str, Any]) -> Table:
 
 def show_savings(content: dict[str, Any]) -> None:
     """Print what early stops saved and, once a run has ended, how busy its slots were."""
-    left_out, stopped = content["left_out"], stopped_count(content["points"])
+    left_out, stopped = content["left_out"], content["points"]["stopped"]
     last_run = None if content["driver"] else content["last_run"]
     if stopped:
         typer.echo(
@@ -187,7 +187,7 @@ def _state(row: Mapping[str, Any]) -> str:
         case "dominated":
             return f"stopped by {row['dominated_by']}"
         case "excluded":
-            return "beyond the limits"
+            return "stopped beyond the limits"
     return str(row["state"])
 
 
@@ -217,7 +217,7 @@ def show_studies(studies: Sequence[Mapping[str, Any]], root: Place) -> None:
 
 
 def _counts_of(points: Mapping[str, int]) -> tuple[int, ...]:
-    return points["asked"], points["finished"], stopped_count(points), points["failed"]
+    return points["asked"], points["finished"], points["stopped"], points["failed"]
 
 
 def show_files(folder: Place, files: Mapping[str, str]) -> None:

@@ -22,7 +22,6 @@ from emma_tune.outputs import palette
 from emma_tune.outputs.words import parameter, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
-from emma_tune.results.stops import stopped_count
 from emma_tune.study.measures import measure
 
 Item = TypeVar("Item")
@@ -78,7 +77,7 @@ ACROSS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 3, 6: 3}
 def heading(view: StudyView) -> str:
     """Name a study and say how far it is."""
     counts = view.counts()
-    by_state = {"finished": counts["finished"], "stopped": stopped_count(counts), "failed": counts["failed"]}
+    by_state = {"finished": counts["finished"], "stopped": counts["stopped"], "failed": counts["failed"]}
     states = [f"{count} {state}" for state, count in by_state.items() if count or state == "finished"]
     running = ", running" if view.folder.driver() else ""
     return f"{view.study.name}: {plural(counts['asked'], 'point')}, {', '.join(states)}{running}"

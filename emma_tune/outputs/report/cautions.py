@@ -13,7 +13,6 @@ from emma_tune.outputs.report.summary import Summary
 from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural, state_of
 from emma_tune.plan import Point
 from emma_tune.results.intervals import MIN_PAIRS
-from emma_tune.results.stops import stopped_count
 from emma_tune.study import Study
 from emma_tune.study.search import Dimension, EpochChoice
 
@@ -148,7 +147,7 @@ def _progress(summary: Summary) -> Iterator[Caution]:
             f"{plural(counts['failed'], 'point')} failed and {is_or_are(counts['failed'])} missing "
             f"here; point {first['point']}: {first['reason']}",
         )
-    open_points = counts["asked"] - counts["finished"] - stopped_count(counts) - counts["failed"]
+    open_points = counts["asked"] - counts["finished"] - counts["stopped"] - counts["failed"]
     if state != "finished" and (open_points or not counts["asked"] or state == "running"):
         yield Caution(
             "unfinished",

@@ -12,7 +12,7 @@ from emma_tune.outputs.report.content import Content
 from emma_tune.outputs.report.records import Matrix
 from emma_tune.outputs.report.sentences import knowledge
 from emma_tune.outputs.words import confirmed_standing, listed, parameters, percent, plural
-from emma_tune.results.stops import STOPS, stopped_count, why_stopped
+from emma_tune.results.stops import STOPS, why_stopped
 from emma_tune.study.measures import ATTACKERS, MEASURES, measure
 
 STANDING = {
@@ -94,7 +94,7 @@ def matrix_caption(content: Content, matrix: Matrix) -> str:
 def savings(content: Content) -> Iterator[str]:
     """Say what was shared and left out."""
     costs, status = content.costs.values(), content.summary.status
-    left_out, run, stopped = status["left_out"], status["last_run"], stopped_count(status["points"])
+    left_out, run, stopped = status["left_out"], status["last_run"], status["points"]["stopped"]
     yield (
         f"{sum(cost.seconds for cost in costs):,.0f} s of work in all. “Used” counts how often a concluded point "
         f"needed one of a stage’s tasks; without sharing, {sum(cost.spared for cost in costs):,.0f} s more would "
@@ -131,7 +131,7 @@ def confirmed_rows(content: Content) -> Iterator[list[str]]:
 def counts(content: Content) -> Iterator[tuple[str, str]]:
     """Count the points by state."""
     names = {"infeasible": "finished beyond the limits", "excluded": "stopped beyond the limits"}
-    names |= {"dominated": "stopped"}
+    names |= {"dominated": "stopped as dominated"}
     for name, count in content.summary.status["points"].items():
         yield f"points {names.get(name, name)}", f"{count:,}"
 
