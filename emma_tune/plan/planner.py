@@ -280,7 +280,7 @@ class Planner:
                     "epochs": how.epochs,
                     "batch_size": how.batch_size or training.batch_size,
                     "precision": how.precision or training.precision,
-                    "compile": False,  # a compiled graph has no nodes for tangents to walk along
+                    "compile": False,  # the compiler knows no tangents
                 }
             ),
             lambda_=point.params.get("lambda"),

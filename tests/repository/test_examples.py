@@ -73,7 +73,7 @@ def test_taking_an_edit_back_runs_nothing_again(examples):
 
 @pytest.mark.slow
 def test_the_examples_run_and_say_what_an_edit_would_run_again(emma, examples):
-    ended = emma("run", "examples/plugins.yaml")
+    ended = emma("run", "examples/plugins.yaml", "--set", "search.stop=none")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     folder = examples.parent / "runs" / "plugins"
     view = StudyView(folder)
@@ -93,7 +93,7 @@ def test_the_examples_run_and_say_what_an_edit_would_run_again(emma, examples):
 
     file = examples / "label_smoothing.py"
     file.write_text(file.read_text().replace("SMOOTHING = 0.1", "SMOOTHING = 0.2"))
-    dry = emma("run", "examples/plugins.yaml", "--dry-run")
+    dry = emma("run", "examples/plugins.yaml", "--set", "search.stop=none", "--dry-run")
     rows = {line.split()[0]: line.split()[1:4] for line in dry.stdout.splitlines() if line.startswith(" ")}
     assert rows["attacker"] == rows["evaluation"] == ["15", "10", "5"]
     assert {rows[stage][2] for stage in ("victim", "posteriors", "surrogate", "matrix", "responses")} == {"0"}
