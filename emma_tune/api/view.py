@@ -107,11 +107,11 @@ class StudyView:
     def points(self) -> pd.DataFrame:
         """Return one row a point.
 
-        Columns: `point`, `defense`, `state` (finished, dominated, failed, unfinished), `reason`, `lambda`,
-        `lr_gamma`, `st_epoch`, `within_limits`, `on_front` (of all defenses), `on_own_front`, every measure of
-        test (plain name) and validation (`validation.` + name), clone accuracies as `attackers.NAME`; of a
-        dominated point its costs, `dominated_by`, and as `validation.attacker_accuracy_at_least` what its clones
-        had reached; then the parameters of baselines.
+        Columns: `point`, `defense`, `state` (finished, failed, unfinished; of a stopped point dominated or
+        excluded), `reason`, `lambda`, `lr_gamma`, `st_epoch`, `within_limits`, `on_front` (of all defenses),
+        `on_own_front`, every measure of test (plain name) and validation (`validation.` + name), clone accuracies
+        as `attackers.NAME`; of a stopped point its costs, the point it is `dominated_by`, and as
+        `validation.attacker_accuracy_at_least` what its clones had reached; then the parameters of baselines.
         """
         from emma_tune.api.frames import point_columns, typed
 

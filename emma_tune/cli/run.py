@@ -142,12 +142,16 @@ def _preview(order: RunOrder) -> None:
     from emma_tune.results.ledger import read_ledger
     from emma_tune.search.forecast import forecast
     from emma_tune.storage.store import Store
+    from emma_tune.tuning.cluster.limits import local_capacity
+    from emma_tune.tuning.precision.remark import slow_bf16
 
     folder = StudyFolder(order.out)
     folder.check_belongs_to(order.study)
     for line in announcement(order)[1:]:
         typer.echo(line)
-    show_forecast(forecast(order.study, Store(order.store), read_ledger(folder.ledger), order.until))
+    # what the CPUs of a cluster are like is not known here
+    slow = slow_bf16(order.study, local_capacity(order.study)) if order.address is None else None
+    show_forecast(forecast(order.study, Store(order.store), read_ledger(folder.ledger), order.until), slow)
 
 
 def _drive(order: RunOrder) -> None:

@@ -26,6 +26,8 @@ class Parameter:
         low: smallest value.
         high: largest value; None if there is none.
         grid: evaluated where a study names only the baseline.
+        usual: the value that its publication uses where none is given; a search begins with it. None: the middle
+            of what is searched.
         identity: the value at which p' = p; None if there is none.
         counts_classes: whether it is a number of classes, so that p' = p from all K of them on.
         whole: whether only whole numbers make sense.
@@ -46,6 +48,7 @@ class Parameter:
     epochs: bool = False
     release: bool = False
     about: str = ""
+    usual: float | None = None
 
     @property
     def range(self) -> str:
@@ -148,16 +151,20 @@ def _share(*grid: float) -> tuple[Parameter]:
 
 
 OPTIMIZATION = (
-    Parameter("lr_gamma", low=0, high=None, above=True, about="step size of the matrix, > 0"),
+    Parameter("lr_gamma", low=0, high=None, above=True, about="step size of the matrix, > 0", usual=0.3),
     Parameter(
         "st_epoch",
         low=0,
         high=None,
         epochs=True,
         about="epochs the surrogate is trained before the matrix, ≥ 0",
+        usual=20,
     ),
 )
-"""Parameters of every learned defense: how its matrix is optimized."""
+"""Parameters of every learned defense: how its matrix is optimized.
+
+Usual values, here and of λ, are the defaults of the reference's code.
+"""
 
 _HERE = "emma_tune.defenses"
 
@@ -168,7 +175,7 @@ DEFENSES: dict[str, Defense] = {
     "emma": Defense(
         f"{_HERE}.emma:release",
         (
-            Parameter("lambda", low=0, high=1, about="weight λ of staying useful, in [0, 1]"),
+            Parameter("lambda", low=0, high=1, about="weight λ of staying useful, in [0, 1]", usual=0.01),
             *OPTIMIZATION,
         ),
         linear=True,

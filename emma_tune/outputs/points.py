@@ -10,7 +10,9 @@ from emma_tune.defenses import UNDEFENDED
 from emma_tune.outputs.words import parameters, percent
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
+from emma_tune.results.ledger import Outcome
 from emma_tune.results.reader import MeasuredPoint
+from emma_tune.results.stops import STOPS
 from emma_tune.study import Study
 from emma_tune.study.measures import ATTACKERS, MEASURES, measure, value_of
 
@@ -29,9 +31,9 @@ class PointRow:
 
     Attributes:
         point: the point.
-        state: `front` (the joint one or its own), `finished`, `beyond` (the limits), `dominated`, `failed` or
-            `unfinished`.
-        note: which point beats a stopped one, or why one failed; empty otherwise.
+        state: `front` (the joint one or its own), `finished`, `beyond` (the limits), `failed`,
+            `unfinished`, or why it was stopped: one of `stops.STOPS`.
+        note: what stopped a point, or why one failed; empty otherwise.
         test: measures of the test part; of a stopped point its costs only, where they are known.
         validation: the same of the validation part; of a stopped point the best that it could still come to.
         spread: lowest and highest value over the runs, by measure; empty with a single run.
@@ -55,8 +57,8 @@ class PointRow:
 
     @property
     def stopped(self) -> bool:
-        """Whether another point stopped it."""
-        return self.state == "dominated"
+        """Whether it was stopped."""
+        return self.state in STOPS
 
     def bound(self, name: str) -> float | None:
         """Return what the clones of a stopped point had reached on validation images; None if none had begun."""
@@ -146,9 +148,9 @@ def _row(view: StudyView, point: Point, fronts: Collection[int]) -> PointRow:
     state, outcome, figures = view.state(point), view.outcomes.get(point.number), view.figures(point)
     if state == "failed" and outcome:
         return PointRow(point, state, outcome.reason or "")
-    if state == "dominated" and outcome and outcome.bounds:
+    if outcome and outcome.bounds:
         test, validation = (flat(outcome.bounds[part]) for part in ("test", "validation"))
-        return PointRow(point, state, f"beaten by point {outcome.by}", test, validation)
+        return PointRow(point, state, _why_stopped(outcome), test, validation)
     if figures is None:
         return PointRow(point, state)
     standing = "front" if point.number in fronts else "finished" if view.within_limits(point) else "beyond"
@@ -160,6 +162,10 @@ def _row(view: StudyView, point: Point, fronts: Collection[int]) -> PointRow:
         spread=_spread([flat(run["test"]) for run in figures["runs"].values()]),
         intervals=flat(view.intervals(figures["test"])),
     )
+
+
+def _why_stopped(outcome: Outcome) -> str:
+    return "beyond the limits" if outcome.by is None else f"beaten by point {outcome.by}"
 
 
 def _spread(runs: list[dict[str, float]]) -> dict[str, Range]:

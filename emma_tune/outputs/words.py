@@ -23,7 +23,12 @@ def point_counts(counts: Mapping[str, int]) -> str:
     if not counts["asked"]:
         return "no points yet"
     beyond = f" ({counts['infeasible']} beyond the limits)" if counts["infeasible"] else ""
-    states = {"dominated": "stopped early", "failed": "failed", "running": "running"}
+    states = {
+        "dominated": "stopped early",
+        "excluded": "stopped beyond the limits",
+        "failed": "failed",
+        "running": "running",
+    }
     left = counts["asked"] - counts["finished"] - sum(counts.get(state, 0) for state in states)
     others = [(counts.get(state, 0), name) for state, name in states.items()] + [(left, "unfinished")]
     found = [f"{count} {name}" for count, name in others if count]

@@ -6,10 +6,11 @@ nothing is remembered.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from emma_tune.storage.places import user_state
 
 
 def remember(hashes: Iterable[str]) -> None:
@@ -31,5 +32,4 @@ def remembered() -> set[str]:
 
 def _file() -> Path:
     """Return the file of hashes; raises RuntimeError for a user without a home."""
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "emma-tune" / "plugins-run"
+    return user_state() / "plugins-run"

@@ -30,8 +30,8 @@ def best_point(view: StudyView, bounds: Mapping[str, float]) -> dict[str, Any]:
         keep them and whose clone's interval of test accuracy overlaps with its clone's. `nearest`: without a
         point, the one whose largest excess, as a share of the measure's whole range, is smallest; with its
         `excess` by measure. `candidates`: how many finished points keep the bounds, `finished`: how many there
-        are. `stopped`: numbers of points that were stopped as dominated and might yet keep the bounds and be
-        better than `point`. `counts` as `StudyView.counts`.
+        are. `stopped`: numbers of points that were stopped, as dominated or beyond the limits, and might yet keep
+        the bounds and be better than `point`. `counts` as `StudyView.counts`.
     """
     study = view.study
     finished = {number: figures for number, (_, figures) in view.finished.items()}

@@ -11,6 +11,7 @@ from emma_tune.defenses import LEARNED, UNDEFENDED
 from emma_tune.results.front import attainment, hypervolume
 from emma_tune.results.intervals import MIN_PAIRS, interval
 from emma_tune.results.reader import StudyReader
+from emma_tune.results.stops import STOPS
 from emma_tune.study.file import StudyError
 
 
@@ -81,7 +82,7 @@ def compare(
 
     Returns:
         `objectives`, `reference`, `attacker`, `enough` (seeds needed to judge a difference), `groups`: each with
-        `name`, `points` (asked, finished, infeasible, dominated, failed), what `spread` says, and
+        `name`, `points` (as `StudyReader.counts`), what `spread` says, and
         `difference` to the reference over the seeds of victims that both have (`mean`, `deviation`, `low`, `high`,
         `count`, `verdict`; None for the reference, and means of no pairs); `remarks`, a line each.
 
@@ -204,7 +205,7 @@ def _remarks(groups: Sequence[Group], attacker: str | None) -> list[str]:
                 f"{name}: {of['dominated']} of {of['asked']} stopped as dominated, so that its own front may be "
                 "better than shown (search.stop: none runs them to their end)"
             )
-        unfinished = of["asked"] - of["finished"] - of["dominated"] - of["failed"]
+        unfinished = of["asked"] - of["finished"] - sum(of[why] for why in STOPS) - of["failed"]
         if unfinished:
             remarks.append(f"{name}: {unfinished} of {of['asked']} not finished")
     return remarks

@@ -1,9 +1,11 @@
-"""Dominated points: which unfinished points cannot reach a front any more, whatever still runs for them.
+"""Stopped points: which unfinished points cannot reach a front any more, whatever still runs for them.
 
 A point's losses only grow from the bounds that `figures.best_possible` gives. Once a finished point that keeps the
 limits is nowhere worse than those bounds and somewhere better, it dominates whatever the point becomes: the front
 is the same whether the point is run to its end or stopped. The dominating point may later be dominated itself;
 then the stopped one is, too, since dominance is transitive.
+
+A point whose costs alone are beyond the limits is excluded: no clone of it can bring it to a front.
 
 Which finished points may stop a point is `search.stop`: those of its own defense, so that each defense keeps its
 whole front, or those of all defenses, so that only the joint front is kept whole.
@@ -73,6 +75,17 @@ class Rivals:
                     beaten[place] = int(numbers[row.argmax()])
         return beaten
 
+    def stopped(self, defense: str, outcome: Outcome) -> Outcome | None:
+        """Return how a stopped point stands under the study as it is now; None if it has a chance again."""
+        if self._study.search.stop == "none":
+            return None
+        assert outcome.bounds is not None, "the point was stopped"
+        bounds = outcome.bounds["validation"]
+        by = self.beaten_by(defense, bounds)
+        if by is None and self._study.limits.kept_by(bounds):
+            return None
+        return replace(outcome, by=by)
+
     def losses_of(self, figures: Mapping[str, Any]) -> NDArray[np.float64]:
         """Turn validation figures into values to minimize: (D,)."""
         row: NDArray[np.float64] = as_losses([figures], self._study.objectives)[0]
@@ -85,16 +98,16 @@ class Rivals:
 def current_outcomes(study: Study, ledger: Ledger, digest: str) -> dict[int, Outcome]:
     """Pick the outcomes, by number, that hold for a study as it is now, with this `Planner.digest`.
 
-    A stopped point is among them only as long as a finished one beats it, and names that one.
+    A stopped point is among them only as long as there is a reason for it, and names the point that beats it.
     """
     current = {n: outcome for n, outcome in ledger.outcomes.items() if outcome.plan == digest}
     finished = [(ledger.points[n], of.figures["validation"]) for n, of in current.items() if of.figures]
     rivals = Rivals(study, finished)
     for number, outcome in list(current.items()):
         if outcome.bounds is not None:
-            by = rivals.beaten_by(ledger.points[number].defense, outcome.bounds["validation"])
-            if by is None:
+            stopped = rivals.stopped(ledger.points[number].defense, outcome)
+            if stopped is None:
                 del current[number]
             else:
-                current[number] = replace(outcome, by=by)
+                current[number] = stopped
     return current

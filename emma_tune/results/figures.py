@@ -100,6 +100,13 @@ def flat(figures: Mapping[str, Any]) -> dict[str, float]:
     return others | {f"{ATTACKERS}{name}": value for name, value in figures.get("attackers", {}).items()}
 
 
+def with_clones(figures: Mapping[str, Any], clones: Mapping[str, float]) -> PartFigures:
+    """Put measures of clones, by their names as `flat` has them, beside what a defense costs."""
+    worst = {name: value for name, value in clones.items() if not name.startswith(ATTACKERS)}
+    single = {name.removeprefix(ATTACKERS): value for name, value in clones.items() if name not in worst}
+    return {**figures, **worst, "attackers": single}
+
+
 def best_possible(plan: PointPlan, metrics_of: MetricsOf, reached: Mapping[str, float]) -> Figures:
     """Bound what an unfinished point can still reach: the best figures, for the defender.
 

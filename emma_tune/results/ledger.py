@@ -4,6 +4,7 @@
     {"event": "asked", "point": 3, "defense": "emma", "params": {"lambda": 0.01, …}, "sampler": {…}, …}
     {"event": "finished", "point": 3, "plan": "…", "figures": {"validation": {…}, "test": {…}}, "tasks": {…}, …}
     {"event": "dominated", "point": 4, "plan": "…", "bounds": {…}, "by": 3, "left_out": 11, "tasks": {…}, …}
+    {"event": "excluded", "point": 6, "plan": "…", "bounds": {…}, "by": null, "left_out": 24, "tasks": {…}, …}
     {"event": "failed", "point": 5, "plan": "…", "reason": "…", "task": "…", …}
     {"event": "attacked", "point": 3, "plan": "…", "figures": {…}, "tasks": {…}, …}
     {"event": "not attacked", "point": 3, "plan": "…", "reason": "…", "task": "…", …}
@@ -40,7 +41,7 @@ class FinishedTask(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a point ended: finished (`figures`), dominated (`bounds`) or failed (`reason`).
+    """How a point ended: finished (`figures`), failed (`reason`) or stopped (`bounds`), as `stops.STOPS` has them.
 
     The attack of the attackers of the fronts on it is finished or failed.
 
@@ -48,11 +49,11 @@ class Outcome:
         plan: `Planner.digest` of the study it ended under, or `Planner.front_digest`.
         figures: its measures.
         bounds: the best measures that it could still have reached. It is dominated as long as a finished point
-            beats them.
-        by: number of the point that beat them.
-        estimate: of a dominated point the validation figures that it would probably have reached, from which the
+            beats them, excluded as long as they are beyond the limits.
+        by: number of the point that beat them; None of an excluded one.
+        estimate: of a stopped point the validation figures that it would probably have reached, from which the
             sampler learns; None in ledgers of earlier versions.
-        curves: of a dominated point the epochs of its partly trained clones, by the key of the task.
+        curves: of a stopped point the epochs of its partly trained clones, by the key of the task.
         left_out: epochs of its attackers that were not trained.
         tasks: its finished tasks by key, so that reading a large study need not open every record.
         reason: why it failed.
@@ -70,6 +71,13 @@ class Outcome:
     reason: str | None = None
     task: str | None = None
 
+    @property
+    def state(self) -> str:
+        """How it ended in a word: finished, failed, or one of `stops.STOPS`."""
+        if self.bounds is None:
+            return "finished" if self.figures else "failed"
+        return "excluded" if self.by is None else "dominated"
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -79,9 +87,12 @@ class RunSummary:
         run: which.
         startup: seconds from the command to the first trial.
         span: seconds from the first trial to the last.
-        slots: how many trials could run at once.
+        slots: how many trials could run at once, at most.
         busy: seconds that stages ran, of all trials together.
         until: the last stage that it was to run (`--until`), if it has come that far; None of any other run.
+        idle: seconds that slots had no trial, by what the study waited for: `victims`, `proposals`,
+            `measuring` of what a task takes of a GPU, its `end`, or that of an `interruption`.
+        slot_seconds: of all slots while there were trials; 0 if it is not known, or there were none.
     """
 
     run: str
@@ -90,11 +101,26 @@ class RunSummary:
     slots: int
     busy: float
     until: str | None = None
+    idle: Mapping[str, float] = field(default_factory=dict)
+    slot_seconds: float = 0.0
+
+    @property
+    def idle_shares(self) -> dict[str, float]:
+        """Shares of the slots' time in which no stage ran, by cause; `between` tasks is what is left."""
+        if not self.idle or not self._in_all:
+            return {}
+        shares = {cause: seconds / self._in_all for cause, seconds in self.idle.items()}
+        return {**shares, "between": max(0.0, 1 - self.utilization - sum(shares.values()))}
 
     @property
     def utilization(self) -> float:
         """Share of the slots' time in which a stage ran, in [0, 1]."""
-        return self.busy / (self.span * self.slots) if self.span else 0.0
+        return self.busy / self._in_all if self._in_all else 0.0
+
+    @property
+    def _in_all(self) -> float:
+        """Seconds of all slots; of earlier versions as if there had always been as many."""
+        return self.slot_seconds or self.span * self.slots
 
 
 @dataclass
@@ -156,7 +182,7 @@ def _outcome(event: Mapping[str, Any]) -> Outcome:
             return Outcome(event["plan"], figures=cast(Figures, dict(event["figures"])), tasks=_tasks(event))
         case "failed" | "not attacked":
             return Outcome(event["plan"], reason=event["reason"], task=event["task"])
-        case "dominated":
+        case "dominated" | "excluded":
             return Outcome(
                 event["plan"],
                 bounds=cast(Figures, dict(event["bounds"])),
@@ -223,15 +249,15 @@ class LedgerWriter:
         self._append({"event": "ended", **asdict(ended)})
 
     def concluded(self, number: int, outcome: Outcome) -> None:
-        """Record that a point is finished or dominated."""
+        """Record that a point is finished or stopped."""
         event: dict[str, Any] = {"point": number, "plan": outcome.plan, "tasks": dict(outcome.tasks)}
         if outcome.figures is not None:
             self._append({"event": "finished", **event, "figures": dict(outcome.figures)})
         else:
-            assert outcome.bounds is not None, "a point that has not failed is finished or dominated"
+            assert outcome.bounds is not None, "a point that has not failed is finished or stopped"
             event |= {"bounds": dict(outcome.bounds), "by": outcome.by, "left_out": outcome.left_out}
             event |= {"estimate": outcome.estimate, "curves": dict(outcome.curves)}
-            self._append({"event": "dominated", **event})
+            self._append({"event": outcome.state, **event})
 
     def failed(self, number: int, *, plan: str, reason: str, task: str) -> None:
         """Record that a point cannot be finished, because a task failed."""

@@ -15,6 +15,7 @@ from emma_tune.results.figures import Figures, against, point_figures, with_fron
 from emma_tune.results.folder import StudyFolder
 from emma_tune.results.front import front_of, targets
 from emma_tune.results.ledger import Ledger, Outcome, read_ledger
+from emma_tune.results.stops import STOPS
 from emma_tune.storage import IMPATIENT, Patience, Place, is_local
 from emma_tune.storage.artifact import Metrics
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
@@ -95,11 +96,11 @@ class StudyReader:
         return {number: (point, figures) for number, point in points if (figures := self.figures(point))}
 
     def state(self, point: Point) -> str:
-        """Return finished, dominated, failed or unfinished."""
+        """Return unfinished, finished, failed, or why it was stopped: one of `stops.STOPS`."""
         outcome = self.outcomes.get(point.number)
         if outcome is None:
             return "finished" if self.figures(point) else "unfinished"
-        return "finished" if outcome.figures else "failed" if outcome.reason else "dominated"
+        return outcome.state
 
     def within_limits(self, point: Point) -> bool:
         """Tell whether a point is known to keep the limits, by what is known of its validation figures."""
@@ -108,7 +109,10 @@ class StudyReader:
         return bool(known and self.study.limits.kept_by(known["validation"]))
 
     def counts(self, defenses: Collection[str] | None = None) -> dict[str, int]:
-        """Count points, of these defenses or of all: asked, finished, of those infeasible, dominated, failed."""
+        """Count points, of these defenses or of all: asked, finished, of those infeasible, stopped, failed.
+
+        Those that were stopped also by why: dominated by another point, or excluded by the limits.
+        """
         points = [point for point in self.ledger.points.values() if defenses is None or point.defense in defenses]
         states = [self.state(point) for point in points]
         finished = [point for point, state in zip(points, states, strict=True) if state == "finished"]
@@ -116,7 +120,8 @@ class StudyReader:
             "asked": len(points),
             "finished": len(finished),
             "infeasible": sum(not self.within_limits(point) for point in finished),
-            "dominated": states.count("dominated"),
+            "stopped": sum(map(states.count, STOPS)),
+            **{why: states.count(why) for why in STOPS},
             "failed": states.count("failed"),
         }
 
@@ -209,7 +214,7 @@ class StudyReader:
     def open_tasks(self) -> dict[str, Task]:
         """The tasks of all that is still open, by key; finished ones are among them.
 
-        The groundwork, the tasks of points neither finished nor dominated, and of attacks on the fronts.
+        The groundwork, the tasks of points neither finished nor stopped, and of attacks on the fronts.
         """
         tasks = dict(self.planner.groundwork().tasks)
         for outcomes, points, plan in (

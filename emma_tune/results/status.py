@@ -15,15 +15,15 @@ def status_of(study: StudyReader) -> dict[str, Any]:
     """Describe how far a study is.
 
     Returns:
-        `study`, `state` (running, finished, stopped, interrupted), `until` (of a stopped study: the stage that
-        its last run ended with, `--until`; else None), `driver`, `points` (asked, finished, dominated, failed,
-        running), `tasks` by stage (done, reused: of those, made by another run than the last, running, failed),
-        `seconds` by stage of finished tasks, `left_out` (attacker epochs of dominated points that were not
-        trained, and about how many seconds), `last_run` (seconds from the command to the first trial, from there
-        to the last report, slots, and the share of their time in which a stage ran; None until one has ended by
-        itself), `this_run` (of a running study, once its driver has written it: seconds `elapsed` and about
-        `remaining`, None where that is not known, the `tasks` that run, with their epochs, and all of it in a
-        `line`), `failures` (point, reason), `problems`.
+        `study`, `state` (running, finished, stopped, interrupted), `until` (of a stopped study: the stage that its
+        last run ended with, `--until`; else None), `driver`, `points` (as `StudyReader.counts`, and running),
+        `tasks` by stage (done, reused: of those, made by another run than the last, running, failed), `seconds` by
+        stage of finished tasks, `left_out` (attacker epochs of stopped points that were not trained, and about how
+        many seconds), `last_run` (seconds from the command to the first trial, from there to the last report,
+        slots, and the share of their time in which a stage ran; None until one has ended by itself), `this_run`
+        (of a running study, once its driver has written it: seconds `elapsed` and about `remaining`, None where
+        that is not known, the `tasks` that run, with their epochs, and all of it in a `line`), `failures` (point,
+        reason), `problems`.
     """
     driver = study.folder.driver()
     states = [study.state(point) for point in study.ledger.points.values()]
@@ -102,7 +102,7 @@ def _until(ledger: Ledger) -> str | None:
     return ended.until if ended and ledger.runs[-1:] == [ended.run] else None
 
 
-def _last_run(ledger: Ledger) -> dict[str, float] | None:
+def _last_run(ledger: Ledger) -> dict[str, Any] | None:
     if not ledger.ended:
         return None
     ended = ledger.ended[-1]
@@ -111,4 +111,5 @@ def _last_run(ledger: Ledger) -> dict[str, float] | None:
         "span": ended.span,
         "slots": ended.slots,
         "utilization": round(ended.utilization, 3),
+        "idle": {cause: round(share, 3) for cause, share in ended.idle_shares.items()},
     }

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def points(study: StudyReader) -> pd.DataFrame:
     """Return one row a point of the ledger.
 
-    Columns: `point`, `defense`, `state` (finished, dominated, failed, unfinished), `reason`, `lambda`, `lr_gamma`,
+    Columns: `point`, `defense`, `state` (as `StudyReader.state`), `reason`, `lambda`, `lr_gamma`,
     `st_epoch` and the other parameters of defenses, `within_limits`, `on_front` (of all defenses), `on_own_front`
     (of its own, if it is searched), and every measure of test (plain name) and validation (`validation.` + name);
-    clone accuracies as `attackers.NAME`. A dominated point has its costs, no clone accuracies, `dominated_by`, and
-    as `validation.attacker_accuracy_at_least` what its clones had reached.
+    clone accuracies as `attackers.NAME`. A stopped point has its costs, no clone accuracies, the point it
+    is `dominated_by`, and as `validation.attacker_accuracy_at_least` what its clones had reached.
     """
     import pandas as pd
 

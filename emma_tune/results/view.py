@@ -156,9 +156,10 @@ class StudyView(StudyReader):
             `limits`, `attacker`, `thieves` (as `attackers`), `counts`, `images` (how many of each part); of the
             joint front, of all these defenses, `points` in order of the budget, `hypervolume` (of the test figures
             shown) and `hypervolume_validation`; under `fronts` the same of each searched defense by itself, with
-            what it has `stopped` (`point`, `params`, `by`, `bounds`), its `counts`, and what the attackers of the
-            fronts have `reached` (`low`, `high` and `points`, by name); `references`: the finished points of the
-            others; `unchanged`: numbers of finished points of defenses whose answers are those of the victim.
+            what it has `stopped` (`point`, `params`, `why`, `by`, `bounds`), its `counts`, and what the
+            attackers of the fronts have `reached` (`low`, `high` and `points`, by name); `references`: the
+            finished points of the others; `unchanged`: numbers of finished points of defenses whose answers are
+            those of the victim.
         """
         study = self.study.against(attacker)
         joint = self.members(attacker=attacker, defenses=defenses)
@@ -246,6 +247,7 @@ class StudyView(StudyReader):
             {
                 "point": number,
                 "params": dict(self.ledger.points[number].params),
+                "why": outcome.state,
                 "by": outcome.by,
                 "bounds": dict(outcome.bounds),
             }

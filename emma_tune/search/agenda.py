@@ -17,8 +17,16 @@ from emma_tune.stages import STAGES
 
 DEPTH = {stage: depth for depth, stage in enumerate(STAGES)}
 
-_Rank = tuple[int, int, int, int, str]
-"""Sort key of ready tasks, the smallest first: first point, depth, place of an open point, position in it, key."""
+
+class _Rank(NamedTuple):
+    """Sort key of ready tasks, the smallest first."""
+
+    held: bool
+    first_point: int
+    depth: int  # negative
+    place: int  # of an open point
+    position: int  # in it
+    key: str
 
 
 class TaskFailure(NamedTuple):
@@ -33,6 +41,7 @@ class Agenda:
 
     A task waits until all it needs is done, then is ready, running, and done or failed. Tasks that points share
     are one task. Earlier points go first, and within a point later stages: points are finished rather than begun.
+    What is held goes last, and only where a slot would stand idle.
 
     Args:
         is_done: whether a task's artifact is in the store; called once for each task.
@@ -55,6 +64,7 @@ class Agenda:
         # by task: the open points that need it, with its position among their tasks; the tasks that need it; how
         # many of its own inputs are missing
         self._users: dict[str, dict[int, int]] = {}
+        self._held: dict[int, Collection[str]] = {}  # by place, the tasks that an open point holds
         self._dependents: dict[str, list[str]] = {}
         self._lacks: dict[str, int] = {}
         self._ready: list[_Rank] = []
@@ -82,17 +92,29 @@ class Agenda:
         if not self._left[place] or any(key in self._failed for key in plan.tasks):
             self._ripe.add(place)
 
-    def next(self) -> list[Task] | None:
+    def hold(self, point: Point, keys: Collection[str]) -> None:
+        """Hold these tasks of an open point, and no others: a task waits as long as each point holds it."""
+        place = self._opened[point.number]
+        before = self._held.pop(place, ())
+        if keys:
+            self._held[place] = keys
+        for key in {*before} ^ {*keys}:
+            self._update(key)
+
+    def next(self, *, held: bool = False) -> list[Task] | None:
         """Hand out what can run now: a task, then every cheap task that it alone makes ready.
+
+        Args:
+            held: whether to hand out a held task if nothing else is ready.
 
         Returns:
             The tasks of one trial, in order, now running; None if nothing is ready.
         """
         trial: list[Task] = []
-        while self._ready and not trial:
-            *_, key = rank = heapq.heappop(self._ready)
-            if self._is_ready(key) and rank == self._rank(key):  # else it has changed since
-                trial.append(self._run(key))
+        while self._ready and not trial and (held or not self._ready[0].held):
+            rank = heapq.heappop(self._ready)
+            if self._is_ready(rank.key) and rank == self._rank(rank.key):  # else it has changed since
+                trial.append(self._run(rank.key))
         while trial and (follower := self._follower({task.key for task in trial})):
             trial.append(self._run(follower))
         return trial or None
@@ -196,6 +218,7 @@ class Agenda:
     def _close(self, place: int) -> PointPlan:
         plan = self._open.pop(place)
         del self._opened[plan.point.number], self._left[place]
+        self._held.pop(place, None)
         self._ripe.discard(place)
         self._changed.discard(place)
         for key in plan.tasks:
@@ -230,8 +253,10 @@ class Agenda:
         return not self._lacks[key] and self._state(key) == "waiting"
 
     def _rank(self, key: str) -> _Rank:
-        place, position = next(iter(self._users[key].items()))  # places only grow: the first one is the earliest
-        return self._first_point[key], -DEPTH[self._tasks[key].stage], place, position, key
+        users = self._users[key]
+        place, position = next(iter(users.items()))  # places only grow: the first one is the earliest
+        held = bool(self._held) and all(key in self._held.get(user, ()) for user in users)
+        return _Rank(held, self._first_point[key], -DEPTH[self._tasks[key].stage], place, position, key)
 
     def _follower(self, trial: set[str]) -> str | None:
         """Find a cheap task that the tasks of a trial, and they alone, make ready."""

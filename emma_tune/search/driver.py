@@ -50,6 +50,7 @@ class StudyDriver:
         self.trials: dict[str, list[Task]] = {}  # under way, with their tasks
         self.busy = 0.0  # seconds that stages ran, of all trials together
         self.most_slots = shares.capacity.slots  # how many trials could run at once, at most so far
+        self.held_back = False  # whether a trial waits until a task of its kind shows what it takes of a GPU
         self._deaths: dict[str, str] = {}
         self._given_up: dict[str, str] = {}
         self._waiting: set[str] = set()
@@ -60,12 +61,16 @@ class StudyDriver:
         slots = self.shares.capacity.slots
         if len(self.trials) > slots:  # one more than can run: a worker that ends its trial goes on at once
             return None
-        tasks = self.points.next_tasks(slots)
+        # slots are counted by the smallest share of any stage: larger ones may have filled the GPUs
+        idle = len(self.trials) < slots and self.shares.has_room("attacker")
+        tasks = self.points.next_tasks(slots, idle=idle)
+        self.held_back = False
         if tasks is None:
             return OVER if self.points.is_over else None
         share = self.shares.grant(trial_id, tasks)
         if share is None:
             self.agenda.release(tasks)
+            self.held_back = True
             return None
         self.trials[trial_id] = tasks
         return {
@@ -78,7 +83,7 @@ class StudyDriver:
 
     def needs_no_trial(self) -> bool:
         """Propose and close points as long as the store has all they need; True if that was the study's end."""
-        tasks = self.points.next_tasks(self.shares.capacity.slots)
+        tasks = self.points.next_tasks(self.shares.capacity.slots, idle=True)
         if tasks is not None:
             self.agenda.release(tasks)
         return tasks is None and self.points.is_over

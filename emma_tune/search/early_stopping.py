@@ -1,10 +1,14 @@
-"""Early stopping: open points that nothing can bring to a front any more, and what they would have come to."""
+"""Early stopping: open points that nothing can bring to a front any more, and what they would have come to.
+
+A point is dominated if a finished one beats the best that it can still reach, and excluded if its costs are beyond
+the limits.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +16,11 @@ from numpy.typing import NDArray
 
 from emma_tune.plan import Planner, Point, PointPlan
 from emma_tune.results.dominance import Rivals
-from emma_tune.results.figures import Figures, best_possible, expected
+from emma_tune.results.figures import Figures, best_possible, expected, flat, with_clones
 from emma_tune.results.ledger import Outcome
+from emma_tune.search.prediction import ClonePrediction, Known
 from emma_tune.search.task_records import TaskRecords
-from emma_tune.study.measures import measure
+from emma_tune.study.measures import ATTACKERS
 
 Rows = Sequence[Mapping[str, float]]
 """Figures of epochs, in their order."""
@@ -59,7 +64,7 @@ class Curves:
 
 
 class EarlyStopping:
-    """Finds the open points that a finished one beats, whatever still runs for them.
+    """Finds the open points that are beyond the limits, or that a finished one beats whatever still runs for them.
 
     Baselines that are not searched are never stopped: they are references, on a front or not. A point's bounds are
     worked out only when something has changed for it, and compared with the finished points only then or when one
@@ -74,6 +79,7 @@ class EarlyStopping:
         self._rivals = Rivals(planner.study)
         self._arrivals = 0
         self._curves = Curves()
+        self._prediction = ClonePrediction()
         self._clones: dict[str, _Clone] = {}
         self._candidates: dict[int, _Candidate] = {}
 
@@ -97,9 +103,11 @@ class EarlyStopping:
         self._candidates.pop(point.number, None)
 
     def add_finished(self, plan: PointPlan, validation: Mapping[str, Any]) -> None:
-        """Take up a finished point, which may stop others, and the curves of its clones."""
+        """Take up a finished point, which may stop others, and what its clones have come to."""
         self.forget(plan.point)
         self._rivals.add(plan.point, validation)
+        if plan.point.defense in self._searched:
+            self._prediction.add(plan.point.defense, self._known(plan, validation), flat(validation))
         for (_, name), task in plan.attackers.items():
             if (summary := self._records.summary(task)) and summary.curve:
                 self._curves.add(plan.point.defense, name, summary.curve)
@@ -120,15 +128,18 @@ class EarlyStopping:
             return []
         defenses = [suspect.plan.point.defense for suspect in suspects]
         winners = self._rivals.all_beaten_by(defenses, np.array([suspect.losses for suspect in suspects]))
-        beaten = [(suspect, by) for suspect, by in zip(suspects, winners, strict=True) if by is not None]
-        for suspect, _ in beaten:
-            self.forget(suspect.plan.point)
-        return [(suspect.plan, self._outcome(suspect, by)) for suspect, by in beaten]
+        stopped = [
+            (suspect.plan, self._outcome(suspect, by))
+            for suspect, by in zip(suspects, winners, strict=True)
+            if by is not None or not self._study.limits.kept_by(suspect.bounds["validation"])
+        ]
+        for plan, _ in stopped:
+            self.forget(plan.point)
+        return stopped
 
-    def still_stops(self, point: Point, outcome: Outcome) -> bool:
-        """Tell whether a finished point beats one that an earlier run stopped: the study may have been edited."""
-        assert outcome.bounds is not None, "the point was stopped"
-        return self._rivals.beaten_by(point.defense, outcome.bounds["validation"]) is not None
+    def still_stopped(self, point: Point, outcome: Outcome) -> Outcome | None:
+        """Return how a point that an earlier run stopped stands now; None if an edit gives it a chance again."""
+        return self._rivals.stopped(point.defense, outcome)
 
     def _candidate(self, plan: PointPlan) -> _Candidate:
         clones = (task.key for task in plan.attackers.values() if task.key in self._clones)
@@ -136,7 +147,15 @@ class EarlyStopping:
         bounds = best_possible(plan, self._records.metrics, reached)
         return _Candidate(plan, bounds, self._rivals.losses_of(bounds["validation"]))
 
-    def _outcome(self, candidate: _Candidate, by: int) -> Outcome:
+    def _known(self, plan: PointPlan, costs: Mapping[str, Any]) -> Known:
+        """Return what is known of a point before its clones begin, as `ClonePrediction` takes it."""
+        learned = [self._records.metrics(task) or {} for task in plan.tasks.values() if task.stage == "matrix"]
+        accuracies = [metrics.get("surrogate.validation.accuracy") for metrics in learned]
+        known = [accuracy for accuracy in accuracies if accuracy is not None]
+        complete = known and len(known) == len(learned)
+        return costs["l1"], float(plan.point.params.get("st_epoch", 0)), fmean(known) if complete else None
+
+    def _outcome(self, candidate: _Candidate, by: int | None) -> Outcome:
         plan = candidate.plan
         unfinished = [task for task in plan.attackers.values() if self._records.summary(task) is None]
         curves = {task.key: self._clones[task.key].epochs for task in unfinished if task.key in self._clones}
@@ -145,19 +164,24 @@ class EarlyStopping:
             self._digest,
             bounds=candidate.bounds,
             by=by,
-            estimate=self._estimate(plan),
+            estimate=self._estimate(candidate),
             curves=curves,
             left_out=planned - sum(map(len, curves.values())),
             tasks=self._records.done_of(plan),
         )
 
-    def _estimate(self, plan: PointPlan) -> dict[str, Any] | None:
-        """Estimate the validation figures that a stopped point would have come to; None if too little is known."""
-        forecast = {}
+    def _estimate(self, candidate: _Candidate) -> dict[str, Any] | None:
+        """Estimate the validation figures that a stopped point would have come to; None if no costs are known."""
+        forecast, plan = {}, candidate.plan
         for (_, name), task in plan.attackers.items():
             if task.key in self._clones:
                 best, epochs = self._clones[task.key]
                 forecast[task.key] = self._curves.forecast(plan.point.defense, name, best, len(epochs))
         figures = expected(plan, self._records.metrics, forecast)
-        of_clones = any(measure(name).of_clones for name in self._study.objectives)
-        return None if figures is None or (of_clones and "attackers" not in figures) else figures
+        if figures is None or "attackers" in figures:
+            return figures
+        names = dict.fromkeys(["attacker_accuracy", *(f"{ATTACKERS}{name}" for _, name in plan.attackers)])
+        clones = self._prediction.expected(plan.point.defense, self._known(plan, figures), names)
+        if clones is None:  # no point is finished: as good as the victim, so that the sampler looks elsewhere
+            clones = dict.fromkeys(names, float(figures["victim_accuracy"]))
+        return with_clones(figures, clones)

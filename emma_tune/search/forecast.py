@@ -26,6 +26,7 @@ class StageForecast:
     done: int = 0  # of those, how many the store has
     epochs: float = 0.0  # of training in the others, at most
     flops: float = 0.0  # of the others, an addition and a multiplication counted as two
+    bf16_flops: float = 0.0  # of those, of trainings in bf16
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,11 @@ class _Count:
         epochs, _ = task.config.epochs(self._tasks[task.continues].config if task.continues else None)
         model, images = task.config.passes(self._sizes, epochs)
         stage.epochs += epochs
-        stage.flops += images * self._flops(model) if images else 0.0
+        flops = images * self._flops(model) if images else 0.0
+        stage.flops += flops
+        training = getattr(task.config, "training", None)  # of a stage that trains
+        if training and training.precision == "bf16":
+            stage.bf16_flops += flops
 
     def _is_done(self, task: Task) -> bool:
         try:

@@ -43,18 +43,19 @@ class PointOutcomes:
         self._validated: list[tuple[Point, Mapping[str, Any]]] = []
         self._fronts: dict[str, dict[int, tuple[Point, Figures]]] = {name: {} for name in self._study.searches}
         self._ended: Counter[str] = Counter()
-        self.finished = self.paused = self.dominated = self.failed = 0
+        self.finished = self.paused = self.failed = 0
+        self.stopped: Counter[str] = Counter()  # by why: `stops.STOPS`
         self.failures: dict[int, str] = {}  # reasons by point, also where an attacker of the fronts failed
 
     @property
     def ended(self) -> int:
         """How many points have nothing left to do, except perhaps for the attackers of the fronts."""
-        return self.finished + self.paused + self.dominated + self.failed
+        return self.finished + self.paused + self.stopped.total() + self.failed
 
     # --- ends ---------------------------------------------------------------------------------------------
 
-    def finish(self, plan: PointPlan) -> None:
-        """Finish a point, every task of which is done."""
+    def finish(self, plan: PointPlan) -> Mapping[str, Any]:
+        """Finish a point, every task of which is done, and return its validation figures."""
         figures = point_figures(plan, self._records.metrics)
         assert figures is not None, "every evaluation of a finished point is done"
         point, validation = plan.point, figures["validation"]
@@ -66,6 +67,7 @@ class PointOutcomes:
         self._validated.append((point, validation))
         self._join_front(point, figures)
         self._report(point, validation)
+        return validation
 
     def pause(self, point: Point) -> None:
         """Leave a point that came as far as this run was to go; the sampler learns of one finished earlier."""
@@ -84,7 +86,7 @@ class PointOutcomes:
             if point.defense in self._proposers:
                 self._proposers[point.defense].fail(point)
 
-    def stop_dominated(self, changed: Iterable[PointPlan]) -> list[Point]:
+    def stop(self, changed: Iterable[PointPlan]) -> list[Point]:
         """Stop and return the points that `EarlyStopping.stopped` finds."""
         stopped = self.early_stopping.stopped(changed)
         for plan, outcome in stopped:
@@ -100,14 +102,13 @@ class PointOutcomes:
 
     def stop_again(self, point: Point) -> bool:
         """Stop a point as an earlier run did; False if an edit of the study gives it a chance again."""
-        outcome = self._ledger.outcomes[point.number]
-        stopped = self.early_stopping.still_stops(point, outcome)
-        if stopped:
-            self._count_stopped(point, outcome)
-        return stopped
+        stopped = self.early_stopping.still_stopped(point, self._ledger.outcomes[point.number])
+        if stopped is not None:
+            self._count_stopped(point, stopped)
+        return stopped is not None
 
     def _count_stopped(self, point: Point, outcome: Outcome) -> None:
-        self.dominated += 1
+        self.stopped[outcome.state] += 1
         self._ended[point.defense] += 1
         if outcome.estimate is not None:  # ledgers of earlier versions have none: the sampler does not learn of it
             self._report(point, outcome.estimate, stopped=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from emma_tune.plan import Point, Task, named
 from emma_tune.search.agenda import Agenda
+from emma_tune.search.attack_order import AttackOrder
 from emma_tune.search.outcomes import PointOutcomes, SearchContext
 from emma_tune.stages import STAGES
 from emma_tune.study.search import SAMPLERS
@@ -27,6 +28,7 @@ class PointSearch:
         self._say = say
         self.agenda = agenda
         self.outcomes = outcomes
+        self._order = AttackOrder(self._study, self._proposers, agenda.is_done)
         self._asked = Counter(point.defense for point in self._ledger.points.values())
         searches, params = self._study.searches, self._ledger.params_of
         self._unproposed = {name: searches[name].left(params(name)) for name in self._proposers}
@@ -36,12 +38,19 @@ class PointSearch:
         self._attacking_fronts = False
         self._take_up_ledger()
 
-    def next_tasks(self, slots: int) -> list[Task] | None:
-        """Hand out the tasks of one trial, proposing points for the slots as needed; None if nothing is ready."""
+    def next_tasks(self, slots: int, *, idle: bool) -> list[Task] | None:
+        """Hand out the tasks of one trial, proposing points for the slots as needed; None if nothing is ready.
+
+        Args:
+            slots: how many trials can run at once.
+            idle: whether one of them is free, so that it takes what is held if there is nothing else.
+        """
         tasks = self.agenda.next()
         while tasks is None and self._may_propose(slots):
             self._propose()
             tasks = self.agenda.next()
+        if tasks is None and idle:
+            tasks = self.agenda.next(held=True)
         if tasks is None and not (self._attacking_fronts or self.agenda.open or self._points_left()):
             self._attack_fronts()
             tasks = self.agenda.next()
@@ -80,15 +89,16 @@ class PointSearch:
         return {name: self.outcomes.expected_targets(name, count) for name, count in points.items() if count}
 
     def report_clone(self, result: Mapping[str, Any]) -> None:
-        """Take in the progress of a clone under way; points that it shows to be dominated are stopped."""
+        """Take in the progress of a clone under way; points that it shows to be beaten are stopped."""
         best = result.get("metrics", {}).get("best.validation.accuracy")
         if best is not None and self.outcomes.early_stopping.report(result["task"], best, result["history"]):
             self.agenda.touch(result["task"])
-            self._stop_dominated()
+            self._stop_points()
 
     def close_points(self) -> None:
-        """End the points whose tasks are all done, that cannot be finished, or that are dominated."""
+        """End the points whose tasks are all done, that cannot be finished, or that are stopped."""
         for plan, failure in self.agenda.close_plans():
+            self._order.forget(plan.point)
             if failure is not None:
                 fail = self.outcomes.fail_attack if self._attacking_fronts else self.outcomes.fail
                 fail(plan.point, failure.task, failure.reason)
@@ -98,14 +108,20 @@ class PointSearch:
             elif self.planner.until is not None:
                 self.outcomes.pause(plan.point)
             else:
-                self.outcomes.finish(plan)
-        self._stop_dominated()
+                self._order.add_finished(plan, self.outcomes.finish(plan))
+        self._stop_points()
 
-    def _stop_dominated(self) -> None:
+    def _stop_points(self) -> None:
+        """Stop the points that cannot reach a front, and hold of the others the attacks that wait for one."""
         if self.planner.until is not None or self._attacking_fronts:
             return  # every point is wanted as far as the stage; or the search is over
-        for point in self.outcomes.stop_dominated(self.agenda.changed()):
+        changed = self.agenda.changed()
+        for point in self.outcomes.stop(changed):
             self.agenda.drop(point)
+            self._order.forget(point)
+        for plan in changed:
+            if self.agenda.is_open(plan.point):
+                self.agenda.hold(plan.point, self._order.held(plan))
 
     # --- opening ------------------------------------------------------------------------------------------
 

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import TrialState, create_trial
 
+from emma_tune.defenses import DEFENSES
 from emma_tune.plan import Params, Point
+from emma_tune.search.spaces import as_distribution, contains, filling_point, usual_point
 from emma_tune.storage import IMPATIENT, Patience, storage_at
-from emma_tune.study import Dimension, EpochChoice, Study
-from emma_tune.study.measures import value_of
+from emma_tune.study import Study
+from emma_tune.study.measures import measure, value_of
 from emma_tune.training.seeds import derive_seed
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -29,15 +30,13 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 REPEATED = 1e-3
 """Relative difference below which two values of a parameter are the same point proposed twice."""
 
-STEP_OFF = 1e-8
-"""Distance from a step, in steps, within which a value counts as on it; as Optuna has it."""
-
 
 class Proposer:
     """Proposes points of one searched defense.
 
-    A proposal depends on the points before it and the study's seed alone, not on when a run began; `nsga2` is the
-    exception, since Optuna reorders the parents of a generation.
+    A sampler that fits a model begins with the usual values of the defense's parameters, then fills the space
+    until enough points are known. A proposal depends on the points before it and the study's seed alone, not on
+    when a run began; `nsga2` is the exception, since Optuna reorders the parents of a generation.
     """
 
     def __init__(self, study: Study, defense: str, storage: BaseStorage) -> None:
@@ -49,8 +48,12 @@ class Proposer:
         self._dimensions = {name: dimension.grid() for name, dimension in search.space.items()}
         self._fixed = {name: values[0] for name, values in self._dimensions.items() if len(values) == 1}
         self._distributions = {
-            name: _distribution(dimension) for name, dimension in search.space.items() if name not in self._fixed
+            name: as_distribution(dimension) for name, dimension in search.space.items() if name not in self._fixed
         }
+        row = DEFENSES[study.versioned(defense)]
+        self._usual = {parameter.name: parameter.usual for parameter in row.parameters}
+        self._startup = _startup(self._search.sampler, len(self._distributions))
+        self._known = 0  # points whose figures the sampler has
         self._optuna = optuna.create_study(
             storage=storage,
             study_name=study.name if defense == study.defense.kind else f"{study.name}: {defense}",
@@ -83,7 +86,7 @@ class Proposer:
         self._optuna.sampler = self._sampler(seed)
         trial = self._ask(number)
         repeated = any(_alike(trial.params, self._searched(point)) for point in before)
-        if repeated and self._search.sampler == "gp":
+        if repeated and (self._search.sampler == "gp" or self._known < self._startup):
             self._optuna.tell(trial, state=TrialState.FAIL)  # a model likes corners, and has been there
             self._optuna.sampler = optuna.samplers.RandomSampler(seed=seed)
             trial = self._ask(number)
@@ -107,6 +110,7 @@ class Proposer:
         """
         trial = self._open.pop(point.number, None)
         params = self._searched(point)
+        self._known += trial is not None or params is not None
         if trial is not None:
             trial.set_user_attr("stopped", stopped)
             for name, value in self._constraints(figures).items():
@@ -148,7 +152,7 @@ class Proposer:
         if others != {**self._fixed, **self._settings}:
             return None
         params = {name: point.params.get(name) for name in self._distributions}
-        inside = (_contains(distribution, params[name]) for name, distribution in self._distributions.items())
+        inside = (contains(distribution, params[name]) for name, distribution in self._distributions.items())
         return params if all(inside) else None
 
     def _enumerated(self, index: int, before: Iterable[Point]) -> dict[str, Any] | None:
@@ -159,29 +163,40 @@ class Proposer:
             tried = {tuple(params[name] for name in searched) for params in found if params is not None}
             values = next(values for values in itertools.product(*searched.values()) if values not in tried)
             return dict(zip(searched, values, strict=True))
-        if self._search.sampler == "qmc" and self._distributions:
-            from scipy.stats.qmc import Sobol
-
-            sequence = Sobol(len(self._distributions), seed=derive_seed(self._search.seed, "sobol") % 2**32)
-            unit = sequence.fast_forward(index).random(1)[0] if index else sequence.random(1)[0]
-            return {
-                name: _at_quantile(distribution, float(u))
-                for (name, distribution), u in zip(self._distributions.items(), unit, strict=True)
-            }
-        return None
+        if not self._distributions:
+            return None
+        seed = derive_seed(self._search.seed, "sobol") % 2**32
+        if self._search.sampler == "qmc":
+            return filling_point(self._distributions, index, seed)
+        if self._known >= self._startup:
+            return None
+        if index == 0:
+            return usual_point(self._distributions, self._usual)
+        return filling_point(self._distributions, index - 1, seed)
 
     def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         match self._search.sampler:
             case "gp":
-                # twice as many random points as dimensions before the first model
-                startup = 2 * max(1, len(self._distributions))
-                return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+                if self._known < self._startup:
+                    return optuna.samplers.RandomSampler(seed=seed)
+                from emma_tune.search.gain_sampler import GainSampler  # scikit-learn takes a second to import
+
+                return GainSampler([(of.best, of.worst) for of in map(measure, self._objectives)], seed)
             case "tpe":
-                return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+                return optuna.samplers.TPESampler(
+                    seed=seed, multivariate=True, constant_liar=True, n_startup_trials=self._startup
+                )
             case "nsga2":
                 return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(4, self._search.points // 4))
             case _:
                 return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _startup(sampler: str, dimensions: int) -> int:
+    """Return how many points of a space are measured before a sampler fits its first model; 0 if it fits none."""
+    if sampler == "gp":
+        return 3 * max(1, dimensions) + 1
+    return 10 if sampler == "tpe" else 0
 
 
 class _Journal(BaseJournalBackend):
@@ -220,37 +235,3 @@ def _alike(params: Mapping[str, Any], others: Mapping[str, Any] | None) -> bool:
     return bool(params and others) and all(
         math.isclose(value, (others or {})[name], rel_tol=REPEATED) for name, value in params.items()
     )
-
-
-def _distribution(dimension: Dimension | EpochChoice) -> BaseDistribution:
-    if dimension.choices is not None:
-        return CategoricalDistribution(dimension.choices)
-    if dimension.step is not None:
-        grid = dimension.grid()
-        return FloatDistribution(grid[0], grid[-1], step=dimension.step)
-    low, high = dimension.bounds
-    return FloatDistribution(low, high, log=dimension.log)
-
-
-def _contains(distribution: BaseDistribution, value: float | str | None) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    assert isinstance(distribution, FloatDistribution)
-    if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
-        return False
-    steps = (value - distribution.low) / distribution.step if distribution.step is not None else 0
-    return abs(steps - round(steps)) < STEP_OFF
-
-
-def _at_quantile(distribution: BaseDistribution, u: float) -> Any:
-    """Return the value below which a share u of the distribution lies, u in [0, 1)."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(u * len(distribution.choices))]
-    assert isinstance(distribution, FloatDistribution)
-    low, high = distribution.low, distribution.high
-    if distribution.log:
-        return min(high, max(low, low * (high / low) ** u))
-    if distribution.step is not None:
-        steps = round((high - low) / distribution.step) + 1
-        return min(high, low + int(u * steps) * distribution.step)
-    return low + u * (high - low)

@@ -22,7 +22,7 @@ class TaskSummary(NamedTuple):
     """What outcomes need of a finished task."""
 
     done: FinishedTask  # what the ledger keeps of it
-    metrics: Metrics  # where they are measures of a point; else empty
+    metrics: Metrics
     curve: tuple[float, ...]  # of a clone, the best validation accuracy up to each epoch; else empty
 
 
@@ -71,9 +71,7 @@ class TaskRecords:
             done = FinishedTask(task.stage, made["run"], made["seconds"], len(record.history))
             best = [row.get("best.validation.accuracy") for row in record.history]
             curve = tuple(value for value in best if value is not None)
-            self._summaries[task.key] = TaskSummary(
-                done, record.metrics if STAGES[task.stage].measures else {}, curve
-            )
+            self._summaries[task.key] = TaskSummary(done, record.metrics, curve)
         return self._summaries[task.key]
 
     def records(self, tasks: Iterable[Task]) -> Iterator[Record]:
@@ -92,7 +90,7 @@ class TaskRecords:
                             yield record
 
     def metrics(self, task: Task) -> Metrics | None:
-        """Return the measures of a point that a task has taken; None while it is not finished."""
+        """Return the metrics of a task; None while it is not finished."""
         summary = self.summary(task)
         return summary.metrics if summary else None
 

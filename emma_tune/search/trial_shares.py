@@ -23,6 +23,9 @@ CONTEXT = GIB // 2
 HEADROOM = 1.25
 """How much more than one task's peak another of its kind may take: batches are cropped and cached differently."""
 
+ROUNDING = 1e-6
+"""Of a sum of shares."""
+
 MemoryKind = tuple[str, str]
 """Tasks that need as much memory: their stage, and their training's settings as JSON where it has any."""
 
@@ -82,6 +85,12 @@ class TrialShares:
         """End a trial, and return the share of a GPU it had."""
         self._measuring.discard(trial)
         return self._gpu_of_trial.pop(trial, 0.0)
+
+    def has_room(self, stage: str) -> bool:
+        """Tell whether enough of the GPUs is free for another trial of a stage, at the least share it may get."""
+        gpu = self.capacity.shares[stage]["gpu"]
+        least = 1 / MOST_TASKS_PER_GPU if gpu == AUTO else float(gpu)
+        return not least or sum(self._gpu_of_trial.values()) + least <= self.capacity.gpus + ROUNDING
 
     def measure(self, stage: str, records: Iterable[Record]) -> None:
         """Learn how much memory the finished tasks of a trial took, if its first stage has `gpu: auto`."""

@@ -71,7 +71,6 @@ class Stage:
         own_trial: False if it is cheap enough to run in the trial of the task that makes it ready.
         before_points: whether it can be planned before any point is proposed.
         shared: whether points with other values of the searched parameters share its artifacts.
-        measures: whether its metrics are figures of a point.
         last: whether a run may end with it (`--until`).
         pool_step: forward passes that a training step on the query pool costs; 0 if it does not train on it.
         resources: the stage whose resources it takes where a study gives it none of its own.
@@ -87,7 +86,6 @@ class Stage:
     own_trial: bool = True
     before_points: bool = False
     shared: bool = False
-    measures: bool = False
     last: bool = False
     pool_step: int = 0
     resources: str | None = None
@@ -189,7 +187,6 @@ STAGES: dict[str, Stage] = {
         inputs=("posteriors", "guidance", "matrix"),
         version=3,
         own_trial=False,
-        measures=True,
         last=True,
         resources="attacker",
     ),
@@ -210,7 +207,6 @@ STAGES: dict[str, Stage] = {
         images=("victim",),
         version=2,
         own_trial=False,
-        measures=True,
         resources="attacker",
     ),
     "measure": Stage(  # of a plug-in: editing it runs no clone again
@@ -220,7 +216,6 @@ STAGES: dict[str, Stage] = {
         inputs=("posteriors", "responses"),
         images=("victim",),
         own_trial=False,
-        measures=True,
         resources="attacker",
     ),
 }

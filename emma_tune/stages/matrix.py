@@ -31,7 +31,8 @@ def optimize_matrix(
 
     Returns:
         tensors: `matrix` (K, K), row-stochastic; metrics: its trace, the epochs it took, and the surrogate's
-        accuracy on the victim's validation images after them: it has trained on p' as the soft attacker does.
+        accuracy on the victim's validation images, if there are any, after them: it has trained on p' as the soft
+        attacker does.
 
     Raises:
         ValueError: if no epoch is left after `st_epoch`: T would be the identity, which is no defense.
@@ -88,13 +89,11 @@ def optimize_matrix(
         )
 
     kept = lowest if keeps_lowest(history, config, classes=K) else T
-    answers = posteriors_of(classifier, runtime.victim_images("validation"))
-    learned = accuracy(answers.numpy(), runtime.victim_labels("validation").cpu().numpy())
-    metrics = {
-        "trace": float(kept.trace()),
-        "epochs": float(len(history)),
-        "surrogate.validation.accuracy": learned,
-    }
+    metrics = {"trace": float(kept.trace()), "epochs": float(len(history))}
+    if runtime.victim:  # which a matrix that is learned on arrays does without
+        answers = posteriors_of(classifier, runtime.victim_images("validation"))
+        labels = runtime.victim_labels("validation").cpu().numpy()
+        metrics["surrogate.validation.accuracy"] = accuracy(answers.numpy(), labels)
     return Artifact({"matrix": kept.cpu()}, metrics, history)
 
 

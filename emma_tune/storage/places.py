@@ -69,3 +69,9 @@ def inside(root: Place, name: str) -> Place:
     if not name or name.startswith("/") or ".." in parts or "\0" in name:
         raise ValueError(f"expected a name below {root}, found {name!r}")
     return root / name
+
+
+def user_state() -> Path:
+    """Return the folder of what is remembered of a user; raises RuntimeError for one without a home."""
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "emma-tune"

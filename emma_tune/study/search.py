@@ -262,8 +262,8 @@ class Search(Frozen):
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(0, description="seed of the proposals")
     stop: Literal["own", "joint", "none"] = Field(
         "own",
-        description="stop a point once a finished one beats all that it can still reach: own: one of its own "
-        "defense; joint: one of any defense; none: run every point to its end",
+        description="stop a point once its costs are beyond the limits, or a finished point beats all that it can "
+        "still reach: own: one of its own defense; joint: one of any defense; none: run every point to its end",
     )
     space: Space
 

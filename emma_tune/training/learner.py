@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from emma_tune.models import load_state
 from emma_tune.training.classifier import Classifier, forward
 from emma_tune.training.seeds import derive_seed, generator
 from emma_tune.training.settings import Training
+from emma_tune.training.sgd import SGD
 
 
 class Learner:
@@ -28,10 +29,10 @@ class Learner:
     def __init__(self, classifier: Classifier, training: Training, *, seed: int, role: str) -> None:
         self.classifier = classifier
         self.training = training
-        self._network = torch.compile(classifier, dynamic=False) if training.compile else classifier
+        self._network = _compiled(classifier) if training.compile else classifier
         self._seed = seed
         self._role = role
-        self.optimizer = torch.optim.SGD(
+        self.optimizer = SGD(
             classifier.parameters(), lr=training.lr, momentum=training.momentum, weight_decay=training.weight_decay
         )
 
@@ -42,8 +43,7 @@ class Learner:
         """
         torch.manual_seed(derive_seed(self._seed, self._role, "network", epoch))
         lr = cosine_lr(epoch, self.training.epochs, self.training.lr)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        self.optimizer.lr = lr
         self.classifier.train()
         return lr
 
@@ -137,7 +137,7 @@ class Learner:
         """Copy weights, buffers and momenta to the CPU: all that an epoch hands to the next."""
         tensors = self.weights()
         for name, parameter in self.classifier.named_parameters():
-            momentum = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            momentum = self.optimizer.momenta.get(parameter)
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum.detach().cpu().clone().contiguous()
         return tensors
@@ -149,7 +149,7 @@ class Learner:
             momentum = tensors.get(f"momentum.{name}")
             if momentum is not None:
                 # the optimizer keeps momenta in the memory format of the weights
-                self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+                self.optimizer.momenta[parameter] = torch.empty_like(parameter).copy_(momentum)
 
 
 def restore_classifier(classifier: Classifier, tensors: Mapping[str, Tensor]) -> None:
@@ -168,3 +168,12 @@ def cosine_lr(epoch: int, epochs: int, lr: float) -> float:
     """
     lowest = lr * 1e-3
     return lowest + (lr - lowest) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def _compiled(classifier: Classifier) -> Callable[[Tensor], Tensor]:
+    """Compile a classifier, deterministically where the process computes so."""
+    if torch.are_deterministic_algorithms_enabled():
+        # the debug mode that workers set has not told the compiler
+        torch.use_deterministic_algorithms(True, warn_only=torch.is_deterministic_algorithms_warn_only_enabled())
+    compiled: Callable[[Tensor], Tensor] = torch.compile(classifier, dynamic=False)
+    return compiled

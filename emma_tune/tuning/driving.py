@@ -18,6 +18,7 @@ from emma_tune.search.trial_shares import Capacity
 from emma_tune.stages import OWN_TRIAL_STAGES
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
 from emma_tune.study.file import StudyError
+from emma_tune.tuning.idle_slots import IdleSlots
 from emma_tune.tuning.order import RunResult, Session
 
 
@@ -30,14 +31,24 @@ class Drive:
     driver: StudyDriver
     writer: LedgerWriter
 
-    def end(self, first: float, last: float, *, broken: bool = False) -> RunResult:
-        """Write the summary of a run whose first trial began, and whose last one ended, at these times."""
+    def end(self, first: float, last: float, *, idle: IdleSlots | None = None, broken: bool = False) -> RunResult:
+        """Write the summary of a run.
+
+        Args:
+            first: when its first trial began.
+            last: when its last one ended.
+            idle: of its slots; None if it had no trial.
+            broken: whether it came to no end.
+        """
         session, driver = self.session, self.driver
         driver.tidy()
         startup, span = round(first - session.order.began, 3), round(last - first, 3)
         interrupted, failures = session.interruption.requested, driver.outcomes.failures
         until = None if broken or interrupted or GROUNDWORK.number in failures else driver.planner.until
-        summary = RunSummary(self.run, startup, span, driver.most_slots, round(driver.busy, 3), until)
+        idle = idle or IdleSlots()
+        causes = {cause: round(seconds, 1) for cause, seconds in idle.seconds.items()}
+        busy, slot_seconds = round(driver.busy, 3), round(idle.of_all, 3)
+        summary = RunSummary(self.run, startup, span, driver.most_slots, busy, until, causes, slot_seconds)
         self.writer.ended(summary)
         return RunResult(interrupted, failures, session.interruption.signal)
 

@@ -49,8 +49,8 @@ class Interruption:
         return self.signal is not None or (self.claim is not None and self.claim.lost())
 
     def listen(self) -> None:
-        """Install the signal handlers; only the main thread can, and only it is interrupted by signals."""
-        if threading.current_thread() is threading.main_thread():
+        """Install the signal handlers until a signal comes; only the main thread can, which they interrupt."""
+        if self.signal is None and threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._handle)
 

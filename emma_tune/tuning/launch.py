@@ -34,6 +34,7 @@ from emma_tune.tuning.display import decoding_shown
 from emma_tune.tuning.driving import Drive, driving, looks_done
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
 from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
+from emma_tune.tuning.precision.remark import here, slow_bf16
 from emma_tune.tuning.ray_patches import is_connected, warnings_ignored
 from emma_tune.tuning.workers.trainable import StageTrainable
 
@@ -159,17 +160,22 @@ def _capacity(session: Session, starting: Future[None], joins: bool) -> ClusterC
         StudyError: if Ray does not start, the cluster is too small, or one of its nodes sees another storage.
     """
     from emma_tune.tuning.cluster.capacity import capacity_for, check_capacity
-    from emma_tune.tuning.cluster.nodes import check_storage
+    from emma_tune.tuning.cluster.nodes import bf16_factors, check_storage
 
     order = session.order
     while not starting.done():  # Ray's C++ side installs a handler that would print a stack trace at SIGTERM
         wait([starting], timeout=BRIEFLY)
         session.interruption.listen()
     starting.result()
+    session.interruption.listen()  # Ray may have started before anybody waited for it
     capacity = capacity_for(order.study)
     check_capacity(order.study, capacity, session.say)
     if joins and not session.interruption.requested:
         check_storage(session.store)
+    if session.interruption.requested:
+        return capacity
+    if slow := slow_bf16(order.study, capacity, bf16_factors if joins else here):
+        session.say(slow.line)
     return capacity
 
 

@@ -11,11 +11,13 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from emma_tune.results.stops import why_stopped
 from emma_tune.search.driver import StudyDriver
 from emma_tune.search.paces import Utilization
 from emma_tune.study import AUTO
 from emma_tune.tuning.cluster.capacity import CapacityWatcher
 from emma_tune.tuning.display import Display, first_few, hms
+from emma_tune.tuning.idle_slots import IdleSlots, cause_of_idle_slots
 from emma_tune.tuning.interruption import SAVING
 from emma_tune.tuning.order import Session
 from emma_tune.tuning.ray_patches import NeverPickled
@@ -54,6 +56,7 @@ class RunMonitor(NeverPickled, Callback):
         self._first = self._last = 0.0
         self._beside_epochs: deque[float] = deque(maxlen=RECENT_TRIALS)
         self._use = Utilization()
+        self.idle = IdleSlots()
         self._updated_at = self._write_at = -float("inf")
         self._logged_at = time.monotonic()
 
@@ -68,6 +71,7 @@ class RunMonitor(NeverPickled, Callback):
         now = time.monotonic()
         self._first = self._first or now
         self._trials[trial.trial_id] = _TrialProgress(now)
+        self._note_idle_slots(now)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -84,6 +88,7 @@ class RunMonitor(NeverPickled, Callback):
         """Note what an ended trial took besides its epochs."""
         if known := self._trials.pop(trial.trial_id, None):
             self._beside_epochs.append(max(0.0, time.monotonic() - known.started - known.busy))
+        self._note_idle_slots(time.monotonic())
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Forget a trial whose worker died."""
@@ -94,6 +99,7 @@ class RunMonitor(NeverPickled, Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Update display, progress.json and log when it is time."""
         now = time.monotonic()
+        self._note_idle_slots(now)
         since = now - self._updated_at
         if since < REFRESH_INTERVAL:
             return
@@ -123,6 +129,13 @@ class RunMonitor(NeverPickled, Callback):
         how = "interrupted" if self._session.interruption.requested else "ended"
         self._session.log.write(f"{how} · {self._points()} · elapsed {hms(self._elapsed())}")
         self._session.folder.write_progress({"tasks": [], "elapsed": round(self._elapsed(), 1)})
+
+    def _note_idle_slots(self, now: float) -> None:
+        """Note how many slots have no trial, from the first trial on."""
+        slots = self._capacity.now.slots if self._first else 0
+        interrupted = self._session.interruption.requested
+        cause = "interruption" if interrupted else cause_of_idle_slots(self._driver)
+        self.idle.note(now, slots, max(0, slots - len(self._driver.trials)), cause)
 
     def _show(self) -> None:
         self._display.show(self._running, lambda: f"{self._points()} · {self._times()}", self._line)
@@ -168,11 +181,12 @@ class RunMonitor(NeverPickled, Callback):
 
     def _points(self) -> str:
         outcomes = self._driver.outcomes
-        counts = {"dominated": outcomes.dominated, "failed": outcomes.failed}
-        others = "".join(f", {count} {name}" for name, count in counts.items() if count)
+        others = why_stopped(outcomes.stopped)
+        if outcomes.failed:
+            others.append(f"{outcomes.failed} failed")
         if until := self._driver.planner.until:
-            return f"until stage {until}{others}"
-        return f"points {outcomes.ended} of {self._driver.points.wanted}{others}"
+            return ", ".join([f"until stage {until}", *others])
+        return ", ".join([f"points {outcomes.ended} of {self._driver.points.wanted}", *others])
 
     def _line(self) -> str:
         counts = self._driver.agenda.counts().values()

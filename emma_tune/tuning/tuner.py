@@ -42,7 +42,7 @@ def tune_study(
             _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
     finally:
         monitor.close()
-    return drive.end(*monitor.span)
+    return drive.end(*monitor.span, idle=monitor.idle)
 
 
 def _fit(

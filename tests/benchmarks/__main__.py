@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import torch
 from rich.console import Console
@@ -19,36 +22,51 @@ from tests.benchmarks.measure import Row, machine
 from tests.benchmarks.packing import packing
 from tests.benchmarks.training_loop import training_loop
 
+PARTS: dict[str, Callable[[torch.device, bool], Iterator[Row]]] = {
+    "matrix": lambda device, long: matrix_step(device, long=long),
+    "training": lambda device, long: training_loop(device, long=long),
+    "engine": lambda _, long: engine(long=long),
+    "packing": lambda device, long: packing(device, long=long),
+    "driver": lambda _, long: driver(long=long),
+}
+INTERRUPTED = 130
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--long", action="store_true", help="more rounds, and the digits study whole, three times")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts, not all")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)
+    signal.signal(signal.SIGTERM, _interrupt)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    began = time.monotonic()
-    parts: list[Callable[[], Iterator[Row]]] = [
-        lambda: matrix_step(device, long=options.long),
-        lambda: training_loop(device, long=options.long),
-        lambda: engine(long=options.long),
-        lambda: packing(device, long=options.long),
-        lambda: driver(long=options.long),
-    ]
-    progress = Console(stderr=True)
-    rows = []
-    for part in parts:
-        for row in part():
+    began, rows, ended = time.monotonic(), list[Row](), False
+    try:
+        for row in _measured(options.only, device, options.long):
             rows.append(row)
-            progress.print(f"{time.monotonic() - began:5.0f} s  {row.what}", highlight=False)
-    about = {**machine(device), "seconds": f"{time.monotonic() - began:.0f}", "long": str(options.long)}
-    if options.json:
+            print(f"{time.monotonic() - began:5.0f} s  {row.what}", file=sys.stderr, flush=True)
+        ended = True
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    finally:  # what has been measured until then, also if a part fails
+        seconds = f"{time.monotonic() - began:.0f}{'' if ended else ', not to the end'}"
+        _print(rows, {**machine(device), "seconds": seconds, "long": str(options.long)}, as_json=options.json)
+
+
+def _measured(parts: list[str], device: torch.device, long: bool) -> Iterator[Row]:
+    for part in parts:
+        yield from PARTS[part](device, long)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _print(rows: list[Row], about: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
         print(json.dumps({"machine": about, "rows": [row.to_json() for row in rows]}, indent=1))
-    else:
-        _print(rows, about)
-
-
-def _print(rows: list[Row], about: dict[str, str]) -> None:
+        return
     table = Table(
         title="; ".join(f"{name} {value}" for name, value in about.items()), title_justify="left", box=None
     )
@@ -57,9 +75,14 @@ def _print(rows: list[Row], about: dict[str, str]) -> None:
     table.add_column("asked for")
     table.add_column("how")
     for row in rows:
-        figure = f"{row.figure:.1e}" if row.figure < 1e-2 else f"{row.figure:.3g}"
-        table.add_row(row.what, f"{figure} {row.unit}".strip(), row.goal, row.detail)
+        table.add_row(row.what, _figure(row), row.goal, row.detail)
     Console(width=170).print(table)
+
+
+def _figure(row: Row) -> str:
+    if row.figure is None:
+        return "–"
+    return f"{row.figure:.1e} {row.unit}".strip() if row.figure < 1e-2 else f"{row.figure:.3g} {row.unit}".strip()
 
 
 if __name__ == "__main__":

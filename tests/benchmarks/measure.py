@@ -15,6 +15,17 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from emma_tune.tuning.precision.cost import bf16_factor
+
+BUDGET = 60.0
+"""Seconds that a comparison may take; beyond them there are fewer rounds."""
+
+SHORT = 12.0
+"""The same, of the short form."""
+
+EMULATED = 3.0
+"""Times as long as fp32 from which bf16 is not measured."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -22,14 +33,14 @@ class Row:
 
     Attributes:
         what: is measured.
-        figure: as a number.
+        figure: as a number; None if it was left out, and `detail` says why.
         unit: `×` for a ratio, `s`, `%` or nothing.
         goal: what was asked for, as text; empty if only a report was asked for.
         detail: the two sides of a ratio, and how they were measured.
     """
 
     what: str
-    figure: float
+    figure: float | None
     unit: str
     goal: str
     detail: str
@@ -38,19 +49,55 @@ class Row:
         return asdict(self)
 
 
+class Seconds(dict[str, float]):
+    """Seconds by the name of a side, and the number of rounds of which they are medians."""
+
+    def __init__(self, rounds: list[dict[str, float]], *, warmed_up: bool = True) -> None:
+        super().__init__({name: statistics.median(of[name] for of in rounds) for name in rounds[0]})
+        self.rounds = len(rounds)
+        self._warmed_up = warmed_up
+
+    @property
+    def note(self) -> str:
+        """What a row has to say of them."""
+        if not self._warmed_up:
+            return "; the first round only, not warmed up"
+        return f"; {self.rounds} rounds" if self.rounds > 1 else "; 1 round"
+
+
 def alternating(
-    sides: Mapping[str, Callable[[], object]], *, rounds: int, device: torch.device
-) -> dict[str, float]:
-    """Seconds of each side: the median of `rounds`, taken in turn, after one round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds + 1):
-        for name, run in sides.items():
-            _wait_for(device)
-            began = time.perf_counter()
-            run()
-            _wait_for(device)
-            seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(of_side[1:]) for name, of_side in seconds.items()}
+    sides: Mapping[str, Callable[[], object]], *, rounds: int, device: torch.device, budget: float = BUDGET
+) -> Seconds:
+    """Seconds of each side: the median of `rounds`, taken in turn, after one round that does not count.
+
+    There are fewer rounds where they would take longer than the budget; the first counts if there is no time for
+    another one.
+    """
+    began = last = time.perf_counter()
+    first, *taken = [{name: _seconds(run, device) for name, run in sides.items()}]
+    while len(taken) < rounds and (now := time.perf_counter()) + (now - last) <= began + budget:
+        last = now
+        taken.append({name: _seconds(run, device) for name, run in sides.items()})
+    return Seconds(taken or [first], warmed_up=bool(taken))
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    _wait_for(device)
+    began = time.perf_counter()
+    run()
+    _wait_for(device)
+    return time.perf_counter() - began
+
+
+def why_no_bf16(device: torch.device) -> str | None:
+    """Why bf16 is not worth measuring on a device; None where it is."""
+    factor = bf16_factor() if device.type == "cpu" else None
+    return f"bf16 takes {factor:.2g} times as long as fp32 here" if factor and factor >= EMULATED else None
+
+
+def left_out(what: str, goal: str, why: str) -> Row:
+    """The row of something that is not measured."""
+    return Row(what, None, "", goal, f"left out: {why}")
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int:

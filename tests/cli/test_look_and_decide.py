@@ -85,7 +85,15 @@ def test_front_as_json_has_what_the_design_promises(desk):
     volume = 1.0 * 0.1 + 0.5 * 0.25 + 0.5 * 0.375
     assert content["hypervolume"] == pytest.approx(volume)
     assert content["seeds"]["hypervolume_by_seed"] == {"1": pytest.approx(volume), "2": pytest.approx(volume)}
-    assert content["counts"] == {"asked": 7, "finished": 5, "infeasible": 1, "dominated": 0, "failed": 1}
+    assert content["counts"] == {
+        "asked": 7,
+        "finished": 5,
+        "infeasible": 1,
+        "stopped": 0,
+        "dominated": 0,
+        "excluded": 0,
+        "failed": 1,
+    }
     assert content["thieves"]["inverse"]["knows"] == "the answers and the matrix T"
 
 
@@ -106,7 +114,15 @@ def test_front_against_one_attacker_leaves_out_what_it_cannot_attack(desk):
 def test_front_of_some_defenses_has_only_theirs(desk):
     content = json.loads(printed("front", desk.root, "--defense", "argmax", "--defense", "none", "--json"))
     assert [point["defense"] for point in content["points"]] == ["none", "argmax"]
-    assert content["counts"] == {"asked": 2, "finished": 2, "infeasible": 0, "dominated": 0, "failed": 0}
+    assert content["counts"] == {
+        "asked": 2,
+        "finished": 2,
+        "infeasible": 0,
+        "stopped": 0,
+        "dominated": 0,
+        "excluded": 0,
+        "failed": 0,
+    }
 
 
 def test_front_as_json_has_a_front_for_each_searched_defense_and_the_references(desk):

@@ -17,6 +17,7 @@ from emma_tune.cli import app
 from emma_tune.plan import Task
 from emma_tune.results import StudyView
 from emma_tune.results.status import status_of
+from emma_tune.results.stops import STOPS
 from emma_tune.stages import STAGES
 from emma_tune.storage import Place, storage_at
 from emma_tune.storage.artifact import Artifact, State, run_through
@@ -110,7 +111,7 @@ def check_ledger(view: StudyView, *, failed: Collection[int] = (), unfinished: b
     if not unfinished:
         assert status["state"] == "finished", status
         assert status["points"]["running"] == 0
-        ended = status["points"]["finished"] + status["points"]["dominated"] + status["points"]["failed"]
+        ended = sum(status["points"][state] for state in ("finished", "failed", *STOPS))
         assert ended == status["points"]["asked"] > 0, status["points"]
 
 

@@ -65,7 +65,15 @@ def test_the_front_is_the_same_for_less_work_and_stopped_points_can_be_finished_
     _, printed = run(emma, study_file, "none")
     assert "stopped early" not in printed
     whole = emma.json("front", folder)
-    assert whole["counts"] == {"asked": 4, "finished": 4, "infeasible": 0, "dominated": 0, "failed": 0}
+    assert whole["counts"] == {
+        "asked": 4,
+        "finished": 4,
+        "infeasible": 0,
+        "stopped": 0,
+        "dominated": 0,
+        "excluded": 0,
+        "failed": 0,
+    }
     status = status_of(StudyView(folder))
     assert status["points"] == {**whole["counts"], "running": 0}
     assert status["left_out"]["epochs"] == 0
@@ -74,7 +82,14 @@ def test_the_front_is_the_same_for_less_work_and_stopped_points_can_be_finished_
     # none of those that were stopped comes to the front, which was right and cost less
     assert not stopped & {point["point"] for point in whole["points"]}
     own, whole_own = found["fronts"].pop("emma"), whole["fronts"].pop("emma")
-    ends = {"asked": 4, "finished": 4 - len(stopped), "infeasible": 0, "dominated": len(stopped), "failed": 0}
+    ends = {
+        "asked": 4,
+        "finished": 4 - len(stopped),
+        "infeasible": 0,
+        "dominated": len(stopped),
+        "excluded": 0,
+        "failed": 0,
+    }
     assert found == {**whole, "counts": ends, "stop": stop}
     assert {of["point"] for of in own["stopped"]} == stopped
     if stop == "own":  # the whole front of the defense is there

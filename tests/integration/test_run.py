@@ -57,7 +57,8 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     status = emma.json("status", folder)
     assert status["state"] == "finished"
     assert status["points"] == {
-        "asked": 4, "finished": 4, "infeasible": 0, "dominated": 0, "failed": 0, "running": 0,
+        "asked": 4, "finished": 4, "infeasible": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 0, "running": 0,
     }  # fmt: skip
     done = made(status)
     assert done.pop("surrogate") in (1, 2)
@@ -67,6 +68,7 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert status["left_out"] == {"epochs": 0, "seconds": 0.0}
     assert status["last_run"]["slots"] >= 1
     assert 0 < status["last_run"]["utilization"] <= 1
+    assert set(status["last_run"]["idle"]) <= {"victims", "proposals", "end", "between"}
     assert status["last_run"]["startup"] > 0
     assert "last run: " in ended.stdout
 

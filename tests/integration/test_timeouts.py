@@ -22,7 +22,8 @@ def test_a_stage_that_hangs_is_stopped_tried_again_and_fails_its_point_alone(fau
     assert code == 3, output
     status = emma.json("status", tmp_path / "runs" / "tiny")
     assert status["points"] == {
-        "asked": 4, "finished": 3, "infeasible": 0, "dominated": 0, "failed": 1, "running": 0,
+        "asked": 4, "finished": 3, "infeasible": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 1, "running": 0,
     }  # fmt: skip
     late = "matrix: expected to end within 4 s (resources.matrix.timeout_seconds), still running; stopped"
     assert [failure["reason"] for failure in status["failures"]] == [f"{late} twice"]
@@ -72,7 +73,8 @@ def test_a_task_that_eats_memory_fails_its_point_alone(faulty, emma, study_file,
     assert code == 3, output
     status = emma.json("status", tmp_path / "runs" / "tiny")
     assert status["points"] == {
-        "asked": 4, "finished": 3, "infeasible": 0, "dominated": 0, "failed": 1, "running": 0,
+        "asked": 4, "finished": 3, "infeasible": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 1, "running": 0,
     }  # fmt: skip
     (failure,) = status["failures"]
     assert failure["reason"].startswith("matrix: its worker died repeatedly; the last time node ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -74,7 +73,7 @@ def test_taking_an_edit_back_runs_nothing_again(examples):
 
 @pytest.mark.slow
 def test_the_examples_run_and_say_what_an_edit_would_run_again(emma, examples):
-    ended = emma("run", "examples/plugins.yaml")
+    ended = emma("run", "examples/plugins.yaml", "--set", "search.stop=none")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     folder = examples.parent / "runs" / "plugins"
     view = StudyView(folder)
@@ -89,12 +88,12 @@ def test_the_examples_run_and_say_what_an_edit_would_run_again(emma, examples):
         )
     for outcome in view.outcomes.values():
         assert set(outcome.figures["test"]["attackers"]) == {"soft", "label_smoothing", "cnn"}
-    front = json.loads(emma("front", folder, "--json").stdout)
-    assert {point["defense"] for point in front["points"]} == {"emma", "none", "temperature"}
+    points = emma.json("points", folder)["points"]
+    assert {point["defense"] for point in points} == {"emma", "none", "temperature"}
 
     file = examples / "label_smoothing.py"
     file.write_text(file.read_text().replace("SMOOTHING = 0.1", "SMOOTHING = 0.2"))
-    dry = emma("run", "examples/plugins.yaml", "--dry-run")
+    dry = emma("run", "examples/plugins.yaml", "--set", "search.stop=none", "--dry-run")
     rows = {line.split()[0]: line.split()[1:4] for line in dry.stdout.splitlines() if line.startswith(" ")}
     assert rows["attacker"] == rows["evaluation"] == ["15", "10", "5"]
     assert {rows[stage][2] for stage in ("victim", "posteriors", "surrogate", "matrix", "responses")} == {"0"}

@@ -82,8 +82,13 @@ class Written:
         self._write("concluded", number, Outcome(self.planner.digest, figures=figures))
         return number
 
-    def dominated(self, defense: str, by: int, validation: Part, *, costs: bool = True, **params: Any) -> int:
-        """A point that was left; its costs on test data are those of validation, where they are known."""
+    def dominated(
+        self, defense: str, by: int | None, validation: Part, *, costs: bool = True, **params: Any
+    ) -> int:
+        """A point that was left, beaten by another one or else beyond the limits.
+
+        Its costs on test data are those of validation, where they are known.
+        """
         number = self.asked(defense, **params)
         known = {name: value for name, value in validation.items() if not name.startswith("attacker")}
         bounds = {"validation": validation, "test": known if costs else {}}

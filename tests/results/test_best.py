@@ -132,7 +132,15 @@ def test_where_nothing_is_finished_nothing_is_named(desk):
     desk.failed("emma")
     found = chosen(desk, l1=1.0)
     assert (found["point"], found["nearest"], found["candidates"], found["finished"]) == (None, None, 0, 0)
-    assert found["counts"] == {"asked": 2, "finished": 0, "infeasible": 0, "dominated": 0, "failed": 1}
+    assert found["counts"] == {
+        "asked": 2,
+        "finished": 0,
+        "infeasible": 0,
+        "stopped": 0,
+        "dominated": 0,
+        "excluded": 0,
+        "failed": 1,
+    }
 
 
 # --- points that were stopped -----------------------------------------------------------------------------

@@ -143,7 +143,15 @@ def test_each_repeat_is_a_mean_over_seeds_and_the_interval_is_over_repeats(desk)
     again.finished("emma", *of_runs(again, figures), number=1, **desk_point.params)
     content = confirmed(desk.view, again.view)
     assert (content["study"], content["repeats"]) == ("tiny", 3)
-    assert content["counts"] == {"asked": 1, "finished": 1, "infeasible": 0, "dominated": 0, "failed": 0}
+    assert content["counts"] == {
+        "asked": 1,
+        "finished": 1,
+        "infeasible": 0,
+        "stopped": 0,
+        "dominated": 0,
+        "excluded": 0,
+        "failed": 0,
+    }
     (point,) = content["points"]
     assert (point["point"], point["defense"], point["state"]) == (1, "emma", "finished")
     assert point["params"] == desk_point.params

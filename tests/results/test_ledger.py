@@ -148,6 +148,19 @@ def test_a_figure_that_is_not_a_number_is_refused_and_nothing_is_written(path, k
     assert path.read_bytes() == before
 
 
+def test_idle_slots_are_those_without_a_trial_by_cause_and_those_between_tasks():
+    run = RunSummary("r", startup=6.0, span=80.0, slots=2, busy=120.0, idle={"victims": 16.0, "end": 8.0})
+    assert run.idle_shares == pytest.approx({"victims": 0.1, "end": 0.05, "between": 0.1})
+    assert RunSummary("r", startup=6.0, span=80.0, slots=2, busy=120.0).idle_shares == {}  # of an earlier version
+
+
+def test_slots_that_a_node_took_with_it_were_not_idle():
+    busy = 8 * 10.0 + 2 * 80.0
+    run = RunSummary("r", startup=6.0, span=100.0, slots=8, busy=busy, idle={"end": 20.0}, slot_seconds=260.0)
+    assert run.utilization == pytest.approx(240 / 260)
+    assert run.idle_shares == pytest.approx({"end": 20 / 260, "between": 0.0})
+
+
 @pytest.mark.parametrize(
     ("ended", "share"),
     [

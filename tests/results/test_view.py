@@ -80,7 +80,8 @@ def test_the_table_has_every_point(folder):
 def test_status_counts_points_and_names_failures(folder):
     status = status_of(StudyView(folder))
     assert status["points"] == {
-        "asked": 5, "finished": 4, "infeasible": 1, "dominated": 0, "failed": 1, "running": 0,
+        "asked": 5, "finished": 4, "infeasible": 1,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 1, "running": 0,
     }  # fmt: skip
     assert status["failures"] == [{"point": 4, "reason": "matrix: ValueError: no"}]
     assert status["state"] == "finished"
@@ -142,7 +143,8 @@ def test_status_counts_dominated_points_and_what_they_were_spared(with_dominated
     change(with_dominated, study_file, tmp_path)
     status = status_of(StudyView(with_dominated))
     assert status["points"] == {
-        "asked": 6, "finished": 4, "infeasible": 1, "dominated": 1, "failed": 1, "running": 0,
+        "asked": 6, "finished": 4, "infeasible": 1,
+        "stopped": 1, "dominated": 1, "excluded": 0, "failed": 1, "running": 0,
     }  # fmt: skip
     assert status["state"] == "finished"
     assert status["left_out"] == {"epochs": 5, "seconds": 10.0}  # 6 s for 3 epochs: 2 s each
@@ -213,7 +215,7 @@ def test_the_last_run_that_ended_by_itself_is_told(with_dominated):
     writer.run("killed")
     writer.close()
     assert status_of(StudyView(with_dominated))["last_run"] == {
-        "startup": 6.0, "span": 80.0, "slots": 2, "utilization": 0.75,
+        "startup": 6.0, "span": 80.0, "slots": 2, "utilization": 0.75, "idle": {},
     }  # fmt: skip
 
 

@@ -104,7 +104,8 @@ class Desk:
             if task.stage in ("responses", "evaluation"):
                 point = self.point_of(task)
                 l1, drop = COSTS[point]
-                rest = {"victim_accuracy": 1 - drop, "flip_rate": 0.0, "clone_accuracy.best": CLONES[point]}
+                clone = self.clone_of(point, self.attacker_of(point, task))
+                rest = {"victim_accuracy": 1 - drop, "flip_rate": 0.0, "clone_accuracy.best": clone}
                 figures = {"l1": l1, "accuracy_drop": drop, **rest}
                 metrics = {f"{part}.{n}": x for part in ("validation", "test") for n, x in figures.items()}
                 metrics["queries.l1"] = l1
@@ -112,6 +113,16 @@ class Desk:
             history = [] if task.stage != "attacker" else rows_of(CLONES[self.point_of(task)])
             artifact = Artifact({}, metrics, history)
             self.store.commit(task.stage, task.key, artifact, recipe=task.recipe, provenance=provenance)
+
+    def attacker_of(self, number: int, task: Task) -> str:
+        """Whose clone a task of a point trains or evaluates; any attacker for another task."""
+        plan = self.plan(number)
+        places = (*plan.attackers.items(), *plan.evaluations.items())
+        return next((name for (_, name), of in places if of.key == task.key), "soft")
+
+    def clone_of(self, number: int, attacker: str) -> float:
+        """Accuracy of a clone in the end."""
+        return CLONES[number]
 
     def plan(self, number: int) -> PointPlan:
         """Tasks of a point, with all its attackers."""

@@ -16,7 +16,7 @@ def test_the_next_run_takes_the_conclusion_over_without_planning_the_point(left)
     driver = left.open()
     assert (
         driver.outcomes.finished,
-        driver.outcomes.dominated,
+        driver.outcomes.stopped["dominated"],
         driver.points.wanted,
         driver.outcomes.ended,
     ) == (3, 1, 4, 4)
@@ -37,7 +37,7 @@ def test_a_point_is_open_again_when_the_conclusion_no_longer_holds(left, changes
     driver = left.open(**changes)
     assert FIRST not in StudyView(left.place.root).outcomes
     assert [plan.point.number for plan in driver.agenda.open] == [FIRST]
-    assert (driver.outcomes.finished, driver.outcomes.dominated) == (3, 0)
+    assert (driver.outcomes.finished, driver.outcomes.stopped["dominated"]) == (3, 0)
     assert left.journal()[FIRST].state.name == "RUNNING"
     assert left.journal()[FIRST].params == {"lambda": 0.1}
     for trial, tasks in left.trials():  # the clones alone: all before them is there
@@ -59,13 +59,13 @@ def test_a_point_that_is_open_again_is_concluded_at_once_if_another_study_has_do
     left.make(list(left.plan(FIRST).tasks.values()))
     driver = left.open(**changes)
     assert driver.suggest("nothing is left to do") == OVER
-    assert (driver.outcomes.finished, driver.outcomes.dominated) == (4, 0)
+    assert (driver.outcomes.finished, driver.outcomes.stopped["dominated"]) == (4, 0)
     assert left.journal()[FIRST].values == [1.0, 0.75]
 
 
 def test_a_conclusion_holds_if_another_point_dominates_though_the_one_that_did_is_beyond_the_limit(left):
     left.open(objectives={"attacker_accuracy": "min"}, limits={"accuracy_drop": 0.04})
-    assert (left.driver.outcomes.dominated, left.driver.outcomes.finished) == (
+    assert (left.driver.outcomes.stopped["dominated"], left.driver.outcomes.finished) == (
         1,
         3,
     )  # the second point: 0.25 < 0.5
@@ -74,7 +74,7 @@ def test_a_conclusion_holds_if_another_point_dominates_though_the_one_that_did_i
 def test_after_an_edit_of_what_is_planned_no_conclusion_holds(left):
     left.open(attackers={"soft": {"epochs": EPOCHS}})  # without the hard one: the others are finished again
     assert [plan.point.number for plan in left.driver.agenda.open] == [FIRST]
-    assert (left.driver.outcomes.finished, left.driver.outcomes.dominated) == (3, 0)
+    assert (left.driver.outcomes.finished, left.driver.outcomes.stopped["dominated"]) == (3, 0)
 
 
 def test_a_point_under_way_at_the_end_of_a_run_is_left_at_the_start_of_the_next_if_that_is_known_then(desk):
@@ -84,6 +84,6 @@ def test_a_point_under_way_at_the_end_of_a_run_is_left_at_the_start_of_the_next_
     desk.open()
     (event,) = desk.events("dominated")
     assert (event["point"], event["by"], event["left_out"]) == (FIRST, ARGMAX, EPOCHS)
-    assert (desk.driver.outcomes.finished, desk.driver.outcomes.dominated) == (3, 1)
+    assert (desk.driver.outcomes.finished, desk.driver.outcomes.stopped["dominated"]) == (3, 1)
     assert desk.driver.suggest("nothing is left to do") == OVER
     assert desk.journal()[FIRST].values == [1.0, 0.75]

@@ -20,6 +20,7 @@ SPACE = {
     "lr_gamma": {"low": 0.03, "high": 1.0, "log": True},
     "st_epoch": {"choices": [0, 1]},
 }
+LONG = {"surrogate": {"epochs": 50}, "defense": {"epochs": 50}}
 GRID = {"lambda": {"low": 0.1, "high": 0.3, "step": 0.1}, "lr_gamma": {"choices": [0.3, 1.0]}, "st_epoch": 1}
 
 
@@ -61,6 +62,88 @@ def test_proposals_do_not_depend_on_when_the_run_began(proposer, sampler):
     assert [point.params for point, _ in resumed] == [point.params for point, _ in through]
     check_in_space(through)
     assert len({str(point.params) for point, _ in through}) == 12
+
+
+OPEN = 5
+
+
+def drive_on(proposer: Proposer, start: int, end: int, log: list) -> None:
+    """Every third point is stopped, one stays open."""
+    for number in range(start, end):
+        params, memory = proposer.propose(number, number, [point for point, _ in log])
+        log.append((Point(number, "emma", params), memory))
+        if number != OPEN:
+            proposer.conclude(log[-1][0], measure(params), memory, stopped=number % 3 == 1)
+
+
+def test_proposals_of_gp_do_not_depend_on_the_order_in_which_a_resumed_run_reports_points(proposer):
+    through, resumed = [], []
+    drive_on(proposer("gp"), 0, 16, through)
+    drive_on(proposer("gp"), 0, 13, resumed)
+    again = proposer("gp")
+    closed = [of for of in resumed if of[0].number != OPEN]
+    for stopped in (False, True):
+        for point, memory in closed:
+            if (point.number % 3 == 1) == stopped:
+                again.conclude(point, measure(point.params), memory, stopped=stopped)
+    again.adopt(resumed[OPEN][0])
+    drive_on(again, 13, 16, resumed)
+    assert [point.params for point, _ in resumed] == [point.params for point, _ in through]
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_first_point_that_is_known_is_not_proposed_again(proposer, sampler):
+    params, _ = proposer(sampler).propose(1, 1, ())
+    again, _ = proposer(sampler).propose(1, 1, [Point(0, "emma", params)])
+    assert again != params
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_model_begins_with_the_usual_values_then_fills_the_space(proposer, sampler):
+    log, even = [], []
+    space = {**SPACE, "st_epoch": [0, 20]}
+    startup = {"gp": 10, "tpe": 10}[sampler]  # three for each dimension and one; as Optuna has it
+    drive(proposer(sampler, space, **LONG), 0, startup + 1, log)
+    drive(proposer("qmc", space, **LONG), 0, startup, even)
+    proposed = [point.params for point, _ in log]
+    assert proposed[0] == {"lambda": 0.01, "lr_gamma": 0.3, "st_epoch": 20}  # the reference's
+    filling = [point.params for point, _ in even]
+    assert proposed[1:startup] == filling[: startup - 1]
+    assert proposed[startup] != filling[startup - 1]
+
+
+@pytest.mark.parametrize(
+    ("space", "first"),
+    [
+        ({"lambda": {"low": 0.02, "high": 0.08, "log": True}}, {"lambda": 0.04}),
+        ({"lambda": {"low": 0.02, "high": 0.08}}, {"lambda": 0.05}),
+        ({"lambda": {"low": 0.004, "high": 0.02, "step": 0.004}}, {"lambda": 0.012}),
+        ({"lr_gamma": {"low": 0.1, "high": 0.5, "step": 0.1}}, {"lr_gamma": 0.3}),
+        ({"lr_gamma": {"low": 0.2, "high": 0.6, "step": 0.2}}, {"lr_gamma": 0.4}),
+        ({"st_epoch": [0, 1, 2]}, {"st_epoch": 1}),
+        ({"st_epoch": [20, 40]}, {"st_epoch": 20}),
+    ],
+)
+def test_where_a_space_leaves_a_usual_value_out_its_middle_is_first(proposer, space, first):
+    params, _ = proposer("gp", {**SPACE, **space}, **LONG).propose(0, 0, ())
+    assert {name: params[name] for name in first} == pytest.approx(first)
+
+
+def test_a_budget_that_is_searched_begins_in_the_middle(study_file, tmp_path):
+    mad = {"kind": "mad", "epsilon": {"low": 0.2, "high": 0.8}}
+    study = load_study(study_file(baselines=["none", mad], search={"sampler": "gp"}))
+    params, _ = new_proposers(study, tmp_path / "optuna-journal.log")["mad"].propose(2, 0, ())
+    assert params == {"epsilon": pytest.approx(0.5)}
+
+
+def test_as_long_as_nothing_is_known_proposals_fill_the_space(proposer):
+    """As many at once as there are slots: none of them is drawn at random."""
+    open_ones, even = [], []
+    driven = proposer("gp")
+    for number in range(9):
+        open_ones.append(driven.propose(number, number, ())[0])
+    drive(proposer("qmc"), 0, 8, even)
+    assert open_ones[1:] == [point.params for point, _ in even]
 
 
 def test_a_corner_that_a_model_likes_is_proposed_once(proposer):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emma_tune.results import StudyView
-from emma_tune.results.figures import best_possible
+from emma_tune.results.figures import PARTS, best_possible
 from emma_tune.search.point_search import PointSearch
 from emma_tune.search.simulation import Times, measured, simulate
 from emma_tune.search.simulation.cluster import UNIT, Cluster, Demand
-from emma_tune.search.simulation.replay import FOUNDATION, STARTING, TAIL, Replay, Simulation, _MemoryLedger
+from emma_tune.search.simulation.invented import Invented
+from emma_tune.search.simulation.memory import MemoryLedger
+from emma_tune.search.simulation.replay import FOUNDATION, STARTING, TAIL, Replay
+from emma_tune.search.simulation.simulator import Simulation
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError, load_study
 
@@ -41,7 +45,7 @@ def study(study_file):
 
 
 def replayed(study: Study, cluster: Cluster, seconds: dict[str, float], start: float = 0.0) -> Replay:
-    replay = Simulation(study, cluster, Times(whole=seconds), start).run()
+    replay = Simulation(study, cluster, Invented(study, Times(whole=seconds)), start).run()
     check(replay)
     return replay
 
@@ -115,6 +119,51 @@ def test_the_tail_is_named(study):
     replay = replayed(study(2, baselines=["none"]), Cluster(1, 2, 0), {**NOTHING, "attacker": 10.0})
     assert replay.makespan == pytest.approx(20, abs=replay.asks)  # three attackers on two cores
     assert replay.idle[TAIL] == pytest.approx(10, abs=replay.asks)
+
+
+class Chosen:
+    """Tasks of which only clones take time; the first of two λ makes the cheaper defense, and the better one."""
+
+    CURVES: ClassVar = {0.01: (0.1, 0.2, 0.3, 0.3), 0.02: (0.1, 0.3, 0.4, 0.5)}
+
+    def __init__(self):
+        self._weights = {}
+
+    def seconds(self, task, before):
+        return 10.0 if task.stage == "attacker" else 0.0
+
+    def curve(self, task):
+        return self.CURVES[self._weights[task.inputs["responses"]]] if task.stage == "attacker" else ()
+
+    def metrics(self, task):
+        if task.stage == "matrix":
+            self._weights[task.key] = task.config.lambda_
+        elif task.stage == "responses":
+            weight = self._weights[task.key] = self._weights[task.inputs["matrix"]]
+            costs = {"l1": 20 * weight, "accuracy_drop": 0.0, "flip_rate": 0.0, "victim_accuracy": 0.9}
+            return {f"{part}.{name}": value for part in PARTS for name, value in costs.items()} | {
+                "queries.l1": 0.2
+            }
+        elif task.stage == "evaluation":
+            weight = self._weights[task.inputs["responses"]]
+            return {f"{part}.clone_accuracy.best": self.CURVES[weight][-1] for part in PARTS}
+        return {}
+
+
+@pytest.mark.parametrize(("stop", "cut"), [("own", 5.0), ("none", 0.0)])
+def test_a_clone_is_stopped_when_it_reports_what_a_cheaper_point_beats(study, stop, cut):
+    space = {"lambda": [0.01, 0.02], "lr_gamma": 1.0, "st_epoch": 1}
+    two = study(2, baselines=[], search={"points": 2, "space": space, "sampler": "grid", "stop": stop})
+    simulation = Simulation(two, Cluster(1, 1, 0), Chosen(), 0.0)
+    for _ in simulation.steps():
+        spent = sum(simulation.spent().values())
+        assert spent == pytest.approx(simulation.replay.makespan, abs=simulation.replay.asks + 1e-9)
+    replay = simulation.replay
+    check(replay)
+    # after its second report of four the other clone is as good as the one that costs half the l1
+    assert sum(replay.cut.values()) == pytest.approx(cut)
+    assert replay.seconds["attacker"] == (10.0 if cut else 20.0)
+    assert replay.points == {"finished": 2 - bool(cut), "dominated": bool(cut)}
 
 
 # --- placement --------------------------------------------------------------------------------------------
@@ -202,8 +251,8 @@ def test_the_same_again_is_the_same(study):
     assert once() == once()
 
 
-def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, monkeypatch):
-    stop, checked = PointSearch._stop_dominated, []
+def test_at_every_event_exactly_the_points_that_are_dominated_or_beyond_the_limits_are_left(study, monkeypatch):
+    stop, checked = PointSearch._stop_points, []
 
     def stop_and_check(self: PointSearch) -> None:
         before, early = tuple(self.agenda.open), self.outcomes.early_stopping
@@ -212,33 +261,35 @@ def test_at_every_event_exactly_the_points_that_are_dominated_are_left(study, mo
             reached = {key: clone.best for key, clone in early._clones.items()}
             bounds = best_possible(plan, early._records.metrics, reached)
             beaten = early._rivals.beaten_by(plan.point.defense, bounds["validation"]) is not None
-            searched = plan.point.defense in self._proposers
-            assert self.agenda.is_open(plan.point) == (not (beaten and searched))
-            checked.append(beaten and searched)
+            within = self.planner.study.limits.kept_by(bounds["validation"])
+            left = plan.point.defense in self._proposers and (beaten or not within)
+            assert self.agenda.is_open(plan.point) == (not left)
+            checked.append((left, beaten))
 
-    monkeypatch.setattr(PointSearch, "_stop_dominated", stop_and_check)
+    monkeypatch.setattr(PointSearch, "_stop_points", stop_and_check)
     search = {"points": 60, "sampler": "qmc", "stop": "joint"}
     study = load_study(SCENARIO, [f"search.{name}={value}" for name, value in search.items()])
-    replay = Simulation(study, Cluster(2, 16, 2), Times(whole=WHOLE), 0.5).run()
+    replay = Simulation(study, Cluster(2, 16, 2), Invented(study, Times(whole=WHOLE)), 0.5).run()
     check(replay)
-    assert sum(checked) == replay.points["dominated"] > 0
-    assert replay.points["finished"] + replay.points["dominated"] == 62
+    assert checked.count((True, True)) == replay.points["dominated"] > 0
+    assert checked.count((True, False)) == replay.points["excluded"] > 0
+    assert replay.points.total() == 62
 
 
 @pytest.mark.parametrize("points", [500, pytest.param(10_000, marks=pytest.mark.long)])
 def test_every_point_is_concluded_once(monkeypatch, points):
     concluded: list[int] = []
-    note = _MemoryLedger.concluded
+    note = MemoryLedger.concluded
     monkeypatch.setattr(
-        _MemoryLedger,
+        MemoryLedger,
         "concluded",
         lambda self, number, outcome: (concluded.append(number), note(self, number, outcome))[1],
     )
     study = load_study(SCENARIO, [f"search.points={points}", "search.sampler=qmc"])
-    replay = Simulation(study, Cluster(100, 64, 8), Times(whole=WHOLE), 0.5).run()
+    replay = Simulation(study, Cluster(100, 64, 8), Invented(study, Times(whole=WHOLE)), 0.5).run()
     check(replay)
     assert sorted(concluded) == list(range(points + 2))
-    assert replay.points["finished"] + replay.points["dominated"] == points + 2
+    assert replay.points.total() == points + 2
     assert replay.tasks["matrix"] == 3 * points
     assert replay.tasks["victim"] == replay.tasks["posteriors"] == 3
     assert replay.tasks["attacker"] == replay.tasks["evaluation"] <= 6 * (points + 2)

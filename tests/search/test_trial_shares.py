@@ -9,8 +9,9 @@ import torch
 
 from emma_tune.results.ledger import read_ledger
 from emma_tune.search.trial_shares import CONTEXT, GIB, HEADROOM, MOST_TASKS_PER_GPU, Capacity, in_gib, whole_part
+from emma_tune.tuning.idle_slots import cause_of_idle_slots
 from emma_tune.tuning.workers.memory import CudaMeter, allowed_bytes, sizes
-from tests.search.desk import FIRST, SHARES, Desk
+from tests.search.desk import ARGMAX, FIRST, SHARES, Desk
 
 CAPACITY = 64 * GIB
 AUTO = {stage: {**share, "gpu": "auto"} for stage, share in SHARES.items()}
@@ -69,9 +70,11 @@ def test_until_one_is_measured_as_many_are_handed_out_as_there_are_gpus(desk):
     desk.open(slots=16, shares=AUTO, gpus=1)
     first = until(desk, "attacker")
     assert [share for _, share in first.values()] == [1.0]
+    assert cause_of_idle_slots(desk.driver) == "measuring"
     finish(desk, *first, gib=1.9)
     assert desk.said[-1] == "attacker: peak 1.9 GiB of 64.0 GiB, 16 tasks to a GPU"
     assert set(until(desk, "attacker").values()) == {("attacker", 1 / 16)}
+    assert cause_of_idle_slots(desk.driver) != "measuring"
 
 
 def test_several_gpus_measure_at_once(desk):
@@ -194,3 +197,15 @@ def test_only_what_means_that_memory_is_out_is_taken_for_it():
         OSError(),
     ):
         assert meter.starved(other) is None
+
+
+def test_a_slot_is_idle_only_if_the_gpus_have_room(desk):
+    shares = {**FIXED, "victim": {"cpu": 1.0, "gpu": 0.5}}
+    granting = desk.open(slots=4, shares=shares, gpus=1).shares
+    victim = next(task for task in desk.plan(ARGMAX).tasks.values() if task.stage == "victim")
+    granting.grant("one", [victim])
+    assert granting.has_room("attacker")
+    granting.grant("two", [victim])
+    assert not granting.has_room("attacker")
+    granting.end("one")
+    assert granting.has_room("attacker")

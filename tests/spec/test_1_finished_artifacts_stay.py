@@ -51,7 +51,8 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
     assert kills >= KILLS, f"only {kills} kills: the study is too short for this test"
     view = StudyView(folder)
     assert status_of(view)["points"] == {
-        "asked": 4, "finished": 4, "infeasible": 0, "dominated": 0, "failed": 0, "running": 0,
+        "asked": 4, "finished": 4, "infeasible": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 0, "running": 0,
     }  # fmt: skip
     assert view.problems == []
     planned = {

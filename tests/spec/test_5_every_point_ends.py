@@ -20,7 +20,8 @@ def test_a_task_that_raises_is_retried_once_and_fails_its_point_alone(emma, stud
     assert ended.returncode == 3, ended.stdout + ended.stderr
     status = emma.json("status", folder)
     assert status["points"] == {
-        "asked": 3, "finished": 2, "infeasible": 0, "dominated": 0, "failed": 1, "running": 0,
+        "asked": 3, "finished": 2, "infeasible": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 1, "running": 0,
     }  # fmt: skip
     (failure,) = status["failures"]
     assert "matrix: FloatingPointError: matrix: expected finite entries of T" in failure["reason"]
@@ -50,7 +51,8 @@ def test_a_victim_that_fails_fails_every_point(emma, study_file, tmp_path):
     assert ended.returncode == 3, ended.stdout + ended.stderr
     status = emma.json("status", tmp_path / "runs" / "tiny")
     assert status["points"] == {
-        "asked": 2, "finished": 0, "infeasible": 0, "dominated": 0, "failed": 2, "running": 0,
+        "asked": 2, "finished": 0, "infeasible": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 2, "running": 0,
     }  # fmt: skip
     assert "victim: FloatingPointError: victim: expected a finite loss" in status["failures"][0]["reason"]
 
@@ -77,5 +79,6 @@ def test_the_run_goes_on_by_itself_when_workers_are_killed(emma, study_file, tmp
     emma_front = emma.json("front", tmp_path / "runs" / "tiny")["fronts"]["emma"]
     assert emma_front["reached"]["inverse"]["points"] == len(emma_front["points"]) > 0
     assert status["points"] == {
-        "asked": 3, "finished": 3, "infeasible": 0, "dominated": 0, "failed": 0, "running": 0,
+        "asked": 3, "finished": 3, "infeasible": 0,
+        "stopped": 0, "dominated": 0, "excluded": 0, "failed": 0, "running": 0,
     }  # fmt: skip

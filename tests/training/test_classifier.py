@@ -125,3 +125,44 @@ def test_by_default_the_code_of_the_network_draws() -> None:
     assert all(torch.equal(value, chosen[name]) for name, value in usual.items())
     assert "init" not in Training(model="resnet8", epochs=1, init="torch").model_dump()
     assert Training(model="resnet8", epochs=1, init="kaiming").model_dump()["init"] == "kaiming"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("model", "channels", "N"), [
+    *(("resnet8", 1, N) for N in (1, 127, 128, 129, 255, 256, 257, 400, 513)),
+    ("resnet8", 3, 300), ("resnet18", 3, 257), ("mobilenet_v2", 3, 257),
+])  # fmt: skip
+def test_the_pieces_of_a_cpu_change_no_byte(model: str, channels: int, N: int, threads: int) -> None:
+    side = 16 if model == "resnet8" and channels == 3 else 8
+    images = torch.randint(0, 256, (N, channels, side, side), generator=torch.Generator().manual_seed(1)).byte()
+    classifier = new_classifier(model, as_images(images), classes=10, seed=1, role="victim").eval()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            whole = torch.cat([F.softmax(classifier(batch), dim=1) for batch in images.split(512)])
+        assert torch.equal(posteriors_of(classifier, as_images(images)), whole)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_order_of_memory_and_threads_change_bytes_so_that_no_host_chooses_them() -> None:
+    images = torch.randint(0, 256, (128, 1, 8, 8), generator=torch.Generator().manual_seed(1)).byte()
+
+    def gradients(layout: torch.memory_format, threads: int) -> Tensor:
+        classifier = new_classifier("resnet8", as_images(images), classes=10, seed=1, role="victim").train()
+        classifier.network.to(memory_format=layout)
+        torch.set_num_threads(threads)
+        classifier.network(
+            classifier.normalized(images).contiguous(memory_format=layout)
+        ).square().sum().backward()
+        return torch.cat([weight.grad.flatten() for weight in classifier.parameters() if weight.grad is not None])
+
+    before = torch.get_num_threads()
+    try:
+        here = gradients(torch.channels_last, 1)
+        assert torch.equal(here, gradients(torch.channels_last, 1))
+        assert not torch.equal(here, gradients(torch.contiguous_format, 1))
+        assert not torch.equal(here, gradients(torch.channels_last, 2))
+    finally:
+        torch.set_num_threads(before)

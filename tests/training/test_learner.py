@@ -213,6 +213,20 @@ def test_a_network_draws_something_else_in_every_epoch():
     assert torch.equal(drawn(0), first)
 
 
+def test_the_compiler_is_told_where_the_process_computes_deterministically() -> None:
+    from torch._inductor import config
+
+    try:
+        torch.set_deterministic_debug_mode("error")  # as workers do
+        Learner(fresh(draw(8)[0]), training(compile=True), seed=1, role="victim")
+        assert torch.are_deterministic_algorithms_enabled()
+        assert getattr(config, "deterministic", True)  # earlier versions of PyTorch ask for the mode itself
+    finally:
+        torch.use_deterministic_algorithms(False)
+    Learner(fresh(draw(8)[0]), training(compile=True), seed=1, role="victim")
+    assert not torch.are_deterministic_algorithms_enabled(), "a user's own process is left as it is"
+
+
 @pytest.mark.slow
 def test_compiled_training_is_the_same_training_and_can_go_on() -> None:
     images, targets = draw(24)

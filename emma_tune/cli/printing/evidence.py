@@ -49,15 +49,17 @@ def _echo(lines: Iterable[str]) -> None:
 def show_comparison(content: dict[str, Any]) -> None:
     """Print groups side by side, best first, as `compare` describes them."""
     against = content["attacker"] or "the worst attacker"
-    counts = ("asked", "finished", "infeasible", "dominated", "failed")
     shown = table(
-        "", "points", *counts[1:3], "stopped", "failed", "mean", "deviation", "difference", " ", left=("", " "),
+        "", "points", "finished", "infeasible", "stopped", "failed", "mean", "deviation", "difference", " ",
+        left=("", " "),
         title=f"hypervolume against {against}, test figures, by seed",
     )  # fmt: skip
     for group in sorted(content["groups"], key=lambda group: -group["mean"]):
+        points = group["points"]
         shown.add_row(
             group["name"],
-            *(str(group["points"][count]) for count in counts),
+            *(str(points[count]) for count in ("asked", "finished", "infeasible")),
+            *(str(count) for count in (points["stopped"], points["failed"])),
             f"{group['mean']:.4f}",
             "–" if group["deviation"] is None else f"{group['deviation']:.4f}",
             *_difference(group["difference"]),

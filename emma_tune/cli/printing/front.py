@@ -71,13 +71,19 @@ def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
     stopped = of["stopped"]
     if not stopped or content["attacker"]:
         return
-    attack = measure(content["attack"])
-    least = min(value_of(each["bounds"]["validation"], content["attack"]) for each in stopped)
-    share = "all" if len(stopped) == of["counts"]["asked"] else f"{len(stopped)} of"
+    attack, asked = measure(content["attack"]), plural(of["counts"]["asked"], "point")
+    excluded, dominated = ([each for each in stopped if each["why"] == why] for why in ("excluded", "dominated"))
+    if excluded:
+        limits = listed([f"{limit} ≤ {most:g}" for limit, most in content["limits"].items()])
+        typer.echo(f"{name}: {len(excluded)} of {asked} not attacked, since they are beyond {limits}")
+    if not dominated:
+        return
+    least = min(value_of(each["bounds"]["validation"], content["attack"]) for each in dominated)
+    share = "all" if len(dominated) == of["counts"]["asked"] else f"{len(dominated)} of"
     typer.echo(
-        f"{name}: {share} {plural(of['counts']['asked'], 'point')} stopped early, already beaten by "
-        f"{numbered(sorted({each['by'] for each in stopped}))} ({attack.head} ≥ {attack.shown(least)}, validation)"
-        f"; list them with: emma-tune points {folder}"
+        f"{name}: {share} {asked} stopped early, already beaten by "
+        f"{numbered(sorted({each['by'] for each in dominated}))} ({attack.head} ≥ {attack.shown(least)}, "
+        f"validation); list them with: emma-tune points {folder}"
     )
     if not of["points"] and content["stop"] == "joint":
         typer.echo(f"run them to their end with: emma-tune resume {folder} --set search.stop=own")

@@ -8,6 +8,7 @@ import typer
 
 from emma_tune.cli.printing.tables import show, table
 from emma_tune.outputs.words import percent, plural
+from emma_tune.results.stops import STOPS
 
 BARS = " ▁▂▃▄▅▆▇█"
 OVERLOADED_DRIVER = 0.8  # share of the driver's time from which on it is close to its limit
@@ -23,7 +24,7 @@ def show_simulation(content: dict[str, Any]) -> None:
         f"{_span(content['makespan'])}"
     )
     typer.echo(
-        f"points: {points['finished']} finished, {points['dominated']} stopped early; "
+        f"points: {points['finished']} finished, {sum(points.get(why, 0) for why in STOPS)} stopped early; "
         f"{plural(content['trials'], 'trial')}"
     )
     for resource, used in content["utilization"].items():

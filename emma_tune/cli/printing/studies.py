@@ -12,6 +12,7 @@ import typer
 from emma_tune.cli.app import complain
 from emma_tune.cli.printing.tables import show, table
 from emma_tune.outputs.words import parameters, percent, plural, point_counts, state_of
+from emma_tune.results.stops import STOPS, why_stopped
 from emma_tune.storage.redaction import printable
 from emma_tune.study.measures import measure
 
@@ -22,9 +23,20 @@ if TYPE_CHECKING:
     from emma_tune.search.forecast import Forecast
     from emma_tune.storage import Place
     from emma_tune.study import Study
+    from emma_tune.tuning.precision.remark import SlowBf16
 
 REFRESH_EVERY = 2.0  # seconds between two updates of a study that is followed in a terminal
 FOLLOWED_LINE_EVERY = 5.0  # seconds between two lines where there is no terminal, as a run prints them
+
+IDLE = {
+    "victims": "only victims to train",
+    "proposals": "waiting for proposals",
+    "measuring": "until a first task has shown its share of a GPU",
+    "end": "with the last tasks",
+    "interruption": "after the interruption",
+    "between": "between tasks",
+}
+"""What slots were idle for, for people."""
 
 WORST, VICTIM = "attacker_accuracy", "victim_accuracy"
 AT_LEAST = f"validation.{WORST}_at_least"
@@ -70,18 +82,27 @@ def _tasks_by_stage(content: dict[str, Any]) -> Table:
 
 def show_savings(content: dict[str, Any]) -> None:
     """Print what early stops saved and, once a run has ended, how busy its slots were."""
-    left_out, stopped = content["left_out"], content["points"]["dominated"]
+    left_out, stopped = content["left_out"], content["points"]["stopped"]
     last_run = None if content["driver"] else content["last_run"]
     if stopped:
         typer.echo(
-            f"{plural(stopped, 'point')} stopped early: {left_out['epochs']:g} attacker epochs saved, "
-            f"about {left_out['seconds']:.0f} s"
+            f"{plural(stopped, 'point')} stopped early ({', '.join(why_stopped(content['points']))}): "
+            f"{left_out['epochs']:g} attacker epochs saved, about {left_out['seconds']:.0f} s"
         )
     if last_run and last_run["span"]:
         typer.echo(
             f"last run: {last_run['startup']:.1f} s until the first trial, then {last_run['span']:.1f} s with "
             f"{100 * last_run['utilization']:.0f} % of {plural(last_run['slots'], 'slot')} busy"
+            f"{_idle(last_run['idle'])}"
         )
+
+
+def _idle(shares: Mapping[str, float]) -> str:
+    """Return what slots were idle for; nothing where it is less than half a percent of their time."""
+    named = [
+        f"{100 * shares[cause]:.0f} % {text}" for cause, text in IDLE.items() if shares.get(cause, 0) >= 0.005
+    ]
+    return f"; idle: {', '.join(named)}" if named else ""
 
 
 def follow_study(folder: Place) -> None:
@@ -142,22 +163,32 @@ def show_points(study: Study, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = (*text, *measures, "victim", "worst clone", *study.attackers)
     shown = table(*columns, left=text, title=f"points of {study.name}, test figures; *: on the front")
     for row in rows:
-        stopped = "dominated_by" in row
+        stopped, reached = row["state"] in STOPS, row.get(AT_LEAST)
         shown.add_row(
             f"{row['point']:>4}{'*' if row['on_front'] else ''}",
             row["defense"],
             parameters(row["params"]),
-            f"stopped by {row['dominated_by']}" if stopped else row["state"],
+            _state(row),
             *(_figure(row, name) for name in (*measures, VICTIM)),
-            f"≥ {percent(row[AT_LEAST])}" if stopped else _figure(row, WORST),
+            (f"≥ {percent(reached)}" if reached else "") if stopped else _figure(row, WORST),
             *(_figure(row, f"attackers.{name}") for name in study.attackers),
         )
     show(shown)
-    if any("dominated_by" in row for row in rows):
+    if any(row.get(AT_LEAST) for row in rows):
         typer.echo("≥: what the worst clone had reached on validation images when the point was stopped")
     for row in rows:
         if "reason" in row:
             typer.echo(printable(f"point {row['point']} failed: {row['reason']}"))
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    """Show the state of a point, and which other one stopped it."""
+    match row["state"]:
+        case "dominated":
+            return f"stopped by {row['dominated_by']}"
+        case "excluded":
+            return "stopped beyond the limits"
+    return str(row["state"])
 
 
 def _figure(row: Mapping[str, Any], name: str) -> str:
@@ -178,11 +209,15 @@ def show_studies(studies: Sequence[Mapping[str, Any]], root: Place) -> None:
         shown.add_row(
             study["study"],
             state_of(study),
-            *(str(study["points"][name]) for name in ("asked", "finished", "dominated", "failed")),
+            *(str(count) for count in _counts_of(study["points"])),
             time.strftime("%F %H:%M", time.localtime(study["changed"])),
             study["folder"],
         )
     show(shown)
+
+
+def _counts_of(points: Mapping[str, int]) -> tuple[int, ...]:
+    return points["asked"], points["finished"], points["stopped"], points["failed"]
 
 
 def show_files(folder: Place, files: Mapping[str, str]) -> None:
@@ -195,8 +230,8 @@ def show_files(folder: Place, files: Mapping[str, str]) -> None:
 # --- what a run would do
 
 
-def show_forecast(content: Forecast) -> None:
-    """Print the tasks that a run would have, and about how much compute they take."""
+def show_forecast(content: Forecast, slow: SlowBf16 | None = None) -> None:
+    """Print the tasks that a run would have, and about how much compute they take; `slow` if bf16 is, on CPUs."""
     known = f", {content.asked} of them known" if content.asked else ""
     columns = ("stage", "tasks", "reused", "to do", "epochs", "PFLOP")
     shown = table(*columns, left=("stage",), title=f"{plural(content.points, 'searched point')}{known}")
@@ -206,9 +241,13 @@ def show_forecast(content: Forecast) -> None:
         shown.add_row(name, *map(str, counts), f"{stage.epochs:g}", f"{stage.flops / 1e15:,.3g}")
     show(shown)
     flops = sum(stage.flops for _, stage in stages)
-    times = (f"{_duration(flops / (rate * 1e12))} at {rate} TFLOP/s" for rate in SUSTAINED)
-    typer.echo(f"compute: at most {flops / 1e15:,.4g} PFLOP: {', '.join(times)} sustained in total")
-    for remark in content.remarks:
+    times = {rate: f"{_duration(flops / (rate * 1e12))} at {rate} TFLOP/s" for rate in SUSTAINED}
+    if slow and (in_bf16 := sum(stage.bf16_flops for name, stage in stages if name in slow.stages)):
+        cpus = SUSTAINED[0]
+        seconds = (flops + (slow.factor - 1) * in_bf16) / (cpus * 1e12)
+        times[cpus] = f"{_duration(seconds)} at {cpus} TFLOP/s ({cpus / slow.factor:.2g} in bf16)"
+    typer.echo(f"compute: at most {flops / 1e15:,.4g} PFLOP: {', '.join(times.values())} sustained in total")
+    for remark in (*content.remarks, *([slow.line] if slow else [])):
         typer.echo(remark)
 
 

@@ -29,6 +29,7 @@ from emma_tune.outputs.points import point_rows
 from emma_tune.results import StudyView
 from emma_tune.results.figures import Figures
 from emma_tune.results.front import as_losses, hypervolume, nondominated
+from emma_tune.results.stops import STOPS
 from emma_tune.study import Dimension, EpochChoice
 from emma_tune.study.measures import measure
 
@@ -161,7 +162,7 @@ def slices_table(view: StudyView) -> pd.DataFrame:
     columns += [study.budget, study.attack, AT_LEAST]
     points = view.points().reindex(columns=["defense", *columns])
     points[AT_LEAST] = [row.bound(study.attack) for row in point_rows(view)]
-    return points[(points.defense == study.defense.kind) & points.state.isin(["finished", "dominated"])][columns]
+    return points[(points.defense == study.defense.kind) & points.state.isin(["finished", *STOPS])][columns]
 
 
 def _draw_slices(view: StudyView, slices: pd.DataFrame, part: SubFigure) -> None:
@@ -190,7 +191,7 @@ def _draw_slice(defense: str, slices: pd.DataFrame, axes: Axes, name: str, of: s
     for kept in (True, False):
         rows = slices[(slices.state == "finished") & (slices.within_limits == kept)]
         axes.plot(rows[name], size * rows[of], **style.mark(defense, hollow=not kept))
-    stopped = slices[slices.state == "dominated"]
+    stopped = slices[slices.state.isin(STOPS)]
     axes.plot(stopped[name], size * stopped[AT_LEAST if measure(of).of_clones else of], **STOPPED)
     front = slices[slices.on_own_front == True]  # noqa: E712
     axes.plot(front[name], size * front[of], **style.ring())

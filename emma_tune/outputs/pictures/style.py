@@ -77,8 +77,8 @@ ACROSS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 3, 6: 3}
 def heading(view: StudyView) -> str:
     """Name a study and say how far it is."""
     counts = view.counts()
-    words = {"finished": "finished", "dominated": "stopped", "failed": "failed"}
-    states = [f"{counts[name]} {word}" for name, word in words.items() if counts[name] or name == "finished"]
+    by_state = {"finished": counts["finished"], "stopped": counts["stopped"], "failed": counts["failed"]}
+    states = [f"{count} {state}" for state, count in by_state.items() if count or state == "finished"]
     running = ", running" if view.folder.driver() else ""
     return f"{view.study.name}: {plural(counts['asked'], 'point')}, {', '.join(states)}{running}"
 

@@ -147,7 +147,7 @@ def _progress(summary: Summary) -> Iterator[Caution]:
             f"{plural(counts['failed'], 'point')} failed and {is_or_are(counts['failed'])} missing "
             f"here; point {first['point']}: {first['reason']}",
         )
-    open_points = counts["asked"] - counts["finished"] - counts["dominated"] - counts["failed"]
+    open_points = counts["asked"] - counts["finished"] - counts["stopped"] - counts["failed"]
     if state != "finished" and (open_points or not counts["asked"] or state == "running"):
         yield Caution(
             "unfinished",

@@ -150,7 +150,8 @@ def _with_matrix(cost: str, rows: Sequence[PointRow], front: Front) -> list[Poin
     First those on a front, then the other finished ones that were learned; of each control one more, the nearest
     in budget to the first of these; then stopped ones.
     """
-    learned = [row for row in rows if row.point.defense in LEARNED and row.test and row.state != "beyond"]
+    kept = [row for row in rows if row.test and row.state not in ("beyond", "excluded")]
+    learned = [row for row in kept if row.point.defense in LEARNED]
     finished = [row for row in learned if not row.stopped]
     controls = [row for row in rows if row.state in ("front", "finished") and row.point.defense in CONTROLS]
     on_front = [row for row in (*finished, *controls) if row.point.number in front.numbers]

@@ -12,13 +12,14 @@ from emma_tune.outputs.report.content import Content
 from emma_tune.outputs.report.records import Matrix
 from emma_tune.outputs.report.sentences import knowledge
 from emma_tune.outputs.words import confirmed_standing, listed, parameters, percent, plural
+from emma_tune.results.stops import STOPS, why_stopped
 from emma_tune.study.measures import ATTACKERS, MEASURES, measure
 
 STANDING = {
     "front": "on the front",
     "finished": "finished",
     "beyond": "beyond the limits",
-    "dominated": "stopped",
+    **dict.fromkeys(STOPS, "stopped"),
     "failed": "failed",
     "unfinished": "unfinished",
 }
@@ -93,15 +94,16 @@ def matrix_caption(content: Content, matrix: Matrix) -> str:
 def savings(content: Content) -> Iterator[str]:
     """Say what was shared and left out."""
     costs, status = content.costs.values(), content.summary.status
-    left_out, run, dominated = status["left_out"], status["last_run"], status["points"]["dominated"]
+    left_out, run, stopped = status["left_out"], status["last_run"], status["points"]["stopped"]
     yield (
         f"{sum(cost.seconds for cost in costs):,.0f} s of work in all. “Used” counts how often a concluded point "
         f"needed one of a stage’s tasks; without sharing, {sum(cost.spared for cost in costs):,.0f} s more would "
         "have been needed."
     )
-    if dominated:
+    if stopped:
+        why = ", ".join(why_stopped(status["points"]))
         yield (
-            f"{plural(dominated, 'point')} stopped early: {plural(int(left_out['epochs']), 'epoch')} of "
+            f"{plural(stopped, 'point')} stopped early ({why}): {plural(int(left_out['epochs']), 'epoch')} of "
             f"clones left out, about {left_out['seconds']:,.0f} s."
         )
     if run and run["span"]:
@@ -128,7 +130,8 @@ def confirmed_rows(content: Content) -> Iterator[list[str]]:
 
 def counts(content: Content) -> Iterator[tuple[str, str]]:
     """Count the points by state."""
-    names = {"infeasible": "beyond the limits", "dominated": "stopped"}
+    names = {"infeasible": "finished beyond the limits", "excluded": "stopped beyond the limits"}
+    names |= {"dominated": "stopped as dominated"}
     for name, count in content.summary.status["points"].items():
         yield f"points {names.get(name, name)}", f"{count:,}"
 

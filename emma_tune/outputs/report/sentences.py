@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,8 @@ def answer(summary: Summary) -> list[str]:
     if not summary.best["finished"]:
         counts = summary.status["points"]
         return [
-            f"No point is finished yet: of {plural(counts['asked'], 'point')}, {counts['dominated']} stopped and "
-            f"{counts['failed']} failed."
+            f"No point is finished yet: of {plural(counts['asked'], 'point')}, {counts['stopped']} stopped "
+            f"and {counts['failed']} failed."
         ]
     worth = (_worst(summary), _learned(summary), _controls(summary), _seeds(summary))
     paragraphs = (_undefended(summary), _best(summary), " ".join(_fronts(summary)), " ".join(filter(None, worth)))
@@ -166,7 +166,6 @@ def _others(summary: Summary) -> str:
 
 def _fronts(summary: Summary) -> Iterator[str]:
     """Say what each searched defense buys along its own front, or that all its points were stopped."""
-    attack = summary.study.axes[1]
     for defense, front in summary.fronts.items():
         points, stopped = front["points"], front["stopped"]
         if points:
@@ -178,19 +177,30 @@ def _fronts(summary: Summary) -> Iterator[str]:
             reach = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[-1]}"
             yield f"The front of {defense} has {plural(len(points), 'point')}: {reach}."
         elif stopped and len(stopped) == front["counts"]["asked"]:
-            least = min(value_of(each["bounds"]["validation"], summary.study.attack) for each in stopped)
-            by = numbered(sorted({each["by"] for each in stopped}))
-            yield (
-                f"All {len(stopped)} points of {defense} stopped early, beaten by {by} even at their bounds "
-                f"({attack.head} ≥ {attack.shown(least)}, validation images). To run them on: emma-tune "
-                f"resume {summary.folder} --set search.stop=own."
-            )
+            yield _all_stopped(summary, defense, stopped)
         for name, reached in front["reached"].items():
             knows = ATTACKS[summary.study.attackers[name].kind].knows
             low, high = percent(reached["low"]), percent(reached["high"])
             accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
             at = "every point" if reached["points"] == len(points) else plural(reached["points"], "point")
             yield f"The attacker {name}, which knows {knows}, reaches {accuracy} at {at} of {defense}'s front."
+
+
+def _all_stopped(summary: Summary, defense: str, stopped: Sequence[Mapping[str, Any]]) -> str:
+    """Say why every point of a defense was stopped, and how to run on those that were beaten."""
+    attack = summary.study.axes[1]
+    beaten = [each for each in stopped if each["why"] == "dominated"]
+    beyond = len(stopped) - len(beaten)
+    all_points = f"All {plural(len(stopped), 'point')} of {defense} stopped early"
+    if not beaten:
+        return f"{all_points}, beyond the limits."
+    least = min(value_of(each["bounds"]["validation"], summary.study.attack) for each in beaten)
+    count, others = (f"{len(beaten)} of them ", f"; {beyond} beyond the limits") if beyond else ("", "")
+    return (
+        f"{all_points}, {count}beaten by {numbered(sorted({each['by'] for each in beaten}))} even at their bounds "
+        f"({attack.head} ≥ {attack.shown(least)}, validation images){others}. To run "
+        f"{'the beaten ones' if beyond else 'them'} on: emma-tune resume {summary.folder} --set search.stop=own."
+    )
 
 
 def _budget(summary: Summary, point: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ SLASH = "%2F"  # in the name of an attacker, which is one step of a path
 
 @dataclass(frozen=True)
 class TrackedPoint:
-    """A point whose state is finished, dominated or failed.
+    """A point whose state is finished, failed or one of `stops.STOPS`.
 
     Attributes:
         figures: every known measure, as `StudyView.points` names them.

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from emma_tune.results.stops import STOPS
 from emma_tune.search.driver import REPORTS
 from emma_tune.search.simulation.cluster import Cluster
-from emma_tune.search.simulation.replay import Replay, Simulation
+from emma_tune.search.simulation.invented import Invented
+from emma_tune.search.simulation.replay import Replay
+from emma_tune.search.simulation.simulator import Simulation
 from emma_tune.search.simulation.times import CHEAP, Times, ask_seconds, measured
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.study import AUTO, Study
@@ -45,7 +48,7 @@ def simulate(
         StudyError: if a task finds no room on any node, or nothing is known of how long a stage takes.
     """
     cluster = Cluster(nodes, cpus, gpus)
-    replay = Simulation(study, cluster, times, start_seconds).run()
+    replay = Simulation(study, cluster, Invented(study, times), start_seconds).run()
     whole = replay.capacity[replay.unit] * replay.makespan
     sampler = study.search.sampler
     return {
@@ -111,9 +114,9 @@ def _assumed(study: Study, replay: Replay, times: Times, start_seconds: float) -
     ]
     if guessed:
         lines.append(f"{', '.join(guessed)}: {CHEAP:g} s each, as nothing is known of them")
-    if replay.points["dominated"]:
+    if stopped := sum(replay.points[why] for why in STOPS):
         lines.append(
-            f"{replay.points['dominated']} points stop as dominated, by invented figures; none does with "
+            f"{stopped} points stop as dominated or beyond the limits, by invented figures; none does with "
             "--set search.stop=none"
         )
     return lines

@@ -3,33 +3,50 @@
 EMMA's λ, by its place q in [0, 1] in the searched range, buys accuracy for budget: l1 = 1.5 (1 − q), and the
 clone is worse by 0.4 (1 − q) where `lr_gamma` is in the middle of its range, by half of that at its ends. Any
 other defense has an l1 by the hash of its parameters, and a quarter of EMMA's best gain for it. The victim loses
-0.02 l1. All attackers and both parts are alike. None of this is a finding.
+0.02 l1. All attackers and both parts are alike, and every clone gains as in `GROWTH`. None of this is a finding.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.plan import Task, key_of
 from emma_tune.results.figures import PARTS
+from emma_tune.search.simulation.times import Times
 from emma_tune.stages import MatrixSettings, ResponsesSettings
 from emma_tune.storage.artifact import Metrics
 from emma_tune.study import Dimension, Study
 from emma_tune.study.measures import MEASURES
 
 TOP_L1, UNDEFENDED_CLONE, BEST_GAIN, OTHERS = 1.5, 0.9, 0.4, 0.25
+GROWTH = (0.7, 0.85, 0.95, 1.0)
+"""Accuracy of a clone after each quarter of its training, as a share of the final one."""
 
 
 class Invented:
-    """Metrics of tasks that are not run; the ranges of a study's search space count."""
+    """Tasks that are not run, with invented metrics; the ranges of a study's search space count.
 
-    def __init__(self, study: Study) -> None:
+    Args:
+        study: the study.
+        times: how long its tasks take.
+    """
+
+    def __init__(self, study: Study, times: Times) -> None:
         ranges = [(n, of) for n, of in study.search.space.dimensions.items() if isinstance(of, Dimension)]
         (self._weight, self._weights), (self._rate, self._rates) = ranges[0], ranges[-1]
         self._of_matrix: dict[str, tuple[float, float]] = {}
         self._of_responses: dict[str, tuple[float, float]] = {}
+
+        self.seconds = times.of
+
+    def curve(self, task: Task) -> Sequence[float]:
+        """Return what a clone reports of itself."""
+        if task.stage != "attacker":
+            return ()
+        _, clone = self._of_responses[task.inputs["responses"]]
+        return [clone * share for share in GROWTH]
 
     def metrics(self, task: Task) -> Metrics:
         """Invent a task's metrics, after those of its inputs; none for a stage that measures no point."""

@@ -18,8 +18,8 @@ from emma_tune.study.file import StudyError
 CHEAP = 1.0
 """Seconds of a stage that has no trial of its own, where nothing is known of it."""
 
-REAL_ASKS = {"gp": 20, "tpe": 1_000, "nsga2": 2_000}
-"""How many points of a defense the study's own sampler proposes, which takes some 20 s; the others are drawn
+REAL_ASKS = {"gp": 40, "tpe": 1_000, "nsga2": 2_000}
+"""How many points of a defense the study's own sampler proposes, which takes 10 to 20 s; the others are drawn
 uniformly. Samplers that are not named here propose every point."""
 
 
@@ -86,7 +86,7 @@ def ask_seconds(sampler: str, known: int) -> float:
     """
     match sampler:
         case "gp":
-            return 1.2 + 12.0 * (known / 800) ** 3
+            return 0.15 + 1.2e-3 * known
         case "tpe":
             return 13e-6 * known
         case "nsga2":
@@ -95,13 +95,19 @@ def ask_seconds(sampler: str, known: int) -> float:
 
 
 class TimedProposer(Proposer):
-    """Proposes as a study's proposer does, without a journal, and estimates how long a driver would wait."""
+    """Proposes as a study's proposer does, without a journal, and estimates how long a driver would wait.
 
-    def __init__(self, study: Study, defense: str) -> None:
+    Args:
+        study: the study.
+        defense: that is searched.
+        real_asks: how many points the study's own sampler proposes, by sampler.
+    """
+
+    def __init__(self, study: Study, defense: str, real_asks: Mapping[str, int] = REAL_ASKS) -> None:
         super().__init__(study, defense, InMemoryStorage())
         drawn = study.model_copy(update={"search": study.search.model_copy(update={"sampler": "random"})})
         self._drawn = Proposer(drawn, defense, InMemoryStorage())
-        self._limit_real = REAL_ASKS.get(study.search.sampler)
+        self._limit_real = real_asks.get(study.search.sampler)
         self._owed = 0.0
         self.real = 0  # points that the study's own sampler has proposed
         self.slowest = 0.0  # seconds that the slowest of those asks really took here

@@ -97,6 +97,16 @@ def check_storage(store: Store) -> None:
         )
 
 
+def bf16_factors() -> dict[str, float | None]:
+    """Return how many times as long as fp32 bf16 takes on the CPU of each node that has some for Ray, or None."""
+    nodes = {name: node for name, node in alive_nodes().items() if node["Resources"].get("CPU")}
+    answers = run_on_nodes(nodes, probe.bf16_factor)
+    return {
+        f"the CPU of {node_label(nodes[node])}": None if isinstance(answer, Exception) else answer
+        for node, answer in answers.items()
+    }
+
+
 def examine_nodes(store: Store, megabytes: int) -> dict[str, dict[str, Any]]:
     """Return what `probe.examine` reports from every node, as `doctor.judge` takes it."""
     assert store.identity is not None, "the storage was identified before"

@@ -55,7 +55,7 @@ def judge(reports: Reports, store: str, here: Mapping[str, Any]) -> list[Finding
     nodes = {name: report for name, report in reports.items() if "error" not in report}
     findings = _answers(reports)
     if nodes:
-        findings += [*_resources(nodes), *_versions(nodes, here), *_storage(nodes, store)]
+        findings += [*_resources(nodes), *_bf16(nodes), *_versions(nodes, here), *_storage(nodes, store)]
         findings += [*_space(nodes), *_write_speed(nodes), *_clocks(nodes)]
     return findings
 
@@ -94,6 +94,16 @@ def _resources(nodes: Reports) -> list[Finding]:
             found = f"PyTorch sees {seen}, Ray gives out {allotted:g}"
             findings.append(Finding(what, WARNING, found, "start the node with --num-gpus"))
     return findings
+
+
+def _bf16(nodes: Reports) -> list[Finding]:
+    """Say what bf16 costs on each node's CPU; never a warning, since fp32 is the default."""
+    by_factor: dict[str, list[str]] = defaultdict(list)
+    for name, report in nodes.items():
+        if factor := report.get("bf16_factor"):
+            by_factor[f"{factor:.2g}"].append(name)
+    told = [f"{factor} times as long as fp32 on {', '.join(names)}" for factor, names in by_factor.items()]
+    return [Finding("bf16 on cpus", OK, f"takes {'; '.join(told)}")] if told else []
 
 
 def _versions(nodes: Reports, here: Mapping[str, Any]) -> list[Finding]:

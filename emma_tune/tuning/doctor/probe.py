@@ -33,7 +33,8 @@ def examine(store: str, identity: str, nonce: str, megabytes: int) -> dict[str, 
     Returns:
         `host`, `versions` by package (None: not installed), `emma_tune` and `code` (its version, the hash of its
         files), `cpus`, `gpus` (name and bytes of each that PyTorch sees), `free` (bytes by folder), `seen` (what
-        is wrong with the storage; None if nothing is), `write_speed` (bytes a second; None if unknown).
+        is wrong with the storage; None if nothing is), `write_speed` (bytes a second; None if unknown),
+        `bf16_factor` (times that bf16 takes as long as fp32 on its CPU; None if unknown).
     """
     report: dict[str, Any] = {
         "host": socket.gethostname(),
@@ -51,7 +52,18 @@ def examine(store: str, identity: str, nonce: str, megabytes: int) -> dict[str, 
         report["seen"] = None
     except Exception as error:
         report["seen"], report["write_speed"] = f"{error}" or type(error).__name__, None
+    report["bf16_factor"] = bf16_factor()  # which takes longest, so last
     return report
+
+
+def bf16_factor() -> float | None:
+    """Return how many times as long as fp32 bf16 takes on the node's CPU; None where it cannot be told."""
+    try:
+        from emma_tune.tuning.precision.cost import bf16_factor
+
+        return bf16_factor()
+    except Exception:  # a package of another version, or none: that is another finding
+        return None
 
 
 def clock() -> float:

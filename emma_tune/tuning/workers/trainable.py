@@ -57,7 +57,8 @@ class StageTrainable:
         import torch
 
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        # `use_deterministic_algorithms` imports PyTorch's compiler, to tell it, too: learners that compile do so
+        torch.set_deterministic_debug_mode("error")
         self.reset_config(config)
 
     def reset(self, config: dict[str, Any]) -> bool:

@@ -158,6 +158,12 @@ def test_matrices_of_stopped_points_are_shown_and_marked(written):
         assert charts[name]["data"][0]["name"] == "point 12 (emma, l1 0.450, stopped)"
 
 
+def test_matrices_of_points_beyond_the_limits_are_left_out(desk):
+    for number in (2, desk.dominated("emma", None, part(1, 0.3, drop=0.1))):
+        desk.matrix(number, torch.eye(10))
+    assert list(content_of(desk.view).records.matrices) == []
+
+
 def test_a_damaged_matrix_is_a_warning(desk):
     desk.matrix(1, torch.eye(10))
     for file in desk.view.store.root.glob("matrix/*/tensors.safetensors"):

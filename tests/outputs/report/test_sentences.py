@@ -202,3 +202,17 @@ def test_a_defense_whose_points_were_all_stopped_says_so(written):
     assert sentence.startswith("All 2 points of emma stopped early, beaten by point 0 even at their bounds")
     assert "(worst clone ≥ 70.0 %, validation images)" in sentence
     assert f"emma-tune resume {desk.root} --set search.stop=own" in sentence
+
+
+def test_points_that_were_stopped_beyond_the_limits_are_told_apart(written):
+    desk = written(search={"stop": "joint"}, limits={"accuracy_drop": 0.02})
+    desk.finished("none", (part(0, 0.5),) * 2)
+    desk.dominated("emma", None, part(0.5, 0.3, drop=0.1))
+    (sentence,) = [sentence for sentence in told(desk) if "stopped" in sentence]
+    assert sentence == "All 1 point of emma stopped early, beyond the limits."
+    desk.dominated("emma", 0, part(1.0, 0.7))
+    (sentence,) = [sentence for sentence in told(desk) if "stopped" in sentence]
+    assert sentence.startswith(
+        "All 2 points of emma stopped early, 1 of them beaten by point 0 even at their bounds"
+    )
+    assert "(worst clone ≥ 70.0 %, validation images); 1 beyond the limits. To run the beaten ones on:" in sentence

@@ -14,8 +14,8 @@ def node(**changes: Any) -> dict[str, Any]:
     return {
         "host": "a", "versions": {"python": "3.11.7", "ray": "2.60.0", "torch": "2.14.1"}, "emma_tune": "0.1.0",
         "code": "abc", "cpus": 8, "gpus": [{"name": "H100", "memory": 80 * GIB}], "free": {"/tmp": 100 * GIB},
-        "seen": None, "write_speed": 200e6, "ray_cpus": 8.0, "ray_gpus": 1.0, "skew": 0.01, "skew_within": 0.02,
-        **changes,
+        "seen": None, "write_speed": 200e6, "bf16_factor": 0.61, "ray_cpus": 8.0, "ray_gpus": 1.0, "skew": 0.01,
+        "skew_within": 0.02, **changes,
     }  # fmt: skip
 
 
@@ -87,3 +87,13 @@ def test_room_speed_and_clocks_are_those_of_the_worst():
 def test_the_whole_is_as_its_worst():
     states = [Finding("", state, "") for state in (OK, WARNING, PROBLEM)]
     assert [worst_of(states[:count]) for count in (0, 1, 2, 3)] == [OK, OK, WARNING, PROBLEM]
+
+
+def test_what_bf16_costs_is_told_of_each_node_and_is_no_fault():
+    findings = judged(node(), node(bf16_factor=12.31), node(bf16_factor=0.612), node(bf16_factor=None))
+    assert unsound(findings) == {}
+    assert (
+        findings["bf16 on cpus"].found
+        == "takes 0.61 times as long as fp32 on n0, n2; 12 times as long as fp32 on n1"
+    )
+    assert "bf16 on cpus" not in judged(node(bf16_factor=None))
