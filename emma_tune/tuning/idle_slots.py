@@ -12,7 +12,7 @@ last tasks of the study, or of its search; the end of a run that was interrupted
 
 
 class IdleSlots:
-    """Adds up the seconds that slots had no trial, by cause; what it is told of holds until it is told again."""
+    """Adds up the seconds that slots had no trial, by cause; each note holds until the next."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

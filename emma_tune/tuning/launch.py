@@ -167,7 +167,7 @@ def _capacity(session: Session, starting: Future[None], joins: bool) -> ClusterC
         wait([starting], timeout=BRIEFLY)
         session.interruption.listen()
     starting.result()
-    session.interruption.listen()  # Ray may have started before anybody waited for it
+    session.interruption.listen()  # Ray may have replaced the handlers before the loop above
     capacity = capacity_for(order.study)
     check_capacity(order.study, capacity, session.say)
     if joins and not session.interruption.requested:

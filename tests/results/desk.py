@@ -19,6 +19,14 @@ Part = dict[str, Any]
 """Measures of one part of one run."""
 
 
+def counts(**others: int) -> dict[str, int]:
+    """How many points there are of each kind: none but these."""
+    return (
+        dict.fromkeys(("asked", "finished", "infeasible", "stopped", "dominated", "excluded", "failed"), 0)
+        | others
+    )
+
+
 def part(l1: float, clones: float | Mapping[str, float], *, drop: float = 0.0) -> Part:
     """What one run measured on one part; a single clone accuracy is that of a soft thief."""
     thieves = dict(clones) if isinstance(clones, Mapping) else {"soft": clones}

@@ -8,7 +8,7 @@ import pytest
 
 from emma_tune.results.comparison import by_defense, by_study, compare
 from emma_tune.study.file import StudyError
-from tests.results.desk import part
+from tests.results.desk import counts, part
 
 SIX = [1, 2, 3, 4, 5, 6]
 T_OF_SIX = 2.570582  # 0.975 quantile, 5 degrees of freedom
@@ -139,33 +139,9 @@ def test_but_no_side_counts_it_among_its_own_points(defended):
     defended.failed("emma")
     defended.asked("argmax")
     found = named(compare(by_defense([defended.view])))
-    assert found["none"]["points"] == {
-        "asked": 1,
-        "finished": 1,
-        "infeasible": 0,
-        "stopped": 0,
-        "dominated": 0,
-        "excluded": 0,
-        "failed": 0,
-    }
-    assert found["argmax"]["points"] == {
-        "asked": 2,
-        "finished": 1,
-        "infeasible": 0,
-        "stopped": 0,
-        "dominated": 0,
-        "excluded": 0,
-        "failed": 0,
-    }
-    assert found["emma"]["points"] == {
-        "asked": 3,
-        "finished": 2,
-        "infeasible": 0,
-        "stopped": 0,
-        "dominated": 0,
-        "excluded": 0,
-        "failed": 1,
-    }
+    assert found["none"]["points"] == counts(asked=1, finished=1)
+    assert found["argmax"]["points"] == counts(asked=2, finished=1)
+    assert found["emma"]["points"] == counts(asked=3, finished=2, failed=1)
 
 
 def test_the_others_are_held_against_emma_unless_somebody_else_is_named(defended):

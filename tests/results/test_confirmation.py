@@ -15,7 +15,7 @@ from emma_tune.results.confirmation import (
 )
 from emma_tune.study.file import StudyError
 from emma_tune.study.measures import MEASURES
-from tests.results.desk import IMAGES, Written, part
+from tests.results.desk import IMAGES, Written, counts, part
 
 T_OF_THREE = 4.302653  # 0.975 quantile, 2 degrees of freedom
 
@@ -143,15 +143,7 @@ def test_each_repeat_is_a_mean_over_seeds_and_the_interval_is_over_repeats(desk)
     again.finished("emma", *of_runs(again, figures), number=1, **desk_point.params)
     content = confirmed(desk.view, again.view)
     assert (content["study"], content["repeats"]) == ("tiny", 3)
-    assert content["counts"] == {
-        "asked": 1,
-        "finished": 1,
-        "infeasible": 0,
-        "stopped": 0,
-        "dominated": 0,
-        "excluded": 0,
-        "failed": 0,
-    }
+    assert content["counts"] == counts(asked=1, finished=1)
     (point,) = content["points"]
     assert (point["point"], point["defense"], point["state"]) == (1, "emma", "finished")
     assert point["params"] == desk_point.params

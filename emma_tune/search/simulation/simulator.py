@@ -96,7 +96,7 @@ class Simulation:
         model: what its tasks take and leave.
         start_seconds: what the driver needs for a trial.
         proposers: by searched defense; those of the study if None.
-        writer: is told of every point, as the ledger of a run is.
+        writer: records every point, as the ledger of a run does.
 
     Raises:
         StudyError: if a task finds no room on any node, or nothing is known of how long a stage takes.
