@@ -55,12 +55,14 @@ def _virtual_step(
     theta = {name: w for name, w in forward.network.named_parameters() if w.requires_grad}
     inner_loss = F.cross_entropy(forward.logits, targets)
     inner = torch.autograd.grad(inner_loss, list(theta.values()), retain_graph=True)
-    # rounded twice, as in the formula: an untrained network magnifies another rounding a thousandfold
-    virtual = {
-        name: (w.detach() - lr * step).requires_grad_()
-        for (name, w), step in zip(theta.items(), inner, strict=True)
-    }
+    # in the memory layout of the weights, which that of their gradients is not; rounded twice, as in the formula:
+    # an untrained network magnifies another rounding a thousandfold
+    moved = [torch.empty_like(w).copy_(step) for w, step in zip(theta.values(), inner, strict=True)]
     del inner
+    with torch.no_grad():
+        torch._foreach_mul_(moved, -lr)
+        torch._foreach_add_(moved, list(theta.values()))
+    virtual = {name: w.requires_grad_() for name, w in zip(theta, moved, strict=True)}
     mislead = objective.mislead(forward.elsewhere(virtual), posteriors)
     v = torch.autograd.grad(mislead, list(virtual.values()))
     return dict(zip(virtual, v, strict=True)), mislead.detach()
