@@ -52,7 +52,7 @@ class ForwardPass:
         The direction is v by the names of the network's parameters; zero for those left out.
 
         Raises:
-            NotImplementedError: if the network has a function that neither the graph nor forward mode can differentiate.
+            NotImplementedError: if a function can be differentiated neither twice nor in forward mode.
         """
         leaves: dict[Tensor, Tensor] = {
             w: direction[name] for name, w in self.network.named_parameters() if name in direction
@@ -78,7 +78,7 @@ class ForwardPass:
         back = torch.autograd.grad(self.logits, list(leaves), u, retain_graph=True, materialize_grads=True)
         expected = torch.stack([(g * v).sum() for g, v in zip(back, leaves.values(), strict=True)]).sum()
         if tangent is None or ((u * tangent).sum() - expected).abs() > AGREEMENT * (u.norm() * tangent.norm()):
-            raise NotImplementedError("expected a network that forward-mode differentiation can follow, found others")
+            raise NotImplementedError("expected functions with a forward mode, found one without")
         return tangent
 
     def _forward(self, network: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,7 +1,7 @@
 """Tangents along a recorded graph: `J v`, the change of an output when the leaves of its graph move along v.
 
-Forward-mode differentiation (Griewank & Walther 2008, chapter 3) without a forward pass: what autograd has saved for
-the backward pass is all that a tangent needs. So a convolution costs the two products of its tangent,
+Forward-mode differentiation (Griewank & Walther 2008, chapter 3) without a forward pass: what autograd has saved
+for the backward pass is all that a tangent needs. So a convolution costs the two products of its tangent,
 `conv(ẋ, w) + conv(x, ẇ)`, and nothing is computed again.
 
 A node of the graph is the backward function of what was computed there; in autograd's words, its `next_functions`
@@ -10,6 +10,7 @@ lead to the inputs of the computation, and its own inputs are gradients of the o
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -75,39 +76,44 @@ def _inputs_first(last: Node) -> Iterator[Node]:
 def _transposed_twice(node: Any, given: Tangents) -> Tangents:
     """Apply any function whose backward pass can be differentiated: `J t` is the gradient of `u ↦ ⟨Jᵀ u, t⟩`."""
     with torch.enable_grad():
-        # anywhere, since the map is linear; at zero a function may compute it by way of infinities
-        u = [torch.ones(of.shape, dtype=of.dtype, device=of.device, requires_grad=True) for of in node._input_metadata]
+        u = [_ramp(of).requires_grad_() for of in node._input_metadata]
+        found: Tangents = [None] * len(u)
         try:
-            pairs = list(_with_graph(node, u, given))
-            if not pairs:
-                return [None] * len(u)
-            return torch.autograd.grad(
-                [gradient for gradient, _ in pairs], u, [tangent for _, tangent in pairs], allow_unused=True
-            )
+            pairs = list(_transposed(node, u, given))
+            connected = [(gradient, tangent) for gradient, tangent in pairs if gradient.requires_grad]
+            if connected:
+                gradients, tangents = zip(*connected, strict=True)
+                found = torch.autograd.grad(gradients, u, tangents, allow_unused=True)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # a few functions of PyTorch, and those that are `once_differentiable`
+        except RuntimeError as error:  # of a few functions of PyTorch
             raise NotImplementedError(f"{node.name()}: {error}") from error
+    # of a user's own, such as those that are `once_differentiable`; the gradient of `round` is zero
+    constant = [gradient for gradient, _ in pairs if found.count(None) == len(u) or not gradient.requires_grad]
+    if any(gradient.any() for gradient in constant):
+        raise NotImplementedError(f"expected a backward pass that can be differentiated, found {node.name()}")
+    return found
 
 
-def _with_graph(node: Any, u: list[Tensor], given: Tangents) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield Jᵀ u of each input that has a tangent, and that tangent."""
-    if isinstance(node, BackwardCFunction):  # of a user's own; it also returns None for inputs that are no tensors
+def _ramp(of: Any) -> Tensor:
+    """Return a u of a gradient's shape: any will do for a linear map, but zero may run through infinities."""
+    return torch.linspace(1, 2, math.prod(of.shape), dtype=of.dtype, device=of.device).view(of.shape)
+
+
+def _transposed(node: Any, u: Sequence[Tensor], given: Tangents) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield Jᵀ u for each input that has a tangent, and that tangent."""
+    if isinstance(node, BackwardCFunction):  # of a user's own, which also returns None for what is no tensor
         returned = node.apply(*u)
         returned = returned if isinstance(returned, tuple) else (returned,)
         gradients = [of for of, needed in zip(returned, node.needs_input_grad, strict=False) if needed]
-        given = [tangent for tangent, (before, _) in zip(given, node.next_functions, strict=True) if before]
+        given = [tangent for tangent, (source, _) in zip(given, node.next_functions, strict=True) if source]
     else:
         gradients = node(*u)
         gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     for gradient, tangent in zip(gradients, given, strict=True):
-        if gradient is None or tangent is None:
-            continue
-        if gradient.requires_grad:
+        if gradient is not None and tangent is not None:
             # as broadcast and promoted: autograd's engine reduces it to the shape and type of its input
             yield gradient.sum_to_size(tangent.shape).to(tangent.dtype), tangent
-        elif gradient.any():  # the gradient of `round` is a constant, zero
-            raise NotImplementedError(f"{node.name()}: expected gradients with a graph, found none")
 
 
 def _entry_by_entry(node: Any, given: Tangents) -> Tangents:

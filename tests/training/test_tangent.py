@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call, jvp
 from torch.utils.checkpoint import checkpoint
 
 from emma_tune.models import build_model
+from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.tangent import tangent_of
 
 LIGHT = (  # one of each family that is small enough
@@ -27,17 +29,61 @@ HEAVY = ("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlene
 
 
 class Cube(torch.autograd.Function):
-    """A function of a user's own, without a forward mode."""
+    """A function of a user's own, without a forward mode: k x³, with k before x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, k: int, x: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x)
-        return x**3
+        ctx.k = ctx.variable = k
+        return k * x**3, x.argmax()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[None, Tensor]:
         (x,) = ctx.saved_tensors
-        return 3 * x**2 * gradient
+        return None, 3 * ctx.k * x**2 * gradient
+
+
+class Once(torch.autograd.Function):
+    """A function whose backward pass cannot be differentiated: sin x."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.sin()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return ctx.saved_tensors[0].cos() * gradient
+
+
+class OnceAndForward(Once):
+    """The same, with a forward mode."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return ctx.saved_tensors[0].cos() * tangent
+
+
+class Dropped(Once):
+    """The same, with a forward mode that forgets its tangent, as operators of other libraries do."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return torch.zeros_like(tangent)
+
+
+class Cut(Cube):
+    """The same as `Cube`, with a backward pass that is cut off from the graph."""
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[None, Tensor]:
+        (x,) = ctx.saved_tensors
+        return None, 3 * ctx.k * x**2 * gradient.detach()
 
 
 def in_place(x: Tensor, w: Tensor) -> Tensor:
@@ -48,12 +94,13 @@ def in_place(x: Tensor, w: Tensor) -> Tensor:
 
 
 FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "of one's own": lambda x, w: Cube.apply(w) * x,
+    "of one's own": lambda x, w: Cube.apply(2, w)[0] * x,
     "with a step": lambda x, w: (x * w).round() + w * x,
     "of a sign": lambda x, w: x * w * (w - x).sign(),
     "of parts": lambda x, w: torch.cat((x * w).split([1, 2], dim=1)[::-1], dim=1),
     "in place": in_place,
     "computed again": lambda x, w: checkpoint(lambda v: (x * v).exp(), w, use_reentrant=False),
+    "through infinities": lambda x, w: (x * w).logcumsumexp(dim=1),
     "broadcast": lambda x, w: x + w.tanh() - 2 * w,
 }
 """Of x (4, 3) and w (3,)."""
@@ -109,3 +156,58 @@ def test_of_what_depends_on_no_leaf() -> None:
     for output in (torch.ones(2), 2 * other, leaf.round()):
         with pytest.raises(ValueError, match="expected an output that depends on its leaves, found one that"):
             tangent_of(output, {leaf: torch.ones(2)})
+
+
+@pytest.mark.parametrize("function", [Once, Cut])
+def test_of_what_cannot_be_differentiated_twice(function: type[torch.autograd.Function]) -> None:
+    leaf = torch.ones(2, requires_grad=True)
+    output = function.apply(leaf) if function is Once else function.apply(1, leaf)[0]
+    with pytest.raises(NotImplementedError, match=f"can be differentiated, found {function.__name__}Backward"):
+        tangent_of(2 * output, {leaf: torch.ones(2)})
+
+
+class Sine(nn.Module):
+    """A network with a function, and dropout."""
+
+    def __init__(self, function: type[torch.autograd.Function]) -> None:
+        super().__init__()
+        self.function = function
+        self.layers = nn.ModuleList([nn.Linear(12, 8), nn.Linear(8, 4)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, last = self.layers
+        logits: Tensor = last(self.function.apply(nn.functional.dropout(first(x.flatten(1)))))
+        return logits
+
+
+def tangent_through(function: type[torch.autograd.Function]) -> Tensor:
+    """Along all ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = Sine(function).double()
+        forward = ForwardPass(network, torch.randn(5, 3, 2, 2, dtype=torch.float64))
+        return forward.tangent({name: torch.ones_like(w) for name, w in network.named_parameters()})
+
+
+class Differentiable(torch.autograd.Function):
+    """sin x, with a backward pass that can be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return ctx.saved_tensors[0].cos() * gradient
+
+
+def test_forward_mode_goes_where_the_graph_does_not() -> None:
+    expected = tangent_through(Differentiable)
+    torch.testing.assert_close(tangent_through(OnceAndForward), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("function", [Once, Dropped])
+def test_a_tangent_is_right_or_none(function: type[torch.autograd.Function]) -> None:
+    with pytest.raises(NotImplementedError):
+        tangent_through(function)
