@@ -89,7 +89,8 @@ def _transposed_twice(node: Any, given: Tangents) -> Tangents:
         except RuntimeError as error:  # of a few functions of PyTorch
             raise NotImplementedError(f"{node.name()}: {error}") from error
     # of a user's own, such as those that are `once_differentiable`; the gradient of `round` is zero
-    constant = [gradient for gradient, _ in pairs if found.count(None) == len(u) or not gradient.requires_grad]
+    dead = all(of is None for of in found)
+    constant = [gradient for gradient, _ in pairs if dead or not gradient.requires_grad]
     if any(gradient.any() for gradient in constant):
         raise NotImplementedError(f"expected a backward pass that can be differentiated, found {node.name()}")
     return found
