@@ -91,7 +91,7 @@ def learn_matrix(
     surrogate = _valid(SurrogateSettings, training=settings, until=st_epoch, seed=seed)
     matrix = _valid(
         MatrixSettings,
-        training=settings.model_copy(update={"compile": False}),  # the compiler knows no tangents
+        training=settings.model_copy(update={"compile": False}),  # a tangent needs the whole graph
         lambda_=lambda_,
         lr_gamma=lr_gamma,
         st_epoch=st_epoch,

@@ -280,7 +280,7 @@ class Planner:
                     "epochs": how.epochs,
                     "batch_size": how.batch_size or training.batch_size,
                     "precision": how.precision or training.precision,
-                    "compile": False,  # the compiler knows no tangents
+                    "compile": False,  # a tangent needs the graph of every function
                 }
             ),
             lambda_=point.params.get("lambda"),

@@ -67,7 +67,8 @@ class Stage:
         inputs: the stages whose artifacts it reads.
         images: which images it reads: `victim` (labeled), `queries` (the pool).
         implied: images that only its metrics are measured on; no part of its recipe, since its inputs fix them.
-        version: part of every recipe; raised when the stage's results change for the same configuration.
+        version: part of every recipe; raised when the stage's results change for the same configuration, by more
+            than another processor or number of threads changes them.
         own_trial: False if it is cheap enough to run in the trial of the task that makes it ready.
         before_points: whether it can be planned before any point is proposed.
         shared: whether points with other values of the searched parameters share its artifacts.
