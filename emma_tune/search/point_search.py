@@ -60,6 +60,12 @@ class PointSearch:
             tasks = self.agenda.next()
         return tasks
 
+    def prepare(self) -> None:
+        """Make the first proposals quick, if there are any to come."""
+        if self._points_left():
+            for proposer in self._proposers.values():
+                proposer.prepare()
+
     @property
     def is_over(self) -> bool:
         """Whether every point is closed, the attacked ones too."""
