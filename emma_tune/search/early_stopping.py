@@ -143,7 +143,7 @@ class EarlyStopping:
 
     def least_losses(self, plan: PointPlan) -> NDArray[np.float64]:
         """Return the least that an open point can still come to, as values to minimize: (D,)."""
-        return self._candidate(plan).losses
+        return (self._candidates.get(plan.point.number) or self._candidate(plan)).losses
 
     def _candidate(self, plan: PointPlan) -> _Candidate:
         clones = (task.key for task in plan.attackers.values() if task.key in self._clones)

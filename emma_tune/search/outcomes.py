@@ -148,14 +148,13 @@ class PointOutcomes:
         bounds = defaultdict(list)
         for plan in unfinished:
             bounds[plan.point.defense].append(self.early_stopping.least_losses(plan))
-        losses = {point.number: as_losses([of], self._study.objectives) for point, of in self._validated}
-        return [
-            point
-            for point in self.targets()
-            if point.defense not in self._proposers
-            or not bounds[point.defense]
-            or not dominating(np.array(bounds[point.defense]), losses[point.number]).any()
-        ]
+        chosen = [point for point, _ in self._validated if point.defense not in self._proposers]
+        for defense in self._proposers:
+            for point, figures in self._fronts[defense].values():
+                losses = as_losses([figures["validation"]], self._study.objectives)
+                if not bounds[defense] or not dominating(np.array(bounds[defense]), losses).any():
+                    chosen.append(point)
+        return sorted(chosen, key=lambda point: point.number)
 
     def expected_targets(self, defense: str, points: int) -> float:
         """Estimate how many of the ≥ 1 points of a defense the attackers of the fronts will attack.

@@ -130,7 +130,8 @@ class PointSearch:
         if self.planner.until is not None or self._attacking_fronts:
             return  # every point is wanted as far as the stage; or the search is over
         changed = self._of_the_search(self.agenda.changed())
-        self._has_changed = self._has_changed or bool(changed)
+        # where nothing is stopped, bounds of open points are not at hand: it is asked when a point has ended
+        self._has_changed |= bool(changed) and self._study.search.stop != "none"
         for point in self.outcomes.stop(changed):
             self.agenda.drop(point)
             self._order.forget(point)

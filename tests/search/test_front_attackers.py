@@ -75,15 +75,6 @@ def test_beside_the_last_points_they_attack_what_no_open_one_can_beat(desk):
     assert desk.driver.suggest("last") == OVER
 
 
-def test_as_long_as_points_are_to_be_proposed_none_is_certain(desk):
-    desk.open(slots=1, **STUDY)
-    running = desk.finish_all_but(SECOND)
-    assert len(desk.events("asked")) == 4
-    assert desk.events("finished")[-1]["point"] == FIRST
-    assert not attacked(desk)
-    assert [point for point, _ in running] == [SECOND]
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_in_whatever_order_trials_end_they_attack_the_members_and_no_others(desk, seed, monkeypatch):
     chance = random.Random(seed)
