@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,31 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         monkeypatch.setenv(name, value)
     S3FileSystem.clear_instance_cache()  # one that was made for another server
     return f"s3://{new_bucket(s3_endpoint)}"
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this thread, and all processes that it starts, on one core: a run then has one worker.
+
+    Each process of pytest has a core of its own. A second worker costs five seconds of processor time.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(allowed)[number % len(allowed)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """For a test whose runs need no two tasks at a time."""
+    with on_one_core():
+        yield
 
 
 class EmmaTune:

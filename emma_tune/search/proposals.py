@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import math
@@ -61,6 +62,13 @@ class Proposer:
         )
         self._optuna.set_metric_names(list(study.objectives))
         self._open: dict[int, optuna.Trial] = {}
+
+    def prepare(self) -> None:
+        """Import what proposals need, which takes up to two seconds: while there is nothing else to do."""
+        if self._search.sampler == "gp":
+            importlib.import_module("emma_tune.search.gain_sampler")
+        elif self._search.sampler in ("tpe", "qmc"):
+            importlib.import_module("scipy.stats.qmc")
 
     def adopt(self, point: Point) -> None:
         """Take up an open point of the ledger."""

@@ -20,16 +20,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_what_was_measured_is_printed_when_they_are_interrupted():
-    command = [sys.executable, "-m", "tests.benchmarks", "--json", "--only", "training"]
+    command = [sys.executable, "-m", "tests.benchmarks", "--json", "--only", "matrix"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         assert running.stdout is not None
-        assert "training epoch / bare loop, resnet8, fp32" in running.stderr.readline()
+        first = running.stderr.readline()
         running.send_signal(signal.SIGTERM)  # which is taken as Ctrl-C is
         content = json.loads(running.stdout.read())
         assert running.wait(240) == 130
     assert content["machine"]["seconds"].endswith(", not to the end")
-    assert content["rows"][0]["what"] == "training epoch / bare loop, resnet8, fp32"
+    assert first.strip().endswith(content["rows"][0]["what"])
 
 
 def test_what_takes_longer_than_its_budget_is_measured_in_fewer_rounds():
