@@ -226,35 +226,6 @@ CONTROLS = tuple(name for name, defense in BASELINES.items() if defense.linear)
 """Matrices that are drawn, not learned: what a learned one must beat for learning to be the cause."""
 
 
-def release(
-    kind: str,
-    params: Mapping[str, float],
-    posteriors: Tensor,
-    *,
-    seeds: Tensor | None = None,
-    guidance: Tensor | None = None,
-) -> Tensor:
-    """Answer under a baseline that is not linear.
-
-    Args:
-        kind: one of `BASELINES`.
-        params: budget and settings, by name.
-        posteriors: p, (N, K).
-        seeds: of each query, (N,) int64, for a randomized defense.
-        guidance: (N, K), for a guided one.
-
-    Returns:
-        p', (N, K) distributions.
-    """
-    defense = BASELINES[kind]
-    extra: dict[str, Tensor | None] = {}
-    if defense.randomized:
-        extra["seeds"] = seeds
-    if defense.guided:
-        extra["guidance"] = guidance
-    return defense.function(posteriors, **params, **extra)
-
-
 def control_matrix(kind: str, params: Mapping[str, float], classes: int, *, seed: int) -> Tensor:
     """Draw the matrix T of a linear defense.
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from emma_tune.data.batches import QueryImages
-from emma_tune.defenses import DEFENSES, control_matrix, emma, release
+from emma_tune.defenses import DEFENSES, control_matrix
+from emma_tune.defenses.release import Release
 from emma_tune.stages import metrics as measure
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import ResponsesSettings
@@ -39,9 +40,8 @@ def release_responses(
     Raises:
         FloatingPointError: if a measure is not finite.
     """
-    defense = DEFENSES[config.defense]
-    by_matrix = defense.release_of(config.params) if defense.learned else emma.release
     T = _matrix(config, matrix, classes=posteriors.tensors["queries"].shape[1])
+    release = Release(config.defense, config.params, T)
     asked = runtime.asked(config.views)
     released: dict[str, Tensor] = {}
     seconds = 0.0
@@ -49,10 +49,7 @@ def release_responses(
         seeds = _seeds(config, part, asked[part])
         guide = guidance.tensors[part] if guidance else None
         started = time.perf_counter()
-        if T is not None:
-            released[part] = by_matrix(p, T)
-        else:
-            released[part] = release(config.defense, config.params, p, seeds=seeds, guidance=guide)
+        released[part] = release(p, seeds=seeds, guidance=guide)
         seconds += time.perf_counter() - started
     timings = {"answer": seconds / sum(map(len, released.values()))}
     if config.views is not None:

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.defenses import BASELINES, release
+from emma_tune.defenses import BASELINES
+from emma_tune.defenses.release import Release
 from emma_tune.stages import (
     ResponsesSettings,
 )
@@ -85,10 +86,9 @@ def released_by_hand(
         return p @ drawn_matrix(config.defense, config.seed)
     seeds = seeds_by_hand(config, part, images) if BASELINES[config.defense].randomized else None
     one = [slice(i, i + 1) for i in range(len(p))]
+    release = Release(config.defense, config.params)
     of_each = [
         release(
-            config.defense,
-            config.params,
             p[i],
             seeds=None if seeds is None else seeds[i],
             guidance=None if guidance is None else guidance[i],
