@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 
 import torch
 from torch import Tensor
 
-from emma_tune.data.batches import QueryImages
 from emma_tune.defenses import DEFENSES, control_matrix
 from emma_tune.defenses.release import Release
 from emma_tune.stages import metrics as measure
+from emma_tune.stages.noise import noise_seeds
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import ResponsesSettings
 from emma_tune.storage.artifact import Artifact, Metrics
@@ -46,7 +45,7 @@ def release_responses(
     released: dict[str, Tensor] = {}
     seconds = 0.0
     for part, p in posteriors.tensors.items():
-        seeds = _seeds(config, part, asked[part])
+        seeds = noise_seeds(config, asked[part], part)
         guide = guidance.tensors[part] if guidance else None
         started = time.perf_counter()
         released[part] = release(p, seeds=seeds, guidance=guide)
@@ -90,19 +89,3 @@ def _matrix(config: ResponsesSettings, matrix: Artifact | None, *, classes: int)
         return None
     assert config.seed is not None, "the plan gives a seed to what draws"
     return control_matrix(config.defense, config.params, classes, seed=config.seed)
-
-
-def _seeds(config: ResponsesSettings, part: str, asked: QueryImages) -> Tensor | None:
-    """Derive the seed of each query's noise from the image, so that asking twice gives the same answer.
-
-    With `fresh`, the place in the order of asking counts, too.
-    """
-    if not DEFENSES[config.defense].randomized:
-        return None
-    images = (image for batch in asked.plain(512) for image in batch.cpu().numpy())
-    seeds = []
-    for place, image in enumerate(images):
-        digest = hashlib.sha256(f"{config.seed}/{f'{part}/{place}' if config.fresh else ''}/".encode())
-        digest.update(image.tobytes())
-        seeds.append(int.from_bytes(digest.digest()[:8], "big") >> 1)
-    return torch.tensor(seeds, dtype=torch.int64)

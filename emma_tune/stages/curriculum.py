@@ -1,0 +1,100 @@
+"""Curricula: what the clones of an attacker are trained on, round by round.
+
+Most attackers ask all their queries at once and train one clone. An attacker in rounds looks at the clone of each
+round before it asks more, and trains a fresh one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from emma_tune.attacks import learn
+from emma_tune.attacks.lesson import Lesson, Loot
+from emma_tune.data.batches import Images
+from emma_tune.data.images import subset
+from emma_tune.stages.runtime import Runtime
+from emma_tune.stages.settings import AttackerSettings
+from emma_tune.storage.artifact import Artifact, Metrics
+from emma_tune.training.classifier import Classifier
+from emma_tune.training.learner import Learner
+
+
+class Material(NamedTuple):
+    """What the clone of a round is trained on.
+
+    Attributes:
+        images: with a target each.
+        lesson: targets and loss.
+        beside: of a learner and an epoch, the images without targets that go behind each batch; None if none do.
+    """
+
+    images: Images
+    lesson: Lesson
+    beside: Callable[[Learner, int], Iterator[Tensor]] | None = None
+
+
+class Curriculum(Protocol):
+    """What the clones of an attacker are trained on.
+
+    Attributes:
+        rounds: how many clones it trains, one after the other.
+    """
+
+    rounds: int
+
+    def begin(self, clone: Classifier | None) -> Material:
+        """Ask what the next round is about; `clone` is that of the round before, None for the first."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Copy what has been asked."""
+
+    def resume(self, tensors: Mapping[str, Tensor]) -> Material:
+        """Take up what `state` returned: the material of the round that was under way."""
+
+    def metrics(self) -> Metrics:
+        """Return the attacker's own metrics, besides those of the lesson."""
+
+
+@dataclass
+class AllAtOnce:
+    """One round: the pool, or a fixed subset of it, with what the attack makes of the answers."""
+
+    config: AttackerSettings
+    responses: Artifact
+    runtime: Runtime
+    rounds: int = 1
+
+    def begin(self, clone: Classifier | None) -> Material:
+        """Ask the pool."""
+        loot = loot_of(self.responses, self.runtime, self.config.queries)
+        return Material(self.runtime.query_images(self.config.queries), learn(self.config.kind, loot))
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing: the material follows from the answers."""
+        return {}
+
+    def resume(self, tensors: Mapping[str, Tensor]) -> Material:
+        """Begin again."""
+        return self.begin(None)
+
+    def metrics(self) -> Metrics:
+        """None."""
+        return {}
+
+
+def loot_of(responses: Artifact, runtime: Runtime, queries: int | None) -> Loot:
+    """Collect the answers to the attacker’s queries, and to the few images it has labels of."""
+    answers, labels = responses.tensors["queries"], runtime.labeled.labels
+    assert labels is not None, "a victim's images have labels"
+    labeled = responses.tensors.get("labeled", answers[:0])  # not asked by attackers that ask views
+    return Loot(
+        answers[torch.from_numpy(subset(len(answers), queries))],
+        labeled,
+        torch.from_numpy(labels[: len(labeled)]),
+        responses.tensors.get("matrix"),
+    )
