@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:  # the table is read where nothing is computed
     from emma_tune.attacks.lesson import Lesson, Loot
@@ -24,12 +24,15 @@ class Attack:
         knows: what it is assumed to know or to have.
         needs_matrix: there is nothing to attack unless the defense is a matrix.
         asks_views: asks augmented views of each query, and uses the mean of their answers.
+        knows_defense: how much of the defense it knows, unless a study says less: `all` of it, or `gate`: gate and
+            second step, if there are any; "" if nothing.
     """
 
     where: str
     knows: str
     needs_matrix: bool = False
     asks_views: bool = False
+    knows_defense: Literal["", "gate", "all"] = ""
 
 
 _HERE = "emma_tune.attacks"
@@ -37,10 +40,13 @@ _HERE = "emma_tune.attacks"
 ATTACKS: dict[str, Attack] = {
     "soft": Attack(f"{_HERE}.soft:learn", "the answers"),
     "hard": Attack(f"{_HERE}.hard:learn", "the answers"),
-    "inverse": Attack(f"{_HERE}.inverse:learn", "the answers and the matrix T", needs_matrix=True),
-    "forward": Attack(f"{_HERE}.forward:learn", "the answers and the matrix T", needs_matrix=True),
+    "inverse": Attack(f"{_HERE}.inverse:learn", "the answers and the matrix T", needs_matrix=True, knows_defense="gate"),
+    "forward": Attack(f"{_HERE}.forward:learn", "the answers and the matrix T", needs_matrix=True, knows_defense="gate"),
     "estimated": Attack(f"{_HERE}.estimated:learn", "the answers, and those to five labeled images a class"),
     "smoothed": Attack(f"{_HERE}.smoothed:learn", "the answers to several views of each query", asks_views=True),
+    "bayes": Attack(f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all"),
+    "restored": Attack(f"{_HERE}.restored:learn", "the answers and the defense", knows_defense="all"),
+    "selective": Attack(f"{_HERE}.selective:learn", "the answers and the gate, if there is one", knows_defense="gate"),
 }
 """By name."""
 

@@ -63,6 +63,9 @@ LINE_COLORS: dict[str, str] = {
     "forward": "#9A6324",
     "estimated": "#44AA99",
     "smoothed": "#7F6FD6",
+    "bayes": "#C0392B",
+    "restored": "#B8860B",
+    "selective": "#2E8B57",
 }
 """Colors by the kind of an attacker."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES, Defense
 from emma_tune.models import NONE
+from emma_tune.plan.knowledge import known_of
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
     STAGES,
@@ -154,7 +155,7 @@ class Planner:
                 asking, answers = leading, responses
                 if views is not None:
                     *asking, answers = self._answers(point, run, before, views)
-                attacker = self._task("attacker", self._attacking(name, run), {"responses": answers.key})
+                attacker = self._attacker(self._attacking(name, run), of, [*asking, answers])
                 evaluation = self._task("evaluation", EvaluationSettings(), {**asked, "attacker": attacker.key})
                 clones[run, name] = attacker
                 evaluations[run, name] = evaluation
@@ -201,7 +202,21 @@ class Planner:
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
         attacker = self.study.attackers[name]
         training, kind = self._training(attacker), self.study.versioned(attacker.kind)
-        return AttackerSettings(kind=kind, queries=attacker.queries, training=training, seed=run)
+        return AttackerSettings(
+            kind=kind, queries=attacker.queries, training=training, seed=run, confidence=attacker.confidence
+        )
+
+    def _attacker(self, settings: AttackerSettings, of: Attacker, chain: list[Task]) -> Task:
+        """Plan an attacker; `chain` ends with the answers that it gets."""
+        answers = chain[-1]
+        inputs = {"responses": answers.key}
+        assert isinstance(answers.config, ResponsesSettings)
+        known = known_of(ATTACKS[settings.kind], of.knows, answers.config)
+        if known is not None:
+            settings = settings.model_copy(update={"release": known})
+            if DEFENSES[known.defense].guided:
+                inputs["guidance"] = next(task.key for task in chain if task.stage == "guidance")
+        return self._task("attacker", settings, inputs)
 
     def _views(self, attacker: Attacker, run: int) -> Views | None:
         """Return what an attacker asks instead of the queries themselves."""

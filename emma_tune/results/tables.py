@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.results.figures import PARTS, flat
 from emma_tune.results.reader import StudyReader
@@ -184,7 +183,7 @@ def _values(study: StudyReader, point: Point) -> Iterator[tuple[Any, ...]]:
             for part, name, value in _split(record) if record else ():
                 yield (*place, "", "", part, name, value)
         for (of, attacker), task in plan.evaluations.items():
-            knows = ATTACKS[study.study.attackers[attacker].kind].knows
+            knows = study.study.attackers[attacker].knowledge
             for part, name, value in _clone(study, task, plan.attackers[of, attacker]) if of == run else ():
                 yield (*place, attacker, knows, part, name, value)
 

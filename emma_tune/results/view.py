@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.plan import Point, Task
 from emma_tune.results import tables
@@ -143,7 +142,7 @@ class StudyView(StudyReader):
         """
         pool = self.shapes["queries"][0] if "queries" in self.shapes else None
         return {
-            name: {"kind": of.kind, "knows": ATTACKS[of.kind].knows}
+            name: {"kind": of.kind, "knows": of.knowledge}
             | {"when": of.when, "model": of.model, "queries": of.asks(pool)}
             for name, of in self.study.attackers.items()
         }

@@ -194,7 +194,7 @@ STAGES: dict[str, Stage] = {
         f"{_HERE}.attacker:train_attacker",
         AttackerSettings,
         "#009E73",
-        inputs=("responses",),
+        inputs=("responses", "guidance"),  # the latter of a guided defense that it knows
         version=3,
         last=True,
         pool_step=TRAINING,

@@ -17,7 +17,12 @@ PARTS = ("validation", "test")
 
 
 def train_attacker(
-    config: AttackerSettings, *, responses: Artifact, runtime: Runtime, state: State | None = None
+    config: AttackerSettings,
+    *,
+    responses: Artifact,
+    guidance: Artifact | None = None,
+    runtime: Runtime,
+    state: State | None = None,
 ) -> StageRun:
     """Train a fresh network on (augmented query, what the attacker makes of p'), with the attacker's loss.
 
@@ -30,7 +35,7 @@ def train_attacker(
         (N, K); metrics: both accuracies of both, and the attack's own metrics; history: both accuracies,
         every epoch, and the best validation accuracy up to then.
     """
-    curriculum = AllAtOnce(config, responses, runtime)
+    curriculum = AllAtOnce(config, responses, runtime, guidance)
     K, in_a_round = responses.tensors["queries"].shape[1], config.training.epochs
     labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}
     history: list[Metrics] = []

@@ -208,6 +208,14 @@ class AttackerSettings(StageSettings):
     queries: int | None = Field(None, description="how many of the pool; all if None")
     training: Training
     seed: int
+    release: ResponsesSettings | None = Field(
+        None, exclude_if=lambda release: release is None, description="the defense, of an attacker that uses it"
+    )
+    confidence: float = Field(
+        0.0,
+        exclude_if=lambda confidence: confidence == 0,
+        description="the least largest entry of an answer that it trains on",
+    )
 
     def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
         """Count all epochs of the clone."""

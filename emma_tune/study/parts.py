@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from emma_tune.attacks import ATTACKS
 from emma_tune.study.fields import AttackName, LearnedName, PoolName
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen
 from emma_tune.training.settings import Precision, Training
+
+Knowledge = Literal["defense", "gate", "then"]
+KNOWLEDGE: tuple[Knowledge, ...] = ("defense", "gate", "then")
+"""What there is to know of a defense: itself, its gate, and its second step."""
+
+NOT_KNOWN = {"defense": "the defense itself", "gate": "its gate", "then": "its second step"}
+"""What an attacker does not know that knows less than all."""
 
 
 class Queries(Frozen):
@@ -50,6 +58,17 @@ class Attacker(Training):
         None, description="number of queries that it sends, a fixed subset of the pool; default: all"
     )
     views: Count = Field(4, description="for smoothed: number of augmented views of each query")
+    knows: tuple[Knowledge, ...] = Field(
+        KNOWLEDGE,
+        exclude_if=lambda knows: knows == KNOWLEDGE,
+        description="for those who know the defense: how much of it, any of defense (its kind, parameters, matrix and "
+        "guidance), gate, then; default: all",
+    )
+    confidence: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] = Field(
+        0.0,
+        exclude_if=lambda confidence: confidence == 0,
+        description="for selective: it trains only on answers whose largest entry is at least this",
+    )
     when: Literal["always", "front"] = Field(
         "always",
         description="always: attacks every point and counts for attacker_accuracy; front: attacks baselines and "
@@ -59,6 +78,17 @@ class Attacker(Training):
     def asks(self, pool: int | None) -> int | None:
         """Return how many queries it asks of a pool of this size, if that is known; None for all of it."""
         return min(self.queries, pool or self.queries) if self.queries else None
+
+    @property
+    def knowledge(self) -> str:
+        """Describe what it is assumed to know or to have."""
+        unknown = [text for of, text in NOT_KNOWN.items() if of not in self.knows]
+        return ATTACKS[self.kind].knows + (f", without {' and '.join(unknown)}" if unknown else "")
+
+    @field_validator("knows")
+    @classmethod
+    def _in_one_order(cls, knows: tuple[Knowledge, ...]) -> tuple[Knowledge, ...]:
+        return tuple(of for of in KNOWLEDGE if of in knows)
 
     @property
     def counts(self) -> bool:
