@@ -132,7 +132,7 @@ def steal(
         answers: what was released, (N, K) distributions.
         test_images: the classifier's own, uint8, of the same shape as the images.
         test_labels: of those, (M,), from 0.
-        attacker: a kind: soft, hard, inverse, forward, estimated.
+        attacker: a kind: soft, hard, inverse, forward, estimated, selective.
         matrix: T, (K, K), for inverse and forward, which know it.
         labeled_answers: for estimated: what was released for images of known labels, (L, K); it uses five a class.
         labels: of those, (L,).
@@ -176,9 +176,9 @@ def _known(
     Raises:
         ValueError: if it is not what this attacker needs.
     """
-    kinds = [name for name, of in ATTACKS.items() if not of.asks_views]
+    kinds = [name for name, of in ATTACKS.items() if not of.asks_views and of.knows_defense != "all"]
     if attacker not in kinds:
-        hint = "; pass the mean answer over views to soft" if attacker in ATTACKS else ""
+        hint = HINTS[ATTACKS[attacker].asks_views] if attacker in ATTACKS else ""
         raise ValueError(f"attacker: expected one of {', '.join(kinds)}, found {attacker!r}{hint}")
     needs = ATTACKS[attacker]
     if (matrix is None) is needs.needs_matrix:
