@@ -63,6 +63,10 @@ LINE_COLORS: dict[str, str] = {
     "forward": "#9A6324",
     "estimated": "#44AA99",
     "smoothed": "#7F6FD6",
+    "average": "#A08BD8",
+    "active": "#B0418C",
+    "jacobian": "#5D7B2E",
+    "semi": "#3F7CAC",
 }
 """Colors by the kind of an attacker."""
 

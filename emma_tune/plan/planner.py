@@ -19,6 +19,7 @@ from emma_tune.stages import (
     MatrixSettings,
     MeasureSettings,
     MisinformerSettings,
+    OracleSettings,
     PosteriorsSettings,
     ResponsesSettings,
     StageSettings,
@@ -150,11 +151,11 @@ class Planner:
                 measures[run, name] = self._task("measure", settings, asked)
                 chain.append(measures[run, name])
             for name, of in attackers.items():
-                views = self._views(of, run)
+                views = self._views(of, run, point)
                 asking, answers = leading, responses
                 if views is not None:
                     *asking, answers = self._answers(point, run, before, views)
-                attacker = self._task("attacker", self._attacking(name, run), {"responses": answers.key})
+                attacker = self._attacker(self._attacking(name, run), [victim, *before, *asking, answers])
                 evaluation = self._task("evaluation", EvaluationSettings(), {**asked, "attacker": attacker.key})
                 clones[run, name] = attacker
                 evaluations[run, name] = evaluation
@@ -201,18 +202,44 @@ class Planner:
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
         attacker = self.study.attackers[name]
         training, kind = self._training(attacker), self.study.versioned(attacker.kind)
-        return AttackerSettings(kind=kind, queries=attacker.queries, training=training, seed=run)
-
-    def _views(self, attacker: Attacker, run: int) -> Views | None:
-        """Return what an attacker asks instead of the queries themselves."""
-        if not ATTACKS[self.study.versioned(attacker.kind)].asks_views:
-            return None
-        return Views(
-            count=attacker.views,
-            augmentation=attacker.augmentation,
-            smallest_crop=attacker.smallest_crop,
+        attack = ATTACKS[kind]
+        return AttackerSettings(
+            kind=kind,
+            queries=attacker.queries,
+            training=training,
             seed=run,
+            rounds=attacker.rounds or attack.rounds,
+            choose=attacker.choose if attack.asks == "chosen" else None,
+            epsilon=attacker.epsilon if attack.asks == "made" else None,
         )
+
+    def _attacker(self, settings: AttackerSettings, chain: list[Task]) -> Task:
+        """Plan an attacker; `chain` is from the victim through what the defense has learned to the answers."""
+        inputs = {"responses": chain[-1].key}
+        if ATTACKS[settings.kind].asks == "made":
+            guidance = next((task for task in chain if task.stage == "guidance"), None)
+            asked = {"model": self._victims_network, "guidance": guidance and guidance.config}
+            settings = settings.model_copy(
+                update={"release": chain[-1].config, "oracle": OracleSettings.model_validate(asked)}
+            )
+            inputs["victim"] = chain[0].key
+            if guidance:
+                inputs |= {stage: key for stage, key in guidance.inputs.items() if stage != "posteriors"}
+        return self._task("attacker", settings, inputs)
+
+    def _views(self, attacker: Attacker, run: int, point: Point) -> Views | None:
+        """Return what an attacker asks instead of the queries themselves.
+
+        Who asks each query several times gets the same answer each time, unless noise is drawn for each answer.
+        """
+        match ATTACKS[self.study.versioned(attacker.kind)].asks:
+            case "views":
+                how = {"augmentation": attacker.augmentation, "smallest_crop": attacker.smallest_crop}
+            case "again" if point.params.get("fresh"):
+                how = {"augmentation": "none", "smallest_crop": 1.0}
+            case _:
+                return None
+        return Views.model_validate({"count": attacker.views, "seed": run, **how})
 
     def _defense(self, point: Point, run: int) -> list[Task]:
         """Plan what a defense learns before it answers anything."""

@@ -22,7 +22,7 @@ def points(study: StudyReader) -> pd.DataFrame:
     Columns: `point`, `defense`, `state` (as `StudyReader.state`), `reason`, `lambda`, `lr_gamma`,
     `st_epoch` and the other parameters of defenses, `within_limits`, `on_front` (of all defenses), `on_own_front`
     (of its own, if it is searched), and every measure of test (plain name) and validation (`validation.` + name);
-    clone accuracies as `attackers.NAME`. A stopped point has its costs, no clone accuracies, the point it
+    clone accuracies as `attackers.NAME`, and how many answers each asked as `asked.NAME`. A stopped point has its costs, no clone accuracies, the point it
     is `dominated_by`, and as `validation.attacker_accuracy_at_least` what its clones had reached.
     """
     import pandas as pd
@@ -51,6 +51,7 @@ def _row(study: StudyReader, point: Point) -> dict[str, Any]:
     if figures:
         row |= flat(figures["test"])
         row |= {f"validation.{name}": value for name, value in flat(figures["validation"]).items()}
+        row |= {f"asked.{name}": study.asked.get(name) for name in figures["test"]["attackers"]}
     if outcome and bounds:
         exact = bounds["test"]  # empty while the costs of a seed are not known
         row |= exact | {f"validation.{name}": bounds["validation"][name] for name in exact}
@@ -185,7 +186,8 @@ def _values(study: StudyReader, point: Point) -> Iterator[tuple[Any, ...]]:
                 yield (*place, "", "", part, name, value)
         for (of, attacker), task in plan.evaluations.items():
             knows = ATTACKS[study.study.attackers[attacker].kind].knows
-            for part, name, value in _clone(study, task, plan.attackers[of, attacker]) if of == run else ():
+            rows = _clone(study, task, plan.attackers[of, attacker], attacker) if of == run else ()
+            for part, name, value in rows:
                 yield (*place, attacker, knows, part, name, value)
 
 
@@ -204,12 +206,14 @@ def _costs(study: StudyReader, plan: PointPlan, responses: Task) -> Iterator[tup
     yield "", "latency", latency
 
 
-def _clone(study: StudyReader, evaluation: Task, attacker: Task) -> Iterator[tuple[str, str, float]]:
+def _clone(study: StudyReader, evaluation: Task, attacker: Task, name: str) -> Iterator[tuple[str, str, float]]:
     evaluated, trained = study.record(evaluation), study.record(attacker)
     if evaluated is not None:
         yield from _split(evaluated)
     if trained is not None:
-        yield from ((part, name, value) for part, name, value in _split(trained) if not name.endswith("accuracy"))
+        counted = {} if "asked" in trained.metrics else {"asked": study.asked.get(name)}
+        yield from (("", what, float(count)) for what, count in counted.items() if count is not None)
+        yield from ((part, what, value) for part, what, value in _split(trained) if not what.endswith("accuracy"))
         yield "", "seconds.attacker", trained.provenance["seconds"]
 
 

@@ -137,14 +137,16 @@ class StudyView(StudyReader):
     # --- fronts -------------------------------------------------------------------------------------------
 
     def attackers(self) -> dict[str, dict[str, Any]]:
-        """Describe the attackers: `kind`, what each `knows`, `when`, `model`, `queries` (None: the whole pool).
+        """Describe the attackers.
 
-        One that is to ask more queries than the pool has asks all of it.
+        Returns:
+            Of each: `kind`, what it `knows`, `when`, `model`, `queries` (None: the whole pool; one that is to ask more
+            than the pool has asks all of it), and how many answers it has `asked` at most (None: not known yet).
         """
         pool = self.shapes["queries"][0] if "queries" in self.shapes else None
         return {
             name: {"kind": of.kind, "knows": ATTACKS[of.kind].knows}
-            | {"when": of.when, "model": of.model, "queries": of.asks(pool)}
+            | {"when": of.when, "model": of.model, "queries": of.asks(pool), "asked": self.asked.get(name)}
             for name, of in self.study.attackers.items()
         }
 

@@ -40,15 +40,47 @@ def refuse_secrets(study: Study) -> None:
             )
 
 
+OTHER_IMAGES = {
+    "views": "which asks augmented views of them",
+    "again": "which asks each of them several times",
+    "made": "which asks images of its own making",
+}
+"""What attackers ask besides the queries themselves, by `Attack.asks`."""
+
+ONLY_FOR = {"rounds": ("chosen", "made"), "choose": ("chosen",), "epsilon": ("made",)}
+"""Fields of an attacker that only these use, by `Attack.asks`."""
+
+
 def check_answers_suffice(study: Study) -> None:
     """Refuse attackers that ask other images than those that were answered."""
     for name, attacker in study.attackers.items():
-        if isinstance(study.victim, AnsweredVictim) and ATTACKS[attacker.kind].asks_views:
+        asks = OTHER_IMAGES.get(ATTACKS[attacker.kind].asks)
+        if isinstance(study.victim, AnsweredVictim) and asks:
             raise misplaced(
                 f"attackers.{name}.kind",
                 "expected an attacker that asks the queries themselves, since of the victim only answers to "
-                f"those are known (victim.answers), found {attacker.kind}, which asks augmented views of them",
+                f"those are known (victim.answers), found {attacker.kind}, {asks}",
             )
+
+
+def check_rounds(study: Study) -> None:
+    """Refuse fields that an attacker does not use, and too few queries for what it does with them."""
+    for name, attacker in study.attackers.items():
+        attack, place = ATTACKS[attacker.kind], f"attackers.{name}"
+        for field, asking in ONLY_FOR.items():
+            value = getattr(attacker, field)
+            if attack.asks not in asking and value != type(attacker).model_fields[field].default:
+                only = " or ".join(kind for kind, of in ATTACKS.items() if of.asks in asking)
+                raise misplaced(f"{place}.{field}", f"expected none, since only {only} has it, found {value}")
+        if attack.asks not in ("chosen", "part", "made"):
+            continue
+        if attacker.queries is None and attack.asks != "made":
+            raise misplaced(
+                f"{place}.queries", f"expected how many queries of the pool {attacker.kind} asks, found none"
+            )
+        fewest = 2 * (attacker.rounds or attack.rounds) if attack.asks == "chosen" else 2
+        if attacker.queries is not None and attacker.queries < fewest:
+            raise misplaced(f"{place}.queries", f"expected at least {fewest}, found {attacker.queries}")
 
 
 def check_grids(study: Study) -> None:
@@ -87,6 +119,7 @@ CHECKS: tuple[Callable[[Study], None], ...] = (
     check_own,
     refuse_secrets,
     check_answers_suffice,
+    check_rounds,
     check_grids,
     check_space,
     check_epochs,
