@@ -16,9 +16,11 @@ if TYPE_CHECKING:  # the table is read where nothing is computed
 
 
 Asks = Literal["pool", "views", "again", "chosen", "made", "part"]
-"""What an attacker asks: its queries; augmented views of each; each several times; those of the pool that its
-clone chooses, in rounds; images of its own making, in rounds; a part of the pool, and it learns from the others, too.
-Of several answers to one query it uses the mean."""
+"""What an attacker asks: its queries; augmented views of each; each several times; queries that its clone chooses,
+in rounds; images of its own making, in rounds; a part of its queries, learning from the others as well.
+
+Of several answers to one query it uses the mean.
+"""
 
 UNANSWERED = 2
 """Batches of images that were not asked, each in two views, beside a batch of those that were (`part`)."""
@@ -35,6 +37,8 @@ class Attack:
         asks: what it asks.
         labeled: whether it asks a few labeled images of the victim's kind, besides or to begin with.
         rounds: how many clones it trains, one after the other, where a study does not say.
+        knows_defense: how much of the defense it knows, unless a study says less: `all` of it, or `gate`: gate and
+            second step, if there are any; "" if nothing.
     """
 
     where: str
@@ -43,6 +47,11 @@ class Attack:
     asks: Asks = "pool"
     labeled: bool = False
     rounds: int = 1
+    knows_defense: Literal["", "gate", "all"] = ""
+
+    def budget(self, queries: int | None, pool: int) -> int:
+        """Return how many queries it may send; None is as many as the pool has, which bounds those of the pool."""
+        return queries or pool if self.asks == "made" else min(queries or pool, pool)
 
     def by_round(self, queries: int, *, rounds: int, few: int) -> list[int]:
         """Count the answers that the clone of each round is trained on; rounds that would add none are left out.
@@ -72,8 +81,12 @@ _HERE = "emma_tune.attacks"
 ATTACKS: dict[str, Attack] = {
     "soft": Attack(f"{_HERE}.soft:learn", "the answers"),
     "hard": Attack(f"{_HERE}.hard:learn", "the answers"),
-    "inverse": Attack(f"{_HERE}.inverse:learn", "the answers and the matrix T", needs_matrix=True),
-    "forward": Attack(f"{_HERE}.forward:learn", "the answers and the matrix T", needs_matrix=True),
+    "inverse": Attack(
+        f"{_HERE}.inverse:learn", "the answers and the matrix T", needs_matrix=True, knows_defense="gate"
+    ),
+    "forward": Attack(
+        f"{_HERE}.forward:learn", "the answers and the matrix T", needs_matrix=True, knows_defense="gate"
+    ),
     "estimated": Attack(
         f"{_HERE}.estimated:learn", "the answers, and those to five labeled images a class", labeled=True
     ),
@@ -91,6 +104,11 @@ ATTACKS: dict[str, Attack] = {
     ),
     "semi": Attack(
         f"{_HERE}.semi:learn", "the answers to a part of its queries, and the others without answers", asks="part"
+    ),
+    "bayes": Attack(f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all"),
+    "restored": Attack(f"{_HERE}.restored:learn", "the answers and the defense", knows_defense="all"),
+    "selective": Attack(
+        f"{_HERE}.selective:learn", "the answers and the gate, if there is one", knows_defense="gate"
     ),
 }
 """By name."""

@@ -67,6 +67,9 @@ LINE_COLORS: dict[str, str] = {
     "active": "#B0418C",
     "jacobian": "#5D7B2E",
     "semi": "#3F7CAC",
+    "bayes": "#C0392B",
+    "restored": "#B8860B",
+    "selective": "#2E8B57",
 }
 """Colors by the kind of an attacker."""
 

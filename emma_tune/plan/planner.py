@@ -9,6 +9,8 @@ from typing import Any
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES, Defense
 from emma_tune.models import NONE
+from emma_tune.plan.attacking import attacker_settings, views_of, with_oracle
+from emma_tune.plan.knowledge import known_of
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
     STAGES,
@@ -19,7 +21,6 @@ from emma_tune.stages import (
     MatrixSettings,
     MeasureSettings,
     MisinformerSettings,
-    OracleSettings,
     PosteriorsSettings,
     ResponsesSettings,
     StageSettings,
@@ -151,11 +152,11 @@ class Planner:
                 measures[run, name] = self._task("measure", settings, asked)
                 chain.append(measures[run, name])
             for name, of in attackers.items():
-                views = self._views(of, run, point)
+                views = views_of(of, self.study.versioned(of.kind), run, point)
                 asking, answers = leading, responses
                 if views is not None:
                     *asking, answers = self._answers(point, run, before, views)
-                attacker = self._attacker(self._attacking(name, run), [victim, *before, *asking, answers])
+                attacker = self._attacker(self._attacking(name, run), of, [victim, *before, *asking, answers])
                 evaluation = self._task("evaluation", EvaluationSettings(), {**asked, "attacker": attacker.key})
                 clones[run, name] = attacker
                 evaluations[run, name] = evaluation
@@ -201,45 +202,20 @@ class Planner:
 
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
         attacker = self.study.attackers[name]
-        training, kind = self._training(attacker), self.study.versioned(attacker.kind)
-        attack = ATTACKS[kind]
-        return AttackerSettings(
-            kind=kind,
-            queries=attacker.queries,
-            training=training,
-            seed=run,
-            rounds=attacker.rounds or attack.rounds,
-            choose=attacker.choose if attack.asks == "chosen" else None,
-            epsilon=attacker.epsilon if attack.asks == "made" else None,
-        )
+        return attacker_settings(attacker, self.study.versioned(attacker.kind), self._training(attacker), run)
 
-    def _attacker(self, settings: AttackerSettings, chain: list[Task]) -> Task:
+    def _attacker(self, settings: AttackerSettings, of: Attacker, chain: list[Task]) -> Task:
         """Plan an attacker; `chain` is from the victim through what the defense has learned to the answers."""
-        inputs = {"responses": chain[-1].key}
-        if ATTACKS[settings.kind].asks == "made":
-            guidance = next((task for task in chain if task.stage == "guidance"), None)
-            asked = {"model": self._victims_network, "guidance": guidance and guidance.config}
-            settings = settings.model_copy(
-                update={"release": chain[-1].config, "oracle": OracleSettings.model_validate(asked)}
-            )
-            inputs["victim"] = chain[0].key
-            if guidance:
-                inputs |= {stage: key for stage, key in guidance.inputs.items() if stage != "posteriors"}
+        answers = chain[-1]
+        assert isinstance(answers.config, ResponsesSettings)
+        settings, more = with_oracle(settings, self._victims_network, chain)
+        inputs = {"responses": answers.key, **more}
+        known = known_of(ATTACKS[settings.kind], of.knows, answers.config)
+        if known is not None:
+            settings = settings.model_copy(update={"release": known})
+            if DEFENSES[known.defense].guided:
+                inputs["guidance"] = next(task.key for task in chain if task.stage == "guidance")
         return self._task("attacker", settings, inputs)
-
-    def _views(self, attacker: Attacker, run: int, point: Point) -> Views | None:
-        """Return what an attacker asks instead of the queries themselves.
-
-        Who asks each query several times gets the same answer each time, unless noise is drawn for each answer.
-        """
-        match ATTACKS[self.study.versioned(attacker.kind)].asks:
-            case "views":
-                how = {"augmentation": attacker.augmentation, "smallest_crop": attacker.smallest_crop}
-            case "again" if point.params.get("fresh"):
-                how = {"augmentation": "none", "smallest_crop": 1.0}
-            case _:
-                return None
-        return Views.model_validate({"count": attacker.views, "seed": run, **how})
 
     def _defense(self, point: Point, run: int) -> list[Task]:
         """Plan what a defense learns before it answers anything."""

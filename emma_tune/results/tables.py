@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.results.figures import PARTS, flat
 from emma_tune.results.reader import StudyReader
@@ -22,8 +21,9 @@ def points(study: StudyReader) -> pd.DataFrame:
     Columns: `point`, `defense`, `state` (as `StudyReader.state`), `reason`, `lambda`, `lr_gamma`,
     `st_epoch` and the other parameters of defenses, `within_limits`, `on_front` (of all defenses), `on_own_front`
     (of its own, if it is searched), and every measure of test (plain name) and validation (`validation.` + name);
-    clone accuracies as `attackers.NAME`, and how many answers each asked as `asked.NAME`. A stopped point has its costs, no clone accuracies, the point it
-    is `dominated_by`, and as `validation.attacker_accuracy_at_least` what its clones had reached.
+    clone accuracies as `attackers.NAME`, and how many answers each asked as `asked.NAME`. A stopped point has its
+    costs, no clone accuracies, the point it is `dominated_by`, and as `validation.attacker_accuracy_at_least` what
+    its clones had reached.
     """
     import pandas as pd
 
@@ -185,7 +185,7 @@ def _values(study: StudyReader, point: Point) -> Iterator[tuple[Any, ...]]:
             for part, name, value in _split(record) if record else ():
                 yield (*place, "", "", part, name, value)
         for (of, attacker), task in plan.evaluations.items():
-            knows = ATTACKS[study.study.attackers[attacker].kind].knows
+            knows = study.study.attackers[attacker].knowledge
             rows = _clone(study, task, plan.attackers[of, attacker], attacker) if of == run else ()
             for part, name, value in rows:
                 yield (*place, attacker, knows, part, name, value)

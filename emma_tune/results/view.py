@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.plan import Point, Task
 from emma_tune.results import tables
@@ -140,12 +139,12 @@ class StudyView(StudyReader):
         """Describe the attackers.
 
         Returns:
-            Of each: `kind`, what it `knows`, `when`, `model`, `queries` (None: the whole pool; one that is to ask more
-            than the pool has asks all of it), and how many answers it has `asked` at most (None: not known yet).
+            Of each: `kind`, what it `knows`, `when`, `model`, `queries` (None: the whole pool; one that is to ask
+            more than the pool has asks all of it), and how many answers it gets, `asked` (None: not known yet).
         """
         pool = self.shapes["queries"][0] if "queries" in self.shapes else None
         return {
-            name: {"kind": of.kind, "knows": ATTACKS[of.kind].knows}
+            name: {"kind": of.kind, "knows": of.knowledge}
             | {"when": of.when, "model": of.model, "queries": of.asks(pool), "asked": self.asked.get(name)}
             for name, of in self.study.attackers.items()
         }

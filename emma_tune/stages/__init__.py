@@ -196,7 +196,7 @@ STAGES: dict[str, Stage] = {
         f"{_HERE}.attacker:train_attacker",
         AttackerSettings,
         "#009E73",
-        inputs=("responses", "victim", "surrogate", "misinformer"),  # the latter to ask images of its own making
+        inputs=("responses", "guidance", "victim", "surrogate", "misinformer"),  # the latter where it needs them
         version=3,
         last=True,
         pool_step=TRAINING,

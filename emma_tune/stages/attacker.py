@@ -24,6 +24,7 @@ def train_attacker(
     config: AttackerSettings,
     *,
     responses: Artifact,
+    guidance: Artifact | None = None,
     victim: Artifact | None = None,
     surrogate: Artifact | None = None,
     misinformer: Artifact | None = None,
@@ -41,7 +42,7 @@ def train_attacker(
         (N, K); metrics: both accuracies of both, and the attack's own metrics; history: both accuracies,
         every epoch, and the best validation accuracy up to then.
     """
-    curriculum = _curriculum(config, responses, victim, surrogate or misinformer, runtime)
+    curriculum = _curriculum(config, responses, guidance, victim, surrogate or misinformer, runtime)
     K, in_a_round = responses.tensors["queries"].shape[1], config.training.epochs
     labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}
     history: list[Metrics] = []
@@ -90,7 +91,12 @@ def train_attacker(
 
 
 def _curriculum(
-    config: AttackerSettings, responses: Artifact, victim: Artifact | None, own: Artifact | None, runtime: Runtime
+    config: AttackerSettings,
+    responses: Artifact,
+    guidance: Artifact | None,
+    victim: Artifact | None,
+    own: Artifact | None,
+    runtime: Runtime,
 ) -> Curriculum:
     """Return what the attacker's clones are trained on; `own` is the network of a guided defense."""
     match ATTACKS[config.kind].asks:
@@ -110,7 +116,7 @@ def _curriculum(
                 runtime=runtime,
             )
             return Made(config, oracle, runtime)
-    return AllAtOnce(config, responses, runtime)
+    return AllAtOnce(config, responses, runtime, guidance)
 
 
 def _new_learner(config: AttackerSettings, images: Images, runtime: Runtime, *, classes: int) -> Learner:

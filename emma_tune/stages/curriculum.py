@@ -7,7 +7,7 @@ round before it asks more, and trains a fresh one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -20,12 +20,14 @@ from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.data.batches import Images
 from emma_tune.data.images import subset
 from emma_tune.data.randaugment import rand_augment
+from emma_tune.defenses import UNDEFENDED
+from emma_tune.defenses.release import Release
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.storage.artifact import Artifact, Metrics
 from emma_tune.training.classifier import Classifier
 from emma_tune.training.learner import Learner
-from emma_tune.training.seeds import generator
+from emma_tune.training.seeds import derive_seed, generator
 
 Beside = Callable[[Learner, int], Iterator[Tensor]]
 """Of a learner and an epoch: the images without targets that go behind each batch."""
@@ -74,14 +76,18 @@ class AllAtOnce:
     config: AttackerSettings
     responses: Artifact
     runtime: Runtime
+    guidance: Artifact | None = None
     rounds: int = 1
 
     def begin(self, number: int, clone: Classifier | None) -> Material:
         """Ask the queries."""
-        loot = loot_of(self.responses, self.runtime, self.config.queries)
-        images = self.runtime.query_images(self.config.queries)
+        loot = loot_of(self.config, self.responses, self.guidance, self.runtime)
+        lesson = learn(self.config.kind, loot)
         beside = unanswered_views(self.config, self.runtime) if ATTACKS[self.config.kind].asks == "part" else None
-        return Material(images, learn(self.config.kind, loot), beside)
+        if lesson.rows is None:
+            return Material(self.runtime.query_images(self.config.queries), lesson, beside)
+        images = self.runtime.query_images(self.config.queries, lesson.rows.numpy())
+        return Material(images, replace(lesson, targets=lesson.targets[lesson.rows]), beside)
 
     def state(self) -> dict[str, Tensor]:
         """Nothing: the material follows from the answers."""
@@ -118,14 +124,23 @@ def unanswered_views(config: AttackerSettings, runtime: Runtime) -> Beside | Non
     return beside
 
 
-def loot_of(responses: Artifact, runtime: Runtime, queries: int | None) -> Loot:
-    """Collect the answers to the attacker’s queries, and to the few images it has labels of."""
+def loot_of(config: AttackerSettings, responses: Artifact, guidance: Artifact | None, runtime: Runtime) -> Loot:
+    """Collect the answers to the attacker’s queries, those to the few images it has labels of, and what it knows.
+
+    Of the guidance under outlier exposure it gets the first half: the other would be clean posteriors.
+    """
     answers, labels = responses.tensors["queries"], runtime.labeled.labels
     assert labels is not None, "a victim's images have labels"
     labeled = responses.tensors.get("labeled", answers[:0])  # not asked by attackers that ask views
+    chosen, matrix = torch.from_numpy(subset(len(answers), config.queries)), responses.tensors.get("matrix")
+    known = config.release
     return Loot(
-        answers[torch.from_numpy(subset(len(answers), queries))],
+        answers[chosen],
         labeled,
         torch.from_numpy(labels[: len(labeled)]),
-        responses.tensors.get("matrix"),
+        matrix,
+        release=known and Release(known.defense, known.params, None if known.defense == UNDEFENDED else matrix),
+        guidance=guidance and guidance.tensors["queries"][chosen, : answers.shape[1]],
+        seed=derive_seed(config.seed, "attacker", config.kind),
+        confidence=config.confidence,
     )

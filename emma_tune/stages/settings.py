@@ -237,6 +237,11 @@ class AttackerSettings(StageSettings):
     oracle: OracleSettings | None = Field(
         None, exclude_if=lambda oracle: oracle is None, description="what answers images of its own making"
     )
+    confidence: float = Field(
+        0.0,
+        exclude_if=lambda confidence: confidence == 0,
+        description="the least largest entry of an answer that it trains on",
+    )
 
     def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
         """Count all epochs of its clones."""
@@ -245,7 +250,8 @@ class AttackerSettings(StageSettings):
 
     def by_round(self, pool: int, few: int) -> list[int]:
         """Count the answers that the clone of each round is trained on; `few` labeled images there are."""
-        return ATTACKS[self.kind].by_round(min(pool, self.queries or pool), rounds=self.rounds, few=few)
+        attack = ATTACKS[self.kind]
+        return attack.by_round(attack.budget(self.queries, pool), rounds=self.rounds, few=few)
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
         """Count steps on the queries, the measuring after each epoch, and what is done between rounds."""

@@ -9,6 +9,7 @@ from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES
 from emma_tune.storage.redaction import has_secret
 from emma_tune.study.fields import misplaced
+from emma_tune.study.parts import KNOWLEDGE
 from emma_tune.study.plugged import check_own
 from emma_tune.study.search import check_finite
 from emma_tune.study.victims import AnsweredVictim
@@ -83,6 +84,29 @@ def check_rounds(study: Study) -> None:
             raise misplaced(f"{place}.queries", f"expected at least {fewest}, found {attacker.queries}")
 
 
+def check_knowledge(study: Study) -> None:
+    """Refuse fields that an attacker of this kind does not use, and one who knows nothing of what it needs."""
+    for name, attacker in study.attackers.items():
+        place, kind = f"attackers.{name}", ATTACKS[attacker.kind]
+        if not kind.knows_defense and attacker.knows != KNOWLEDGE:
+            raise misplaced(
+                f"{place}.knows",
+                f"expected none, since {attacker.kind} knows nothing of the defense, found {', '.join(attacker.knows) or 'an empty list'}",
+            )
+        if kind.knows_defense == "all" and not attacker.knows:
+            raise misplaced(f"{place}.knows", f"expected any of {', '.join(KNOWLEDGE)}, found none")
+        if kind.needs_matrix and kind.knows_defense and "defense" not in attacker.knows:
+            raise misplaced(
+                f"{place}.knows",
+                f"expected defense among them, since {attacker.kind} knows its matrix, found "
+                f"{', '.join(attacker.knows) or 'none'}",
+            )
+        if attacker.confidence and attacker.kind != "selective":
+            raise misplaced(
+                f"{place}.confidence", f"expected none, since only selective has it, found {attacker.confidence:g}"
+            )
+
+
 def check_grids(study: Study) -> None:
     """Refuse ranges for the grid sampler, which needs finitely many values."""
     if study.search.sampler == "grid":
@@ -120,6 +144,7 @@ CHECKS: tuple[Callable[[Study], None], ...] = (
     refuse_secrets,
     check_answers_suffice,
     check_rounds,
+    check_knowledge,
     check_grids,
     check_space,
     check_epochs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.data.images import FEW_PER_CLASS
@@ -13,6 +13,13 @@ from emma_tune.stages.settings import ChoiceName
 from emma_tune.study.fields import AttackName, LearnedName, PoolName
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen
 from emma_tune.training.settings import Precision, Training
+
+Knowledge = Literal["defense", "gate", "then"]
+KNOWLEDGE: tuple[Knowledge, ...] = ("defense", "gate", "then")
+"""What there is to know of a defense: itself, its gate, and its second step."""
+
+NOT_KNOWN = {"defense": "the defense itself", "gate": "its gate", "then": "its second step"}
+"""What an attacker does not know that knows less than all."""
 
 
 class Queries(Frozen):
@@ -74,6 +81,17 @@ class Attacker(Training):
         exclude_if=lambda epsilon: epsilon == 0.1,
         description="for jacobian: how far pixels in [0, 1] are moved in a round",
     )
+    knows: tuple[Knowledge, ...] = Field(
+        KNOWLEDGE,
+        exclude_if=lambda knows: knows == KNOWLEDGE,
+        description="for those who know the defense: how much of it, any of defense (its kind, parameters, matrix and "
+        "guidance), gate, then; default: all",
+    )
+    confidence: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] = Field(
+        0.0,
+        exclude_if=lambda confidence: confidence == 0,
+        description="for selective: it trains only on answers whose largest entry is at least this",
+    )
     when: Literal["always", "front"] = Field(
         "always",
         description="always: attacks every point and counts for attacker_accuracy; front: attacks baselines and "
@@ -88,11 +106,22 @@ class Attacker(Training):
         """Return how many answers it asks at most, of a pool of this size and a victim of so many classes."""
         attack = ATTACKS[self.kind]
         return attack.asked(
-            min(pool, self.queries or pool),
+            attack.budget(self.queries, pool),
             rounds=self.rounds or attack.rounds,
             few=FEW_PER_CLASS * classes,
             views=self.views,
         )
+
+    @property
+    def knowledge(self) -> str:
+        """Describe what it is assumed to know or to have."""
+        unknown = [text for of, text in NOT_KNOWN.items() if of not in self.knows]
+        return ATTACKS[self.kind].knows + (f", without {' and '.join(unknown)}" if unknown else "")
+
+    @field_validator("knows")
+    @classmethod
+    def _in_one_order(cls, knows: tuple[Knowledge, ...]) -> tuple[Knowledge, ...]:
+        return tuple(of for of in KNOWLEDGE if of in knows)
 
     @property
     def counts(self) -> bool:
