@@ -33,6 +33,7 @@ class Parameter:
         whole: whether only whole numbers make sense.
         above: whether a value must be above `low`.
         epochs: whether it counts the epochs that the surrogate is trained before the matrix.
+        optional: of a learned defense: whether a study may leave it out; then it is in no recipe.
         release: of a learned defense: whether its release takes it.
         about: describes it in the schema of a study.
     """
@@ -46,6 +47,7 @@ class Parameter:
     whole: bool = False
     above: bool = False
     epochs: bool = False
+    optional: bool = False
     release: bool = False
     about: str = ""
     usual: float | None = None
@@ -139,7 +141,7 @@ class Defense:
 
     def release_params(self, params: Mapping[str, Any]) -> dict[str, float]:
         """Select the parameters that the release of a learned defense takes."""
-        return {of.name: float(params[of.name]) for of in self.parameters if of.release}
+        return {of.name: float(params[of.name]) for of in self.parameters if of.release and of.name in params}
 
 
 def _epsilon(*grid: float) -> tuple[Parameter]:
@@ -159,6 +161,14 @@ OPTIMIZATION = (
         epochs=True,
         about="epochs the surrogate is trained before the matrix, ≥ 0",
         usual=20,
+    ),
+    Parameter(
+        "rank",
+        low=1,
+        high=None,
+        whole=True,
+        optional=True,
+        about="rank r of the matrix: T = AB, with A K×r and B r×K; default: any T",
     ),
 )
 """Parameters of every learned defense: how its matrix is optimized.

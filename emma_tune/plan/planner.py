@@ -272,7 +272,7 @@ class Planner:
 
     def _matrix(self, point: Point, run: int, surrogate: Task) -> Task:
         how, training = self.study.defense, self._training(self.study.surrogate)
-        own = {"lambda", "lr_gamma", "st_epoch"}  # fields of the settings; others go into `params`
+        own = {"lambda", "lr_gamma", "st_epoch", "rank"}  # fields of the settings; others go into `params`
         settings = MatrixSettings(
             defense=self.study.versioned(point.defense),
             training=training.model_copy(
@@ -286,6 +286,7 @@ class Planner:
             lambda_=point.params.get("lambda"),
             lr_gamma=point.params["lr_gamma"],
             st_epoch=int(point.params["st_epoch"]),
+            rank=int(point.params["rank"]) if "rank" in point.params else None,
             params={name: float(value) for name, value in point.params.items() if name not in own},
             keep=how.keep,
             min_change=how.min_change,

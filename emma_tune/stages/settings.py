@@ -148,6 +148,9 @@ class MatrixSettings(StageSettings):
     )
     lr_gamma: float = Field(description="step size of T, > 0")
     st_epoch: int = Field(description="first epoch")
+    rank: int | None = Field(
+        None, exclude_if=lambda value: value is None, description="of T = AB, A (K, rank), B (rank, K)"
+    )
     params: dict[str, float] = Field(
         default_factory=dict, exclude_if=lambda value: not value, description="other parameters of the defense"
     )

@@ -60,9 +60,11 @@ def check_grids(study: Study) -> None:
 
 
 def check_space(study: Study) -> None:
-    """Raise unless the space has the parameters of the defense, and no others."""
-    wanted = {parameter.name for parameter in DEFENSES[study.versioned(study.defense.kind)].parameters}
-    for name in sorted(wanted ^ set(study.search.space.dimensions)):
+    """Raise unless the space has the parameters of the defense, but for optional ones, and no others."""
+    given, known = set(study.search.space.dimensions), DEFENSES[study.versioned(study.defense.kind)].parameters
+    left_out = {parameter.name for parameter in known if parameter.optional} - given
+    wanted = {parameter.name for parameter in known} - left_out
+    for name in sorted(wanted ^ given):
         expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
         raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")
 

@@ -22,7 +22,7 @@ from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, me
 from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
 from emma_tune.study.plugged import REGISTERED, PluginFile, add_rows, with_plugins
 from emma_tune.study.resources import Share, or_auto, spelled_out
-from emma_tune.study.search import PARAMETERS, DefenseSearch, Dimension, EpochChoice, Search, check_ranges
+from emma_tune.study.search import PARAMETERS, DefenseSearch, Dimension, Search, WholeChoice, check_ranges
 from emma_tune.study.victims import AnyVictim, is_trained
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
@@ -254,8 +254,8 @@ class Study(Frozen):
     def parameters(self) -> list[Parameter]:
         """What is searched of the learned defenses that it can name: this package's, and its plug-ins'."""
         rows = [DEFENSES.get(self.versioned(name)) for name in self.plugged]
-        own = [of for row in rows if row and row.learned for of in row.parameters]
-        return [*PARAMETERS.values(), *(of for of in own if of.name not in PARAMETERS)]
+        own = [of for row in rows if row and row.learned for of in row.parameters if of.name not in PARAMETERS]
+        return [of for of in (*PARAMETERS.values(), *own) if self.search.space.has(of)]
 
     def use(self) -> Self:
         """Put its plug-ins' rows back, in place of those of other studies of this process, and return it."""
@@ -331,7 +331,7 @@ class Study(Frozen):
     def _search_of(
         self,
         points: int | None,
-        space: Mapping[str, Dimension | EpochChoice],
+        space: Mapping[str, Dimension | WholeChoice],
         settings: Mapping[str, float | bool | str],
     ) -> DefenseSearch:
         return DefenseSearch(points or self.search.points, space, settings, grid=self.search.sampler == "grid")
