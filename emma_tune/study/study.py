@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES, LEARNED, Parameter
+from emma_tune.defenses.around import GATE, THEN
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import printable
@@ -247,8 +248,18 @@ class Study(Frozen):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The measures of its points: this package's, and those that its plug-ins declare."""
-        return *(name for name in MEASURES if name not in REGISTERED), *self.own_measures
+        """The measures of its points: this package's, and those that its plug-ins declare.
+
+        Those of a gate only if there is one, or if they are objectives.
+        """
+        own = (name for name in MEASURES if name not in REGISTERED)
+        return *(n for n in own if not MEASURES[n].gated or self.gated or n in self.objectives), *self.own_measures
+
+    @property
+    def gated(self) -> bool:
+        """Whether there is a defense behind a gate."""
+        spaces = (self.search.space.dimensions, *(baseline.space for baseline in self.baselines))
+        return any(GATE.name in space for space in spaces)
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -322,7 +333,8 @@ class Study(Frozen):
     @property
     def searches(self) -> dict[str, DefenseSearch]:
         """The search of each defense that is searched."""
-        found = {self.defense.kind: self._search_of(None, self.search.space.dimensions, {})}
+        then = {THEN: self.defense.then} if self.defense.then else {}
+        found = {self.defense.kind: self._search_of(None, self.search.space.dimensions, then)}
         for baseline in self.baselines:
             if baseline.searched:
                 found[baseline.kind] = self._search_of(baseline.points, baseline.space, baseline.settings)
