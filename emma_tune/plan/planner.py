@@ -8,6 +8,7 @@ from typing import Any
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES, Defense
+from emma_tune.defenses.around import BEHIND, THEN, around_params, effective, own_params
 from emma_tune.models import NONE
 from emma_tune.plan.attacking import attacker_settings, views_of, with_oracle
 from emma_tune.plan.knowledge import known_of
@@ -80,6 +81,7 @@ class Planner:
         Two studies of the same digest plan the same tasks for the same point.
         """
         study = self.study.model_dump(mode="json", include={"surrogate", "defense", "seeds", "repeats"})
+        study["defense"].pop(THEN, None)  # a parameter of the points
         study["attackers"] = self._described(self.study.counting)
         victim = self.study.victim.training
         study["victim"] = victim.model_dump(mode="json", include=set(Training.model_fields)) if victim else {}
@@ -253,9 +255,10 @@ class Planner:
             chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))
             inputs["guidance"] = chain[-1].key
         draws = defense.randomized or defense.linear
+        numbers = {n: float(of) for n, of in own_params(point.params).items() if n not in OF_OTHER_FIELDS}
         settings = ResponsesSettings(
             defense=name,
-            params={name: float(value) for name, value in point.params.items() if name not in OF_OTHER_FIELDS},
+            params={**numbers, **around_params(point.params)},
             fresh=bool(point.params.get("fresh", False)),
             seed=run if draws else None,
             views=views,
@@ -275,7 +278,8 @@ class Planner:
 
     def _matrix(self, point: Point, run: int, surrogate: Task) -> Task:
         how, training = self.study.defense, self._training(self.study.surrogate)
-        own = {"lambda", "lr_gamma", "st_epoch"}  # fields of the settings; others go into `params`
+        # fields of the settings, and what comes behind the matrix; others go into `params`
+        elsewhere = {"lambda", "lr_gamma", "st_epoch", "rank"} | BEHIND
         settings = MatrixSettings(
             defense=self.study.versioned(point.defense),
             training=training.model_copy(
@@ -289,7 +293,8 @@ class Planner:
             lambda_=point.params.get("lambda"),
             lr_gamma=point.params["lr_gamma"],
             st_epoch=int(point.params["st_epoch"]),
-            params={name: float(value) for name, value in point.params.items() if name not in own},
+            rank=int(point.params["rank"]) if "rank" in point.params else None,
+            params={n: float(of) for n, of in effective(point.params).items() if n not in elsewhere},
             keep=how.keep,
             min_change=how.min_change,
             patience=how.patience,

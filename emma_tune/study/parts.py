@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from emma_tune.attacks import ATTACKS
 from emma_tune.data.images import FEW_PER_CLASS
 from emma_tune.stages.settings import ChoiceName
-from emma_tune.study.fields import AttackName, LearnedName, PoolName
+from emma_tune.study.fields import AttackName, LearnedName, PoolName, StepName
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen
 from emma_tune.training.settings import Precision, Training
 
@@ -33,6 +33,11 @@ class Optimization(Frozen):
     """How the defense's matrix is optimized. Its network and rates are the surrogate's."""
 
     kind: LearnedName = Field("emma", description="the learned defense, whose parameters are searched")
+    then: StepName | None = Field(
+        None,
+        exclude_if=lambda step: step is None,
+        description="a second step, on what the matrix makes of the answers",
+    )
     epochs: Count = Field(
         description="number of epochs, counted from the surrogate's first: the optimization begins after st_epoch"
     )
