@@ -35,6 +35,12 @@ from emma_tune.training.settings import Training
 Array = TypeVar("Array", NDArray[Any], Tensor)
 Settings = TypeVar("Settings", bound=Frozen)
 
+HINTS = {
+    "views": "; pass the mean answer over views to soft",
+    "again": "; pass the mean answer to each image to soft",
+}
+"""What to do instead of naming an attacker that asks something else than its queries, by `Attack.asks`."""
+
 
 def learn_matrix(
     posteriors: Array,
@@ -176,9 +182,9 @@ def _known(
     Raises:
         ValueError: if it is not what this attacker needs.
     """
-    kinds = [name for name, of in ATTACKS.items() if not of.asks_views and of.knows_defense != "all"]
+    kinds = [name for name, of in ATTACKS.items() if of.asks == "pool" and of.knows_defense != "all"]
     if attacker not in kinds:
-        hint = HINTS[ATTACKS[attacker].asks_views] if attacker in ATTACKS else ""
+        hint = HINTS.get(ATTACKS[attacker].asks, "; it needs a study") if attacker in ATTACKS else ""
         raise ValueError(f"attacker: expected one of {', '.join(kinds)}, found {attacker!r}{hint}")
     needs = ATTACKS[attacker]
     if (matrix is None) is needs.needs_matrix:

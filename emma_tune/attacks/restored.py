@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from emma_tune.attacks.guesses import Defended, Pairs
 from emma_tune.attacks.lesson import Lesson, Loot
@@ -52,7 +52,7 @@ def _pairs(defended: Defended) -> Pairs:
 def restorer(K: int) -> nn.Module:
     """Build the network, K → … → K logits; wider for more classes, as published."""
     for most, first, second in ((10, 128, 64), (43, 512, 256), (100, 1024, 512)):
-        if K <= most:
+        if most >= K:
             break
     else:
         first, second = 2048, 1024

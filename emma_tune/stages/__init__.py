@@ -20,6 +20,7 @@ from emma_tune.stages.settings import (
     MatrixSettings,
     MeasureSettings,
     MisinformerSettings,
+    OracleSettings,
     PosteriorsSettings,
     ResponsesSettings,
     Sizes,
@@ -44,6 +45,7 @@ __all__ = [
     "MatrixSettings",
     "MeasureSettings",
     "MisinformerSettings",
+    "OracleSettings",
     "PosteriorsSettings",
     "ResponsesSettings",
     "Sizes",
@@ -194,7 +196,7 @@ STAGES: dict[str, Stage] = {
         f"{_HERE}.attacker:train_attacker",
         AttackerSettings,
         "#009E73",
-        inputs=("responses", "guidance"),  # the latter of a guided defense that it knows
+        inputs=("responses", "guidance", "victim", "surrogate", "misinformer"),  # the latter where it needs them
         version=3,
         last=True,
         pool_step=TRAINING,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from emma_tune.attacks import ATTACKS
 from emma_tune.data.batches import Images
-from emma_tune.stages.curriculum import AllAtOnce
+from emma_tune.stages.choosing import Chosen
+from emma_tune.stages.curriculum import AllAtOnce, Curriculum
+from emma_tune.stages.making import Made
 from emma_tune.stages.metrics import accuracy
+from emma_tune.stages.oracle import Oracle
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
@@ -21,6 +25,9 @@ def train_attacker(
     *,
     responses: Artifact,
     guidance: Artifact | None = None,
+    victim: Artifact | None = None,
+    surrogate: Artifact | None = None,
+    misinformer: Artifact | None = None,
     runtime: Runtime,
     state: State | None = None,
 ) -> StageRun:
@@ -35,7 +42,7 @@ def train_attacker(
         (N, K); metrics: both accuracies of both, and the attack's own metrics; history: both accuracies,
         every epoch, and the best validation accuracy up to then.
     """
-    curriculum = AllAtOnce(config, responses, runtime, guidance)
+    curriculum = _curriculum(config, responses, guidance, victim, surrogate or misinformer, runtime)
     K, in_a_round = responses.tensors["queries"].shape[1], config.training.epochs
     labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}
     history: list[Metrics] = []
@@ -49,7 +56,7 @@ def train_attacker(
 
     for epoch in range(len(history), curriculum.rounds * in_a_round):
         if epoch % in_a_round == 0:
-            material = curriculum.begin(learner.classifier if epoch else None)
+            material = curriculum.begin(epoch // in_a_round, learner.classifier if epoch else None)
             learner = _new_learner(config, material.images, runtime, classes=K)
         best_before = history[-1]["best.validation.accuracy"] if history else -1.0
         loss = learner.epoch(
@@ -81,6 +88,35 @@ def train_attacker(
         for part in PARTS
     }
     return Artifact(_copies(answers), {**metrics, **material.lesson.metrics, **curriculum.metrics()}, history)
+
+
+def _curriculum(
+    config: AttackerSettings,
+    responses: Artifact,
+    guidance: Artifact | None,
+    victim: Artifact | None,
+    own: Artifact | None,
+    runtime: Runtime,
+) -> Curriculum:
+    """Return what the attacker's clones are trained on; `own` is the network of a guided defense."""
+    match ATTACKS[config.kind].asks:
+        case "chosen":
+            return Chosen(config, responses, runtime)
+        case "made":
+            assert victim is not None, "the plan hands over the victim"
+            assert config.oracle is not None, "and says how it is asked"
+            assert config.release is not None, "and what it releases"
+            oracle = Oracle(
+                config.oracle,
+                config.release,
+                victim=victim,
+                own=own,
+                matrix=responses.tensors.get("matrix"),
+                classes=responses.tensors["queries"].shape[1],
+                runtime=runtime,
+            )
+            return Made(config, oracle, runtime)
+    return AllAtOnce(config, responses, runtime, guidance)
 
 
 def _new_learner(config: AttackerSettings, images: Images, runtime: Runtime, *, classes: int) -> Learner:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import learn
+from emma_tune.attacks import ATTACKS, UNANSWERED, learn
 from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.data.batches import Images
 from emma_tune.data.images import subset
+from emma_tune.data.randaugment import rand_augment
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.defenses.release import Release
 from emma_tune.stages.runtime import Runtime
@@ -24,7 +27,10 @@ from emma_tune.stages.settings import AttackerSettings
 from emma_tune.storage.artifact import Artifact, Metrics
 from emma_tune.training.classifier import Classifier
 from emma_tune.training.learner import Learner
-from emma_tune.training.seeds import derive_seed
+from emma_tune.training.seeds import derive_seed, generator
+
+Beside = Callable[[Learner, int], Iterator[Tensor]]
+"""Of a learner and an epoch: the images without targets that go behind each batch."""
 
 
 class Material(NamedTuple):
@@ -33,12 +39,12 @@ class Material(NamedTuple):
     Attributes:
         images: with a target each.
         lesson: targets and loss.
-        beside: of a learner and an epoch, the images without targets that go behind each batch; None if none do.
+        beside: what goes behind each batch; None if nothing does.
     """
 
     images: Images
     lesson: Lesson
-    beside: Callable[[Learner, int], Iterator[Tensor]] | None = None
+    beside: Beside | None = None
 
 
 class Curriculum(Protocol):
@@ -50,8 +56,8 @@ class Curriculum(Protocol):
 
     rounds: int
 
-    def begin(self, clone: Classifier | None) -> Material:
-        """Ask what the next round is about; `clone` is that of the round before, None for the first."""
+    def begin(self, number: int, clone: Classifier | None) -> Material:
+        """Ask what a round is about: its number from 0, and the clone of the round before, None for the first."""
 
     def state(self) -> dict[str, Tensor]:
         """Copy what has been asked."""
@@ -73,14 +79,15 @@ class AllAtOnce:
     guidance: Artifact | None = None
     rounds: int = 1
 
-    def begin(self, clone: Classifier | None) -> Material:
-        """Ask the pool."""
+    def begin(self, number: int, clone: Classifier | None) -> Material:
+        """Ask the queries."""
         loot = loot_of(self.config, self.responses, self.guidance, self.runtime)
         lesson = learn(self.config.kind, loot)
+        beside = unanswered_views(self.config, self.runtime) if ATTACKS[self.config.kind].asks == "part" else None
         if lesson.rows is None:
-            return Material(self.runtime.query_images(self.config.queries), lesson)
+            return Material(self.runtime.query_images(self.config.queries), lesson, beside)
         images = self.runtime.query_images(self.config.queries, lesson.rows.numpy())
-        return Material(images, replace(lesson, targets=lesson.targets[lesson.rows]))
+        return Material(images, replace(lesson, targets=lesson.targets[lesson.rows]), beside)
 
     def state(self) -> dict[str, Tensor]:
         """Nothing: the material follows from the answers."""
@@ -88,11 +95,33 @@ class AllAtOnce:
 
     def resume(self, tensors: Mapping[str, Tensor]) -> Material:
         """Begin again."""
-        return self.begin(None)
+        return self.begin(0, None)
 
     def metrics(self) -> Metrics:
-        """None."""
+        """None: what it asks follows from its settings."""
         return {}
+
+
+def unanswered_views(config: AttackerSettings, runtime: Runtime) -> Beside | None:
+    """Return weak views of the images that are not asked, then as many strong ones; None if all are asked.
+
+    A weak view is augmented as training is; RandAugment makes it a strong one.
+    """
+    pool = runtime.queries
+    assert pool is not None, "the stage's table says that it reads the pool"
+    left = np.setdiff1d(np.arange(len(pool)), subset(len(pool), config.queries))
+    if len(left) < 2:  # batches are of two images at least
+        return None
+    images = Images(pool.take(left), runtime.device)
+
+    def beside(learner: Learner, epoch: int) -> Iterator[Tensor]:
+        chance = generator(config.seed, "attacker", "strong views", epoch)
+        batches = learner.endless(images, f"{epoch}, unanswered")
+        while True:
+            weak = torch.cat(list(islice(batches, UNANSWERED)))
+            yield torch.cat([weak, rand_augment(weak, chance)])
+
+    return beside
 
 
 def loot_of(config: AttackerSettings, responses: Artifact, guidance: Artifact | None, runtime: Runtime) -> Loot:

@@ -32,8 +32,9 @@ def release_responses(
         tensors: `queries`, `labeled`, `validation`, `test`, each (N, K) distributions; of a defense that is a
         matrix `matrix`, (K, K), and its `singular_values`, (K,), largest first. Metrics: for the parts validation
         and test `PART.` + `l1`, `flip_rate`, `victim_accuracy`, `undefended_accuracy`, `accuracy_drop`, `ece`,
-        `nll`; for the pool `queries.l1` and `queries.flip_rate`; of a matrix `matrix.` + `trace`, `rank`,
-        `condition_number`, `smallest_singular_value`. Timings: `answer`, seconds that one answer takes longer.
+        `nll`; for the pool `queries.l1` and `queries.flip_rate`; behind a gate for all three `withheld`, the share
+        of answers on which the defense acts; of a matrix `matrix.` + `trace`, `rank`, `condition_number`,
+        `smallest_singular_value`. Timings: `answer`, seconds that one answer takes longer.
         With `views`: `queries` only, the mean over the views of each query, and nothing is measured.
 
     Raises:
@@ -62,6 +63,8 @@ def release_responses(
             f"{part}.l1": measure.l1(answers, clean),
             f"{part}.flip_rate": measure.flip_rate(answers, clean),
         }
+        if release.gated:
+            figures[f"{part}.withheld"] = float(release.acts(posteriors.tensors[part]).double().mean())
         if part == "queries":
             continue  # its labels are unknown
         labels = runtime.victim_labels(part).cpu().numpy()

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.study.fields import AttackName, LearnedName, PoolName
+from emma_tune.data.images import FEW_PER_CLASS
+from emma_tune.stages.settings import ChoiceName
+from emma_tune.study.fields import AttackName, LearnedName, PoolName, StepName
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen
 from emma_tune.training.settings import Precision, Training
 
@@ -31,6 +33,11 @@ class Optimization(Frozen):
     """How the defense's matrix is optimized. Its network and rates are the surrogate's."""
 
     kind: LearnedName = Field("emma", description="the learned defense, whose parameters are searched")
+    then: StepName | None = Field(
+        None,
+        exclude_if=lambda step: step is None,
+        description="a second step, on what the matrix makes of the answers",
+    )
     epochs: Count = Field(
         description="number of epochs, counted from the surrogate's first: the optimization begins after st_epoch"
     )
@@ -55,9 +62,30 @@ class Attacker(Training):
 
     kind: AttackName = Field(description="what it makes of the answers")
     queries: Count | None = Field(
-        None, description="number of queries that it sends, a fixed subset of the pool; default: all"
+        None,
+        description="number of queries that it sends, a fixed subset of the pool (of active: chosen; of jacobian: "
+        "of its own making, at most); default: all, or as many",
     )
-    views: Count = Field(4, description="for smoothed: number of augmented views of each query")
+    views: Count = Field(
+        4,
+        description="for smoothed: number of augmented views of each query; for average: how often each is asked",
+    )
+    rounds: Count | None = Field(
+        None,
+        exclude_if=lambda rounds: rounds is None,  # so that it is in no digest where it says nothing new
+        description="for active and jacobian: how many times it asks, and trains a clone; default: 10 and 6",
+    )
+    choose: ChoiceName = Field(
+        "entropy",
+        exclude_if=lambda choose: choose == "entropy",
+        description="for active: how its clone chooses queries: entropy, the most uncertain; k_center, those that "
+        "cover the others; dfal, the nearest to a decision boundary",
+    )
+    epsilon: Annotated[float, Field(gt=0, le=1), NOT_BOOLEAN] = Field(
+        0.1,
+        exclude_if=lambda epsilon: epsilon == 0.1,
+        description="for jacobian: how far pixels in [0, 1] are moved in a round",
+    )
     knows: tuple[Knowledge, ...] = Field(
         KNOWLEDGE,
         exclude_if=lambda knows: knows == KNOWLEDGE,
@@ -78,6 +106,16 @@ class Attacker(Training):
     def asks(self, pool: int | None) -> int | None:
         """Return how many queries it asks of a pool of this size, if that is known; None for all of it."""
         return min(self.queries, pool or self.queries) if self.queries else None
+
+    def asked(self, pool: int, classes: int) -> int:
+        """Return how many answers it asks at most, of a pool of this size and a victim of so many classes."""
+        attack = ATTACKS[self.kind]
+        return attack.asked(
+            attack.budget(self.queries, pool),
+            rounds=self.rounds or attack.rounds,
+            few=FEW_PER_CLASS * classes,
+            views=self.views,
+        )
 
     @property
     def knowledge(self) -> str:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES, LEARNED, Parameter
+from emma_tune.defenses.around import GATE, THEN
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import printable
@@ -22,7 +23,7 @@ from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, me
 from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
 from emma_tune.study.plugged import REGISTERED, PluginFile, add_rows, with_plugins
 from emma_tune.study.resources import Share, or_auto, spelled_out
-from emma_tune.study.search import PARAMETERS, DefenseSearch, Dimension, EpochChoice, Search, check_ranges
+from emma_tune.study.search import PARAMETERS, DefenseSearch, Dimension, Search, WholeChoice, check_ranges
 from emma_tune.study.victims import AnyVictim, is_trained
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
@@ -247,15 +248,25 @@ class Study(Frozen):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The measures of its points: this package's, and those that its plug-ins declare."""
-        return *(name for name in MEASURES if name not in REGISTERED), *self.own_measures
+        """The measures of its points: this package's, and those that its plug-ins declare.
+
+        Those of a gate only if there is one, or if they are objectives.
+        """
+        own = (name for name in MEASURES if name not in REGISTERED)
+        return *(n for n in own if not MEASURES[n].gated or self.gated or n in self.objectives), *self.own_measures
+
+    @property
+    def gated(self) -> bool:
+        """Whether there is a defense behind a gate."""
+        spaces = (self.search.space.dimensions, *(baseline.space for baseline in self.baselines))
+        return any(GATE.name in space for space in spaces)
 
     @property
     def parameters(self) -> list[Parameter]:
         """What is searched of the learned defenses that it can name: this package's, and its plug-ins'."""
         rows = [DEFENSES.get(self.versioned(name)) for name in self.plugged]
-        own = [of for row in rows if row and row.learned for of in row.parameters]
-        return [*PARAMETERS.values(), *(of for of in own if of.name not in PARAMETERS)]
+        own = [of for row in rows if row and row.learned for of in row.parameters if of.name not in PARAMETERS]
+        return [of for of in (*PARAMETERS.values(), *own) if self.search.space.has(of)]
 
     def use(self) -> Self:
         """Put its plug-ins' rows back, in place of those of other studies of this process, and return it."""
@@ -322,7 +333,8 @@ class Study(Frozen):
     @property
     def searches(self) -> dict[str, DefenseSearch]:
         """The search of each defense that is searched."""
-        found = {self.defense.kind: self._search_of(None, self.search.space.dimensions, {})}
+        then = {THEN: self.defense.then} if self.defense.then else {}
+        found = {self.defense.kind: self._search_of(None, self.search.space.dimensions, then)}
         for baseline in self.baselines:
             if baseline.searched:
                 found[baseline.kind] = self._search_of(baseline.points, baseline.space, baseline.settings)
@@ -331,7 +343,7 @@ class Study(Frozen):
     def _search_of(
         self,
         points: int | None,
-        space: Mapping[str, Dimension | EpochChoice],
+        space: Mapping[str, Dimension | WholeChoice],
         settings: Mapping[str, float | bool | str],
     ) -> DefenseSearch:
         return DefenseSearch(points or self.search.points, space, settings, grid=self.search.sampler == "grid")

@@ -36,6 +36,7 @@ class AttackerResult:
         name: in the study.
         kind: one of `ATTACKS`.
         knows: what it is assumed to know or to have.
+        asked: how many answers it asks at most; None if not known.
         clone: of its clone.
         undefended: of its clone without a defense.
         attacks: whether it can attack: one that needs a matrix cannot where there is none.
@@ -46,6 +47,7 @@ class AttackerResult:
     name: str
     kind: str
     knows: str
+    asked: int | None
     clone: float | None
     undefended: float | None
     attacks: bool
@@ -82,6 +84,7 @@ def attackers_at(view: StudyView, point: Point) -> list[AttackerResult]:
             name,
             attacker["kind"],
             attacker["knows"],
+            attacker["asked"],
             clones.get(name),
             before.get(name),
             attacks=name in able,
@@ -198,6 +201,7 @@ def _attacker_row(attacker: AttackerResult) -> list[str]:
     return [
         name if attacker.name == kind else f"{name} ({kind})",
         attacker.knows,
+        "–" if attacker.asked is None else f"{attacker.asked:,}",
         _accuracy(attacker.clone) if attacker.attacks else "–",
         "–" if ATTACKS[kind].needs_matrix else _accuracy(attacker.undefended),
         beats if attacker.attacks else "no matrix to know",

@@ -21,7 +21,7 @@ class Defense(nn.Module):
 
     Args:
         name: of the defense.
-        params: budget and settings of a baseline.
+        params: budget and settings of a baseline; gate and second step.
         T: (K, K), of a defense that is a matrix.
         guides: the further networks of a defense that has any, in evaluation mode.
     """
@@ -31,7 +31,7 @@ class Defense(nn.Module):
     def __init__(
         self,
         name: str,
-        params: Mapping[str, float],
+        params: Mapping[str, float | str],
         *,
         T: Tensor | None = None,
         guides: Sequence[Classifier] = (),

@@ -14,7 +14,7 @@ from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural
 from emma_tune.plan import Point
 from emma_tune.results.intervals import MIN_PAIRS
 from emma_tune.study import Study
-from emma_tune.study.search import Dimension, EpochChoice
+from emma_tune.study.search import Dimension, WholeChoice
 
 EDGE = 0.01  # share of a range, on its own scale, that counts as its end
 
@@ -102,7 +102,7 @@ def _edges(summary: Summary) -> Iterator[Caution]:
 
 
 def _ends(
-    defense: str, name: str, dimension: Dimension | EpochChoice, study: Study
+    defense: str, name: str, dimension: Dimension | WholeChoice, study: Study
 ) -> Iterator[tuple[str, float]]:
     """List the ends of a dimension that could be moved; a fixed value has none."""
     low, high = dimension.bounds
@@ -116,7 +116,7 @@ def _ends(
         yield "upper", high
 
 
-def _at(value: float | str | None, end: float, dimension: Dimension | EpochChoice) -> bool:
+def _at(value: float | str | None, end: float, dimension: Dimension | WholeChoice) -> bool:
     """Say whether a point's value is at an end; a parameter that is no longer searched has no value."""
     if not isinstance(value, int | float):
         return False
