@@ -118,6 +118,24 @@ def test_every_baseline_releases_its_answers_to_all_that_is_asked(kind, fresh, r
     assert artifact.timings.keys() == {"answer"}
 
 
+@pytest.mark.parametrize("kind", BASELINES)
+def test_behind_a_gate_sure_answers_are_released_as_they_are_and_the_others_counted(kind, runtime):
+    posteriors = clean_answers(runtime)
+    gate = float(posteriors.tensors["queries"].max(dim=1).values.median()) + 1e-4
+    guidance = guidance_for(kind, posteriors)
+    params = {name: value for name, value in parameters(kind).items() if name != "gate"}
+    without = answered(configured(kind, params=params), runtime, posteriors, **guidance)
+    behind = answered(configured(kind, params={**params, "gate": gate}), runtime, posteriors, **guidance)
+    for part in EVERY_PART:
+        p = posteriors.tensors[part]
+        unsure = p.max(dim=1).values < gate
+        assert torch.equal(behind.tensors[part], torch.where(unsure[:, None], without.tensors[part], p))
+        if part in MEASURED:
+            assert behind.metrics[f"{part}.withheld"] == pytest.approx(unsure.sum().item() / len(p))
+    assert 0 < behind.metrics["queries.withheld"] < 1
+    assert behind.metrics.keys() - without.metrics.keys() == {f"{part}.withheld" for part in MEASURED}
+
+
 @pytest.mark.parametrize("views", [VIEWS, PLAIN_VIEWS], ids=["views", "views that change nothing"])
 @pytest.mark.parametrize(("kind", "fresh"), KINDS)
 def test_to_views_every_baseline_answers_one_by_one_and_the_mean_is_kept(kind, fresh, views, runtime):
