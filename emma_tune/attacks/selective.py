@@ -16,12 +16,12 @@ NEAR = 0.1
 
 
 def learn(loot: Loot) -> Lesson:
-    """Return the answers as targets, (N, K), and the rows that are worth training on; all if none is.
+    """Return the answers as targets, (N, K), and the rows that are worth training on; all if fewer than two are.
 
     `kept` is the share of these rows.
     """
     rows = worthwhile(loot).nonzero()[:, 0]
-    if not len(rows):
+    if len(rows) < 2:  # of which nothing can be learned
         rows = torch.arange(len(loot.answers))
     return Lesson(loot.answers, metrics={"kept": len(rows) / len(loot.answers)}, rows=rows)
 

@@ -56,7 +56,7 @@ class Release:
         defense = DEFENSES[self.kind]
         if self.matrix is not None:
             by_matrix = defense.release_of(self.params) if defense.learned else emma.release
-            return by_matrix(posteriors, self.matrix)
+            return by_matrix(posteriors, self.matrix.to(posteriors.device))
         extra: dict[str, Tensor | None] = {}
         if defense.randomized:
             extra["seeds"] = seeds

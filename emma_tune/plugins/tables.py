@@ -131,9 +131,15 @@ def _check_range(parameter: Parameter, place: str, *, needs_grid: bool) -> None:
 
 def _add_attacker(plugin: Plugin, name: str, declared: Declaration) -> None:
     given = declared.given
-    knows = given.knows or f"the answers{' and the matrix T' if given.needs_matrix else ''}"
+    more = " and the defense" if given.knows_defense else " and the matrix T" if given.needs_matrix else ""
+    row = Attack(
+        plugin.where(name),
+        given.knows or f"the answers{more}",
+        needs_matrix=given.needs_matrix,
+        knows_defense="all" if given.knows_defense else "",
+    )
     for each in names_of(plugin, name):
-        ATTACKS[each] = Attack(plugin.where(name), knows, needs_matrix=given.needs_matrix)
+        ATTACKS[each] = row
 
 
 def _add_network(plugin: Plugin, name: str, declared: Declaration) -> None:

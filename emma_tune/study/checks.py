@@ -86,26 +86,21 @@ def check_rounds(study: Study) -> None:
 
 
 def check_knowledge(study: Study) -> None:
-    """Refuse fields that an attacker of this kind does not use, and one who knows nothing of what it needs."""
+    """Refuse fields that an attacker of this kind does not use, and one that knows less than it needs."""
     for name, attacker in study.attackers.items():
-        place, kind = f"attackers.{name}", ATTACKS[attacker.kind]
-        if not kind.knows_defense and attacker.knows != KNOWLEDGE:
-            raise misplaced(
-                f"{place}.knows",
-                f"expected none, since {attacker.kind} knows nothing of the defense, found {', '.join(attacker.knows) or 'an empty list'}",
-            )
-        if kind.knows_defense == "all" and not attacker.knows:
-            raise misplaced(f"{place}.knows", f"expected any of {', '.join(KNOWLEDGE)}, found none")
-        if kind.needs_matrix and kind.knows_defense and "defense" not in attacker.knows:
-            raise misplaced(
-                f"{place}.knows",
-                f"expected defense among them, since {attacker.kind} knows its matrix, found "
-                f"{', '.join(attacker.knows) or 'none'}",
-            )
+        attack, place, expected = ATTACKS[attacker.kind], f"attackers.{name}", None
+        if not attack.knows_defense and attacker.knows != KNOWLEDGE:
+            expected = f"none, since {attacker.kind} knows nothing of the defense"
+        elif attack.needs_matrix and "defense" not in attacker.knows:
+            expected = f"defense among them, since {attacker.kind} knows its matrix"
+        elif attack.knows_defense == "all" and not attacker.knows:
+            expected = f"any of {', '.join(KNOWLEDGE)}"
+        if expected:
+            found = ", ".join(attacker.knows) or "an empty list"
+            raise misplaced(f"{place}.knows", f"expected {expected}, found {found}")
         if attacker.confidence and attacker.kind != "selective":
-            raise misplaced(
-                f"{place}.confidence", f"expected none, since only selective has it, found {attacker.confidence:g}"
-            )
+            found = f"{attacker.confidence:g}"
+            raise misplaced(f"{place}.confidence", f"expected none, since only selective has it, found {found}")
 
 
 def check_grids(study: Study) -> None:

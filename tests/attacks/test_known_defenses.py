@@ -218,8 +218,9 @@ ANSWERS = torch.tensor(
         (None, 0.6, [0, 2, 3]),
         (None, 0.61, [0, 3]),
         (Release("abstain", {"gate": GATE}), 0.0, [0, 3]),
-        (Release("abstain", {"gate": GATE}), 0.9, [0]),
-        (Release("abstain", {"gate": 0.95}), 0.0, [0, 1, 2, 3, 4, 5]),  # none has passed: it learns from all
+        (Release("abstain", {"gate": 0.6}), 0.7, [0, 3]),
+        (Release("abstain", {"gate": GATE}), 0.9, [0, 1, 2, 3, 4, 5]),  # of one nothing can be learned: it takes all
+        (Release("abstain", {"gate": 0.95}), 0.0, [0, 1, 2, 3, 4, 5]),
     ],
 )
 def test_which_answers_are_worth_training_on(release, confidence, rows):
