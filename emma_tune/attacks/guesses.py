@@ -1,4 +1,4 @@
-"""What an attacker who knows the defense can do without a query: guess clean posteriors, and defend them itself."""
+"""What an attacker who knows the defense can do by itself: guess clean posteriors, and defend them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The attacker who knows T inverts it: p' = pT is linear, and injective where T has full rank.
 
-Under a gate some answers are p itself. Which ones they are is not said, but whoever knows T and the gate can try both:
-an answer went through T if what T⁻¹ makes of it is released as that very answer.
+Under a gate some answers are p itself. Which ones they are is not said, but whoever knows T and the gate can try
+both: an answer went through T if what T⁻¹ makes of it is released as that very answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 from emma_tune.attacks.lesson import Lesson, Loot, Release
 
 SAME = 1e-4
-"""Largest distance, in L1, between an answer and what is released for its clean posteriors: rounding magnified by T⁻¹."""
+"""Largest distance, in L1, between an answer and what is released for its clean posteriors: rounding errors."""
 
 
 def learn(loot: Loot) -> Lesson:
@@ -48,8 +48,8 @@ def went_through(answers: Tensor, undone: Tensor, release: Release) -> Tensor:
     """Tell which answers went through T, (N,) bool.
 
     They are explained by what T⁻¹ makes of them, or at least better than by themselves. Where both explain an
-    answer, it did: the answers that T can give are few among all distributions, so that one of the others is hardly
-    ever among them.
+    answer, it did: the answers that T can give are few among all distributions, so that one of the others is
+    hardly ever among them.
 
     Args:
         answers: p', (N, K).

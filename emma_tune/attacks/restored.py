@@ -1,9 +1,9 @@
 """D-DAE (Chen et al., S&P 2023): a small network learns to restore clean posteriors from released ones.
 
-It learns from guesses that the attacker has defended itself. Published are networks trained on the outputs of twenty
-shadow classifiers, or (ModelGuard's D-DAE+) on Dirichlet draws around the true posteriors; here the draws lie anywhere
-and around the answers. Layers and loss are those of ModelGuard's code, whose networks see a million pairs 200 times,
-by SGD.
+It learns from guesses that the attacker has defended itself. Published are networks trained on the outputs of
+twenty shadow classifiers, or (ModelGuard's D-DAE+) on Dirichlet draws around the true posteriors; here the draws lie
+anywhere and around the answers. Layers and loss are those of ModelGuard's code, whose networks see a million pairs
+200 times, by SGD.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ PAIRS, EPOCHS, BATCH = 50_000, 20, 512
 
 RATE = 5e-3
 """The largest learning rate, of a cycle that begins and ends near zero."""
+
+WIDTHS, WIDEST = {10: (128, 64), 43: (512, 256), 100: (1024, 512)}, (2048, 1024)
+"""Of the two hidden layers, by the largest number of classes."""
 
 AROUND = 8.0
 """The concentration of guesses around answers."""
@@ -51,11 +54,7 @@ def _pairs(defended: Defended) -> Pairs:
 
 def restorer(K: int) -> nn.Module:
     """Build the network, K → … → K logits; wider for more classes, as published."""
-    for most, first, second in ((10, 128, 64), (43, 512, 256), (100, 1024, 512)):
-        if most >= K:
-            break
-    else:
-        first, second = 2048, 1024
+    first, second = next((widths for most, widths in WIDTHS.items() if most >= K), WIDEST)
     layers: list[nn.Module] = []
     for inputs, outputs in ((K, first), (first, second), (second, K)):
         layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.LeakyReLU(0.2)]

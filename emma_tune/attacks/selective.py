@@ -1,7 +1,7 @@
 """The selective attacker: a clone learns more from few answers that say something than from all of them.
 
-An answer that a defense withheld says nothing, or misleads. Who knows the gate trains on the answers that it let pass;
-who does not can still tell an answer that is nearly uniform, or less confident than it asks for.
+An answer that a defense withheld says nothing, or misleads. Who knows the gate trains on the answers that it let
+pass; who does not can still tell an answer that is nearly uniform, or less confident than it asks for.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def learn(loot: Loot) -> Lesson:
 def worthwhile(loot: Loot) -> Tensor:
     """Tell which answers are worth training on, (N,) bool.
 
-    They are not nearly uniform, have a class of at least the attacker's `confidence`, and have passed the gate if it
-    is known: they are what it lets pass, so that they can be clean posteriors.
+    They are not nearly uniform, have a class of at least the attacker's `confidence`, and have passed the gate if
+    it is known: they are what it lets pass, so that they can be clean posteriors.
     """
     answers = loot.answers
     telling = (answers - 1 / answers.shape[1]).abs().sum(dim=1) > NEAR

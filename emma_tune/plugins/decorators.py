@@ -46,9 +46,7 @@ def defense(
     return _unchanged
 
 
-def attacker(
-    *, knows: str = "", needs_matrix: bool = False, knows_defense: bool = False
-) -> Callable[[F], F]:
+def attacker(*, knows: str = "", needs_matrix: bool = False, knows_defense: bool = False) -> Callable[[F], F]:
     """Declare an attacker: `f(loot) -> Lesson`, what its clone is trained on (`emma_tune.attacks.lesson`).
 
     Args:

@@ -90,8 +90,8 @@ class Attacker(Training):
     knows: tuple[Knowledge, ...] = Field(
         KNOWLEDGE,
         exclude_if=lambda knows: knows == KNOWLEDGE,
-        description="for those who know the defense: how much of it, any of defense (its kind, parameters, matrix and "
-        "guidance), gate, then; default: all",
+        description="for those who know the defense: how much of it, any of defense (its kind, parameters, matrix "
+        "and guidance), gate, then; default: all",
     )
     confidence: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] = Field(
         0.0,

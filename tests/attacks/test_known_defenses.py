@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.attacks import learn
@@ -61,7 +59,10 @@ def test_an_answer_becomes_the_mean_of_all_that_it_can_stand_for(defense):
     for p, answer in zip(clean.tolist(), released.tolist(), strict=True):
         alike[tuple(round(entry, 6) for entry in answer)].append(p)
     expected = [
-        [sum(column) / len(column) for column in zip(*alike[tuple(round(entry, 6) for entry in answer)], strict=True)]
+        [
+            sum(column) / len(column)
+            for column in zip(*alike[tuple(round(entry, 6) for entry in answer)], strict=True)
+        ]
         for answer in released.tolist()
     ]
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(clean)))
@@ -148,7 +149,9 @@ def test_who_draws_draws_by_its_seed(kind, quick_attacks):
 def test_the_misfit_is_what_the_attacker_itself_can_see(kind, quick_attacks):
     release, p = emma(THREE), dirichlet(20, 3, 0.5)
     lesson = learn(kind, loot_of(release(p), release))
-    assert lesson.metrics == {"misfit": pytest.approx(float(l1(release(lesson.targets), release(p)).mean()), abs=1e-9)}
+    assert lesson.metrics == {
+        "misfit": pytest.approx(float(l1(release(lesson.targets), release(p)).mean()), abs=1e-9)
+    }
 
 
 @pytest.mark.parametrize("kind", ["bayes", "restored"])
@@ -219,7 +222,11 @@ ANSWERS = torch.tensor(
         (None, 0.61, [0, 3]),
         (Release("abstain", {"gate": GATE}), 0.0, [0, 3]),
         (Release("abstain", {"gate": 0.6}), 0.7, [0, 3]),
-        (Release("abstain", {"gate": GATE}), 0.9, [0, 1, 2, 3, 4, 5]),  # of one nothing can be learned: it takes all
+        (
+            Release("abstain", {"gate": GATE}),
+            0.9,
+            [0, 1, 2, 3, 4, 5],
+        ),  # one is not enough
         (Release("abstain", {"gate": 0.95}), 0.0, [0, 1, 2, 3, 4, 5]),
     ],
 )

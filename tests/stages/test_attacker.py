@@ -305,7 +305,9 @@ def test_of_an_exposed_network_an_attacker_is_not_told_the_posteriors(runtime):
     wrong, exposed = (clean({"queries": N}, seed).tensors["queries"] for seed in (3, 4))
     responses = Artifact({"queries": exposed, "labeled": exposed[:0]})
     clones = [
-        run_through(start("attacker", config, runtime, responses=responses, guidance=Artifact({"queries": guidance})))
+        run_through(
+            start("attacker", config, runtime, responses=responses, guidance=Artifact({"queries": guidance}))
+        )
         for guidance in (wrong, torch.cat([wrong, exposed], dim=1), torch.cat([wrong, wrong], dim=1))
     ]
     assert len({content(clone) for clone in clones}) == 1
