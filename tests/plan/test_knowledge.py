@@ -32,9 +32,7 @@ def release_of(task: Task) -> ResponsesSettings | None:
     return task.config.release
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in ATTACKS if kind not in USING_ALL and ATTACKS[kind].asks != "made"]
-)
+@pytest.mark.parametrize("kind", [kind for kind in ATTACKS if kind not in (*USING_ALL, "jacobian")])
 def test_without_a_gate_only_those_who_use_all_of_a_defense_are_told_of_it(kind, clone_of):
     clone = clone_of(kind, "emma", LEARNED)
     assert release_of(clone) is None
