@@ -1,9 +1,9 @@
 """D-DAE (Chen et al., S&P 2023): a small network learns to restore clean posteriors from released ones.
 
 It learns from guesses that the attacker has defended itself. Published are networks trained on the outputs of
-twenty shadow classifiers, or (ModelGuard's D-DAE+) on Dirichlet draws around the true posteriors; here the draws lie
-anywhere and around the answers. Layers and loss are those of ModelGuard's code, whose networks see a million pairs
-200 times, by SGD.
+twenty shadow classifiers, or (ModelGuard's D-DAE+) on Dirichlet draws around the true posteriors; here the draws
+lie anywhere and around the answers. Layers and loss are those of ModelGuard's code, whose networks see a million
+pairs 200 times, by SGD.
 """
 
 from __future__ import annotations

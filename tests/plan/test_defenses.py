@@ -91,10 +91,11 @@ def test_a_task_reads_what_its_defense_goes_by(planner, defense):
 
 @pytest.mark.parametrize("defense", DEFENSES)
 def test_who_knows_a_matrix_is_sent_only_where_there_is_one(planner, defense):
-    attackers = {name: {} for name in ATTACKS} | {"late": {"kind": "inverse", "epochs": 5}}
+    asking_some = {"active": {"queries": 60}, "semi": {"queries": 60}}
+    attackers = {name: {} for name in ATTACKS} | asking_some | {"late": {"kind": "inverse", "epochs": 5}}
     made = planner(attackers=attackers)
     plan = made.point(point_of(defense))
-    blind = {"soft", "hard", "estimated", "smoothed"}
+    blind = {name for name in ATTACKS if not ATTACKS[name].needs_matrix}
     sent = blind | {"inverse", "forward", "late"} if defense in LINEAR else blind
     assert set(made.attackers_of(defense)) == sent
     assert plan.attackers.keys() == plan.evaluations.keys() == {(SEED, name) for name in sent}
