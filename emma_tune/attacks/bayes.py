@@ -46,7 +46,7 @@ def learn(loot: Loot) -> Lesson:
 
 def _restored(defended: Defended) -> Tensor:
     """Restore all answers by one table, (D, K)."""
-    part = TABLE // (2 + len(CLOSER))
+    part = max(1, defended.affordable(TABLE) // (2 + len(CLOSER)))
     around = _around(defended, defended.answers, part, CLOSER[0])
     clean = torch.cat([defended.answers, around, defended.anywhere(part)])  # an answer may be p itself
     table = defended.defended(clean)

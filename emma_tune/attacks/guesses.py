@@ -18,6 +18,9 @@ classifiers to unsure ones."""
 LEAST = 0.01
 """The share of a guess's center that is spread over all classes: an answer may have lost them."""
 
+ENTRIES = 20_000_000
+"""The most numbers that guesses consist of, however many are asked for: 80 MB in single precision."""
+
 
 class Pairs(NamedTuple):
     """Guesses and what is released for them, (M, K) each."""
@@ -62,6 +65,10 @@ class Defended:
             loot.release,
             np.random.default_rng(loot.seed),
         )
+
+    def affordable(self, count: int) -> int:
+        """Return a number of guesses, or as many as memory is meant for."""
+        return max(1, min(count, ENTRIES // self.answers.shape[1]))
 
     def anywhere(self, count: int) -> Tensor:
         """Guess posteriors whatever the answers are, (count, K)."""

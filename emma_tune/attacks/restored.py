@@ -45,8 +45,7 @@ def learn(loot: Loot) -> Lesson:
 
 def _pairs(defended: Defended) -> Pairs:
     """Guess anywhere and around the answers, half of each."""
-    D = len(defended.answers)
-    rows = torch.from_numpy(defended.chance.integers(0, D, PAIRS))
+    rows = torch.from_numpy(defended.chance.integers(0, len(defended.answers), defended.affordable(PAIRS)))
     clean = defended.around(defended.answers[rows], 1, AROUND)
     clean[::2] = defended.anywhere(len(clean[::2]))
     return defended.defended(clean, rows)
