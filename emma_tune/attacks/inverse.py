@@ -47,9 +47,9 @@ def undo(answers: Tensor, T: Tensor) -> Tensor:
 def went_through(answers: Tensor, undone: Tensor, release: Release) -> Tensor:
     """Tell which answers went through T, (N,) bool.
 
-    They are explained by what T⁻¹ makes of them, or at least better than by themselves. Where both explain an
-    answer, it did: the answers that T can give are few among all distributions, so that one of the others is
-    hardly ever among them.
+    The gate lets T act on what T⁻¹ makes of them, and that explains them, or at least better than they do
+    themselves. Where both explain an answer, it did: the answers that T can give are few among all distributions,
+    so that one of the others is hardly ever among them.
 
     Args:
         answers: p', (N, K).
@@ -57,4 +57,4 @@ def went_through(answers: Tensor, undone: Tensor, release: Release) -> Tensor:
         release: T, its gate, and a second step.
     """
     by_matrix, as_they_are = ((release(clean) - answers).abs().sum(dim=1) for clean in (undone, answers))
-    return (by_matrix <= SAME) | (by_matrix < as_they_are)
+    return release.acts(undone) & ((by_matrix <= SAME) | (by_matrix < as_they_are))
