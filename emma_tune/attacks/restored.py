@@ -15,10 +15,10 @@ from torch import nn
 from emma_tune.attacks.guesses import Defended, Pairs
 from emma_tune.attacks.lesson import Lesson, Loot
 
-PAIRS, EPOCHS, BATCH = 50_000, 20, 512
+PAIRS, EPOCHS, BATCH = 50_000, 10, 512
 """Guesses, how often each is seen, and how many at a time."""
 
-RATE = 5e-3
+RATE = 1e-2
 """The largest learning rate, of a cycle that begins and ends near zero."""
 
 WIDTHS, WIDEST = {10: (128, 64), 43: (512, 256), 100: (1024, 512)}, (2048, 1024)

@@ -127,10 +127,9 @@ def test_answers_that_are_clean_come_back_nearly_as_they_are():
 # --- restored ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("a", [0.3, 0.6])
-def test_a_network_learns_to_undo_an_affine_defense(a):
+def test_a_network_learns_to_undo_an_affine_defense():
     p = dirichlet(300, 3, 0.5).float()
-    release = Release("uniform", {"a": a}, (1 - a) * torch.eye(3) + a / 3)
+    release = Release("uniform", {"a": 0.6}, 0.4 * torch.eye(3) + 0.6 / 3)
     before = float(l1(release(p), p).mean())
     assert float(l1(restored_by("restored", p, release), p).mean()) < before / 5
 
