@@ -175,13 +175,14 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "unknown attacker": (
         {"attackers.soft.kind": "sly"},
         "attackers.soft.kind",
-        "a known attacker, one of estimated, forward, hard, inverse, smoothed, soft",
+        "a known attacker, one of active, average, bayes, estimated, forward, hard, inverse, jacobian, restored, "
+        "selective, semi, smoothed, soft",
         "'sly'",
     ),
     "attacker named like no kind": (
         {"attackers.sly": None},
         "attackers.sly.kind",
-        "one of estimated, forward",
+        "one of active, average",
         "'sly'",
     ),
     "unknown baseline": (
