@@ -91,11 +91,12 @@ def test_a_task_reads_what_its_defense_goes_by(planner, defense):
 
 @pytest.mark.parametrize("defense", DEFENSES)
 def test_who_knows_a_matrix_is_sent_only_where_there_is_one(planner, defense):
-    asking_some = {"active": {"queries": 60}, "semi": {"queries": 60}}
-    attackers = {name: {} for name in ATTACKS} | asking_some | {"late": {"kind": "inverse", "epochs": 5}}
+    some = {name: {"queries": 100} for name, of in ATTACKS.items() if of.asks in ("chosen", "part")}
+    attackers = {name: some.get(name, {}) for name in ATTACKS} | {"late": {"kind": "inverse", "epochs": 5}}
     made = planner(attackers=attackers)
     plan = made.point(point_of(defense))
-    blind = {name for name in ATTACKS if not ATTACKS[name].needs_matrix}
+    blind = {name for name, of in ATTACKS.items() if not of.needs_matrix}
+    assert blind >= {"soft", "hard", "estimated", "smoothed"}
     sent = blind | {"inverse", "forward", "late"} if defense in LINEAR else blind
     assert set(made.attackers_of(defense)) == sent
     assert plan.attackers.keys() == plan.evaluations.keys() == {(SEED, name) for name in sent}
