@@ -69,6 +69,16 @@ def check_space(study: Study) -> None:
         raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")
 
 
+def check_against(study: Study) -> None:
+    """Refuse to learn a matrix of full rank against who inverts it: whatever it is, that attacker has p."""
+    if "inverse" in study.defense.against and "rank" not in study.search.space.dimensions:
+        raise misplaced(
+            "defense.against.inverse",
+            "expected search.space.rank beside it, below the number of classes, since the inverse of any other "
+            "matrix gives p back, found none",
+        )
+
+
 def check_epochs(study: Study) -> None:
     """Raise unless an epoch of the matrix is left after the latest `st_epoch`."""
     latest = max(study.search.space.st_epochs)
@@ -91,6 +101,7 @@ CHECKS: tuple[Callable[[Study], None], ...] = (
     check_answers_suffice,
     check_grids,
     check_space,
+    check_against,
     check_epochs,
 )
 """In this order; the first that finds something is reported."""

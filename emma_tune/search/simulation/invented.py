@@ -34,9 +34,9 @@ class Invented:
     """
 
     def __init__(self, study: Study, times: Times) -> None:
-        given = study.search.space.dimensions
-        ranges = [(of.name, given[of.name]) for of in study.parameters if of.name in given and not of.optional]
-        ranges = [(name, of) for name, of in ranges if isinstance(of, Dimension)]
+        optional = {of.name for of in study.parameters if of.optional}
+        given = [(name, of) for name, of in study.search.space.dimensions.items() if name not in optional]
+        ranges = [(name, of) for name, of in given if isinstance(of, Dimension)]
         (self._weight, self._weights), (self._rate, self._rates) = ranges[0], ranges[-1]
         self._of_matrix: dict[str, tuple[float, float]] = {}
         self._of_responses: dict[str, tuple[float, float]] = {}
