@@ -26,6 +26,7 @@ from emma_tune.api.checks import (
 )
 from emma_tune.attacks import ATTACKS
 from emma_tune.data.images import FEW_PER_CLASS, ImageSet, few_of_each
+from emma_tune.defenses.around import GATE, TEMPERATURE, around_params
 from emma_tune.stages import STAGES, AttackerSettings, MatrixSettings, StageSettings, SurrogateSettings
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, run_through
@@ -44,6 +45,8 @@ def learn_matrix(
     lr_gamma: float = 0.3,
     st_epoch: int = 0,
     epochs: int = 15,
+    gate: float = 1,
+    gate_temperature: float = 1,
     model: str = "resnet8",
     seed: int = 0,
     keep: str = "lowest_trace",
@@ -64,6 +67,9 @@ def learn_matrix(
         lr_gamma: step size of T, > 0.
         st_epoch: epochs that the surrogate is trained before T.
         epochs: of the surrogate and T together.
+        gate: τ in [0, 1]: T is for answers with max p < τ alone; for all if it is 1. The others are released as
+            they are: `np.where(p.max(1, keepdims=True) < gate, p @ T, p)`.
+        gate_temperature: t > 0: the largest of p^(1/t), renormalized, is compared with τ.
         model: the surrogate's network, as `victim.model` in a study file.
         seed: of everything random.
         keep: which matrix, as `defense.keep` in a study file; so are `min_change` and `patience`.
@@ -86,6 +92,8 @@ def learn_matrix(
     check_whole("patience", patience, 1)
     check_range("lambda_", lambda_, 0, 1)
     check_range("lr_gamma", lr_gamma, 0, None)
+    check_range("gate", gate, 0, 1)
+    check_range("gate_temperature", gate_temperature, 0, None)
     if st_epoch >= epochs:
         raise ValueError(f"st_epoch: expected less than epochs = {epochs}, found {st_epoch}")
     surrogate = _valid(SurrogateSettings, training=settings, until=st_epoch, seed=seed)
@@ -95,6 +103,7 @@ def learn_matrix(
         lambda_=lambda_,
         lr_gamma=lr_gamma,
         st_epoch=st_epoch,
+        params=around_params({GATE.name: gate, TEMPERATURE.name: gate_temperature}),
         keep=keep,
         min_change=min_change,
         patience=patience,

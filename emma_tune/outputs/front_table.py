@@ -61,8 +61,8 @@ def _varied(fronts: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
     """List the parameters that differ between the points of a front; of a single point all of them."""
     names: dict[str, None] = {}
     for points in fronts:
-        for name in points[0]["params"] if points else ():
-            if len(points) == 1 or len({point["params"][name] for point in points}) > 1:
+        for name in dict.fromkeys(name for point in points for name in point["params"]):
+            if len(points) == 1 or len({point["params"].get(name) for point in points}) > 1:
                 names[name] = None
     return list(names)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES, Defense
+from emma_tune.defenses.around import BEHIND, THEN, around_params, effective, own_params
 from emma_tune.models import NONE
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
@@ -79,6 +80,7 @@ class Planner:
         Two studies of the same digest plan the same tasks for the same point.
         """
         study = self.study.model_dump(mode="json", include={"surrogate", "defense", "seeds", "repeats"})
+        study["defense"].pop(THEN, None)  # a parameter of the points
         study["attackers"] = self._described(self.study.counting)
         victim = self.study.victim.training
         study["victim"] = victim.model_dump(mode="json", include=set(Training.model_fields)) if victim else {}
@@ -251,9 +253,10 @@ class Planner:
             chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))
             inputs["guidance"] = chain[-1].key
         draws = defense.randomized or defense.linear
+        numbers = {n: float(of) for n, of in own_params(point.params).items() if n not in OF_OTHER_FIELDS}
         settings = ResponsesSettings(
             defense=name,
-            params={name: float(value) for name, value in point.params.items() if name not in OF_OTHER_FIELDS},
+            params={**numbers, **around_params(point.params)},
             fresh=bool(point.params.get("fresh", False)),
             seed=run if draws else None,
             views=views,
@@ -273,7 +276,8 @@ class Planner:
 
     def _matrix(self, point: Point, run: int, surrogate: Task) -> Task:
         how, training = self.study.defense, self._training(self.study.surrogate)
-        own = {"lambda", "lr_gamma", "st_epoch", "rank"}  # fields of the settings; others go into `params`
+        # fields of the settings, and what comes behind the matrix; others go into `params`
+        elsewhere = {"lambda", "lr_gamma", "st_epoch", "rank"} | BEHIND
         settings = MatrixSettings(
             defense=self.study.versioned(point.defense),
             training=training.model_copy(
@@ -288,7 +292,7 @@ class Planner:
             lr_gamma=point.params["lr_gamma"],
             st_epoch=int(point.params["st_epoch"]),
             rank=int(point.params["rank"]) if "rank" in point.params else None,
-            params={name: float(value) for name, value in point.params.items() if name not in own},
+            params={n: float(of) for n, of in effective(point.params).items() if n not in elsewhere},
             against={} if how.against == PLAIN else how.against,
             keep=how.keep,
             min_change=how.min_change,

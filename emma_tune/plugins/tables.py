@@ -12,6 +12,7 @@ from typing import Any
 from emma_tune.attacks import ATTACKS, Attack
 from emma_tune.data import DATASETS, PREFIXES, DataSet
 from emma_tune.defenses import BASELINES, DEFENSES, LEARNED, OPTIMIZATION, Defense, Parameter
+from emma_tune.defenses.around import NAMES
 from emma_tune.models import MODELS, SMALL_IMAGE_MODELS
 from emma_tune.plugins.declarations import Declaration, PluginError
 from emma_tune.plugins.known import Plugin
@@ -26,6 +27,7 @@ COLUMNS = {
 NOT_PARAMETERS = COLUMNS | {
     "kind", "fresh", "layers", "surrogate", "exposure", "floor", "points",  # fields of a baseline
     "posteriors", "classes", "generator", "seeds", "guidance",  # what a defense is called with besides
+    *NAMES,
 }  # fmt: skip
 
 TABLES: tuple[dict[str, Any], ...] = (DEFENSES, LEARNED, BASELINES, ATTACKS, SMALL_IMAGE_MODELS, DATASETS)

@@ -11,6 +11,7 @@ from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.results.figures import PARTS, flat
 from emma_tune.results.reader import StudyReader
 from emma_tune.storage.store import Record
+from emma_tune.study.measures import known_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +50,10 @@ def _row(study: StudyReader, point: Point) -> dict[str, Any]:
         "within_limits": study.within_limits(point),
     }
     if figures:
-        row |= flat(figures["test"])
-        row |= {f"validation.{name}": value for name, value in flat(figures["validation"]).items()}
+        own = study.study.measures
+        row |= flat(figures["test"]) | known_values(figures["test"], own)
+        validated = flat(figures["validation"]) | known_values(figures["validation"], own)
+        row |= {f"validation.{name}": value for name, value in validated.items()}
     if outcome and bounds:
         exact = bounds["test"]  # empty while the costs of a seed are not known
         row |= exact | {f"validation.{name}": bounds["validation"][name] for name in exact}

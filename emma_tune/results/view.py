@@ -16,7 +16,7 @@ from emma_tune.results.reader import MeasuredPoint, StudyReader
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.store import CorruptArtifactError
 from emma_tune.study.file import StudyError
-from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
+from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY, known_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,7 +220,7 @@ class StudyView(StudyReader):
         """
         # a point that ended before a measure was introduced lacks it
         known = {
-            part: {name: figures[part][name] for name in (*MEASURES, "attackers") if name in figures[part]}
+            part: {**known_values(figures[part], self.study.measures), "attackers": figures[part]["attackers"]}
             for part in PARTS
         }
         return {

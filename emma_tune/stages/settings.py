@@ -150,7 +150,9 @@ class MatrixSettings(StageSettings):
     st_epoch: int = Field(description="first epoch")
     rank: int | None = Field(None, exclude_if=lambda value: value is None, description="of T; any T if None or K")
     params: dict[str, float] = Field(
-        default_factory=dict, exclude_if=lambda value: not value, description="other parameters of the defense"
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="other parameters of the defense, and its gate",
     )
     against: dict[str, float] = Field(
         default_factory=dict,
@@ -198,9 +200,9 @@ class ResponsesSettings(StageSettings):
     """Release answers under a defense: a learned one by its matrix, a baseline by its parameters."""
 
     defense: str
-    params: dict[str, float] = Field(
+    params: dict[str, float | str] = Field(
         default_factory=dict,
-        description="of a baseline: all; of a learned defense: those that its release takes",
+        description="of a baseline: all; of a learned defense: those that its release takes; gate and second step",
     )
     fresh: bool = Field(False, description="whether noise is drawn each time the same image is asked")
     seed: int | None = Field(None, description="of what a baseline draws; None where nothing is drawn")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES
+from emma_tune.defenses.around import misfit
 from emma_tune.storage.redaction import has_secret
 from emma_tune.study.fields import misplaced
 from emma_tune.study.plugged import check_own
@@ -61,12 +62,14 @@ def check_grids(study: Study) -> None:
 
 def check_space(study: Study) -> None:
     """Raise unless the space has the parameters of the defense, but for optional ones, and no others."""
-    given, known = set(study.search.space.dimensions), DEFENSES[study.versioned(study.defense.kind)].parameters
+    given, known = set(study.search.space.given), DEFENSES[study.versioned(study.defense.kind)].parameters
     left_out = {parameter.name for parameter in known if parameter.optional} - given
     wanted = {parameter.name for parameter in known} - left_out
     for name in sorted(wanted ^ given):
         expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
         raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")
+    if (wrong := misfit(given, study.defense.then)) is not None:
+        raise misplaced(f"search.space.{wrong[0]}", wrong[1])
 
 
 def check_against(study: Study) -> None:

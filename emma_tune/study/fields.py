@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from emma_tune.attacks import AGAINST, ATTACKS
 from emma_tune.data import DATASETS, PREFIXES
 from emma_tune.defenses import BASELINES, LEARNED
+from emma_tune.defenses.around import STEPS
 from emma_tune.stages import OWN_TRIAL_STAGES
 from emma_tune.training.fields import OneOf
 
@@ -105,5 +106,6 @@ PoolName = Annotated[str, OneOf("query pool", lambda: DATASETS, tuple(PREFIXES))
 AttackName = Annotated[str, OneOf("attacker", lambda: sorted(ATTACKS))]
 BaselineName = Annotated[str, OneOf("baseline defense", lambda: sorted(BASELINES))]
 AgainstName = Annotated[str, OneOf("attacker whose targets have a gradient in T", lambda: AGAINST)]
+StepName = Annotated[str, OneOf("second step", lambda: STEPS)]
 LearnedName = Annotated[str, OneOf("learned defense", lambda: LEARNED)]
 StageName = Annotated[str, OneOf("stage with resources", lambda: sorted(OWN_TRIAL_STAGES))]

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from emma_tune.study.fields import AgainstName, AttackName, LearnedName, PoolName
+from emma_tune.study.fields import AgainstName, AttackName, LearnedName, PoolName, StepName
+from emma_tune.study.measures import value_of
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen, Rate
 from emma_tune.training.settings import Precision, Training
 
@@ -27,6 +28,11 @@ class Optimization(Frozen):
     """How the defense's matrix is optimized. Its network and rates are the surrogate's."""
 
     kind: LearnedName = Field("emma", description="the learned defense, whose parameters are searched")
+    then: StepName | None = Field(
+        None,
+        exclude_if=lambda step: step is None,
+        description="a second step, on what the matrix makes of the answers",
+    )
     epochs: Count = Field(
         description="number of epochs, counted from the surrogate's first: the optimization begins after st_epoch"
     )
@@ -90,12 +96,22 @@ class Limits(Frozen):
     accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
         None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
     )
+    withheld: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
+        None,
+        exclude_if=lambda share: share is None,
+        description="largest accepted share of own answers on which the defense acts, in [0, 1]",
+    )
 
     def kept_by(self, figures: Mapping[str, Any]) -> bool:
         """Return whether a point with these validation figures may be on the front."""
-        return self.accuracy_drop is None or bool(figures["accuracy_drop"] <= self.accuracy_drop)
+        return all(excess <= 0 for excess in self.excess(figures).values())
+
+    def excess(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """Compute by how much validation figures are above the limits; at most 0 where they are kept."""
+        return {name: value_of(figures, name) - most for name, most in self.bounds.items()}
 
     @property
     def bounds(self) -> dict[str, float]:
         """The limits that are set, by measure."""
-        return {} if self.accuracy_drop is None else {"accuracy_drop": self.accuracy_drop}
+        limits = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: most for name, most in limits.items() if most is not None}

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, create_model, mode
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import LEARNED, OPTIMIZATION, Parameter
+from emma_tune.defenses.around import is_neutral
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced, unknown_key
 from emma_tune.training.fields import Count, Frozen, OneOf, Rate, Real
@@ -141,9 +142,14 @@ class _Space(Frozen):
 
     @property
     def dimensions(self) -> dict[str, Dimension | WholeChoice]:
+        """Those that are in points: not fixed at a value that changes nothing."""
+        return {n: of for n, of in self.given.items() if len(of.grid()) != 1 or not is_neutral(n, of.grid()[0])}
+
+    @property
+    def given(self) -> dict[str, Dimension | WholeChoice]:
         """The hyperparameters that are given, by name."""
-        given = {name: getattr(self, name) for name in PARAMETERS} | self.__pydantic_extra__
-        return {name: dimension for name, dimension in given.items() if dimension is not None}
+        found = {name: getattr(self, name) for name in PARAMETERS} | self.__pydantic_extra__
+        return {name: dimension for name, dimension in found.items() if dimension is not None}
 
     def has(self, parameter: Parameter) -> bool:
         """Tell whether points have a value of a parameter: unless it is optional and left out."""

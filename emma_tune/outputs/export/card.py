@@ -11,16 +11,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emma_tune.attacks import ATTACKS
+from emma_tune.defenses.around import GATE, TEMPERATURE, THEN, around_params
 from emma_tune.outputs.export import formats
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.latency import Latency
 from emma_tune.outputs.points import ONE_POINT, undefended_point
 from emma_tune.outputs.report.sentences import victim
-from emma_tune.outputs.words import parameter, percent, plural
+from emma_tune.outputs.words import parameter, parameters, percent, plural, second_step
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.intervals import wilson
-from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
+from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY, known_values
 
 NOT_MEASURED = "not measured"
 QUERIED = ("module", formats.PROGRAM, formats.ONNX)
@@ -114,7 +115,8 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         input=export.settings["input"],
         agreement=export.settings["agreement"],
         largest=max(of for name, of in export.settings["agreement"].items() if name in QUERIED),
-        params=", ".join(f"{name} {parameter(value, 'g')}" for name, value in point.params.items()),
+        params=parameters(point.params, "g"),
+        around=_around(exported),
         stopped=outcome if outcome and outcome.bounds else None,
         runs=_runs(exported),
         undefended=without,
@@ -130,6 +132,26 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         latency_columns=_latency_columns(exported),
         latency_rows=map(_latency_row, export.latencies),
     )
+
+
+def _around(exported: DefendedPoint) -> list[str]:
+    """Say where the defense acts, on how many answers, and what is done to what it releases; a sentence each."""
+    params, metrics = exported.point.params, exported.artifacts["responses"].metrics
+    found, given = [], around_params(params)
+    if GATE.name in given:
+        sure = "max p"
+        if TEMPERATURE.name in given:
+            power = parameter(given[TEMPERATURE.name], "g")
+            sure = f"the largest of p^(1/{power}), divided by the sum of these,"
+        own, pool = (percent(metrics[f"{part}.withheld"]) for part in ("test", "queries"))
+        found.append(
+            f"It acts only where {sure} is below {parameter(given[GATE.name], 'g')}: on {own} of the test images "
+            f"and {pool} of the query pool. Elsewhere p itself is released."
+        )
+    if THEN in given:
+        step = second_step(params).removeprefix(f", {THEN} ")
+        found.append(f"A second step follows everywhere: {step}.")
+    return found
 
 
 def _runs(exported: DefendedPoint) -> str:
@@ -161,6 +183,7 @@ def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, f
         for name, metric in metrics.items()
         if all(metric in metrics_of for metrics_of in found)
     }
+    measured |= known_values(measured, view.study.measures)
     if figures:
         tests = [figures["runs"][str(run)]["test"] for run in runs]
         others = (*(name for name in OF_EVERY_STUDY if MEASURES[name].of_clones), *view.study.own_measures)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from emma_tune.defenses import DEFENSES, UNDEFENDED
+from emma_tune.defenses.around import AROUND
 from emma_tune.outputs.points import ONE_POINT
 from emma_tune.outputs.report.summary import Summary
 from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural, state_of
@@ -108,7 +109,8 @@ def _ends(
     low, high = dimension.bounds
     if low == high:
         return
-    parameter = next(of for of in DEFENSES[study.versioned(defense)].parameters if of.name == name)
+    known = (*DEFENSES[study.versioned(defense)].parameters, *AROUND)
+    parameter = next(of for of in known if of.name == name)
     most = study.defense.epochs - 1 if parameter.epochs else parameter.high
     if low > parameter.low:
         yield "lower", low
