@@ -58,6 +58,7 @@ def learn_matrix(
     keep: str = "lowest_trace",
     min_change: float | None = None,
     patience: int = 3,
+    rank: int | None = None,
     device: str | torch.device | None = None,
     **training: Any,
 ) -> Array:
@@ -81,6 +82,7 @@ def learn_matrix(
         keep: which matrix, as `defense.keep` in a study file; so are `min_change` and `patience`.
         min_change: stop once the mean of |ΔT| in an epoch is below; by the number of classes if None.
         patience: stop after this many epochs in which trace(T) reached no new low.
+        rank: of T, from 1 to K; any T if None.
         device: where to compute; a GPU if there is one, else the CPU.
         **training: `lr`, `momentum`, `weight_decay`, `batch_size`, `augmentation`, `smallest_crop`, `init`,
             `precision` of the surrogate, as in a study file.
@@ -100,6 +102,10 @@ def learn_matrix(
     check_range("lr_gamma", lr_gamma, 0, None)
     check_range("gate", gate, 0, 1)
     check_range("gate_temperature", gate_temperature, 0, None)
+    if rank is not None:
+        check_whole("rank", rank, 1)
+        if rank > p.shape[1]:
+            raise ValueError(f"rank: expected at most {p.shape[1]}, one for each class, found {rank}")
     if st_epoch >= epochs:
         raise ValueError(f"st_epoch: expected less than epochs = {epochs}, found {st_epoch}")
     surrogate = _valid(SurrogateSettings, training=settings, until=st_epoch, seed=seed)
@@ -109,6 +115,7 @@ def learn_matrix(
         lambda_=lambda_,
         lr_gamma=lr_gamma,
         st_epoch=st_epoch,
+        rank=rank,
         params=around_params({GATE.name: gate, TEMPERATURE.name: gate_temperature}),
         keep=keep,
         min_change=min_change,

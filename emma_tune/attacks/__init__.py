@@ -12,6 +12,8 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:  # the table is read where nothing is computed
+    from torch import Tensor
+
     from emma_tune.attacks.lesson import Lesson, Loot
 
 
@@ -112,6 +114,15 @@ ATTACKS: dict[str, Attack] = {
     ),
 }
 """By name."""
+
+
+AGAINST = {name: f"{_HERE}.against:{name}" for name in ("soft", "inverse", "bayes")}
+"""Attackers that T can be learned against: where what their clones train on is a function of T."""
+
+
+def guess_of(name: str) -> Callable[..., Tensor]:
+    """Return the function of a row of `AGAINST`."""
+    return cast("Callable[..., Tensor]", resolve_name(AGAINST[name]))
 
 
 def learn(kind: str, loot: Loot) -> Lesson:

@@ -32,6 +32,8 @@ def learn(loot: Loot) -> Lesson:
 def undo(answers: Tensor, T: Tensor) -> Tensor:
     """Compute `p'T⁻¹`, negative entries cut off, renormalized; by the pseudo-inverse where T has no inverse.
 
+    Singular values that are rounding errors of single numbers count as zero: their inverses would be noise.
+
     Args:
         answers: p', (N, K).
         T: (K, K).
@@ -40,7 +42,8 @@ def undo(answers: Tensor, T: Tensor) -> Tensor:
         (N, K) distributions.
     """
     # in double precision: T may be close to singular
-    clean: Tensor = (answers.double() @ torch.linalg.pinv(T.double())).clamp(min=1e-12)
+    negligible = len(T) * torch.finfo(torch.float32).eps
+    clean: Tensor = (answers.double() @ torch.linalg.pinv(T.double(), rtol=negligible)).clamp(min=1e-12)
     return (clean / clean.sum(dim=1, keepdim=True)).to(answers.dtype)
 
 

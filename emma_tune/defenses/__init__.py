@@ -124,7 +124,7 @@ OPTIMIZATION = (
         high=None,
         whole=True,
         optional=True,
-        about="rank r of the matrix: T = AB, with A K×r and B r×K; default: any T",
+        about="rank r of the matrix, T = AB with A K×r and B r×K; default: K, any T",
     ),
     *AROUND,
 )

@@ -30,6 +30,7 @@ from emma_tune.stages import (
     Views,
 )
 from emma_tune.study import Attacker, Study, outlier_set
+from emma_tune.study.parts import PLAIN
 from emma_tune.training.settings import Training
 
 OF_OTHER_FIELDS = ("fresh", "layers", "surrogate", "exposure")
@@ -295,6 +296,7 @@ class Planner:
             st_epoch=int(point.params["st_epoch"]),
             rank=int(point.params["rank"]) if "rank" in point.params else None,
             params={n: float(of) for n, of in effective(point.params).items() if n not in elsewhere},
+            against={} if how.against == PLAIN else how.against,
             keep=how.keep,
             min_change=how.min_change,
             patience=how.patience,

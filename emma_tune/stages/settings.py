@@ -155,13 +155,16 @@ class MatrixSettings(StageSettings):
     )
     lr_gamma: float = Field(description="step size of T, > 0")
     st_epoch: int = Field(description="first epoch")
-    rank: int | None = Field(
-        None, exclude_if=lambda value: value is None, description="of T = AB, A (K, rank), B (rank, K)"
-    )
+    rank: int | None = Field(None, exclude_if=lambda value: value is None, description="of T; any T if None or K")
     params: dict[str, float] = Field(
         default_factory=dict,
         exclude_if=lambda value: not value,
         description="other parameters of the defense, and its gate",
+    )
+    against: dict[str, float] = Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="shares of the attackers whose surrogates T is learned against; soft alone if empty",
     )
     keep: Literal["lowest_trace", "last", "best_on_patience"]
     min_change: float | None = Field(description="least mean|ΔT| of an epoch; by the classes when None")
@@ -178,8 +181,8 @@ class MatrixSettings(StageSettings):
         return max(0, self.training.epochs - self.st_epoch), self.training.epochs
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
-        """Count bilevel steps on the pool."""
-        return self.training.model, MATRIX_STEP * epochs * sizes.queries
+        """Count bilevel steps on the pool, of each surrogate."""
+        return self.training.model, MATRIX_STEP * max(1, len(self.against)) * epochs * sizes.queries
 
 
 class GuidanceSettings(StageSettings):

@@ -123,6 +123,16 @@ def check_space(study: Study) -> None:
         raise misplaced(f"search.space.{wrong[0]}", wrong[1])
 
 
+def check_against(study: Study) -> None:
+    """Refuse to learn a matrix of full rank against who inverts it: whatever it is, that attacker has p."""
+    if "inverse" in study.defense.against and "rank" not in study.search.space.dimensions:
+        raise misplaced(
+            "defense.against.inverse",
+            "expected search.space.rank beside it, below the number of classes, since the inverse of any other "
+            "matrix gives p back, found none",
+        )
+
+
 def check_epochs(study: Study) -> None:
     """Raise unless an epoch of the matrix is left after the latest `st_epoch`."""
     latest = max(study.search.space.st_epochs)
@@ -147,6 +157,7 @@ CHECKS: tuple[Callable[[Study], None], ...] = (
     check_knowledge,
     check_grids,
     check_space,
+    check_against,
     check_epochs,
 )
 """In this order; the first that finds something is reported."""

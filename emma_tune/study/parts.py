@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,10 +11,13 @@ from pydantic import Field, field_validator
 from emma_tune.attacks import ATTACKS
 from emma_tune.data.images import FEW_PER_CLASS
 from emma_tune.stages.settings import ChoiceName
-from emma_tune.study.fields import AttackName, LearnedName, PoolName, StepName
+from emma_tune.study.fields import AgainstName, AttackName, LearnedName, PoolName, StepName
 from emma_tune.study.measures import value_of
-from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen
+from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen, Rate
 from emma_tune.training.settings import Precision, Training
+
+PLAIN = {"soft": 1.0}
+"""The weights of the attackers that a matrix is learned against, unless a study says more."""
 
 Knowledge = Literal["defense", "gate", "then"]
 KNOWLEDGE: tuple[Knowledge, ...] = ("defense", "gate", "then")
@@ -42,6 +46,14 @@ class Optimization(Frozen):
     epochs: Count = Field(
         description="number of epochs, counted from the surrogate's first: the optimization begins after st_epoch"
     )
+    against: dict[AgainstName, Rate] = Field(
+        default_factory=lambda: dict(PLAIN),
+        min_length=1,
+        exclude_if=lambda against: against == PLAIN,
+        description="attackers that the matrix is learned against, with weights > 0; each costs as much as the "
+        "first: soft: trains on the answers; inverse: undoes a matrix of a lower rank; bayes: trains on the mean "
+        "of the posteriors that would have been answered alike",
+    )
     keep: Literal["lowest_trace", "last", "best_on_patience"] = Field(
         "lowest_trace",
         description="which matrix is released: that of the epoch with the lowest trace; the last one; or "
@@ -56,6 +68,12 @@ class Optimization(Frozen):
         None, description="images per batch, at least 2; default: the surrogate's"
     )
     precision: Precision | None = Field(None, description="fp32 or bf16; default: the surrogate's")
+
+    @field_validator("against")
+    @classmethod
+    def _as_shares(cls, against: dict[str, float]) -> dict[str, float]:
+        """Divide the weights by their sum, so that the same T has the same key."""
+        return {name: weight / math.fsum(against.values()) for name, weight in sorted(against.items())}
 
 
 class Attacker(Training):

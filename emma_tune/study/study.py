@@ -19,22 +19,17 @@ from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.checks import CHECKS
 from emma_tune.study.document import shown
 from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, Color, StageName, misplaced
+from emma_tune.study.inheritance import with_victims_fields
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
 from emma_tune.study.plugged import REGISTERED, PluginFile, add_rows, with_plugins
 from emma_tune.study.resources import Share, or_auto, spelled_out
 from emma_tune.study.search import PARAMETERS, DefenseSearch, Dimension, Search, WholeChoice, check_ranges
-from emma_tune.study.victims import AnyVictim, is_trained
+from emma_tune.study.victims import AnyVictim
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
 
 LONGEST = 150  # bytes of an attacker's name, which trackers make a part of a folder's name
-
-
-def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Merge a part over what it shares; weights belong to a network and are not shared with another."""
-    other = own.get("model", shared.get("model")) != shared.get("model")
-    return {**{key: value for key, value in shared.items() if not (other and key == "weights")}, **own}
 
 
 def _may_extend(schema: dict[str, Any]) -> None:
@@ -121,22 +116,7 @@ class Study(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _inherit_from_victim(cls, given: object) -> object:
-        """Fill fields left out of surrogate and attackers from the victim, if it is trained here."""
-        if not isinstance(given, dict) or not isinstance(given.get("victim"), dict):
-            return given
-        trained = is_trained(given["victim"])
-        shared = {k: value for k, value in given["victim"].items() if trained and k in Training.model_fields}
-        study = dict(given)
-        if isinstance(study.setdefault("surrogate", {}), dict):
-            study["surrogate"] = _with_shared(shared, study["surrogate"])
-        if isinstance(study.get("attackers"), dict):
-            study["attackers"] = {
-                name: _with_shared({**shared, "kind": name}, attacker or {})
-                if isinstance(attacker, dict | None)
-                else attacker
-                for name, attacker in study["attackers"].items()
-            }
-        return study
+        return with_victims_fields(given) if isinstance(given, dict) else given
 
     @model_validator(mode="before")
     @classmethod
@@ -259,8 +239,7 @@ class Study(Frozen):
     @property
     def gated(self) -> bool:
         """Whether there is a defense behind a gate."""
-        spaces = (self.search.space.dimensions, *(baseline.space for baseline in self.baselines))
-        return any(GATE.name in space for space in spaces)
+        return GATE.name in self.search.space.dimensions or any(GATE.name in of.space for of in self.baselines)
 
     @property
     def parameters(self) -> list[Parameter]:

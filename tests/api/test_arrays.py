@@ -98,6 +98,8 @@ def changed(place: tuple[int, int], value: float) -> np.ndarray:
     ({"images": np.zeros((18, 4, 4), np.uint8)}, "images: expected at least 2 of at least 8 × 8 pixels, found"),
     ({"lambda_": 2}, "lambda_: expected a number in [0, 1], found 2"),
     ({"lr_gamma": 0}, "lr_gamma: expected a number > 0, found 0"),
+    ({"rank": 0}, "rank: expected a whole number ≥ 1, found 0"),
+    ({"rank": 99}, f"rank: expected at most {K}, one for each class, found 99"),
     ({"gate": 1.5}, "gate: expected a number in [0, 1], found 1.5"),
     ({"gate_temperature": 0}, "gate_temperature: expected a number > 0, found 0"),
     ({"lr_gamma": float("inf")}, "lr_gamma: expected a number > 0, found inf"),
