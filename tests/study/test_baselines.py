@@ -237,7 +237,7 @@ def test_guided_stages_take_what_their_like_takes_where_the_study_says_nothing(t
 # --- what is wrong ----------------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[Any, str, str]] = {
-    "unknown": ("mat", "baselines.1.kind", "expected a known baseline defense, one of adaptive_misinformation, "),
+    "unknown": ("mat", "baselines.1.kind", "expected a known baseline defense, one of abstain, "),
     "unknown kind": ({"kind": "mat"}, "baselines.1.kind", "expected a known baseline defense, one of "),
     "the searched one": ("emma", "baselines.1.kind", "expected a known baseline defense, one of "),
     "no kind": ({"epsilon": 1}, "baselines.1.kind", "expected a value, found none"),

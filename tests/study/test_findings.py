@@ -224,7 +224,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "unknown baseline": (
         {"baselines": ["none", "top"]},
         "baselines.1.kind",
-        "one of adaptive_misinformation, argmax",
+        "one of abstain, adaptive_misinformation, argmax",
         "'top'",
     ),
     "unknown defense": ({"defense.kind": "noise"}, "defense.kind", "one of emma", "'noise'"),
