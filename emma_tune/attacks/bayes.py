@@ -20,7 +20,7 @@ from emma_tune.attacks.lesson import Lesson, Loot
 TABLE = 100_000
 """Guesses that all answers share."""
 
-TOLERANCE = 0.01
+TOLERANCE = 0.003
 """Largest distance, in L2, between an answer and the released form of a guess for it."""
 
 CONCENTRATION = 8.0
