@@ -115,4 +115,5 @@ def _own_means(answers: Tensor, clean: Tensor, released: Tensor) -> Tensor:
     distance = (released - answers[:, None]).norm(dim=2)
     farthest = distance.kthvalue(FEWEST, dim=1, keepdim=True).values.clamp(min=TOLERANCE)
     within = (distance <= farthest).to(clean.dtype)
-    return (within[:, None] @ clean)[:, 0] / within.sum(dim=1, keepdim=True)
+    means: Tensor = (within[:, None] @ clean)[:, 0] / within.sum(dim=1, keepdim=True)
+    return means
