@@ -18,7 +18,10 @@ Release = Callable[[Tensor, Tensor], Tensor]
 Others = Callable[[], Tensor]
 
 BANDWIDTH = 0.1
-"""Width of the kernel of `bayes`, as a share of the root mean square distance between answers."""
+"""Width h of the kernel of `bayes`, as a share of the root mean square distance between answers."""
+
+FINEST = 1e-3
+"""The smallest h, far above the rounding errors of answers in single precision."""
 
 
 def soft(release: Release, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
@@ -47,5 +50,5 @@ def bayes(release: Release, posteriors: Tensor, T: Tensor, others: Others) -> Te
     answers, known = release(posteriors, T), release(table, T)
     squares = answers.square().sum(dim=1)[:, None] + known.square().sum(dim=1)
     distances = (squares - 2 * answers @ known.T).clamp(min=0)  # squared
-    h_squared = (BANDWIDTH**2 * distances.mean()).clamp(min=1e-12)
+    h_squared = (BANDWIDTH**2 * distances.mean()).clamp(min=FINEST**2)
     return torch.softmax(-distances / (2 * h_squared), dim=1) @ table

@@ -70,7 +70,7 @@ def test_the_gradient_against_attackers_is_that_of_double_backward(kind: str, sh
     batch = Batch(x, torch.arange(B), pool)
     T = (A @ right).detach()
     slope, value = surrogates_of(net, shares).hypergradient(batch, T, lr=LR)
-    assert float(value) == pytest.approx(float(loss), rel=1e-9)
+    assert float(value) == pytest.approx(loss.item(), rel=1e-9)
     for found, wanted in zip(gradients((A.detach(), right.detach()), slope), expected, strict=True):
         assert relative(found, wanted) <= 1e-9
 
