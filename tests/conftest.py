@@ -22,7 +22,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from emma_tune.attacks import ATTACKS
+from emma_tune.attacks import ATTACKS, bayes, restored
 from emma_tune.cli import app
 from emma_tune.data import DATASETS
 from emma_tune.data.mirror import COPIES
@@ -86,6 +86,14 @@ def _own_tables() -> Iterator[None]:
         table.update(content)
     for name in [name for name in sys.modules if name.startswith(MODULE)]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def quick_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let attackers who guess clean posteriors guess few: what they make of them is not looked at."""
+    monkeypatch.setattr(bayes, "TABLE", 400)
+    monkeypatch.setattr(restored, "PAIRS", 300)
+    monkeypatch.setattr(restored, "EPOCHS", 2)
 
 
 @pytest.fixture

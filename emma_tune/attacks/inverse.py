@@ -1,21 +1,38 @@
-"""The attacker who knows T inverts it: p' = pT is linear, and injective where T has full rank."""
+"""The attacker who knows T inverts it: p' = pT is linear, and injective where T has full rank.
+
+Under a gate some answers are p itself. Which ones they are is not said, but whoever knows T and the gate can try
+both: an answer went through T if what T⁻¹ makes of it is released as that very answer.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from emma_tune.attacks.lesson import Lesson, Loot
+from emma_tune.attacks.lesson import Lesson, Loot, Release
+
+SAME = 1e-4
+"""Largest distance, in L1, between an answer and what is released for its clean posteriors: rounding errors."""
 
 
 def learn(loot: Loot) -> Lesson:
-    """Return targets `undo(p', T)`, (N, K)."""
+    """Return targets `undo(p', T)`, (N, K); under a known gate only where it let T act, else p'.
+
+    Under a gate `undone` is the share of answers that T is taken to have acted on.
+    """
     assert loot.matrix is not None, "planned against matrices only"
-    return Lesson(undo(loot.answers, loot.matrix))
+    targets = undo(loot.answers, loot.matrix)
+    if loot.release is None:
+        return Lesson(targets)
+    acted = went_through(loot.answers, targets, loot.release)
+    metrics = {"undone": float(acted.double().mean())}
+    return Lesson(torch.where(acted[:, None], targets, loot.answers), metrics=metrics)
 
 
 def undo(answers: Tensor, T: Tensor) -> Tensor:
     """Compute `p'T⁻¹`, negative entries cut off, renormalized; by the pseudo-inverse where T has no inverse.
+
+    Singular values that are rounding errors of single numbers count as zero: their inverses would be noise.
 
     Args:
         answers: p', (N, K).
@@ -25,5 +42,22 @@ def undo(answers: Tensor, T: Tensor) -> Tensor:
         (N, K) distributions.
     """
     # in double precision: T may be close to singular
-    clean: Tensor = (answers.double() @ torch.linalg.pinv(T.double())).clamp(min=1e-12)
+    negligible = len(T) * torch.finfo(torch.float32).eps
+    clean: Tensor = (answers.double() @ torch.linalg.pinv(T.double(), rtol=negligible)).clamp(min=1e-12)
     return (clean / clean.sum(dim=1, keepdim=True)).to(answers.dtype)
+
+
+def went_through(answers: Tensor, undone: Tensor, release: Release) -> Tensor:
+    """Tell which answers went through T, (N,) bool.
+
+    The gate lets T act on what T⁻¹ makes of them, and that explains them, or at least better than they do
+    themselves. Where both explain an answer, it did: the answers that T can give are few among all distributions,
+    so that one of the others is hardly ever among them.
+
+    Args:
+        answers: p', (N, K).
+        undone: `undo(p', T)`, (N, K).
+        release: T, its gate, and a second step.
+    """
+    by_matrix, as_they_are = ((release(clean) - answers).abs().sum(dim=1) for clean in (undone, answers))
+    return release.acts(undone) & ((by_matrix <= SAME) | (by_matrix < as_they_are))

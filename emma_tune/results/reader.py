@@ -251,3 +251,11 @@ class StudyReader:
                 found = self.store.shapes("posteriors", posteriors.key)  # no tensor is loaded
                 return {part: (shape[0], shape[1]) for part, shape in found.items()}
         return {}
+
+    @cached_property
+    def asked(self) -> dict[str, int]:
+        """How many answers each attacker asks at most; empty while no victim has answered."""
+        if not self.shapes:
+            return {}
+        pool, classes = self.shapes["queries"]
+        return {name: of.asked(pool, classes) for name, of in self.study.attackers.items()}

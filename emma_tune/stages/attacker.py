@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from emma_tune.attacks import learn
-from emma_tune.attacks.lesson import Loot
-from emma_tune.data.images import subset
+from emma_tune.attacks import ATTACKS
+from emma_tune.data.batches import Images
+from emma_tune.stages.choosing import Chosen
+from emma_tune.stages.curriculum import AllAtOnce, Curriculum
+from emma_tune.stages.making import Made
 from emma_tune.stages.metrics import accuracy
+from emma_tune.stages.oracle import Oracle
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings
-from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
+from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
 
@@ -19,11 +21,20 @@ PARTS = ("validation", "test")
 
 
 def train_attacker(
-    config: AttackerSettings, *, responses: Artifact, runtime: Runtime, state: State | None = None
+    config: AttackerSettings,
+    *,
+    responses: Artifact,
+    guidance: Artifact | None = None,
+    victim: Artifact | None = None,
+    surrogate: Artifact | None = None,
+    misinformer: Artifact | None = None,
+    runtime: Runtime,
+    state: State | None = None,
 ) -> StageRun:
     """Train a fresh network on (augmented query, what the attacker makes of p'), with the attacker's loss.
 
-    All attackers of a seed share initialization, order and augmentation: they differ by their attack only.
+    An attacker in rounds trains one in each round. All attackers of a seed share initialization, order and
+    augmentation: they differ by their attack only.
 
     Returns:
         tensors: the clone's posteriors on the victim's images, `last.validation` and `last.test` of the last
@@ -31,42 +42,44 @@ def train_attacker(
         (N, K); metrics: both accuracies of both, and the attack's own metrics; history: both accuracies,
         every epoch, and the best validation accuracy up to then.
     """
-    images = runtime.query_images(config.queries)
-    lesson = learn(config.kind, _loot(responses, runtime, config.queries))
-    targets = lesson.targets.to(runtime.device)
-    classifier = new_classifier(
-        config.training.model,
-        images,
-        classes=targets.shape[1],
-        seed=config.seed,
-        role="attacker",
-        init=config.training.init,
-        weights=runtime.first_weights(config.training),
-    ).to(runtime.device)
-    learner = Learner(classifier, config.training, seed=config.seed, role="attacker")
+    curriculum = _curriculum(config, responses, guidance, victim, surrogate or misinformer, runtime)
+    K, in_a_round = responses.tensors["queries"].shape[1], config.training.epochs
     labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}
-    history = []
+    history: list[Metrics] = []
     answers: dict[str, Tensor] = {}
     if state:
+        material = curriculum.resume(state.tensors)
+        learner = _new_learner(config, material.images, runtime, classes=K)
         learner.restore(state.tensors)
         answers = {name: tensor for name, tensor in state.tensors.items() if name.endswith(PARTS)}
         history = list(state.history)
 
-    for epoch in range(len(history), config.training.epochs):
-        loss = learner.epoch(images, targets, epoch, lesson.loss)
+    for epoch in range(len(history), curriculum.rounds * in_a_round):
+        if epoch % in_a_round == 0:
+            material = curriculum.begin(epoch // in_a_round, learner.classifier if epoch else None)
+            learner = _new_learner(config, material.images, runtime, classes=K)
         best_before = history[-1]["best.validation.accuracy"] if history else -1.0
+        loss = learner.epoch(
+            material.images,
+            material.lesson.targets.to(runtime.device),
+            epoch % in_a_round,
+            material.lesson.loss,
+            beside=material.beside and material.beside(learner, epoch % in_a_round),
+        )
         history.append({"epoch": epoch, "loss": loss})
         for part in PARTS:
-            answers[f"last.{part}"] = posteriors_of(classifier, runtime.victim_images(part))
+            answers[f"last.{part}"] = posteriors_of(learner.classifier, runtime.victim_images(part))
             history[-1][f"{part}.accuracy"] = accuracy(answers[f"last.{part}"].numpy(), labels[part])
         if history[-1]["validation.accuracy"] > best_before:
             answers |= {f"best.{part}": answers[f"last.{part}"] for part in PARTS}
         history[-1]["best.validation.accuracy"] = max(best_before, history[-1]["validation.accuracy"])
         yield Progress(
             epoch + 1,
-            config.training.epochs,
+            curriculum.rounds * in_a_round,
             history[-1],
-            state=lambda: State(len(history), {**learner.state(), **_copies(answers)}, list(history)),
+            state=lambda: State(
+                len(history), {**learner.state(), **curriculum.state(), **_copies(answers)}, list(history)
+            ),
         )
 
     metrics = {
@@ -74,20 +87,50 @@ def train_attacker(
         for epoch in ("last", "best")
         for part in PARTS
     }
-    return Artifact(_copies(answers), {**metrics, **lesson.metrics}, history)
+    return Artifact(_copies(answers), {**metrics, **material.lesson.metrics, **curriculum.metrics()}, history)
 
 
-def _loot(responses: Artifact, runtime: Runtime, queries: int | None) -> Loot:
-    """Collect the answers to the attacker’s queries, and to the few images it has labels of."""
-    answers, labels = responses.tensors["queries"], runtime.labeled.labels
-    assert labels is not None, "a victim's images have labels"
-    labeled = responses.tensors.get("labeled", answers[:0])  # not asked by attackers that ask views
-    return Loot(
-        answers[torch.from_numpy(subset(len(answers), queries))],
-        labeled,
-        torch.from_numpy(labels[: len(labeled)]),
-        responses.tensors.get("matrix"),
-    )
+def _curriculum(
+    config: AttackerSettings,
+    responses: Artifact,
+    guidance: Artifact | None,
+    victim: Artifact | None,
+    own: Artifact | None,
+    runtime: Runtime,
+) -> Curriculum:
+    """Return what the attacker's clones are trained on; `own` is the network of a guided defense."""
+    match ATTACKS[config.kind].asks:
+        case "chosen":
+            return Chosen(config, responses, runtime)
+        case "made":
+            assert victim is not None, "the plan hands over the victim"
+            assert config.oracle is not None, "and says how it is asked"
+            assert config.release is not None, "and what it releases"
+            oracle = Oracle(
+                config.oracle,
+                config.release,
+                victim=victim,
+                own=own,
+                matrix=responses.tensors.get("matrix"),
+                classes=responses.tensors["queries"].shape[1],
+                runtime=runtime,
+            )
+            return Made(config, oracle, runtime)
+    return AllAtOnce(config, responses, runtime, guidance)
+
+
+def _new_learner(config: AttackerSettings, images: Images, runtime: Runtime, *, classes: int) -> Learner:
+    """Initialize a clone, the same one in every round."""
+    classifier = new_classifier(
+        config.training.model,
+        images,
+        classes=classes,
+        seed=config.seed,
+        role="attacker",
+        init=config.training.init,
+        weights=runtime.first_weights(config.training),
+    ).to(runtime.device)
+    return Learner(classifier, config.training, seed=config.seed, role="attacker")
 
 
 def _copies(answers: dict[str, Tensor]) -> dict[str, Tensor]:

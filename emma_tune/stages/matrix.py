@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from emma_tune.attacks import PLAIN
+from emma_tune.data.batches import Images
 from emma_tune.defenses import DEFENSES
-from emma_tune.defenses.emma import project_rows
 from emma_tune.stages.metrics import accuracy
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import MatrixSettings
 from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
 from emma_tune.training.classifier import new_classifier, posteriors_of
-from emma_tune.training.forward_pass import ForwardPass
-from emma_tune.training.hypergradient import hypergradient
+from emma_tune.training.factors import Factors, descend, first_factors, product
 from emma_tune.training.learner import Learner, restore_classifier
+from emma_tune.training.surrogates import Batch, Surrogates
 
 
 def optimize_matrix(
@@ -27,12 +28,13 @@ def optimize_matrix(
 ) -> StageRun:
     """Optimize T from the identity: a hypergradient step on T, then a real step of the surrogate, for each batch.
 
-    The surrogate comes with the weights of `st_epoch`; its momentum starts at zero, as in the reference.
+    A T of some rank begins as near to the identity as it can. The surrogate comes with the weights of `st_epoch`;
+    its momentum starts at zero, as in the reference. There is one for each attacker of `against`.
 
     Returns:
         tensors: `matrix` (K, K), row-stochastic; metrics: its trace, the epochs it took, and the surrogate's
         accuracy on the victim's validation images, if there are any, after them: it has trained on p' as the soft
-        attacker does.
+        attacker does. Of further surrogates `surrogate.NAME.validation.accuracy`.
 
     Raises:
         ValueError: if no epoch is left after `st_epoch`: T would be the identity, which is no defense.
@@ -42,15 +44,16 @@ def optimize_matrix(
     objective = DEFENSES[config.defense].objective_of(config.objective_params)
     images, clean = runtime.query_images(), posteriors.tensors["queries"].to(runtime.device)
     K = clean.shape[1]
-    classifier = new_classifier(config.training.model, images, classes=K, seed=config.seed, role="surrogate")
-    restore_classifier(classifier, surrogate.tensors)
-    classifier = classifier.to(runtime.device)
-    learner = Learner(classifier, config.training, seed=config.seed, role="matrix")
-    T = lowest = torch.eye(K, dtype=clean.dtype, device=runtime.device)
+    surrogates = Surrogates(
+        config.against or {PLAIN: 1.0}, objective, lambda: _learner(config, surrogate, images, classes=K)
+    )
+    factors = tuple(factor.to(clean) for factor in first_factors(K, config.rank))
+    T = lowest = product(factors)
     history: list[Metrics] = []
     if state:
-        learner.restore(state.tensors)
-        T, lowest = (state.tensors[name].to(runtime.device) for name in ("matrix.last", "matrix.lowest"))
+        surrogates.restore(state.tensors)
+        factors = tuple(state.tensors[name].to(runtime.device) for name in _names(factors))
+        T, lowest = product(factors), state.tensors["matrix.lowest"].to(runtime.device)
         history = list(state.history)
 
     for epoch in range(config.st_epoch + len(history), config.training.epochs):
@@ -58,13 +61,13 @@ def optimize_matrix(
             break
         T_before, outer = T, torch.zeros_like(T[0, 0], dtype=torch.float64)
         inner = torch.zeros_like(outer)
-        lr = learner.begin(epoch)
-        for indices, batch in learner.batches(images, epoch):
-            p = clean[indices]
-            forward = ForwardPass(classifier, batch, precision=config.training.precision)
-            gradient, outer_loss = hypergradient(forward, p, T, lr=lr, objective=objective)
-            T = project_rows(T - config.lr_gamma * gradient)
-            inner += len(indices) * learner.descend(forward.logits, objective.release(p, T))
+        lr = surrogates.begin(epoch)
+        for indices, augmented in surrogates.batches(images, epoch):
+            batch = Batch(augmented, indices, clean)
+            gradient, outer_loss = surrogates.hypergradient(batch, T, lr=lr)
+            factors = descend(factors, gradient, config.lr_gamma)
+            T = product(factors)
+            inner += len(indices) * surrogates.descend(batch, T)
             outer += len(indices) * outer_loss
         if not T.isfinite().all():
             raise FloatingPointError(f"matrix: expected finite entries of T after epoch {epoch + 1}, found NaN")
@@ -85,16 +88,26 @@ def optimize_matrix(
             epoch + 1,
             config.training.epochs,
             history[-1],
-            state=lambda: State(len(history), {**learner.state(), **_matrices(T, lowest)}, list(history)),
+            state=lambda: State(len(history), {**surrogates.state(), **_matrices(factors, lowest)}, list(history)),
         )
 
     kept = lowest if keeps_lowest(history, config, classes=K) else T
     metrics = {"trace": float(kept.trace()), "epochs": float(len(history))}
     if runtime.victim:  # which a matrix that is learned on arrays does without
-        answers = posteriors_of(classifier, runtime.victim_images("validation"))
         labels = runtime.victim_labels("validation").cpu().numpy()
-        metrics["surrogate.validation.accuracy"] = accuracy(answers.numpy(), labels)
+        for name, learner in surrogates.learners.items():
+            answers = posteriors_of(learner.classifier, runtime.victim_images("validation"))
+            of = "surrogate" if name == PLAIN else f"surrogate.{name}"
+            metrics[f"{of}.validation.accuracy"] = accuracy(answers.numpy(), labels)
     return Artifact({"matrix": kept.cpu()}, metrics, history)
+
+
+def _learner(config: MatrixSettings, surrogate: Artifact, images: Images, *, classes: int) -> Learner:
+    """Return the surrogate as `st_epoch` left it, with a momentum of zero."""
+    training, seed = config.training, config.seed
+    classifier = new_classifier(training.model, images, classes=classes, seed=seed, role="surrogate")
+    restore_classifier(classifier, surrogate.tensors)
+    return Learner(classifier.to(images.device), training, seed=seed, role="matrix")
 
 
 def settled(history: list[Metrics], config: MatrixSettings, *, classes: int) -> bool:
@@ -137,5 +150,11 @@ def _impatient(history: list[Metrics], config: MatrixSettings) -> bool:
     return sum(epoch["trace"] > epoch["lowest_trace"] for epoch in history) >= config.patience
 
 
-def _matrices(T: Tensor, lowest: Tensor) -> dict[str, Tensor]:
-    return {"matrix.last": T.cpu().clone(), "matrix.lowest": lowest.cpu().clone()}
+def _matrices(factors: Factors, lowest: Tensor) -> dict[str, Tensor]:
+    named = {**dict(zip(_names(factors), factors, strict=True)), "matrix.lowest": lowest}
+    return {name: of.cpu().clone().contiguous() for name, of in named.items()}
+
+
+def _names(factors: Factors) -> tuple[str, ...]:
+    """Name the factors in a saved state."""
+    return ("matrix.last",) if len(factors) == 1 else ("matrix.A", "matrix.B")

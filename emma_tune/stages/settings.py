@@ -6,12 +6,19 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from emma_tune.attacks import ATTACKS, UNANSWERED
+from emma_tune.data.images import FEW_PER_CLASS
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
 
 TRAINING, MATRIX_STEP, TANGENT = 3, 10, 3
 """Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward;
 forward with a tangent."""
+
+DEEPFOOL = 60
+"""Forward passes that the distance to a decision boundary costs: about three steps of ten gradients."""
+
+ChoiceName = Literal["entropy", "k_center", "dfal"]
 
 
 class Sizes(NamedTuple):
@@ -148,8 +155,16 @@ class MatrixSettings(StageSettings):
     )
     lr_gamma: float = Field(description="step size of T, > 0")
     st_epoch: int = Field(description="first epoch")
+    rank: int | None = Field(None, exclude_if=lambda value: value is None, description="of T; any T if None or K")
     params: dict[str, float] = Field(
-        default_factory=dict, exclude_if=lambda value: not value, description="other parameters of the defense"
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="other parameters of the defense, and its gate",
+    )
+    against: dict[str, float] = Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="shares of the attackers whose surrogates T is learned against; soft alone if empty",
     )
     keep: Literal["lowest_trace", "last", "best_on_patience"]
     min_change: float | None = Field(description="least mean|ΔT| of an epoch; by the classes when None")
@@ -166,8 +181,8 @@ class MatrixSettings(StageSettings):
         return max(0, self.training.epochs - self.st_epoch), self.training.epochs
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
-        """Count bilevel steps on the pool."""
-        return self.training.model, MATRIX_STEP * epochs * sizes.queries
+        """Count bilevel steps on the pool, of each surrogate."""
+        return self.training.model, MATRIX_STEP * max(1, len(self.against)) * epochs * sizes.queries
 
 
 class GuidanceSettings(StageSettings):
@@ -192,31 +207,74 @@ class ResponsesSettings(StageSettings):
     """Release answers under a defense: a learned one by its matrix, a baseline by its parameters."""
 
     defense: str
-    params: dict[str, float] = Field(
+    params: dict[str, float | str] = Field(
         default_factory=dict,
-        description="of a baseline: all; of a learned defense: those that its release takes",
+        description="of a baseline: all; of a learned defense: those that its release takes; gate and second step",
     )
     fresh: bool = Field(False, description="whether noise is drawn each time the same image is asked")
     seed: int | None = Field(None, description="of what a baseline draws; None where nothing is drawn")
     views: Views | None = None
 
 
+class OracleSettings(Frozen):
+    """The defended victim itself, which answers any image."""
+
+    model: str | None = Field(description="the victim's network; None if it is another's")
+    guidance: GuidanceSettings | None = Field(None, description="of a guided defense")
+
+
 class AttackerSettings(StageSettings):
     """Train a clone on the answers."""
 
     kind: str
-    queries: int | None = Field(None, description="how many of the pool; all if None")
+    queries: int | None = Field(
+        None, description="how many of the pool, or as many images of its own making; as many as the pool if None"
+    )
     training: Training
     seed: int
+    rounds: int = Field(1, exclude_if=lambda rounds: rounds == 1, description="how many clones it trains")
+    choose: ChoiceName | None = Field(
+        None, exclude_if=lambda choose: choose is None, description="how it chooses queries of the pool"
+    )
+    epsilon: float | None = Field(
+        None, exclude_if=lambda epsilon: epsilon is None, description="how far it moves pixels, in [0, 1]"
+    )
+    release: ResponsesSettings | None = Field(
+        None, exclude_if=lambda release: release is None, description="the defense, of an attacker that uses it"
+    )
+    oracle: OracleSettings | None = Field(
+        None, exclude_if=lambda oracle: oracle is None, description="what answers images of its own making"
+    )
+    confidence: float = Field(
+        0.0,
+        exclude_if=lambda confidence: confidence == 0,
+        description="the least largest entry of an answer that it trains on",
+    )
 
     def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
-        """Count all epochs of the clone."""
-        return self.training.epochs, self.training.epochs
+        """Count all epochs of its clones."""
+        epochs = self.rounds * self.training.epochs
+        return epochs, epochs
+
+    def by_round(self, pool: int, few: int) -> list[int]:
+        """Count the answers that the clone of each round is trained on; `few` labeled images there are."""
+        attack = ATTACKS[self.kind]
+        return attack.by_round(attack.budget(self.queries, pool), rounds=self.rounds, few=few)
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
-        """Count steps on the attacker's queries, and the measuring after each epoch."""
-        queries = min(sizes.queries, self.queries or sizes.queries)
-        return self.training.model, epochs * (TRAINING * queries + sizes.measured)
+        """Count steps on the queries, the measuring after each epoch, and what is done between rounds."""
+        answers = self.by_round(sizes.queries, FEW_PER_CLASS * sizes.classes)
+        work = TRAINING * sum(answers) / len(answers)
+        if ATTACKS[self.kind].asks == "part":
+            work *= 1 + 2 * UNANSWERED
+        choosing = 0.0
+        if self.choose:
+            of_one = DEEPFOOL if self.choose == "dfal" else 1
+            choosing = of_one * sum(sizes.queries - count for count in answers[:-1])
+        elif self.oracle:
+            choosing = (TRAINING + 1) * answers[-1]  # a gradient, and the victim's answer
+        epochs *= len(answers) / self.rounds  # those that would add nothing are left out
+        return self.training.model, epochs * (work + sizes.measured) + choosing
 
 
 class EvaluationSettings(StageSettings):

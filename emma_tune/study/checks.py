@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES
+from emma_tune.defenses.around import misfit
 from emma_tune.storage.redaction import has_secret
 from emma_tune.study.fields import misplaced
+from emma_tune.study.parts import KNOWLEDGE
 from emma_tune.study.plugged import check_own
 from emma_tune.study.search import check_finite
 from emma_tune.study.victims import AnsweredVictim
@@ -40,15 +42,65 @@ def refuse_secrets(study: Study) -> None:
             )
 
 
+OTHER_IMAGES = {
+    "views": "which asks augmented views of them",
+    "again": "which asks each of them several times",
+    "made": "which asks images of its own making",
+}
+"""What attackers ask besides the queries themselves, by `Attack.asks`."""
+
+ONLY_FOR = {"rounds": ("chosen", "made"), "choose": ("chosen",), "epsilon": ("made",)}
+"""Fields of an attacker that only these use, by `Attack.asks`."""
+
+
 def check_answers_suffice(study: Study) -> None:
     """Refuse attackers that ask other images than those that were answered."""
     for name, attacker in study.attackers.items():
-        if isinstance(study.victim, AnsweredVictim) and ATTACKS[attacker.kind].asks_views:
+        asks = OTHER_IMAGES.get(ATTACKS[attacker.kind].asks)
+        if isinstance(study.victim, AnsweredVictim) and asks:
             raise misplaced(
                 f"attackers.{name}.kind",
                 "expected an attacker that asks the queries themselves, since of the victim only answers to "
-                f"those are known (victim.answers), found {attacker.kind}, which asks augmented views of them",
+                f"those are known (victim.answers), found {attacker.kind}, {asks}",
             )
+
+
+def check_rounds(study: Study) -> None:
+    """Refuse fields that an attacker does not use, and too few queries for what it does with them."""
+    for name, attacker in study.attackers.items():
+        attack, place = ATTACKS[attacker.kind], f"attackers.{name}"
+        for field, asking in ONLY_FOR.items():
+            value = getattr(attacker, field)
+            if attack.asks not in asking and value != type(attacker).model_fields[field].default:
+                only = " or ".join(kind for kind, of in ATTACKS.items() if of.asks in asking)
+                raise misplaced(f"{place}.{field}", f"expected none, since only {only} has it, found {value}")
+        if attack.asks not in ("chosen", "part", "made"):
+            continue
+        if attacker.queries is None and attack.asks != "made":
+            raise misplaced(
+                f"{place}.queries", f"expected how many queries of the pool {attacker.kind} asks, found none"
+            )
+        fewest = 2 * (attacker.rounds or attack.rounds) if attack.asks == "chosen" else 2
+        if attacker.queries is not None and attacker.queries < fewest:
+            raise misplaced(f"{place}.queries", f"expected at least {fewest}, found {attacker.queries}")
+
+
+def check_knowledge(study: Study) -> None:
+    """Refuse fields that an attacker of this kind does not use, and one that knows less than it needs."""
+    for name, attacker in study.attackers.items():
+        attack, place, expected = ATTACKS[attacker.kind], f"attackers.{name}", None
+        if not attack.knows_defense and attacker.knows != KNOWLEDGE:
+            expected = f"none, since {attacker.kind} knows nothing of the defense"
+        elif attack.needs_matrix and "defense" not in attacker.knows:
+            expected = f"defense among them, since {attacker.kind} knows its matrix"
+        elif attack.knows_defense == "all" and not attacker.knows:
+            expected = f"any of {', '.join(KNOWLEDGE)}"
+        if expected:
+            found = ", ".join(attacker.knows) or "an empty list"
+            raise misplaced(f"{place}.knows", f"expected {expected}, found {found}")
+        if attacker.confidence and attacker.kind != "selective":
+            found = f"{attacker.confidence:g}"
+            raise misplaced(f"{place}.confidence", f"expected none, since only selective has it, found {found}")
 
 
 def check_grids(study: Study) -> None:
@@ -60,11 +112,25 @@ def check_grids(study: Study) -> None:
 
 
 def check_space(study: Study) -> None:
-    """Raise unless the space has the parameters of the defense, and no others."""
-    wanted = {parameter.name for parameter in DEFENSES[study.versioned(study.defense.kind)].parameters}
-    for name in sorted(wanted ^ set(study.search.space.dimensions)):
+    """Raise unless the space has the parameters of the defense, but for optional ones, and no others."""
+    given, known = set(study.search.space.given), DEFENSES[study.versioned(study.defense.kind)].parameters
+    left_out = {parameter.name for parameter in known if parameter.optional} - given
+    wanted = {parameter.name for parameter in known} - left_out
+    for name in sorted(wanted ^ given):
         expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
         raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")
+    if (wrong := misfit(given, study.defense.then)) is not None:
+        raise misplaced(f"search.space.{wrong[0]}", wrong[1])
+
+
+def check_against(study: Study) -> None:
+    """Refuse to learn a matrix of full rank against who inverts it: whatever it is, that attacker has p."""
+    if "inverse" in study.defense.against and "rank" not in study.search.space.dimensions:
+        raise misplaced(
+            "defense.against.inverse",
+            "expected search.space.rank beside it, below the number of classes, since the inverse of any other "
+            "matrix gives p back, found none",
+        )
 
 
 def check_epochs(study: Study) -> None:
@@ -87,8 +153,11 @@ CHECKS: tuple[Callable[[Study], None], ...] = (
     check_own,
     refuse_secrets,
     check_answers_suffice,
+    check_rounds,
+    check_knowledge,
     check_grids,
     check_space,
+    check_against,
     check_epochs,
 )
 """In this order; the first that finds something is reported."""

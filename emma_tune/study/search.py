@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, create_model, mode
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import LEARNED, OPTIMIZATION, Parameter
+from emma_tune.defenses.around import is_neutral
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced, unknown_key
 from emma_tune.training.fields import Count, Frozen, OneOf, Rate, Real
@@ -92,15 +93,15 @@ class Dimension(Frozen):
         return {"anyOf": [handler.resolve_ref_schema(handler(schema)), number, choices]}
 
 
-class EpochChoice(Frozen):
-    """A hyperparameter that counts epochs: choices, or a fixed value."""
+class WholeChoice(Frozen):
+    """A hyperparameter that counts something: choices of whole numbers, or a fixed one."""
 
     choices: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
     def _number_is_choice(cls, given: object) -> object:
-        if isinstance(given, dict | EpochChoice):
+        if isinstance(given, dict | WholeChoice):
             return given
         if isinstance(given, list | tuple):
             return {"choices": given}
@@ -119,9 +120,9 @@ class EpochChoice(Frozen):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        epoch = {"type": "integer", "minimum": 0}
-        choices = {"type": "array", "items": epoch, "minItems": 1}
-        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), epoch, choices]}
+        count = {"type": "integer", "minimum": 0}
+        choices = {"type": "array", "items": count, "minItems": 1}
+        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), count, choices]}
 
 
 class _Space(Frozen):
@@ -140,10 +141,19 @@ class _Space(Frozen):
         return given
 
     @property
-    def dimensions(self) -> dict[str, Dimension | EpochChoice]:
+    def dimensions(self) -> dict[str, Dimension | WholeChoice]:
+        """Those that are in points: not fixed at a value that changes nothing."""
+        return {n: of for n, of in self.given.items() if len(of.grid()) != 1 or not is_neutral(n, of.grid()[0])}
+
+    @property
+    def given(self) -> dict[str, Dimension | WholeChoice]:
         """The hyperparameters that are given, by name."""
-        given = {name: getattr(self, name) for name in PARAMETERS} | self.__pydantic_extra__
-        return {name: dimension for name, dimension in given.items() if dimension is not None}
+        found = {name: getattr(self, name) for name in PARAMETERS} | self.__pydantic_extra__
+        return {name: dimension for name, dimension in found.items() if dimension is not None}
+
+    def has(self, parameter: Parameter) -> bool:
+        """Tell whether points have a value of a parameter: unless it is optional and left out."""
+        return not parameter.optional or parameter.name in self.dimensions
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -156,9 +166,8 @@ class _Space(Frozen):
     @property
     def st_epochs(self) -> tuple[int, ...]:
         """The epochs after which the matrix may begin."""
-        return tuple(
-            epoch for of in self.dimensions.values() if isinstance(of, EpochChoice) for epoch in of.choices
-        )
+        counting = [of for name, of in self.dimensions.items() if name in PARAMETERS and PARAMETERS[name].epochs]
+        return tuple(epoch for of in counting if isinstance(of, WholeChoice) for epoch in of.choices)
 
 
 def check_ranges(space: _Space, parameters: Iterable[Parameter]) -> None:
@@ -182,8 +191,8 @@ PARAMETERS = _searchable()
 
 def _field(parameter: Parameter) -> tuple[Any, Any]:
     """Return type and default of a field of a space; what not every learned defense has may be left out."""
-    of: Any = EpochChoice if parameter.epochs else Dimension
-    if parameter in OPTIMIZATION:
+    of: Any = WholeChoice if parameter.epochs or parameter.whole else Dimension
+    if parameter in OPTIMIZATION and not parameter.optional:
         return of, Field(description=parameter.about)
     return of | None, Field(None, exclude_if=lambda value: value is None, description=parameter.about)
 
@@ -203,7 +212,7 @@ class DefenseSearch(NamedTuple):
     """
 
     points: int
-    space: Mapping[str, Dimension | EpochChoice]
+    space: Mapping[str, Dimension | WholeChoice]
     settings: Mapping[str, float | bool | str]
     grid: bool
 
@@ -284,7 +293,7 @@ class Search(Frozen):
         return self
 
 
-def check_finite(dimension: Dimension | EpochChoice, place: str) -> None:
+def check_finite(dimension: Dimension | WholeChoice, place: str) -> None:
     """Raise unless a dimension has finitely many values, as the grid sampler needs."""
     if not dimension.grid():
         raise misplaced(

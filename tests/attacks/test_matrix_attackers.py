@@ -339,3 +339,16 @@ def test_in_single_precision_the_estimate_is_as_good_as_the_answers():
     assert lesson.metrics["matrix_error"] < 4 * UNIT
     magnified = float(torch.linalg.inv(T).abs().sum(dim=1).max())
     assert float(l1(lesson.targets, p).max()) < (8 * magnified + 4) * UNIT
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5])
+def test_of_a_matrix_of_low_rank_rounding_errors_are_no_singular_values(rank: int) -> None:
+    """The pseudo-inverse of T = AB in single precision is that of exact factors, `B⁺A⁺`."""
+    chance = torch.Generator().manual_seed(rank)
+    A, B = (torch.rand(*shape, generator=chance, dtype=torch.float64) for shape in ((10, rank), (rank, 10)))
+    A, B = A / A.sum(dim=1, keepdim=True), B / B.sum(dim=1, keepdim=True)
+    p = torch.rand(50, 10, generator=chance, dtype=torch.float64).pow(4)
+    p = p / p.sum(dim=1, keepdim=True)
+    expected = (p @ A @ torch.linalg.pinv(A)).clamp(min=1e-12)
+    found = undo((p @ A @ B).float(), (A @ B).float())
+    torch.testing.assert_close(found.double(), expected / expected.sum(dim=1, keepdim=True), rtol=1e-3, atol=1e-4)

@@ -175,19 +175,56 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "unknown attacker": (
         {"attackers.soft.kind": "sly"},
         "attackers.soft.kind",
-        "a known attacker, one of estimated, forward, hard, inverse, smoothed, soft",
+        "a known attacker, one of active, average, bayes, estimated, forward, hard, inverse, jacobian, restored, "
+        "selective, semi, smoothed, soft",
         "'sly'",
     ),
     "attacker named like no kind": (
         {"attackers.sly": None},
         "attackers.sly.kind",
-        "one of estimated, forward",
+        "one of active, average",
         "'sly'",
+    ),
+    "knowledge of one who knows nothing of a defense": (
+        {"attackers.soft.knows": ["gate"]},
+        "attackers.soft.knows",
+        "none, since soft knows nothing of the defense",
+        "gate",
+    ),
+    "knowledge of something that there is not": (
+        {"attackers.bayes": {"knows": ["tau"]}},
+        "attackers.bayes.knows.0",
+        "'defense', 'gate' or 'then'",
+        "'tau'",
+    ),
+    "one who knows a matrix and not its defense": (
+        {"attackers.inverse": {"knows": ["gate"]}},
+        "attackers.inverse.knows",
+        "defense among them, since inverse knows its matrix",
+        "gate",
+    ),
+    "one who knows the defense and nothing": (
+        {"attackers.bayes": {"knows": []}},
+        "attackers.bayes.knows",
+        "any of defense, gate, then",
+        "an empty list",
+    ),
+    "confidence of one who does not select": (
+        {"attackers.soft.confidence": 0.5},
+        "attackers.soft.confidence",
+        "none, since only selective has it",
+        "0.5",
+    ),
+    "confidence of more than one": (
+        {"attackers.selective": {"confidence": 1.5}},
+        "attackers.selective.confidence",
+        "less than or equal to 1",
+        "1.5",
     ),
     "unknown baseline": (
         {"baselines": ["none", "top"]},
         "baselines.1.kind",
-        "one of adaptive_misinformation, argmax",
+        "one of abstain, adaptive_misinformation, argmax",
         "'top'",
     ),
     "unknown defense": ({"defense.kind": "noise"}, "defense.kind", "one of emma", "'noise'"),
@@ -200,7 +237,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "objective of an unknown attacker": (
         {"objectives": {"l1": "min", "attackers.sfot": "min"}},
         "objectives.attackers.sfot",
-        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, attackers.soft, ",
+        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, withheld, "
+        "withheld_queries, attackers.soft, ",
         "'attackers.sfot'",
     ),
     "objective of an attacker of the fronts": (

@@ -31,14 +31,13 @@ def _limits(study: Study, train: int, pool: int) -> Iterator[str]:
 def _identities(study: Study, classes: int) -> Iterator[str]:
     """Find the baselines that are the undefended victim by another name."""
     for baseline in study.baselines:
-        if baseline.exposure:
-            continue  # what is released for τ = 0 is another network's answer
-        budget = baseline.budget
-        for dimension in baseline.space.values():
-            assert budget is not None, "a baseline without a budget has no space"
-            same = [f"{value:g}" for value in dimension.grid() if budget.is_identity(value, classes)]
+        if baseline.exposure or baseline.then:
+            continue  # what is released for τ = 0 is another network's answer; a second step changes p, too
+        for name, dimension in baseline.space.items():
+            parameter = baseline.parameter(name)
+            same = [f"{value:g}" for value in dimension.grid() if parameter.is_identity(value, classes)]
             if same:
                 yield (
-                    f"baselines: {baseline.kind} with {budget.name} {', '.join(same)} releases p itself, of "
+                    f"baselines: {baseline.kind} with {name} {', '.join(same)} releases p itself, of "
                     f"{classes:,} classes: the same as none"
                 )

@@ -1,0 +1,119 @@
+"""Partial Bayes (ModelGuard, Tang et al. 2024): look up what answers stand for, whatever the defense is.
+
+Clean posteriors are guessed, and each is released as the known defense releases it: a table of pairs. An answer
+becomes the mean of the guesses whose released form lies within a tolerance, or the nearest guess if there is none.
+So it needs no inverse, and where a defense has made one of many posteriors, it takes what they have in common.
+
+The published code draws its guesses around the true posteriors, which no attacker has. Here the first ones lie
+anywhere and around the answers. An answer that none of them comes near has guesses of its own, ever closer around
+what has been restored so far (as in sequential approximate Bayesian computation, Sisson et al. 2007).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from emma_tune.attacks.guesses import Defended, Pairs
+from emma_tune.attacks.lesson import Lesson, Loot
+
+TABLE = 100_000
+"""Guesses that all answers share."""
+
+TOLERANCE = 0.003
+"""Largest distance, in L2, between an answer and the released form of a guess for it."""
+
+CONCENTRATION = 8.0
+"""Of guesses around the answers, as in the published code."""
+
+OWN, CLOSER = 32, (8.0, 16.0, 64.0, 256.0, 1024.0)
+"""Guesses of its own that an answer has in each round, and their concentrations."""
+
+FEWEST = 4
+"""Of its own guesses that are averaged, however far they are: noise leaves none near."""
+
+BLOCK = (128, 8192)
+"""Answers and guesses that are compared at a time."""
+
+
+def learn(loot: Loot) -> Lesson:
+    """Return targets restored answers, (N, K).
+
+    `misfit` is the mean over queries of `‖release(p̂) − p'‖₁`, in [0, 2].
+    """
+    defended = Defended.of(loot)
+    if defended.guidance is None:
+        restored, found = posterior_means(defended.answers, _table(defended))
+        left = (~found).nonzero()[:, 0]
+    else:  # the defense treats each query by itself
+        restored, left = defended.answers, torch.arange(len(defended.answers))
+    for rows in left.split(BLOCK[1]):
+        restored = restored.index_copy(0, rows, _by_own_guesses(defended, rows, restored[rows]))
+    return Lesson(restored[defended.place], metrics={"misfit": defended.misfit(restored)})
+
+
+def _table(defended: Defended) -> Pairs:
+    """Guess anywhere and around the answers, or around as many of them as there are guesses; half of each."""
+    count = defended.affordable(TABLE) // 2
+    centers = defended.answers[torch.from_numpy(defended.chance.permutation(len(defended.answers))[:count])]
+    around = defended.around(centers, count // len(centers), CONCENTRATION)
+    # an answer may be p itself
+    return defended.defended(torch.cat([defended.answers, around, defended.anywhere(count)]))
+
+
+def posterior_means(answers: Tensor, table: Pairs, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
+    """Average, for each answer, the guesses whose released form is within a tolerance of it.
+
+    Args:
+        answers: p', (D, K).
+        table: guesses and their released forms, (M, K) each.
+        tolerance: in L2.
+
+    Returns:
+        The means of these guesses, (D, K), the nearest guess where there is none; and where there are any, (D,).
+    """
+    clean, released = table
+    half, counted = (released**2).sum(dim=1) / 2, torch.cat([clean, torch.ones_like(clean[:, :1])], dim=1)
+    means, found = [], []
+    for block in answers.split(BLOCK[0]):
+        least = block.new_full((len(block),), torch.inf)
+        nearest = torch.zeros(len(block), dtype=torch.int64)
+        sums = block.new_zeros(len(block), counted.shape[1])
+        own = (block**2).sum(dim=1) / 2
+        for start in range(0, len(clean), BLOCK[1]):
+            some = slice(start, start + BLOCK[1])
+            # half of the squared distance, less what belongs to the answer alone
+            distance = torch.addmm(half[some], block, released[some].T, alpha=-1)
+            closest, where = distance.min(dim=1)
+            nearest = torch.where(closest < least, where + start, nearest)
+            least = least.minimum(closest)
+            within = distance <= (tolerance**2 / 2 - own)[:, None]
+            sums += within.to(block.dtype) @ counted[some]
+        found.append(sums[:, -1] > 0)
+        means.append(torch.where(found[-1][:, None], sums[:, :-1] / sums[:, -1:].clamp(min=1), clean[nearest]))
+    return torch.cat(means), torch.cat(found)
+
+
+def _by_own_guesses(defended: Defended, rows: Tensor, first: Tensor) -> Tensor:
+    """Restore some of the answers, (R, K), by guesses around what they may stand for at first, (R, K)."""
+    answers, each = defended.answers[rows], rows.repeat_interleave(OWN)
+    shape = (len(rows), OWN, answers.shape[1])
+    guesses = defended.around(first, OWN, CLOSER[0]).view(shape)
+    guesses[:, 0] = first
+    guesses[:, 1::2] = defended.anywhere(len(each) // 2).view_as(guesses[:, 1::2])
+    clean, released = (of.view(shape) for of in defended.defended(guesses.flatten(0, 1), each))
+    for concentration in CLOSER[1:]:
+        restored = _own_means(answers, clean, released)
+        more = defended.defended(defended.around(restored, OWN, concentration), each)
+        clean = torch.cat([clean, more.clean.view(shape)], dim=1)
+        released = torch.cat([released, more.released.view(shape)], dim=1)
+    return _own_means(answers, clean, released)
+
+
+def _own_means(answers: Tensor, clean: Tensor, released: Tensor) -> Tensor:
+    """As `posterior_means`, of each answer (D, K) by its own guesses, (D, M, K) each; of the `FEWEST` at least."""
+    distance = (released - answers[:, None]).norm(dim=2)
+    farthest = distance.kthvalue(FEWEST, dim=1, keepdim=True).values.clamp(min=TOLERANCE)
+    within = (distance <= farthest).to(clean.dtype)
+    means: Tensor = (within[:, None] @ clean)[:, 0] / within.sum(dim=1, keepdim=True)
+    return means
