@@ -119,7 +119,7 @@ def test_what_is_wrong_with_a_matrix_is_named(changes, said):
 
 
 @pytest.mark.parametrize(("changes", "said"), [
-    ({"attacker": "sofd"}, "attacker: expected one of soft, hard, inverse, forward, estimated, selective, found 'sofd'"),
+    ({"attacker": "sofd"}, "expected one of soft, hard, inverse, forward, estimated, selective, found 'sofd'"),
     ({"attacker": "bayes"}, "found 'bayes'; it needs a study"),
     ({"attacker": "smoothed"}, "found 'smoothed'; pass the mean answer over views to soft"),
     ({"attacker": "inverse"}, "matrix: expected T, (K, K) for the attacker inverse, found none"),
