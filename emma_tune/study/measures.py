@@ -82,9 +82,9 @@ MEASURES: dict[str, Measure] = {
         "min", 0.0, 1.0, "%", "withheld", "answers on which the defense acts", "{part}.withheld", gated=True
     ),
     "withheld_queries": Measure(
-        "max",
-        1.0,
+        "min",
         0.0,
+        1.0,
         "%",
         "withheld, pool",
         "answers on which the defense acts",

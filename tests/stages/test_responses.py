@@ -254,6 +254,8 @@ def test_every_measure_recomputed(kind, fresh, runtime):
         expected[f"{part}.l1"] = sum(abs(a - b) for pair in pairs for a, b in zip(*pair, strict=True)) / len(p)
         flips = [one != other for one, other in zip(top(released), top(p), strict=True)]
         expected[f"{part}.flip_rate"] = sum(flips) / len(p)
+        if kind == "abstain":
+            expected[f"{part}.withheld"] = sum(max(row) < parameters(kind)["gate"] for row in p) / len(p)
         if part == "queries":
             continue
         labels = runtime.victim[part].labels.tolist()

@@ -187,7 +187,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "unknown baseline": (
         {"baselines": ["none", "top"]},
         "baselines.1.kind",
-        "one of adaptive_misinformation, argmax",
+        "one of abstain, adaptive_misinformation, argmax",
         "'top'",
     ),
     "unknown defense": ({"defense.kind": "noise"}, "defense.kind", "one of emma", "'noise'"),
@@ -200,7 +200,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "objective of an unknown attacker": (
         {"objectives": {"l1": "min", "attackers.sfot": "min"}},
         "objectives.attackers.sfot",
-        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, attackers.soft, ",
+        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, withheld, "
+        "withheld_queries, attackers.soft, ",
         "'attackers.sfot'",
     ),
     "objective of an attacker of the fronts": (

@@ -165,6 +165,16 @@ def test_gate_and_second_step_are_in_the_graph(name, params):
     assert not torch.equal(expected, p)
 
 
+def test_the_card_says_where_a_defense_acts(digits, exports):
+    root, numbers = exports
+    metrics = StudyView(digits.folder).artifact(numbers["abstain"], "responses").metrics
+    own, pool = (f"{100 * metrics[f'{part}.withheld']:.1f} %" for part in ("test", "queries"))
+    card = (root / "abstain" / "MODEL_CARD.md").read_text()
+    assert "against model stealing, abstain (where max p < 0.5), as one module" in card
+    assert f"acts only where max p is below 0.5: on {own} of the test images and {pool} of the query pool." in card
+    assert "It acts only" not in (root / "top_k" / "MODEL_CARD.md").read_text()
+
+
 def test_no_path_of_this_machine_is_in_a_file(exports):
     for file in exports[0].glob("*/*.*"):
         content = file.read_bytes()
