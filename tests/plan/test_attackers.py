@@ -161,8 +161,8 @@ WRONG = [
         "attackers.active.epsilon: expected none, since only jacobian has it, found 0.5",
     ),
     ({"jacobian": {"epsilon": 0}}, "attackers.jacobian.epsilon: expected greater than 0, found 0"),
-    ({"jacobian": {"epsilon": 1.5}}, "attackers.jacobian.epsilon: expected at most 1, found 1.5"),
-    ({"jacobian": {"rounds": 0}}, "attackers.jacobian.rounds: expected at least 1, found 0"),
+    ({"jacobian": {"epsilon": 1.5}}, "attackers.jacobian.epsilon: expected less than or equal to 1, found 1.5"),
+    ({"jacobian": {"rounds": 0}}, "attackers.jacobian.rounds: expected greater than or equal to 1, found 0"),
     (
         {"active": {"queries": 50, "choose": "random"}},
         "attackers.active.choose: expected 'entropy', 'k_center' or 'dfal', found 'random'",
