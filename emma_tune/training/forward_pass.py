@@ -44,7 +44,7 @@ class ForwardPass:
         Those left out stay as they are.
         """
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
-        return self._forward(lambda batch: functional_call(self.network, (weights, buffers), (batch,)))
+        return self._forward(lambda batch: functional_call(self.network, (dict(weights), buffers), (batch,)))
 
     def tangent(self, direction: Mapping[str, Tensor]) -> Tensor:
         """Compute the change `J v` of the log-probabilities, (B, K), in a direction of the weights.

@@ -104,17 +104,19 @@ def _ramp(of: Any) -> Tensor:
 def _transposed(node: Any, u: Sequence[Tensor], given: Tangents) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield Jᵀ u for each input that has a tangent, and that tangent."""
     if isinstance(node, BackwardCFunction):  # of a user's own, which also returns None for what is no tensor
-        returned = node.apply(*u)
-        returned = returned if isinstance(returned, tuple) else (returned,)
-        gradients = [of for of, needed in zip(returned, node.needs_input_grad, strict=False) if needed]
+        returned = _as_tuple(node.apply(*u))
+        gradients = tuple(of for of, needed in zip(returned, node.needs_input_grad, strict=False) if needed)
         given = [tangent for tangent, (source, _) in zip(given, node.next_functions, strict=True) if source]
     else:
-        gradients = node(*u)
-        gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+        gradients = _as_tuple(node(*u))
     for gradient, tangent in zip(gradients, given, strict=True):
         if gradient is not None and tangent is not None:
             # as broadcast and promoted: autograd's engine reduces it to the shape and type of its input
             yield gradient.sum_to_size(tangent.shape).to(tangent.dtype), tangent
+
+
+def _as_tuple(returned: Any) -> tuple[Any, ...]:
+    return returned if isinstance(returned, tuple) else (returned,)
 
 
 def _entry_by_entry(node: Any, given: Tangents) -> Tangents:
