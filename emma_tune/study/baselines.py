@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, model
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import BASELINES, UNDEFENDED, Defense, Parameter
-from emma_tune.defenses.around import AROUND, NAMES, THEN, effective, is_neutral, misfit
+from emma_tune.defenses.around import AROUND, NAMES, THEN, effective, is_neutral, unmatched
 from emma_tune.storage.versions import plain
 from emma_tune.study.fields import BaselineName, PoolName, StepName
 from emma_tune.study.search import Dimension
@@ -112,7 +112,7 @@ class Baseline(Frozen):
         given = {*self.given, *([THEN] if self.then else [])}
         if self.kind == UNDEFENDED and (around := sorted(NAMES & given)):
             raise ValueError(f"expected {around[0]} of a defense, found it of {self.kind}")
-        if (wrong := misfit({*given, *self.space}, self.then)) is not None:
+        if (wrong := unmatched({*given, *self.space}, self.then)) is not None:
             raise ValueError(wrong[1])
 
     def parameter(self, name: str) -> Parameter:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES
-from emma_tune.defenses.around import misfit
+from emma_tune.defenses.around import unmatched
 from emma_tune.storage.redaction import has_secret
 from emma_tune.study.fields import misplaced
 from emma_tune.study.parts import KNOWLEDGE
@@ -119,7 +119,7 @@ def check_space(study: Study) -> None:
     for name in sorted(wanted ^ given):
         expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
         raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")
-    if (wrong := misfit(given, study.defense.then)) is not None:
+    if (wrong := unmatched(given, study.defense.then)) is not None:
         raise misplaced(f"search.space.{wrong[0]}", wrong[1])
 
 

@@ -156,7 +156,7 @@ class Limits(Frozen):
     accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
         None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
     )
-    withheld: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
+    acts_on: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
         None,
         exclude_if=lambda share: share is None,
         description="largest accepted share of own answers on which the defense acts, in [0, 1]",

@@ -146,7 +146,7 @@ def _around(exported: DefendedPoint) -> list[str]:
         if TEMPERATURE.name in given:
             power = parameter(given[TEMPERATURE.name], "g")
             sure = f"the largest of p^(1/{power}), divided by the sum of these,"
-        own, pool = (percent(metrics[f"{part}.withheld"]) for part in ("test", "queries"))
+        own, pool = (percent(metrics[f"{part}.acts_on"]) for part in ("test", "queries"))
         found.append(
             f"It acts only where {sure} is below {parameter(given[GATE.name], 'g')}: on {own} of the test images "
             f"and {pool} of the query pool. Elsewhere p itself is released."

@@ -168,7 +168,7 @@ def test_gate_and_second_step_are_in_the_graph(name, params):
 def test_the_card_says_where_a_defense_acts(digits, exports):
     root, numbers = exports
     metrics = StudyView(digits.folder).artifact(numbers["abstain"], "responses").metrics
-    own, pool = (f"{100 * metrics[f'{part}.withheld']:.1f} %" for part in ("test", "queries"))
+    own, pool = (f"{100 * metrics[f'{part}.acts_on']:.1f} %" for part in ("test", "queries"))
     card = (root / "abstain" / "MODEL_CARD.md").read_text()
     assert "against model stealing, abstain (where max p < 0.5), as one module" in card
     assert f"acts only where max p is below 0.5: on {own} of the test images and {pool} of the query pool." in card
