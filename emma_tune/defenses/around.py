@@ -101,5 +101,6 @@ def unmatched(given: Collection[str], then: str | None) -> tuple[str, str] | Non
         if of and then == step and name not in given:
             return name, f"expected {name} beside {THEN}: {step}, found none"
         if of and then != step and name in given:
-            return name, f"expected {name} only beside {THEN}: {step}, found it beside {THEN}: {then or 'nothing'}"
+            beside = f"beside {THEN}: {then}" if then else f"without {THEN}"
+            return name, f"expected {name} only beside {THEN}: {step}, found it {beside}"
     return None

@@ -10,6 +10,7 @@ from emma_tune.defenses import DEFENSES
 from emma_tune.defenses.around import unmatched
 from emma_tune.storage.redaction import has_secret
 from emma_tune.study.fields import misplaced
+from emma_tune.study.measures import measure
 from emma_tune.study.parts import KNOWLEDGE
 from emma_tune.study.plugged import check_own
 from emma_tune.study.search import check_finite
@@ -123,6 +124,18 @@ def check_space(study: Study) -> None:
         raise misplaced(f"search.space.{wrong[0]}", wrong[1])
 
 
+def check_acting(study: Study) -> None:
+    """Refuse to bound or to minimize the share of answers that a gate lets a defense act on, without a gate."""
+    named = {**{f"limits.{n}": n for n in study.limits.bounds}, **{f"objectives.{n}": n for n in study.objectives}}
+    for place, name in named.items():
+        if measure(name).gated and not study.gated:
+            raise misplaced(
+                place,
+                "expected a gate beside it (search.space.gate, or gate of a baseline), since without one a "
+                "defense acts on every answer, found none",
+            )
+
+
 def check_against(study: Study) -> None:
     """Refuse to learn a matrix of full rank against who inverts it: whatever it is, that attacker has p."""
     if "inverse" in study.defense.against and "rank" not in study.search.space.dimensions:
@@ -157,6 +170,7 @@ CHECKS: tuple[Callable[[Study], None], ...] = (
     check_knowledge,
     check_grids,
     check_space,
+    check_acting,
     check_against,
     check_epochs,
 )

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS, PLAIN
 from emma_tune.data.images import FEW_PER_CLASS
+from emma_tune.defenses import LEARNED
 from emma_tune.stages.settings import ChoiceName
-from emma_tune.study.fields import AgainstName, AttackName, LearnedName, PoolName, StepName
+from emma_tune.study.document import shown
+from emma_tune.study.fields import AgainstName, AttackName, LearnedName, PoolName, StepName, misplaced
 from emma_tune.study.measures import value_of
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen, Rate
 from emma_tune.training.settings import Precision, Training
@@ -65,6 +67,15 @@ class Optimization(Frozen):
         None, description="images per batch, at least 2; default: the surrogate's"
     )
     precision: Precision | None = Field(None, description="fp32 or bf16; default: the surrogate's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parameters_are_searched(cls, given: object) -> object:
+        if isinstance(given, dict):
+            for name in given.keys() & {of.name for row in LEARNED.values() for of in row.parameters}:
+                expected = f"expected search.space.{name} instead"
+                raise misplaced(f"defense.{name}", f"{expected}, found {shown(given[name])}")
+        return given
 
     @field_validator("against")
     @classmethod

@@ -290,6 +290,20 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "finite",
         "nan",
     ),
+    "a limit of what no gate lets through": (
+        {"limits.acts_on": 0.1},
+        "limits.acts_on",
+        "a gate beside it (search.space.gate, or gate of a baseline), since without one a defense acts on every "
+        "answer",
+        "none",
+    ),
+    "an objective without its gate": (
+        {"objectives": {"acts_on_queries": "min", "attacker_accuracy": "min"}, "search.space.gate": 1},
+        "objectives.acts_on_queries",
+        "a gate beside it (search.space.gate, or gate of a baseline), since without one a defense acts on every "
+        "answer",
+        "none",
+    ),
     "limit above one": ({"limits.accuracy_drop": 2}, "limits.accuracy_drop", "less than or equal to 1", "2"),
     "share of more than one gpu": (
         {"resources.victim.gpu": 1.5},

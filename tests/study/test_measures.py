@@ -54,7 +54,7 @@ def test_beyond_a_bound_is_on_the_worse_side_of_it(name, value, bound, beyond):
     assert measure(name).beyond(value, bound) == beyond
 
 
-def test_without_a_gate_a_defense_acts_on_every_answer_and_none_on_no_one():
+def test_without_a_gate_a_defense_acts_on_every_answer_and_none_on_none():
     gated = {"l1": 0.2, "acts_on": 0.25, "acts_on_queries": 0.75}
     for figures, own, pool in ((gated, 0.25, 0.75), ({"l1": 0.2}, 1.0, 1.0), ({"l1": 0.0}, 0.0, 0.0)):
         assert (value_of(figures, "acts_on"), value_of(figures, "acts_on_queries")) == (own, pool)
@@ -62,7 +62,7 @@ def test_without_a_gate_a_defense_acts_on_every_answer_and_none_on_no_one():
     assert known_values({}, MEASURES) == {}, "while nothing is known"
 
 
-def test_limits_may_bound_what_a_gate_withholds():
+def test_limits_may_bound_what_a_gate_lets_through():
     limits = Limits(accuracy_drop=0.1, acts_on=0.25)
     assert limits.bounds == {"accuracy_drop": 0.1, "acts_on": 0.25}
     kept = {"l1": 0.2, "accuracy_drop": 0.1, "acts_on": 0.25}

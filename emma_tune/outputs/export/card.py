@@ -15,6 +15,7 @@ from emma_tune.defenses.around import GATE, TEMPERATURE, THEN, around_params
 from emma_tune.outputs.export import formats
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.latency import Latency
+from emma_tune.outputs.export.matrix_code import matrix_code
 from emma_tune.outputs.points import ONE_POINT, undefended_point
 from emma_tune.outputs.report.sentences import victim
 from emma_tune.outputs.words import parameter, parameters, percent, plural, second_step
@@ -120,6 +121,7 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         largest=max(of for name, of in export.settings["agreement"].items() if name in QUERIED),
         params=parameters(point.params, "g"),
         around=_around(exported),
+        matrix_code=matrix_code(point.params),
         stopped=outcome if outcome and outcome.bounds else None,
         runs=_runs(exported),
         undefended=without,

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from emma_tune.defenses.around import OF_STEPS
 from emma_tune.study import Study
 
 
 def remarks_on_sizes(study: Study, counts: Mapping[str, int], classes: int) -> list[str]:
-    """Say which limits are above what there is, and which baselines release p itself; a line each.
+    """Say which limits are above what there is, and which defenses or second steps change nothing; a line each.
 
     Args:
         study: the study.
         counts: images in the parts, of which `train` and `queries` are read.
         classes: K.
     """
-    return [*_limits(study, counts["train"], counts["queries"]), *_identities(study, classes)]
+    return [
+        *_limits(study, counts["train"], counts["queries"]),
+        *_identities(study, classes),
+        *_idle(study, classes),
+    ]
 
 
 def _limits(study: Study, train: int, pool: int) -> Iterator[str]:
@@ -41,3 +46,14 @@ def _identities(study: Study, classes: int) -> Iterator[str]:
                     f"baselines: {baseline.kind} with {name} {', '.join(same)} releases p itself, of "
                     f"{classes:,} classes: the same as none"
                 )
+
+
+def _idle(study: Study, classes: int) -> Iterator[str]:
+    """Find the second steps that keep every class."""
+    spaces = {of.kind: of.space for of in study.baselines} | {study.defense.kind: study.search.space.dimensions}
+    for kind, space in spaces.items():
+        for name, parameter in OF_STEPS.items():
+            values = space[name].grid() if name in space else ()
+            if same := [f"{value:g}" for value in values if parameter.is_identity(value, classes)]:
+                with_these = f"{kind} with {name} {', '.join(same)}"
+                yield f"{with_these}: its second step changes nothing, of {classes:,} classes"
