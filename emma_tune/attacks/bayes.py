@@ -53,7 +53,10 @@ def learn(loot: Loot) -> Lesson:
 
 
 def _table(defended: Defended) -> Pairs:
-    """Guess anywhere and around the answers, or around as many of them as there are guesses; half of each."""
+    """Draw the shared guesses: half anywhere, half around the answers.
+
+    Around a random subset of them if there are more answers than guesses.
+    """
     count = defended.affordable(TABLE) // 2
     centers = defended.answers[torch.from_numpy(defended.chance.permutation(len(defended.answers))[:count])]
     around = defended.around(centers, count // len(centers), CONCENTRATION)
@@ -111,7 +114,10 @@ def _by_own_guesses(defended: Defended, rows: Tensor, first: Tensor) -> Tensor:
 
 
 def _own_means(answers: Tensor, clean: Tensor, released: Tensor) -> Tensor:
-    """As `posterior_means`, of each answer (D, K) by its own guesses, (D, M, K) each; of the `FEWEST` at least."""
+    """Average, for each answer (D, K), its own guesses (D, M, K) within the tolerance.
+
+    These are at least the `FEWEST` nearest.
+    """
     distance = (released - answers[:, None]).norm(dim=2)
     farthest = distance.kthvalue(FEWEST, dim=1, keepdim=True).values.clamp(min=TOLERANCE)
     within = (distance <= farthest).to(clean.dtype)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emma_tune.attacks.lesson import Lesson, Loot, Release
+from emma_tune.attacks.lesson import KnownDefense, Lesson, Loot
 
 SAME = 1e-4
 """Largest distance, in L1, between an answer and what is released for its clean posteriors: rounding errors."""
@@ -32,7 +32,7 @@ def learn(loot: Loot) -> Lesson:
 def undo(answers: Tensor, T: Tensor) -> Tensor:
     """Compute `p'T⁻¹`, negative entries cut off, renormalized; by the pseudo-inverse where T has no inverse.
 
-    Singular values that are rounding errors of single numbers count as zero: their inverses would be noise.
+    Singular values below single precision count as zero; their inverses would amplify noise.
 
     Args:
         answers: p', (N, K).
@@ -47,12 +47,12 @@ def undo(answers: Tensor, T: Tensor) -> Tensor:
     return (clean / clean.sum(dim=1, keepdim=True)).to(answers.dtype)
 
 
-def went_through(answers: Tensor, undone: Tensor, release: Release) -> Tensor:
+def went_through(answers: Tensor, undone: Tensor, release: KnownDefense) -> Tensor:
     """Tell which answers went through T, (N,) bool.
 
-    The gate lets T act on what T⁻¹ makes of them, and that explains them, or at least better than they do
-    themselves. Where both explain an answer, it did: the answers that T can give are few among all distributions,
-    so that one of the others is hardly ever among them.
+    An answer went through T if the gate lets T act on its inverse, and releasing that inverse reproduces the
+    answer (within `SAME`, or better than releasing the answer itself). If both do, T is assumed: few distributions
+    are answers of T, so that an answer that it did not give is hardly ever one of them.
 
     Args:
         answers: p', (N, K).

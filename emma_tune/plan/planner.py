@@ -10,8 +10,7 @@ from emma_tune.attacks import ATTACKS, PLAIN
 from emma_tune.defenses import DEFENSES, Defense
 from emma_tune.defenses.around import OF_SECOND_STEP, THEN, around_params, effective, own_params
 from emma_tune.models import NONE
-from emma_tune.plan.attacking import attacker_settings, views_of, with_oracle
-from emma_tune.plan.knowledge import known_of
+from emma_tune.plan.attackers import attacker_settings, known_of, views_of, with_oracle
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
     STAGES,

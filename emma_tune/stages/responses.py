@@ -10,7 +10,7 @@ from torch import Tensor
 from emma_tune.defenses import DEFENSES, control_matrix
 from emma_tune.defenses.release import Release
 from emma_tune.stages import metrics as measure
-from emma_tune.stages.noise import noise_seeds
+from emma_tune.stages.querying.noise import noise_seeds
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import ResponsesSettings
 from emma_tune.storage.artifact import Artifact, Metrics

@@ -5,6 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from emma_tune.attacks.choosing.candidates import Candidates
+
+
+def choose(candidates: Candidates, count: int) -> Tensor:
+    """Return the candidates that cover the others, beside the queries asked already, (count,) int64."""
+    return farthest(candidates.posteriors(), candidates.asked(), count)
+
 
 def farthest(posteriors: Tensor, centers: Tensor, count: int) -> Tensor:
     """Return rows that are chosen one after the other, each the farthest (L2) from all centers so far.

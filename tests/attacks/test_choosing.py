@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.attacks.deepfool import boundary_distances
-from emma_tune.attacks.entropy import most_uncertain
+from emma_tune.attacks.choosing.deepfool import boundary_distances
+from emma_tune.attacks.choosing.entropy import most_uncertain
+from emma_tune.attacks.choosing.k_center import farthest
 from emma_tune.attacks.jacobian import towards
-from emma_tune.attacks.k_center import farthest
 from emma_tune.attacks.semi import consistent
 
 
