@@ -136,9 +136,8 @@ class Baseline(Frozen):
         if self.kind == UNDEFENDED and (around := sorted(NAMES & given)):
             raise ValueError(f"expected no {around[0]}, since `{self.kind}` changes nothing, found one")
         if self.then == self.kind and not STEPS[self.then]:
-            raise ValueError(
-                f"expected another second step, since {self.kind} twice is the same, found {self.then}"
-            )
+            again = f"since {self.kind} twice is the same as once"
+            raise ValueError(f"expected another second step, {again}, found {self.then}")
         if (wrong := unmatched({*given, *self.space}, self.then)) is not None:
             raise ValueError(wrong[1])
 

@@ -396,7 +396,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "the top class of the top class": (
         {"kind": "argmax", "then": "argmax"},
         "baselines.1",
-        "expected a second step that is not argmax once more, found argmax",
+        "expected another second step, since argmax twice is the same as once, found argmax",
     ),
     "a cold gate": (
         {"kind": "mad", "gate": 0.5, "gate_temperature": 0},
