@@ -100,8 +100,8 @@ def test_confidence_is_in_the_key_of_those_who_ask_for_it(clone_of):
     ("kind", "knows", "said"),
     [
         ("bayes", ("defense", "gate", "then"), "the answers and the defense"),
-        ("bayes", ("gate",), "the answers and the defense, without the defense itself and its second step"),
-        ("inverse", ("defense",), "the answers and the matrix T, without its gate and its second step"),
+        ("bayes", ("gate",), "the answers and the defense, but not its kind and parameters or its second step"),
+        ("inverse", ("defense",), "the answers and the matrix T, but not its gate or its second step"),
     ],
 )
 def test_what_an_attacker_knows_is_said_in_words(kind, knows, said):
