@@ -7,7 +7,7 @@ from typing import Any
 
 from emma_tune.attacks import ATTACKS, Attack
 from emma_tune.defenses import UNDEFENDED
-from emma_tune.defenses.around import BEHIND, GATE, around_params, own_params
+from emma_tune.defenses.around import GATE, OF_SECOND_STEP, around_params, own_params
 from emma_tune.plan.task import Point, Task
 from emma_tune.stages import AttackerSettings, OracleSettings, ResponsesSettings, Views
 from emma_tune.study import Attacker
@@ -77,7 +77,7 @@ def known_of(attack: Attack, knows: Collection[str], defense: ResponsesSettings)
     around = {
         name: value
         for name, value in around_params(defense.params).items()
-        if ("then" if name in BEHIND else "gate") in knows
+        if ("then" if name in OF_SECOND_STEP else "gate") in knows
     }
     if not attack.knows_defense or (attack.knows_defense == "gate" and GATE.name not in around):
         return None

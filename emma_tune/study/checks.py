@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from emma_tune.attacks import ATTACKS, kinds_with
 from emma_tune.defenses import DEFENSES
-from emma_tune.defenses.around import misfit
+from emma_tune.defenses.around import unmatched
 from emma_tune.storage.redaction import has_secret
 from emma_tune.storage.versions import plain
 from emma_tune.study.fields import misplaced
+from emma_tune.study.measures import measure
 from emma_tune.study.parts import KNOWLEDGE
 from emma_tune.study.plugged import check_own
 from emma_tune.study.search import check_finite
@@ -125,8 +126,20 @@ def check_space(study: Study) -> None:
     for name in sorted(wanted ^ given):
         expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
         raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")
-    if (wrong := misfit(given, study.defense.then)) is not None:
+    if (wrong := unmatched(given, study.defense.then)) is not None:
         raise misplaced(f"search.space.{wrong[0]}", wrong[1])
+
+
+def check_acting(study: Study) -> None:
+    """Refuse to bound or to minimize the share of answers that a gate lets a defense act on, without a gate."""
+    named = {**{f"limits.{n}": n for n in study.limits.bounds}, **{f"objectives.{n}": n for n in study.objectives}}
+    for place, name in named.items():
+        if measure(name).gated and not study.gated:
+            raise misplaced(
+                place,
+                "expected a gate beside it (search.space.gate, or gate of a baseline), since without one a "
+                "defense acts on every answer, found none",
+            )
 
 
 def check_against(study: Study) -> None:
@@ -164,6 +177,7 @@ CHECKS: tuple[Callable[[Study], None], ...] = (
     check_knowledge,
     check_grids,
     check_space,
+    check_acting,
     check_against,
     check_epochs,
 )

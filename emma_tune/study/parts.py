@@ -6,12 +6,22 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS, PLAIN
 from emma_tune.attacks.choosing import CHOICES
 from emma_tune.data.images import FEW_PER_CLASS
-from emma_tune.study.fields import AgainstName, AttackName, ChoiceName, LearnedName, PoolName, StepName
+from emma_tune.defenses import LEARNED
+from emma_tune.study.document import shown
+from emma_tune.study.fields import (
+    AgainstName,
+    AttackName,
+    ChoiceName,
+    LearnedName,
+    PoolName,
+    StepName,
+    misplaced,
+)
 from emma_tune.study.measures import value_of
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen, Rate
 from emma_tune.training.settings import Precision, Training
@@ -69,6 +79,15 @@ class Optimization(Frozen):
         None, description="images per batch, at least 2; default: the surrogate's"
     )
     precision: Precision | None = Field(None, description="fp32 or bf16; default: the surrogate's")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parameters_are_searched(cls, given: object) -> object:
+        if isinstance(given, dict):
+            for name in given.keys() & {of.name for row in LEARNED.values() for of in row.parameters}:
+                expected = f"expected search.space.{name} instead"
+                raise misplaced(f"defense.{name}", f"{expected}, found {shown(given[name])}")
+        return given
 
     @field_validator("against")
     @classmethod
@@ -164,7 +183,7 @@ class Limits(Frozen):
     accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
         None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
     )
-    withheld: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
+    acts_on: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
         None,
         exclude_if=lambda share: share is None,
         description="largest accepted share of own answers on which the defense acts, in [0, 1]",

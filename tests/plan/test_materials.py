@@ -149,7 +149,12 @@ def test_what_is_asked_for_beyond_what_there_is_is_said(store, birds, pool):
             "semi": {"queries": 7},
             "average": {},
         },
-        baselines=["none", {"kind": "top_k", "k": [2, 3, 9]}, {"kind": "gaussian", "sigma": [0, 0.5]}],
+        baselines=[
+            "none",
+            {"kind": "top_k", "k": [2, 3, 9]},
+            {"kind": "gaussian", "sigma": [0, 0.5]},
+            {"kind": "uniform", "a": 0.3, "then": "top_k", "then_k": [2, 3]},
+        ],
     )
     found, parts = prepared(wanted, store)
     assert list(found.remarks) == [
@@ -160,6 +165,7 @@ def test_what_is_asked_for_beyond_what_there_is_is_said(store, birds, pool):
         "attackers.average: no defense here draws fresh noise, so it equals soft",
         "baselines: top_k with k 3, 9 releases p itself, of 3 classes: the same as none",
         "baselines: gaussian with sigma 0 releases p itself, of 3 classes: the same as none",
+        "uniform with then_k 3: its second step changes nothing, of 3 classes",
     ]
     assert look_up(wanted, store).remarks == found.remarks, "a dry run says the same"
     fresh = {"baselines": [{"kind": "gaussian", "sigma": 0.5, "fresh": True}], "attackers": {"average": {}}}

@@ -256,8 +256,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "objective of an unknown attacker": (
         {"objectives": {"l1": "min", "attackers.sfot": "min"}},
         "objectives.attackers.sfot",
-        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, withheld, "
-        "withheld_queries, attackers.soft, ",
+        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, acts_on, "
+        "acts_on_queries, attackers.soft, ",
         "'attackers.sfot'",
     ),
     "objective of an attacker of the fronts": (
@@ -308,6 +308,20 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "limits.accuracy_drop",
         "finite",
         "nan",
+    ),
+    "a limit of what no gate lets through": (
+        {"limits.acts_on": 0.1},
+        "limits.acts_on",
+        "a gate beside it (search.space.gate, or gate of a baseline), since without one a defense acts on every "
+        "answer",
+        "none",
+    ),
+    "an objective without its gate": (
+        {"objectives": {"acts_on_queries": "min", "attacker_accuracy": "min"}, "search.space.gate": 1},
+        "objectives.acts_on_queries",
+        "a gate beside it (search.space.gate, or gate of a baseline), since without one a defense acts on every "
+        "answer",
+        "none",
     ),
     "limit above one": ({"limits.accuracy_drop": 2}, "limits.accuracy_drop", "at most 1", "2"),
     "share of more than one gpu": (

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from emma_tune.attacks import AGAINST, differentiable, guess_of
 from emma_tune.defenses.emma import objective, release
-from emma_tune.training.factors import gradients
 from emma_tune.training.learner import Learner
+from emma_tune.training.low_rank import gradients
 from emma_tune.training.settings import Training
 from emma_tune.training.surrogates import MOST_OTHERS, Batch, Surrogates
 from tests.textbook import normalized, outer_loss, released
-from tests.training.test_factors import stochastic
 from tests.training.test_hypergradient import LR, B, draw, draw_answers, relative
+from tests.training.test_low_rank import stochastic
 
 K, WEIGHT = 6, 0.03
 EPSILON = 1e-12

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from emma_tune.attacks import ATTACKS, PLAIN
+from emma_tune.defenses.around import OF_STEPS
 from emma_tune.study import Study
 
 
 def remarks_on_sizes(study: Study, counts: Mapping[str, int], classes: int) -> list[str]:
-    """Say which limits are above what there is, and what equals something plainer; a line each.
+    """Say which limits are above what there is, and which attackers, defenses or steps change nothing; a line each.
 
     Args:
         study: the study.
@@ -20,6 +21,7 @@ def remarks_on_sizes(study: Study, counts: Mapping[str, int], classes: int) -> l
         *_limits(study, counts["train"], counts["queries"]),
         *_no_fresh_noise(study),
         *_identities(study, classes),
+        *_idle(study, classes),
     ]
 
 
@@ -57,3 +59,14 @@ def _identities(study: Study, classes: int) -> Iterator[str]:
                     f"baselines: {baseline.kind} with {name} {', '.join(same)} releases p itself, of "
                     f"{classes:,} classes: the same as none"
                 )
+
+
+def _idle(study: Study, classes: int) -> Iterator[str]:
+    """Find the second steps that keep every class."""
+    spaces = {of.kind: of.space for of in study.baselines} | {study.defense.kind: study.search.space.dimensions}
+    for kind, space in spaces.items():
+        for name, parameter in OF_STEPS.items():
+            values = space[name].grid() if name in space else ()
+            if same := [f"{value:g}" for value in values if parameter.is_identity(value, classes)]:
+                with_these = f"{kind} with {name} {', '.join(same)}"
+                yield f"{with_these}: its second step changes nothing, of {classes:,} classes"
