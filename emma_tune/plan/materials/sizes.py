@@ -10,7 +10,7 @@ from emma_tune.study import Study
 
 
 def remarks_on_sizes(study: Study, counts: Mapping[str, int], classes: int) -> list[str]:
-    """Say which limits are above what there is, and which attackers, defenses or steps change nothing; a line each.
+    """Say which limits are above what there is, and which attackers, defenses, steps change nothing; a line each.
 
     Args:
         study: the study.
