@@ -116,7 +116,10 @@ ATTACKS: dict[str, Attack] = {
 """By name."""
 
 
-AGAINST = {name: f"{_HERE}.against:{name}" for name in ("soft", "inverse", "bayes")}
+PLAIN = "soft"
+"""The attacker that trains on the answers as they are."""
+
+AGAINST = {name: f"{_HERE}.against:{name}" for name in (PLAIN, "inverse", "bayes")}
 """Attackers that T can be learned against: where what their clones train on is a function of T."""
 
 

@@ -1,7 +1,8 @@
 """What attackers make of the answers, as functions of T, which can be learned against them.
 
-Each takes the defense's release, clean posteriors p, (B, K), T, (K, K), and the clean posteriors of other queries,
-(M, K), and returns the targets of a clone, (B, K). `hard` is not among them: the gradient of a top class is zero.
+Each takes the defense's release, clean posteriors p, (B, K), T, (K, K), and what looks up the clean posteriors of
+other queries, (M, K), and returns the targets of a clone, (B, K). `hard` is not among them: the gradient of a top
+class is zero.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from torch import Tensor
 from emma_tune.attacks.inverse import undo
 
 Release = Callable[[Tensor, Tensor], Tensor]
+Others = Callable[[], Tensor]
 
 BANDWIDTH = 0.1
-"""Width of the kernel of `bayes`, as a share of the root mean square distance between answers."""
+"""Width h of the kernel of `bayes`, as a share of the root mean square distance between answers."""
+
+FINEST = 1e-3
+"""The smallest h, far above the rounding errors of answers in single precision."""
 
 
-def soft(release: Release, posteriors: Tensor, T: Tensor, others: Tensor) -> Tensor:
+def soft(release: Release, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
     """Return p', the answers as they are."""
     return release(posteriors, T)
 
 
-def inverse(release: Release, posteriors: Tensor, T: Tensor, others: Tensor) -> Tensor:
+def inverse(release: Release, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
     """Return p' undone by the pseudo-inverse of T, unless p' itself would be released more nearly as p'.
 
     The latter are answers that a gate lets pass. For a T of full rank that is p, whose gradient in T is zero.
@@ -35,14 +40,15 @@ def inverse(release: Release, posteriors: Tensor, T: Tensor, others: Tensor) -> 
     return torch.where(misses[0] <= misses[1], undone, answers)
 
 
-def bayes(release: Release, posteriors: Tensor, T: Tensor, others: Tensor) -> Tensor:
+def bayes(release: Release, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
     """Return the posterior mean of p given p', by a kernel over the answers to other queries (Nadaraya 1964).
 
     `Σ_j w_ij p_j / Σ_j w_ij` with `w_ij = exp(−‖p'_i − p'_j‖² / 2h²)`, and h in proportion to the spread of the
     answers, so that making all of them more alike hides nothing.
     """
-    answers, known = release(posteriors, T), release(others, T)
+    table = others()
+    answers, known = release(posteriors, T), release(table, T)
     squares = answers.square().sum(dim=1)[:, None] + known.square().sum(dim=1)
     distances = (squares - 2 * answers @ known.T).clamp(min=0)  # squared
-    h_squared = (BANDWIDTH**2 * distances.mean()).clamp(min=1e-12)
-    return torch.softmax(-distances / (2 * h_squared), dim=1) @ others
+    h_squared = (BANDWIDTH**2 * distances.mean()).clamp(min=FINEST**2)
+    return torch.softmax(-distances / (2 * h_squared), dim=1) @ table

@@ -4,14 +4,13 @@ Clean posteriors are guessed, and each is released as the known defense releases
 becomes the mean of the guesses whose released form lies within a tolerance, or the nearest guess if there is none.
 So it needs no inverse, and where a defense has made one of many posteriors, it takes what they have in common.
 
-The published code draws its guesses around the true posteriors, which no attacker has, in one go. Here the first
-guesses lie anywhere and around the answers, and the next ones ever closer around what has been restored so far
-(as in sequential approximate Bayesian computation, Sisson et al. 2007).
+The published code draws its guesses around the true posteriors, which no attacker has. Here the first ones lie
+anywhere and around the answers. An answer that none of them comes near has guesses of its own, ever closer around
+what has been restored so far (as in sequential approximate Bayesian computation, Sisson et al. 2007).
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,16 +18,19 @@ from emma_tune.attacks.guesses import Defended, Pairs
 from emma_tune.attacks.lesson import Lesson, Loot
 
 TABLE = 100_000
-"""Guesses in all."""
+"""Guesses that all answers share."""
 
-TOLERANCE = 0.01
+TOLERANCE = 0.003
 """Largest distance, in L2, between an answer and the released form of a guess for it."""
 
-CLOSER = (8.0, 64.0)
-"""Concentrations of the guesses around what has been restored, round by round."""
+CONCENTRATION = 8.0
+"""Of guesses around the answers, as in the published code."""
 
-OWN, CLOSER_ALONE = 32, (8.0, 16.0, 64.0, 256.0)
-"""Guesses for each answer in each round, and concentrations, where the defense treats each query by itself."""
+OWN, CLOSER = 32, (8.0, 16.0, 64.0, 256.0, 1024.0)
+"""Guesses of its own that an answer has in each round, and their concentrations."""
+
+FEWEST = 4
+"""Of its own guesses that are averaged, however far they are: noise leaves none near."""
 
 BLOCK = (128, 8192)
 """Answers and guesses that are compared at a time."""
@@ -40,30 +42,26 @@ def learn(loot: Loot) -> Lesson:
     `misfit` is the mean over queries of `‖release(p̂) − p'‖₁`, in [0, 2].
     """
     defended = Defended.of(loot)
-    restored = _restored(defended) if defended.guidance is None else _restored_one_by_one(defended)
+    if defended.guidance is None:
+        restored, found = posterior_means(defended.answers, _table(defended))
+        left = (~found).nonzero()[:, 0]
+    else:  # the defense treats each query by itself
+        restored, left = defended.answers, torch.arange(len(defended.answers))
+    for rows in left.split(BLOCK[1]):
+        restored = restored.index_copy(0, rows, _by_own_guesses(defended, rows, restored[rows]))
     return Lesson(restored[defended.place], metrics={"misfit": defended.misfit(restored)})
 
 
-def _restored(defended: Defended) -> Tensor:
-    """Restore all answers by one table, (D, K)."""
-    part = max(1, defended.affordable(TABLE) // (2 + len(CLOSER)))
-    around = _around(defended, defended.answers, part, CLOSER[0])
-    clean = torch.cat([defended.answers, around, defended.anywhere(part)])  # an answer may be p itself
-    table = defended.defended(clean)
-    restored = posterior_means(defended.answers, table)
-    for concentration in CLOSER:
-        table = table.and_(defended.defended(_around(defended, restored, part, concentration)))
-        restored = posterior_means(defended.answers, table)
-    return restored
+def _table(defended: Defended) -> Pairs:
+    """Guess anywhere and around the answers, or around as many of them as there are guesses; half of each."""
+    count = defended.affordable(TABLE) // 2
+    centers = defended.answers[torch.from_numpy(defended.chance.permutation(len(defended.answers))[:count])]
+    around = defended.around(centers, count // len(centers), CONCENTRATION)
+    # an answer may be p itself
+    return defended.defended(torch.cat([defended.answers, around, defended.anywhere(count)]))
 
 
-def _around(defended: Defended, centers: Tensor, count: int, concentration: float) -> Tensor:
-    """Guess about `count` posteriors around centers, or around as many of them, (M, K)."""
-    chosen = np.sort(defended.chance.permutation(len(centers))[:count])
-    return defended.around(centers[torch.from_numpy(chosen)], count // len(chosen), concentration)
-
-
-def posterior_means(answers: Tensor, table: Pairs, tolerance: float = TOLERANCE) -> Tensor:
+def posterior_means(answers: Tensor, table: Pairs, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
     """Average, for each answer, the guesses whose released form is within a tolerance of it.
 
     Args:
@@ -72,11 +70,11 @@ def posterior_means(answers: Tensor, table: Pairs, tolerance: float = TOLERANCE)
         tolerance: in L2.
 
     Returns:
-        (D, K): the mean of these guesses; the nearest where there is none.
+        The means of these guesses, (D, K), the nearest guess where there is none; and where there are any, (D,).
     """
     clean, released = table
     half, counted = (released**2).sum(dim=1) / 2, torch.cat([clean, torch.ones_like(clean[:, :1])], dim=1)
-    means = []
+    means, found = [], []
     for block in answers.split(BLOCK[0]):
         least = block.new_full((len(block),), torch.inf)
         nearest = torch.zeros(len(block), dtype=torch.int64)
@@ -91,36 +89,31 @@ def posterior_means(answers: Tensor, table: Pairs, tolerance: float = TOLERANCE)
             least = least.minimum(closest)
             within = distance <= (tolerance**2 / 2 - own)[:, None]
             sums += within.to(block.dtype) @ counted[some]
-        found = sums[:, -1:]
-        means.append(torch.where(found > 0, sums[:, :-1] / found.clamp(min=1), clean[nearest]))
-    return torch.cat(means) if means else answers
+        found.append(sums[:, -1] > 0)
+        means.append(torch.where(found[-1][:, None], sums[:, :-1] / sums[:, -1:].clamp(min=1), clean[nearest]))
+    return torch.cat(means), torch.cat(found)
 
 
-def _restored_one_by_one(defended: Defended) -> Tensor:
-    """Restore each answer by guesses of its own, since the defense treats each query by itself, (D, K)."""
-    every = torch.arange(len(defended.answers))
-    return torch.cat([_restored_alone(defended, rows) for rows in every.split(BLOCK[1])])
-
-
-def _restored_alone(defended: Defended, rows: Tensor) -> Tensor:
-    answers = defended.answers[rows]
-    shape, each = (len(rows), OWN, answers.shape[1]), rows.repeat_interleave(OWN)
-    guesses = defended.around(answers, OWN, CLOSER[0]).view(shape)
-    guesses[:, 0] = answers  # which may be p itself
+def _by_own_guesses(defended: Defended, rows: Tensor, first: Tensor) -> Tensor:
+    """Restore some of the answers, (R, K), by guesses around what they may stand for at first, (R, K)."""
+    answers, each = defended.answers[rows], rows.repeat_interleave(OWN)
+    shape = (len(rows), OWN, answers.shape[1])
+    guesses = defended.around(first, OWN, CLOSER[0]).view(shape)
+    guesses[:, 0] = first
     guesses[:, 1::2] = defended.anywhere(len(each) // 2).view_as(guesses[:, 1::2])
     clean, released = (of.view(shape) for of in defended.defended(guesses.flatten(0, 1), each))
-    restored = _own_means(answers, clean, released)
-    for concentration in CLOSER_ALONE:
+    for concentration in CLOSER[1:]:
+        restored = _own_means(answers, clean, released)
         more = defended.defended(defended.around(restored, OWN, concentration), each)
         clean = torch.cat([clean, more.clean.view(shape)], dim=1)
         released = torch.cat([released, more.released.view(shape)], dim=1)
-        restored = _own_means(answers, clean, released)
-    return restored
+    return _own_means(answers, clean, released)
 
 
 def _own_means(answers: Tensor, clean: Tensor, released: Tensor) -> Tensor:
-    """As `posterior_means`, of each answer (D, K) by its own guesses, (D, M, K) each."""
+    """As `posterior_means`, of each answer (D, K) by its own guesses, (D, M, K) each; of the `FEWEST` at least."""
     distance = (released - answers[:, None]).norm(dim=2)
-    farthest = distance.min(dim=1, keepdim=True).values.clamp(min=TOLERANCE)
+    farthest = distance.kthvalue(FEWEST, dim=1, keepdim=True).values.clamp(min=TOLERANCE)
     within = (distance <= farthest).to(clean.dtype)
-    return (within[:, None] @ clean)[:, 0] / within.sum(dim=1, keepdim=True)
+    means: Tensor = (within[:, None] @ clean)[:, 0] / within.sum(dim=1, keepdim=True)
+    return means

@@ -28,10 +28,6 @@ class Pairs(NamedTuple):
     clean: Tensor
     released: Tensor
 
-    def and_(self, others: Pairs) -> Pairs:
-        """Return these and others."""
-        return Pairs(*(torch.cat(both) for both in zip(self, others, strict=True)))
-
 
 @dataclass(frozen=True)
 class Defended:

@@ -66,7 +66,7 @@ def state_of(status: Mapping[str, Any]) -> str:
 def parameters(params: Mapping[str, Any], digits: str = ".4g") -> str:
     """List the parameters of a point: lambda 0.01, st_epoch 5 where max p < 0.8, then top_k 2."""
     own = ", ".join(f"{name} {parameter(value, digits)}" for name, value in ungated(params).items())
-    return " ".join(filter(None, [own, where(params)])) + second_step(params)
+    return (" ".join(filter(None, [own, where(params)])) + second_step(params)).removeprefix(", ")
 
 
 def ungated(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from emma_tune.attacks import ATTACKS
+from emma_tune.attacks import ATTACKS, PLAIN
 from emma_tune.defenses import DEFENSES, Defense
 from emma_tune.defenses.around import BEHIND, THEN, around_params, effective, own_params
 from emma_tune.models import NONE
@@ -30,7 +30,6 @@ from emma_tune.stages import (
     Views,
 )
 from emma_tune.study import Attacker, Study, outlier_set
-from emma_tune.study.parts import PLAIN
 from emma_tune.training.settings import Training
 
 OF_OTHER_FIELDS = ("fresh", "layers", "surrogate", "exposure")
@@ -296,7 +295,7 @@ class Planner:
             st_epoch=int(point.params["st_epoch"]),
             rank=int(point.params["rank"]) if "rank" in point.params else None,
             params={n: float(of) for n, of in effective(point.params).items() if n not in elsewhere},
-            against={} if how.against == PLAIN else how.against,
+            against={} if list(how.against) == [PLAIN] else how.against,
             keep=how.keep,
             min_change=how.min_change,
             patience=how.patience,

@@ -239,7 +239,8 @@ class StudyView(StudyReader):
         count = self.shapes.get("test", (0, 0))[0]
         if not count:
             return {}
-        shares = {name: figures[name] for name in OF_EVERY_STUDY if MEASURES[name].unit == "%" and name in figures}
+        of_images = [name for name in OF_EVERY_STUDY if MEASURES[name].unit == "%" and not MEASURES[name].pool]
+        shares = {name: figures[name] for name in of_images if name in figures}
         clones = {name: wilson(accuracy, count) for name, accuracy in figures["attackers"].items()}
         return {**{name: wilson(share, count) for name, share in shares.items()}, "attackers": clones}
 

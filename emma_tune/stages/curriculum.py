@@ -23,7 +23,7 @@ from emma_tune.data.randaugment import rand_augment
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.defenses.release import Release
 from emma_tune.stages.runtime import Runtime
-from emma_tune.stages.settings import AttackerSettings
+from emma_tune.stages.settings import AttackerSettings, ResponsesSettings
 from emma_tune.storage.artifact import Artifact, Metrics
 from emma_tune.training.classifier import Classifier
 from emma_tune.training.learner import Learner
@@ -139,8 +139,13 @@ def loot_of(config: AttackerSettings, responses: Artifact, guidance: Artifact | 
         labeled,
         torch.from_numpy(labels[: len(labeled)]),
         matrix,
-        release=known and Release(known.defense, known.params, None if known.defense == UNDEFENDED else matrix),
-        guidance=guidance and guidance.tensors["queries"][chosen, : answers.shape[1]],
+        release=None if known is None else _known_release(known, matrix),
+        guidance=None if guidance is None else guidance.tensors["queries"][chosen, : answers.shape[1]],
         seed=derive_seed(config.seed, "attacker", config.kind),
         confidence=config.confidence,
     )
+
+
+def _known_release(known: ResponsesSettings, matrix: Tensor | None) -> Release:
+    """Return what an attacker takes for the defense; without a defense there is no matrix."""
+    return Release(known.defense, known.params, None if known.defense == UNDEFENDED else matrix)

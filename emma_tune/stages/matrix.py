@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from emma_tune.attacks import PLAIN
 from emma_tune.data.batches import Images
 from emma_tune.defenses import DEFENSES
 from emma_tune.stages.metrics import accuracy
@@ -14,7 +15,7 @@ from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, St
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.factors import Factors, descend, first_factors, product
 from emma_tune.training.learner import Learner, restore_classifier
-from emma_tune.training.surrogates import PLAIN, Batch, Surrogates
+from emma_tune.training.surrogates import Batch, Surrogates
 
 
 def optimize_matrix(

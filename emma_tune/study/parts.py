@@ -8,16 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from emma_tune.attacks import ATTACKS
+from emma_tune.attacks import ATTACKS, PLAIN
 from emma_tune.data.images import FEW_PER_CLASS
 from emma_tune.stages.settings import ChoiceName
 from emma_tune.study.fields import AgainstName, AttackName, LearnedName, PoolName, StepName
 from emma_tune.study.measures import value_of
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen, Rate
 from emma_tune.training.settings import Precision, Training
-
-PLAIN = {"soft": 1.0}
-"""The weights of the attackers that a matrix is learned against, unless a study says more."""
 
 Knowledge = Literal["defense", "gate", "then"]
 KNOWLEDGE: tuple[Knowledge, ...] = ("defense", "gate", "then")
@@ -47,9 +44,9 @@ class Optimization(Frozen):
         description="number of epochs, counted from the surrogate's first: the optimization begins after st_epoch"
     )
     against: dict[AgainstName, Rate] = Field(
-        default_factory=lambda: dict(PLAIN),
+        default_factory=lambda: {PLAIN: 1.0},
         min_length=1,
-        exclude_if=lambda against: against == PLAIN,
+        exclude_if=lambda against: list(against) == [PLAIN],
         description="attackers that the matrix is learned against, with weights > 0; each costs as much as the "
         "first: soft: trains on the answers; inverse: undoes a matrix of a lower rank; bayes: trains on the mean "
         "of the posteriors that would have been answered alike",

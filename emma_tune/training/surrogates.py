@@ -10,15 +10,12 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import guess_of
+from emma_tune.attacks import PLAIN, guess_of
 from emma_tune.data.batches import Images
 from emma_tune.defenses import Objective
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
 from emma_tune.training.learner import Learner
-
-PLAIN = "soft"
-"""The attacker that trains on the answers as they are; alone, unless a study names others."""
 
 MOST_OTHERS = 4096
 """Other queries that an attacker compares answers with, at most."""
@@ -106,8 +103,7 @@ class Surrogates:
 
     def _guess(self, name: str, batch: Batch) -> Callable[[Tensor, Tensor], Tensor]:
         """Return what an attacker trains on, as a function of clean posteriors and T."""
-        release = self._objective.release
-        return release if name == PLAIN else partial(guess_of(name), release, others=batch.others)
+        return partial(guess_of(name), self._objective.release, others=lambda: batch.others)
 
     def state(self) -> dict[str, Tensor]:
         """Copy weights, buffers and momenta of all surrogates to the CPU."""

@@ -67,7 +67,7 @@ def accuracies_by_stages(kind: str) -> dict[str, float]:
     return run_through(start("attacker", settings, RUNTIME, responses=Artifact({**released, **needs}))).metrics
 
 
-@pytest.mark.parametrize("kind", ["soft", "hard", "inverse", "forward", "estimated"])
+@pytest.mark.parametrize("kind", ["soft", "hard", "inverse", "forward", "estimated", "selective"])
 def test_a_clone_is_that_of_the_stages(kind):
     expected, released = accuracies_by_stages(kind), {k: p.numpy() @ MATRIX for k, p in ANSWERS.tensors.items()}
     more: dict[str, Any] = {"matrix": MATRIX} if ATTACKS[kind].needs_matrix else {}
@@ -119,7 +119,8 @@ def test_what_is_wrong_with_a_matrix_is_named(changes, said):
 
 
 @pytest.mark.parametrize(("changes", "said"), [
-    ({"attacker": "sofd"}, "attacker: expected one of soft, hard, inverse, forward, estimated, found 'sofd'"),
+    ({"attacker": "sofd"}, "expected one of soft, hard, inverse, forward, estimated, selective, found 'sofd'"),
+    ({"attacker": "bayes"}, "found 'bayes'; it needs a study"),
     ({"attacker": "smoothed"}, "found 'smoothed'; pass the mean answer over views to soft"),
     ({"attacker": "inverse"}, "matrix: expected T, (K, K) for the attacker inverse, found none"),
     ({"matrix": MATRIX}, "matrix: expected none for the attacker soft, found one"),

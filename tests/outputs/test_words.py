@@ -23,6 +23,7 @@ NAMES = {
         "then": "top_k",
     },
     "a 0.5, then argmax": {"a": 0.5, "then": "argmax"},
+    "then rounding 1": {"then_decimals": 1.0, "then": "rounding"},
     "a 0.5, gate_temperature 2, then_k 3": {"a": 0.5, "gate_temperature": 2, "then_k": 3},
 }
 """The last has the rest of its parameters in columns of their own."""

@@ -148,6 +148,14 @@ TRIED = {
         "@attacker()\ndef f(loot): return Lesson(loot.answers - 1)",
         "f: expected targets that are distributions",
     ),
+    "no targets by a known defense": (
+        "@attacker(knows_defense=True)\ndef f(loot): return Lesson(2 * loot.release(loot.answers))",
+        "f: expected targets that are distributions",
+    ),
+    "a defense that is not known": (
+        "@attacker()\ndef f(loot): return Lesson(loot.release(loot.answers))",
+        "'NoneType' object is not callable",
+    ),
     "a loss of rows": (
         "@attacker()\ndef f(loot): return Lesson(loot.answers, lambda z, t: z.sum(1))",
         "f: expected a loss, one finite number",

@@ -141,18 +141,6 @@ def test_a_range_makes_gate_and_second_step_dimensions_of_the_search(tmp_path):
     assert study.fixed == ()
 
 
-@pytest.mark.parametrize(
-    ("entry", "said"),
-    [
-        ({"kind": "none", "gate": 0.5}, "expected gate of a defense, found it of none"),
-        ({"kind": "none", "then": "argmax"}, "expected then of a defense, found it of none"),
-    ],
-)
-def test_nothing_stands_around_no_defense(tmp_path, entry, said):
-    with pytest.raises(StudyError, match=said):
-        load_study(written(tmp_path, "argmax", entry))
-
-
 SPACE = {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 0}
 
 
@@ -366,8 +354,13 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     ),
     "a gate before nothing": (
         {"kind": "none", "gate": 0.5},
-        "baselines",
-        "expected each defense once, found none, none",
+        "baselines.1",
+        "expected gate of a defense, found it of none",
+    ),
+    "a second step after nothing": (
+        {"kind": "none", "then": "argmax"},
+        "baselines.1",
+        "expected then of a defense, found it of none",
     ),
     "a cold gate": (
         {"kind": "mad", "gate": 0.5, "gate_temperature": 0},

@@ -237,7 +237,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "objective of an unknown attacker": (
         {"objectives": {"l1": "min", "attackers.sfot": "min"}},
         "objectives.attackers.sfot",
-        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, attackers.soft, ",
+        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, withheld, "
+        "withheld_queries, attackers.soft, ",
         "'attackers.sfot'",
     ),
     "objective of an attacker of the fronts": (

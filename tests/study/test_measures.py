@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from emma_tune.study import Limits
 from emma_tune.study.measures import MEASURES, known_values, measure, value_of
 
 
@@ -59,3 +60,14 @@ def test_without_a_gate_a_defense_acts_on_every_answer_and_none_on_no_one():
         assert (value_of(figures, "withheld"), value_of(figures, "withheld_queries")) == (own, pool)
         assert known_values(figures, MEASURES) == {"l1": figures["l1"], "withheld": own, "withheld_queries": pool}
     assert known_values({}, MEASURES) == {}, "while nothing is known"
+
+
+def test_limits_may_bound_what_a_gate_withholds():
+    limits = Limits(accuracy_drop=0.1, withheld=0.25)
+    assert limits.bounds == {"accuracy_drop": 0.1, "withheld": 0.25}
+    kept = {"l1": 0.2, "accuracy_drop": 0.1, "withheld": 0.25}
+    assert limits.kept_by(kept)
+    assert limits.excess({**kept, "withheld": 0.5}) == {"accuracy_drop": 0.0, "withheld": 0.25}
+    assert not limits.kept_by({"l1": 0.2, "accuracy_drop": 0.0}), "without a gate it acts on every answer"
+    assert limits.kept_by({"l1": 0.0, "accuracy_drop": 0.0}), "and undefended on none"
+    assert Limits(accuracy_drop=0.1).model_dump() == {"accuracy_drop": 0.1}

@@ -28,7 +28,11 @@ def test_the_gradients_of_both_factors_are_those_of_double_backward(kind: str, r
     T = product((A, B)).detach()
     slope, _ = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=objective(release, {"lambda": weight}))
     for found, wanted in zip(gradients((A, B), slope), expected, strict=True):
-        assert relative(found, wanted) <= 1e-9
+        if wanted.norm() > 1e-12 * slope.norm():  # of rank one the scale of A's rows is divided out
+            assert relative(found, wanted) <= 1e-9
+        else:
+            assert rank == 1
+            assert found.norm() <= 1e-12 * slope.norm()
 
 
 @pytest.mark.parametrize("K", [2, 3, 10])

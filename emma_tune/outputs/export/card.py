@@ -212,7 +212,7 @@ def _shown(view: StudyView, name: str, value: float | None) -> str:
     if name in SCORES:
         return f"{value:.4f}"
     of, count = MEASURES[name], view.shapes.get("test", (0, 0))[0]
-    if of.unit != "%" or name not in OF_EVERY_STUDY or not count:
+    if of.unit != "%" or of.pool or name not in OF_EVERY_STUDY or not count:
         return of.shown(value)
     low, high = wilson(value, count)
     return f"{100 * value:.1f} ± {50 * (high - low):.1f} %"
