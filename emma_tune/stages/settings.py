@@ -16,7 +16,7 @@ TRAINING, MATRIX_STEP, TANGENT = 3, 10, 3
 forward with a tangent."""
 
 DEEPFOOL = 20
-"""Forward passes that the distance to a decision boundary costs: about two steps of ten gradients by the pixels."""
+"""Forward passes that the distance to a decision boundary costs: about two steps of ten gradients."""
 
 ChoiceName = Literal["entropy", "k_center", "dfal"]
 
