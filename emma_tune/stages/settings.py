@@ -15,8 +15,8 @@ TRAINING, MATRIX_STEP, TANGENT = 3, 10, 3
 """Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward;
 forward with a tangent."""
 
-DEEPFOOL = 60
-"""Forward passes that the distance to a decision boundary costs: about three steps of ten gradients."""
+DEEPFOOL = 20
+"""Forward passes that the distance to a decision boundary costs: about two steps of ten gradients."""
 
 ChoiceName = Literal["entropy", "k_center", "dfal"]
 
