@@ -219,7 +219,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"attackers.bayes": {"knows": ["gate", "gate"]}},
         "attackers.bayes.knows",
         "each only once",
-        "[gate, gate]",
+        "['gate', 'gate']",
     ),
     "one who selects by a gate and does not know it": (
         {"attackers.selective": {"knows": ["defense", "then"]}},
