@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -48,12 +50,9 @@ def optimize_matrix(
         objective_of(config.defense, config.objective_params),
         lambda: _learner(config, surrogate, images, classes=K),
     )
-    factors = tuple(factor.to(clean) for factor in first_factors(K, config.rank))
-    lowest, history = product(factors), list[Metrics]()
+    factors, lowest, history = _beginning(first_factors(K, config.rank), state, like=clean)
     if state:
         surrogates.restore(state.tensors)
-        factors = tuple(state.tensors[name].to(runtime.device) for name in _names(factors))
-        lowest, history = state.tensors["matrix.lowest"].to(runtime.device), list(state.history)
 
     for epoch in range(config.st_epoch + len(history), config.training.epochs):
         if settled(history, config, classes=K):
@@ -65,16 +64,21 @@ def optimize_matrix(
             lowest = T
         traces = {"trace": float(T.trace()), "lowest_trace": float(lowest.trace())}
         history.append({"epoch": epoch, **losses, **traces, "change": float((T - T_before).abs().mean())})
-        yield Progress(
-            epoch + 1,
-            config.training.epochs,
-            history[-1],
-            state=lambda: State(len(history), {**surrogates.state(), **_matrices(factors, lowest)}, list(history)),
-        )
+        save = partial(_state, surrogates, factors, lowest, history)
+        yield Progress(epoch + 1, config.training.epochs, history[-1], state=save)
 
     kept = lowest if keeps_lowest(history, config, classes=K) else product(factors)
     metrics = {"trace": float(kept.trace()), "epochs": float(len(history)), **_accuracies(surrogates, runtime)}
     return Artifact({"matrix": kept.cpu()}, metrics, history)
+
+
+def _beginning(factors: Factors, state: State | None, *, like: Tensor) -> tuple[Factors, Tensor, list[Metrics]]:
+    """Return the factors of T, the T of the lowest trace and the history: as they were saved, or as all begins."""
+    if state is None:
+        factors = tuple(factor.to(like) for factor in factors)
+        return factors, product(factors), []
+    saved = tuple(state.tensors[name].to(like.device) for name in _names(factors))
+    return saved, state.tensors["matrix.lowest"].to(like.device), list(state.history)
 
 
 def _epoch(
@@ -166,9 +170,10 @@ def _has_full_rank(config: MatrixSettings, classes: int) -> bool:
     return config.rank is None or config.rank >= classes
 
 
-def _matrices(factors: Factors, lowest: Tensor) -> dict[str, Tensor]:
+def _state(surrogates: Surrogates, factors: Factors, lowest: Tensor, history: list[Metrics]) -> State:
     named = {**dict(zip(_names(factors), factors, strict=True)), "matrix.lowest": lowest}
-    return {name: of.cpu().clone().contiguous() for name, of in named.items()}
+    matrices = {name: of.cpu().clone().contiguous() for name, of in named.items()}
+    return State(len(history), {**surrogates.state(), **matrices}, list(history))
 
 
 def _names(factors: Factors) -> tuple[str, ...]:
