@@ -16,6 +16,7 @@ from emma_tune.data.cache import ImageCache
 from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.models import build_model
 from emma_tune.plan.materials import Materials, look_up, prepare
+from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -169,7 +170,7 @@ def test_what_is_asked_for_beyond_what_there_is_is_said(store, birds, pool):
     ]
     assert look_up(wanted, store).remarks == found.remarks, "a dry run says the same"
     fresh = {"baselines": [{"kind": "gaussian", "sigma": 0.5, "fresh": True}], "attackers": {"average": {}}}
-    assert not look_up(study(birds, pool, **fresh), store).remarks
+    assert not remarks_on_sizes(study(birds, pool, **fresh), {"train": 12, "queries": 7}, classes=3)
 
 
 def test_what_was_prepared_is_not_decoded_again(store, birds, pool):
