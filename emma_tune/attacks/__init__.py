@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the table is read where nothing is computed
 
 
 Asks = Literal["pool", "views", "again", "chosen", "made", "part"]
-"""What an attacker asks, with as many answers as it has queries unless more is said:
+"""What an attacker asks:
 
 - `pool`: its queries.
 - `views`: several augmented views of each query; it uses the mean of their answers.
@@ -43,7 +43,7 @@ class Attack:
         asks: what it asks.
         labeled: whether it asks a few labeled images of the victim's kind, besides or to begin with.
         rounds: how many clones it trains, one after the other, where a study does not say.
-        fields: of an attacker in a study, those that only some kinds use, this one among them.
+        fields: the fields of a study's attacker that it uses and not every kind does.
         knows_defense: how much of the defense it knows, unless a study says less: `all` of it, or `gate`: gate and
             second step, if there are any; "" if nothing.
     """

@@ -14,7 +14,7 @@ from emma_tune.attacks.jacobian import towards
 from emma_tune.attacks.lesson import Loot
 from emma_tune.attacks.semi import learn as learn_semi
 from emma_tune.data.images import subset
-from emma_tune.stages import AttackerSettings, GuidanceSettings, OracleSettings, ResponsesSettings
+from emma_tune.stages import Answers, AttackerSettings, GuidanceSettings, OracleSettings, ResponsesSettings
 from emma_tune.stages.querying.at_once import unanswered_views
 from emma_tune.stages.querying.crafted import Crafted
 from emma_tune.stages.querying.oracle import Oracle
@@ -86,7 +86,7 @@ def test_a_kill_at_any_epoch_leaves_no_trace(kind, changes, runtime, responses, 
 
     through = run_through(begin(None))
     rounds = len(config.by_round(N, few=FEW))
-    assert len(through.history) == rounds * EPOCHS == config.epochs()[0]
+    assert len(through.history) == rounds * EPOCHS == config.epochs(answers=Answers(N, K))[0]
     for pauses in ({EPOCHS}, {EPOCHS + 1}, set(range(1, rounds * EPOCHS + 1))):
         again, reports = interrupted(begin, pauses, tmp_path)
         assert reports == rounds * EPOCHS

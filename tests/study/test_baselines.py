@@ -436,7 +436,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "no points": (
         {"kind": "mad", "epsilon": {"low": 0.1, "high": 1}, "points": 0},
         "baselines.1.points",
-        "expected greater than or equal to 1, found 0",
+        "expected at least 1, found 0",
     ),
     "twice": ("none", "baselines", "expected each defense once, found none, none"),
 }

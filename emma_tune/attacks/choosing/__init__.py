@@ -34,7 +34,7 @@ CHOICES: dict[str, Choice] = {
     "dfal": Choice(
         f"{__name__}.deepfool:choose",
         "the nearest to a decision boundary",
-        passes=60,  # about three steps of ten gradients
+        passes=20,  # about two steps of ten gradients, as measured
     ),
 }
 """By name."""
