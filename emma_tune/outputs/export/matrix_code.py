@@ -11,7 +11,7 @@ TOP = "top = torch.nn.functional.one_hot(answers.argmax(1), answers.shape[1]).to
 
 STEPS = {
     "argmax": (TOP, "answers = top"),
-    "top_k": ("rest = answers.argsort(1, descending=True, stable=True)[:, {:g}:]",
+    "top_k": ("rest = answers.argsort(dim=1, descending=True, stable=True)[:, {:g}:]",
               "answers = answers.scatter(1, rest, 0)", NORMALIZED),
     "rounding": (TOP, "rounded = answers.round(decimals={:g})",
                  "answers = torch.where(rounded.sum(1, keepdim=True) > 0, rounded, top)", NORMALIZED),
