@@ -84,7 +84,8 @@ class Optimization(Frozen):
     @classmethod
     def _parameters_are_searched(cls, given: object) -> object:
         if isinstance(given, dict):
-            for name in given.keys() & {of.name for row in LEARNED.values() for of in row.parameters}:
+            searched = {of.name for row in LEARNED.values() for of in row.parameters} - cls.model_fields.keys()
+            for name in given.keys() & searched:
                 expected = f"expected search.space.{name} instead"
                 raise misplaced(f"defense.{name}", f"{expected}, found {shown(given[name])}")
         return given
