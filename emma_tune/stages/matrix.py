@@ -93,6 +93,8 @@ def optimize_matrix(
 
     kept = lowest if keeps_lowest(history, config, classes=K) else T
     metrics = {"trace": float(kept.trace()), "epochs": float(len(history))}
+    if len(factors) == 2:
+        metrics["rank"] = float(factors[0].shape[1])
     if runtime.victim:  # which a matrix that is learned on arrays does without
         labels = runtime.victim_labels("validation").cpu().numpy()
         for name, learner in surrogates.learners.items():
