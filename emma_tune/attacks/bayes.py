@@ -5,8 +5,9 @@ becomes the mean of the guesses whose released form lies within a tolerance, or 
 So it needs no inverse, and where a defense has made one of many posteriors, it takes what they have in common.
 
 The published code draws its guesses around the true posteriors, which no attacker has. Here the first ones lie
-anywhere and around the answers. An answer that none of them comes near has guesses of its own, each of which is moved
-until it is released as that answer. Where one posterior fits, all of them end there; where many do, at different ones.
+anywhere and around the answers. An answer that none of them comes near has guesses of its own, each of which is
+moved until it is released as that answer. Where one posterior fits, all of them end there; where many do, at
+different ones.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def learn(loot: Loot) -> Lesson:
         left = (~found).nonzero()[:, 0]
     else:  # the defense treats each query by itself
         restored, left = defended.answers, torch.arange(len(defended.answers))
-    for rows in left.split(max(1, ENTRIES // (4 * OWN * defended.answers.shape[1]))):
+    block = max(1, ENTRIES // (4 * OWN * defended.answers.shape[1]))
+    for rows in left.split(block) if len(left) else ():
         restored = restored.index_copy(0, rows, _by_own_guesses(defended, rows, restored[rows]))
     return Lesson(restored[defended.place], metrics={"misfit": defended.misfit(restored)})
 

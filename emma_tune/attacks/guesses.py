@@ -20,7 +20,7 @@ LEAST = 0.01
 """The share of a guess's center that is spread over all classes: an answer may have lost them."""
 
 STEPS, DAMPING = 50, 0.5
-"""Most steps that move guesses towards an answer, and the share of what is missing that each step without T adds."""
+"""Most steps that move guesses towards an answer, and the share of what is missing that a step without T adds."""
 
 CLOSE = 1e-6
 """Distance in L2 from an answer at which guesses are moved no more."""
@@ -105,9 +105,9 @@ class Defended:
     def settled(self, clean: Tensor, rows: Tensor) -> Pairs:
         """Move guesses until what is released for them is the answer, or as near to it as it was on the way.
 
-        Each step adds what the answer has more than the released form: every other guess all of it by T⁻¹, where a
-        matrix is known, and the others `DAMPING` of it. Of a matrix without inverse all that it tells nothing about
-        stays as guessed: guesses that many posteriors fit end at different ones.
+        Each step adds what the answer has more than the released form: to every other guess all of it by T⁻¹, if a
+        matrix is known, and to the rest `DAMPING` of it. What a matrix without inverse does not tell stays as it
+        was guessed, so where many posteriors fit, guesses end at different ones.
 
         Args:
             clean: guesses, (M, K).

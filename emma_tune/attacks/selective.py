@@ -34,7 +34,7 @@ def worthwhile(loot: Loot) -> Tensor:
     """Tell which answers are worth training on, (N,) bool.
 
     They are not nearly uniform, have a class of at least the attacker's `confidence`, and have passed the gate if
-    it is known: they are what it lets pass, and no posteriors are found for which the defense acts and releases them.
+    it is known: they are what it lets pass, and `acted` finds nothing else that they stand for.
     """
     answers = loot.answers
     telling = (answers - 1 / answers.shape[1]).abs().sum(dim=1) > NEAR
@@ -46,8 +46,8 @@ def acted(loot: Loot, release: Release) -> Tensor:
     """Tell for which answers the defense can have acted, (N,) bool: it acts on some p that it releases as them.
 
     Such p are what T⁻¹ makes of an answer, and the answer made softer: its entries multiplied by a share, and the
-    rest spread over the classes that it does not name (of which a defense may have cut off any), or over all. So an
-    answer that does not depend on p is found, too.
+    rest spread over the classes that it does not name (a defense may have cut them off), or over all. So an answer
+    that does not depend on p is found, too.
     """
     answers = loot.answers
     found = torch.zeros(len(answers), dtype=torch.bool)
