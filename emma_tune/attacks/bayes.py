@@ -5,8 +5,9 @@ becomes the mean of the guesses whose released form lies within a tolerance, or 
 So it needs no inverse, and where a defense has made one of many posteriors, it takes what they have in common.
 
 The published code draws its guesses around the true posteriors, which no attacker has. Here the first ones lie
-anywhere and around the answers. An answer that none of them comes near has guesses of its own, ever closer around
-what has been restored so far (as in sequential approximate Bayesian computation, Sisson et al. 2007).
+anywhere and around the answers. An answer that none of them comes near has guesses of its own, each of which is
+moved until it is released as that answer. Where one posterior fits, all of them end there; where many do, at
+different ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emma_tune.attacks.guesses import Defended, Pairs
+from emma_tune.attacks.guesses import ENTRIES, Defended, Pairs
+from emma_tune.attacks.inverse import undo
 from emma_tune.attacks.lesson import Lesson, Loot
 
 TABLE = 100_000
@@ -26,11 +28,12 @@ TOLERANCE = 0.003
 CONCENTRATION = 8.0
 """Of guesses around the answers, as in the published code."""
 
-OWN, CLOSER = 32, (8.0, 16.0, 64.0, 256.0, 1024.0)
-"""Guesses of its own that an answer has in each round, and their concentrations."""
+OWN, CLOSER = 16, (64.0, 1024.0)
+"""Guesses of its own that an answer has, and the concentrations of as many more around the nearest of them."""
 
-FEWEST = 4
-"""Of its own guesses that are averaged, however far they are: noise leaves none near."""
+FEWEST, FIT = 4, 1e-4
+"""Of its own guesses that are averaged, however far they are, since noise leaves none near; and the largest
+distance, in L2, at which all of them are."""
 
 BLOCK = (128, 8192)
 """Answers and guesses that are compared at a time."""
@@ -47,7 +50,8 @@ def learn(loot: Loot) -> Lesson:
         left = (~found).nonzero()[:, 0]
     else:  # the defense treats each query by itself
         restored, left = defended.answers, torch.arange(len(defended.answers))
-    for rows in left.split(BLOCK[1]):
+    block = max(1, ENTRIES // (4 * OWN * defended.answers.shape[1]))
+    for rows in left.split(block) if len(left) else ():
         restored = restored.index_copy(0, rows, _by_own_guesses(defended, rows, restored[rows]))
     return Lesson(restored[defended.place], metrics={"misfit": defended.misfit(restored)})
 
@@ -61,7 +65,7 @@ def _table(defended: Defended) -> Pairs:
     centers = defended.answers[torch.from_numpy(defended.chance.permutation(len(defended.answers))[:count])]
     around = defended.around(centers, count // len(centers), CONCENTRATION)
     # an answer may be p itself
-    return defended.defended(torch.cat([defended.answers, around, defended.anywhere(count)]))
+    return defended.pairs_of(torch.cat([defended.answers, around, defended.anywhere(count)]))
 
 
 def posterior_means(answers: Tensor, table: Pairs, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
@@ -101,25 +105,42 @@ def _by_own_guesses(defended: Defended, rows: Tensor, first: Tensor) -> Tensor:
     """Restore some of the answers, (R, K), by guesses around what they may stand for at first, (R, K)."""
     answers, each = defended.answers[rows], rows.repeat_interleave(OWN)
     shape = (len(rows), OWN, answers.shape[1])
-    guesses = defended.around(first, OWN, CLOSER[0]).view(shape)
-    guesses[:, 0] = first
-    guesses[:, 1::2] = defended.anywhere(len(each) // 2).view_as(guesses[:, 1::2])
-    clean, released = (of.view(shape) for of in defended.defended(guesses.flatten(0, 1), each))
-    for concentration in CLOSER[1:]:
-        restored = _own_means(answers, clean, released)
-        more = defended.defended(defended.around(restored, OWN, concentration), each)
-        clean = torch.cat([clean, more.clean.view(shape)], dim=1)
-        released = torch.cat([released, more.released.view(shape)], dim=1)
-    return _own_means(answers, clean, released)
+    guesses = defended.around(first, OWN, CONCENTRATION).view(shape)
+    guesses[:, 0], guesses[:, 1] = first, answers
+    guesses[:, 3::2] = defended.anywhere(len(rows) * len(range(3, OWN, 2))).view_as(guesses[:, 3::2])
+    if defended.release.matrix is not None:
+        guesses[:, 2] = undo(answers, defended.release.matrix, low_rank=True)
+    clean, released = (of.view(shape) for of in defended.settled(guesses.flatten(0, 1), each))
+    for concentration in CLOSER:
+        nearest = _nearest(answers, Pairs(clean, released), 1).clean[:, 0]
+        more = defended.pairs_of(defended.around(nearest, OWN, concentration), each)
+        clean, released = _nearest(
+            answers,
+            Pairs(
+                torch.cat([clean, more.clean.view(shape)], dim=1),
+                torch.cat([released, more.released.view(shape)], dim=1),
+            ),
+            OWN,
+        )
+    return _mean_or_nearest(defended, rows, Pairs(clean, released))
 
 
-def _own_means(answers: Tensor, clean: Tensor, released: Tensor) -> Tensor:
-    """Average, for each answer (D, K), its own guesses (D, M, K) within the tolerance.
+def _nearest(answers: Tensor, own: Pairs, count: int) -> Pairs:
+    """Keep the nearest guesses of each answer, (R, count, K), nearest first, of its own, (R, M, K)."""
+    distance = (own.released - answers[:, None]).norm(dim=2)
+    order = distance.argsort(dim=1, stable=True)[:, :count, None]
+    clean, released = (of.gather(1, order.expand(-1, -1, of.shape[2])) for of in own)
+    return Pairs(clean, released)
 
-    These are at least the `FEWEST` nearest.
-    """
-    distance = (released - answers[:, None]).norm(dim=2)
-    farthest = distance.kthvalue(FEWEST, dim=1, keepdim=True).values.clamp(min=TOLERANCE)
-    within = (distance <= farthest).to(clean.dtype)
-    means: Tensor = (within[:, None] @ clean)[:, 0] / within.sum(dim=1, keepdim=True)
-    return means
+
+def _mean_or_nearest(defended: Defended, rows: Tensor, own: Pairs) -> Tensor:
+    """Average the guesses that fit each answer, `FEWEST` at least; fewer fit: the nearest, if it fits better."""
+    answers = defended.answers[rows]
+    distance = (own.released - answers[:, None]).norm(dim=2)  # nearest first
+    within = (distance <= distance[:, FEWEST - 1 : FEWEST].clamp(min=FIT)).to(own.clean.dtype)
+    means = (within[:, None] @ own.clean)[:, 0] / within.sum(dim=1, keepdim=True)
+    of_means, of_nearest = (
+        (defended.pairs_of(clean, rows).released - answers).abs().sum(dim=1) for clean in (means, own.clean[:, 0])
+    )
+    better = (distance[:, FEWEST - 1] > FIT) & (of_nearest < of_means)
+    return torch.where(better[:, None], own.clean[:, 0], means)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from emma_tune.attacks.inverse import undo
+from emma_tune.attacks.inverse import explains, undo
 
 ReleaseByMatrix = Callable[[Tensor, Tensor], Tensor]
 Others = Callable[[], Tensor]
@@ -30,14 +30,17 @@ def soft(release: ReleaseByMatrix, posteriors: Tensor, T: Tensor, others: Others
 
 
 def inverse(release: ReleaseByMatrix, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
-    """Return p'T⁺, or p' where releasing p' reproduces it more closely.
+    """Return p' undone by the pseudo-inverse of T where T explains it, as the attacker `inverse` does.
 
-    The latter are answers that a gate lets pass. For a T of full rank that is p, whose gradient in T is zero.
+    The others are answers that a gate lets pass. For a T of full rank that is p, whose gradient in T is zero.
     """
     answers = release(posteriors, T)
-    undone = undo(answers, T)
-    misses = [(release(guess, T) - answers).abs().sum(dim=1, keepdim=True) for guess in (undone, answers)]
-    return torch.where(misses[0] <= misses[1], undone, answers)
+    undone = undo(answers, T, low_rank=True)
+    again, as_they_are = release(undone, T), release(answers, T)
+    acts = (again != undone).any(dim=1)  # what a gate lets pass is released as it is
+    by_matrix = (again - answers).abs().sum(dim=1)
+    explained = explains(by_matrix, (as_they_are - answers).abs().sum(dim=1), acts)
+    return torch.where(explained[:, None], undone, answers)
 
 
 def bayes(release: ReleaseByMatrix, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:

@@ -22,7 +22,7 @@ def learn(loot: Loot) -> Lesson:
         clean = F.softmax(logits, dim=1)
         seen = clean @ T.to(logits)
         if release is not None:
-            acted = went_through(targets, undo(targets, T.to(targets)), release)
+            acted = went_through(targets, undo(targets, T.to(targets), low_rank=loot.low_rank), release)
             seen = torch.where(acted[:, None], seen, clean)
         return -(targets * torch.log(seen.clamp(min=1e-12))).sum(dim=1).mean()
 

@@ -16,6 +16,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class KnownDefense(Protocol):
     """What is known of a defense (`emma_tune.defenses.release`): from p to p', row by row."""
 
+    @property
+    def matrix(self) -> Tensor | None:
+        """T, (K, K), of a defense that is one."""
+
     def __call__(
         self, posteriors: Tensor, *, seeds: Tensor | None = None, guidance: Tensor | None = None
     ) -> Tensor:
@@ -36,7 +40,9 @@ class Loot:
         matrix: T, (K, K), of a defense that is one; only those who know it may look.
         release: the defense as far as the attacker knows it; None if it knows nothing. For `inverse`, `forward`
             and `selective` it is set only if a gate is known.
-        guidance: what the defense found out about each query, (N, G), of one that is guided and known.
+        guidance: what the defense found out about each query, (N, G), of one that is guided and known. MAD's is
+            y*, which depends on p and cannot be computed from answers: this attacker is slightly too strong.
+        low_rank: whether T was learned as a product of two factors, of a rank below K.
         seed: of what the attacker draws.
         confidence: smallest confidence (largest entry) of an answer that `selective` trains on.
     """
@@ -47,6 +53,7 @@ class Loot:
     matrix: Tensor | None = None
     release: KnownDefense | None = None
     guidance: Tensor | None = None
+    low_rank: bool = False
     seed: int = 0
     confidence: float = 0.0
 

@@ -48,7 +48,7 @@ def _pairs(defended: Defended) -> Pairs:
     rows = torch.from_numpy(defended.chance.integers(0, len(defended.answers), defended.affordable(PAIRS)))
     clean = defended.around(defended.answers[rows], 1, AROUND)
     clean[::2] = defended.anywhere(len(clean[::2]))
-    return defended.defended(clean, rows)
+    return defended.pairs_of(clean, rows)
 
 
 def restorer(K: int) -> nn.Module:

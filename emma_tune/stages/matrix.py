@@ -69,6 +69,8 @@ def optimize_matrix(
 
     kept = lowest if keeps_lowest(history, config, classes=K) else product(factors)
     metrics = {"trace": float(kept.trace()), "epochs": float(len(history)), **_accuracies(surrogates, runtime)}
+    if len(factors) == 2:
+        metrics["rank"] = float(factors[0].shape[1])
     return Artifact({"matrix": kept.cpu()}, metrics, history)
 
 

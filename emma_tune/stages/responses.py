@@ -81,6 +81,8 @@ def release_responses(
         released |= {"matrix": T, "singular_values": singular_values}
         figures |= {"matrix.trace": float(T.double().trace())}
         figures |= {f"matrix.{name}": value for name, value in measure.spectrum(singular_values.numpy()).items()}
+        if matrix is not None and "rank" in matrix.metrics:  # of a T that was learned as two factors
+            figures["matrix.learned_rank"] = matrix.metrics["rank"]
     return Artifact(released, measure.all_finite("responses", figures), timings=timings)
 
 

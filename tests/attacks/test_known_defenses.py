@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import learn
+from emma_tune.attacks import bayes, guess_of, learn
 from emma_tune.attacks.bayes import posterior_means
 from emma_tune.attacks.guesses import Pairs
 from emma_tune.attacks.lesson import Loot
+from emma_tune.defenses import DEFENSES as DEFENSE_TABLE
 from emma_tune.defenses.release import Release
 from tests.attacks.test_matrix_attackers import KINDS, dirichlet, eye, l1, matrices, nothing
 
@@ -100,6 +101,58 @@ def test_bayes_restores_what_a_defense_has_not_taken_away(defense):
     p, release = dirichlet(200, 3, 0.5), DEFENSES[defense]
     before = float(l1(release(p), p).mean())
     assert float(l1(restored_by("bayes", p, release), p).mean()) < before / 3
+
+
+@pytest.mark.parametrize("K", [10, 100])
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [("shift", 0.1), ("uniform", 1e-3)],  # half a shift is singular
+)
+def test_bayes_undoes_a_matrix_of_many_classes(K, other, error):
+    T = 0.5 * eye(K) + 0.5 * {"shift": eye(K).roll(1, 1), "uniform": torch.full((K, K), 1 / K).double()}[other]
+    p, release = dirichlet(100, K, 0.3), emma(T)
+    assert float(l1(release(p), p).mean()) > 0.5
+    lesson = learn("bayes", loot_of(release(p), release, seed=1))
+    assert float(l1(lesson.targets, p).mean()) < error
+    assert lesson.metrics["misfit"] < 0.01
+
+
+def test_bayes_undoes_what_is_no_matrix_without_one():
+    p, known = dirichlet(100, 10, 0.3), emma(0.5 * eye(10) + 0.05)
+    release = Release("uniform", {"a": 0.5}, known.matrix)
+    without = Through(release)
+    targets = learn("bayes", Loot(release(p), *nothing(10), release=without, seed=1)).targets
+    assert float(l1(targets, p).max()) < 1e-3
+
+
+class Through:
+    """A release of which no matrix is known."""
+
+    matrix = None
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+
+    def __call__(self, posteriors: Tensor, **more: Tensor | None) -> Tensor:
+        return self.release(posteriors, **more)
+
+    def acts(self, posteriors: Tensor) -> Tensor:
+        return self.release.acts(posteriors)
+
+
+@pytest.mark.parametrize("K", [3, 10])
+def test_bayes_makes_the_same_of_equal_answers_of_a_matrix_of_rank_one(K):
+    row = dirichlet(1, K, 1.0)
+    p, release = dirichlet(50, K, 0.3), emma(row.expand(K, K))
+    found = restored_by("bayes", p, release)
+    assert float(l1(found, found[:1]).max()) < 0.1
+    torch.testing.assert_close(found[0], torch.full_like(found[0], 1 / K), rtol=0, atol=0.2)
+
+
+def test_memory_of_own_guesses_is_bounded(monkeypatch):
+    p, release = dirichlet(40, 10, 0.3), emma(0.5 * eye(10) + 0.05)
+    monkeypatch.setattr(bayes, "ENTRIES", 10)  # an answer at a time
+    assert float(l1(restored_by("bayes", p, release), p).max()) < 1e-3
 
 
 def test_bayes_cannot_restore_what_is_not_there():
@@ -259,3 +312,63 @@ def test_behind_a_known_gate_only_clean_answers_are_left():
     assert lesson.rows is not None
     assert lesson.rows.tolist() == (p.max(dim=1).values >= GATE).nonzero()[:, 0].tolist()
     assert torch.equal(lesson.targets[lesson.rows], p[lesson.rows])
+
+
+SURE = dirichlet(200, 10, 0.1)
+"""Of some the largest entry is above the gate, and of others it is not."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("argmax", {}),
+        ("top_k", {"k": 1}),
+        ("top_k", {"k": 2}),
+        ("abstain", {}),
+        ("abstain", {"then": "top_k", "then_k": 2}),
+        ("abstain", {"then": "rounding", "then_decimals": 2}),
+    ],
+)
+def test_answers_that_the_defense_may_have_changed_are_left_out(kind, params):
+    release = Release(kind, {"gate": GATE, **params})
+    lesson = learn("selective", loot_of(release(SURE), release))
+    assert lesson.rows is not None
+    passed = ~release.acts(SURE)
+    assert 0 < int(passed.sum()) < len(SURE)
+    assert set(lesson.rows.tolist()) <= set(passed.nonzero()[:, 0].tolist())
+    assert len(lesson.rows) >= 0.8 * int(passed.sum())
+
+
+def test_of_top_classes_behind_a_gate_those_that_a_withheld_answer_looks_like_are_left_out():
+    release = Release("abstain", {"gate": GATE, "then": "argmax"})  # a withheld one is class 0
+    lesson = learn("selective", loot_of(release(SURE), release))
+    assert lesson.rows is not None
+    expected = (SURE.max(dim=1).values >= GATE) & (SURE.argmax(dim=1) > 0)
+    assert lesson.rows.tolist() == expected.nonzero()[:, 0].tolist()
+
+
+def test_answers_that_went_through_a_matrix_are_left_out():
+    T = 0.1 * eye(10) + 0.9 * eye(10).roll(1, 1)
+    release = emma(T, gate=0.6)
+    p = torch.cat([SURE, 0.45 * eye(10) + 0.055])
+    answers = release(p)
+    lesson = learn("selective", loot_of(answers, release))
+    assert lesson.rows is not None
+    assert lesson.rows.tolist() == (p.max(dim=1).values >= 0.6).nonzero()[:, 0].tolist()
+
+
+# --- one rule for the attacker and its differentiable form -------------------------------------------------
+
+
+def test_the_surrogate_of_inverse_undoes_what_the_attacker_undoes():
+    A = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]], dtype=torch.float64)
+    B = torch.tensor([[0.97, 0.01, 0.01, 0.01], [0.01, 0.97, 0.01, 0.01]], dtype=torch.float64)
+    T, p = A @ B, torch.tensor([[0.05, 0.55, 0, 0.4], [0.9, 0.1, 0, 0], [0.4, 0.3, 0.2, 0.1]], dtype=torch.float64)
+    release = emma(T, gate=GATE)
+    assert float(release(p)[0].max()) >= GATE, "an answer that is not sure looks sure"
+    objective = DEFENSE_TABLE["emma"].objective_of({"lambda": 0.5, "gate": GATE})
+    surrogate = guess_of("inverse")(objective.release, p, T, others=lambda: p)
+    lesson = learn("inverse", loot_of(release(p), release, low_rank=True))
+    torch.testing.assert_close(surrogate, lesson.targets, rtol=0, atol=1e-9)
+    assert lesson.metrics["undone"] == pytest.approx(2 / 3)
+    assert float(l1(surrogate, release(p))[0]) > 0.1

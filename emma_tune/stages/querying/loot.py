@@ -32,6 +32,7 @@ def loot_of(config: AttackerSettings, responses: Artifact, guidance: Artifact | 
         matrix,
         release=None if known is None else _known_release(known, matrix),
         guidance=None if guidance is None else guidance.tensors["queries"][chosen, : answers.shape[1]],
+        low_rank="matrix.learned_rank" in responses.metrics,
         seed=derive_seed(config.seed, "attacker", config.kind),
         confidence=config.confidence,
     )
