@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from emma_tune.attacks.inverse import SAME, undo, went_through
-from emma_tune.attacks.lesson import Lesson, Loot, KnownDefense
+from emma_tune.attacks.lesson import KnownDefense, Lesson, Loot
 
 NEAR = 0.1
 """Largest distance, in L1, from the uniform distribution of an answer that says nothing."""

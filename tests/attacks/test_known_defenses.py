@@ -14,8 +14,7 @@ from emma_tune.attacks import bayes, guess_of, learn
 from emma_tune.attacks.bayes import posterior_means
 from emma_tune.attacks.guesses import Pairs
 from emma_tune.attacks.lesson import Loot
-from emma_tune.defenses import DEFENSES as DEFENSE_TABLE
-from emma_tune.defenses.release import Release
+from emma_tune.defenses.release import Release, objective_of
 from tests.attacks.test_matrix_attackers import KINDS, dirichlet, eye, l1, matrices, nothing
 
 GATE = 0.8
@@ -366,7 +365,7 @@ def test_the_surrogate_of_inverse_undoes_what_the_attacker_undoes():
     T, p = A @ B, torch.tensor([[0.05, 0.55, 0, 0.4], [0.9, 0.1, 0, 0], [0.4, 0.3, 0.2, 0.1]], dtype=torch.float64)
     release = emma(T, gate=GATE)
     assert float(release(p)[0].max()) >= GATE, "an answer that is not sure looks sure"
-    objective = DEFENSE_TABLE["emma"].objective_of({"lambda": 0.5, "gate": GATE})
+    objective = objective_of("emma", {"lambda": 0.5, "gate": GATE})
     surrogate = guess_of("inverse")(objective.release, p, T, others=lambda: p)
     lesson = learn("inverse", loot_of(release(p), release, low_rank=True))
     torch.testing.assert_close(surrogate, lesson.targets, rtol=0, atol=1e-9)
