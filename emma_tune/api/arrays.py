@@ -24,8 +24,8 @@ from emma_tune.api.checks import (
     check_whole,
     problems,
 )
-from emma_tune.attacks import ATTACKS
-from emma_tune.data.images import FEW_PER_CLASS, ImageSet, few_of_each
+from emma_tune.attacks import ATTACKS, FEW_PER_CLASS
+from emma_tune.data.images import ImageSet, few_of_each
 from emma_tune.defenses.around import GATE, TEMPERATURE, around_params
 from emma_tune.stages import STAGES, AttackerSettings, MatrixSettings, StageSettings, SurrogateSettings
 from emma_tune.stages.runtime import Runtime

@@ -28,6 +28,9 @@ Asks = Literal["pool", "views", "again", "chosen", "made", "part"]
 - `part`: a part of the pool; it learns from the other images without answers.
 """
 
+FEW_PER_CLASS = 5
+"""Images a class that an attacker is assumed to have labels of; among those that the victim was trained on."""
+
 UNANSWERED = 2
 """Batches of images that were not asked, each in two views, beside a batch of those that were (`part`)."""
 

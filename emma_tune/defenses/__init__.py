@@ -18,6 +18,8 @@ from emma_tune.defenses.parameter import Parameter as Parameter
 if TYPE_CHECKING:  # the table is read where nothing is computed
     from torch import Tensor
 
+    from emma_tune.defenses.objective import Objective
+
 
 @dataclass(frozen=True)
 class Defense:
@@ -58,6 +60,12 @@ class Defense:
     def function(self) -> Callable[..., Tensor]:
         """The function at `where`."""
         return cast("Callable[..., Tensor]", resolve_name(self.where))
+
+    @property
+    def objective_function(self) -> Callable[..., Objective]:
+        """The function at `objective`."""
+        assert self.objective is not None, "only a learned defense has an objective"
+        return cast("Callable[..., Objective]", resolve_name(self.objective))
 
     @property
     def budget(self) -> Parameter | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pkgutil import resolve_name
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -85,6 +83,4 @@ def objective_of(kind: str, params: Mapping[str, float | str]) -> Objective:
         params: of the point, by name.
     """
     defense = DEFENSES[kind]
-    assert defense.objective is not None, "only a learned defense has an objective"
-    own = resolve_name(defense.objective)(defense.release_of(params), own_params(params))
-    return gated(cast(Objective, own), params)
+    return gated(defense.objective_function(defense.release_of(params), own_params(params)), params)

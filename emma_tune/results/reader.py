@@ -256,7 +256,7 @@ class StudyReader:
     @property
     def answers(self) -> Answers | None:
         """The shape of the answers to the pool; None while no victim has answered."""
-        return Answers(*self.shapes["queries"]) if self.shapes else None
+        return Answers(*self.shapes["queries"]) if "queries" in self.shapes else None
 
     @cached_property
     def asked(self) -> dict[str, int]:

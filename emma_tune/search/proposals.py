@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import math
@@ -66,9 +65,9 @@ class Proposer:
     def prepare(self) -> None:
         """Import what proposals need, which takes up to two seconds: while there is nothing else to do."""
         if self._search.sampler == "gp":
-            importlib.import_module("emma_tune.search.gain_sampler")
+            import emma_tune.search.gain_sampler  # noqa: F401
         elif self._search.sampler in ("tpe", "qmc"):
-            importlib.import_module("scipy.stats.qmc")
+            import scipy.stats.qmc  # noqa: F401
 
     def adopt(self, point: Point) -> None:
         """Take up an open point of the ledger."""

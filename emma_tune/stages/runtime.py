@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emma_tune.attacks import FEW_PER_CLASS
 from emma_tune.data.batches import AugmentedViews, Images, QueryImages
-from emma_tune.data.images import FEW_PER_CLASS, ImageSet, few_of_each, subset
+from emma_tune.data.images import ImageSet, few_of_each, subset
 from emma_tune.models import NONE
 from emma_tune.models.pretrained import PretrainedWeights
 from emma_tune.stages.settings import Views

@@ -6,9 +6,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from emma_tune.attacks import ATTACKS, UNANSWERED
+from emma_tune.attacks import ATTACKS, FEW_PER_CLASS, UNANSWERED
 from emma_tune.attacks.choosing import CHOICES
-from emma_tune.data.images import FEW_PER_CLASS
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from emma_tune.attacks import ATTACKS, PLAIN
+from emma_tune.attacks import ATTACKS, FEW_PER_CLASS, PLAIN
 from emma_tune.attacks.choosing import CHOICES
-from emma_tune.data.images import FEW_PER_CLASS
 from emma_tune.defenses import LEARNED
 from emma_tune.study.document import shown
 from emma_tune.study.fields import (

@@ -194,7 +194,7 @@ PLACES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a value out of range": (
         {"plugins": ["methods.py"], "baselines": [{"kind": "flatter", "temperature": 0.5}]},
-        "baselines.0: expected temperature of flatter in [1, 100], found 0.5 … 0.5",
+        "baselines.0: expected temperature of flatter in [1, 100], found 0.5",
     ),
     "a parameter of none": (
         {"plugins": ["methods.py"], "search": {"space": {"mildnes": 1}}},
