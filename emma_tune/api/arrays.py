@@ -82,7 +82,7 @@ def learn_matrix(
         keep: which matrix, as `defense.keep` in a study file; so are `min_change` and `patience`.
         min_change: stop once the mean of |ΔT| in an epoch is below; by the number of classes if None.
         patience: stop after this many epochs in which trace(T) reached no new low.
-        rank: of T, from 1 to K; any T if None.
+        rank: of T, from 1 to K; any T if None. Below K the last T is returned, and only `min_change` stops early.
         device: where to compute; a GPU if there is one, else the CPU.
         **training: `lr`, `momentum`, `weight_decay`, `batch_size`, `augmentation`, `smallest_crop`, `init`,
             `precision` of the surrogate, as in a study file.

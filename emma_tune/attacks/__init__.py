@@ -1,7 +1,7 @@
 """Attacks: what an attacker makes of the answers it gets. One file each, one row each in this table.
 
 An attack turns answers into targets and a loss; training the clone on them is `stages/attacker.py`, and asking in
-rounds `stages/curriculum.py`. Attacks know neither images nor studies.
+rounds `stages/querying/`. Attacks know neither images nor studies.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ if TYPE_CHECKING:  # the table is read where nothing is computed
 
 
 Asks = Literal["pool", "views", "again", "chosen", "made", "part"]
-"""What an attacker asks: its queries; augmented views of each; each several times; queries that its clone chooses,
-in rounds; images of its own making, in rounds; a part of its queries, learning from the others as well.
+"""What an attacker asks:
 
-Of several answers to one query it uses the mean.
+- `pool`: its queries.
+- `views`: several augmented views of each query; it uses the mean of their answers.
+- `again`: each query several times; it uses the mean of the answers.
+- `chosen`: queries of the pool that its clone chooses, in rounds.
+- `made`: images of its own making, in rounds.
+- `part`: a part of the pool; it learns from the other images without answers.
 """
 
 UNANSWERED = 2
@@ -39,6 +43,7 @@ class Attack:
         asks: what it asks.
         labeled: whether it asks a few labeled images of the victim's kind, besides or to begin with.
         rounds: how many clones it trains, one after the other, where a study does not say.
+        fields: the fields of a study's attacker that it uses and not every kind does.
         knows_defense: how much of the defense it knows, unless a study says less: `all` of it, or `gate`: gate and
             second step, if there are any; "" if nothing.
     """
@@ -49,6 +54,7 @@ class Attack:
     asks: Asks = "pool"
     labeled: bool = False
     rounds: int = 1
+    fields: tuple[str, ...] = ()
     knows_defense: Literal["", "gate", "all"] = ""
 
     def budget(self, queries: int | None, pool: int) -> int:
@@ -71,7 +77,7 @@ class Attack:
         return [queries]
 
     def asked(self, queries: int, *, rounds: int, few: int, views: int) -> int:
-        """Count the answers that it gets in all; arguments as `by_round` has them, and the views of each query."""
+        """Count the answers that it gets at most; arguments as of `by_round`, and the views of each query."""
         answers = self.by_round(queries, rounds=rounds, few=few)[-1]
         if self.asks in ("views", "again"):
             answers *= views
@@ -84,18 +90,37 @@ ATTACKS: dict[str, Attack] = {
     "soft": Attack(f"{_HERE}.soft:learn", "the answers"),
     "hard": Attack(f"{_HERE}.hard:learn", "the answers"),
     "inverse": Attack(
-        f"{_HERE}.inverse:learn", "the answers and the matrix T", needs_matrix=True, knows_defense="gate"
+        f"{_HERE}.inverse:learn",
+        "the answers and the matrix T",
+        needs_matrix=True,
+        knows_defense="gate",
+        fields=("knows",),
     ),
     "forward": Attack(
-        f"{_HERE}.forward:learn", "the answers and the matrix T", needs_matrix=True, knows_defense="gate"
+        f"{_HERE}.forward:learn",
+        "the answers and the matrix T",
+        needs_matrix=True,
+        knows_defense="gate",
+        fields=("knows",),
     ),
     "estimated": Attack(
         f"{_HERE}.estimated:learn", "the answers, and those to five labeled images a class", labeled=True
     ),
-    "smoothed": Attack(f"{_HERE}.smoothed:learn", "the answers to several views of each query", asks="views"),
-    "average": Attack(f"{_HERE}.average:learn", "the answers to each query, asked several times", asks="again"),
+    "smoothed": Attack(
+        f"{_HERE}.smoothed:learn", "the answers to several views of each query", asks="views", fields=("views",)
+    ),
+    "average": Attack(
+        f"{_HERE}.average:learn",
+        "the answers to each query, asked several times",
+        asks="again",
+        fields=("views",),
+    ),
     "active": Attack(
-        f"{_HERE}.active:learn", "the answers to queries that its clone chooses", asks="chosen", rounds=10
+        f"{_HERE}.active:learn",
+        "the answers to queries that its clone chooses",
+        asks="chosen",
+        rounds=10,
+        fields=("rounds", "choose"),
     ),
     "jacobian": Attack(
         f"{_HERE}.jacobian:learn",
@@ -103,23 +128,34 @@ ATTACKS: dict[str, Attack] = {
         asks="made",
         labeled=True,
         rounds=6,
+        fields=("rounds", "epsilon"),
     ),
     "semi": Attack(
         f"{_HERE}.semi:learn", "the answers to a part of its queries, and the others without answers", asks="part"
     ),
-    "bayes": Attack(f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all"),
-    "restored": Attack(f"{_HERE}.restored:learn", "the answers and the defense", knows_defense="all"),
+    "bayes": Attack(f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all", fields=("knows",)),
+    "restored": Attack(
+        f"{_HERE}.restored:learn", "the answers and the defense", knows_defense="all", fields=("knows",)
+    ),
     "selective": Attack(
-        f"{_HERE}.selective:learn", "the answers and the gate, if there is one", knows_defense="gate"
+        f"{_HERE}.selective:learn",
+        "the answers and the gate, if there is one",
+        knows_defense="gate",
+        fields=("knows", "confidence"),
     ),
 }
 """By name."""
 
 
+def kinds_with(field: str) -> list[str]:
+    """Return the attackers that use a field of a study; all of them in the order of the table."""
+    return [kind for kind, attack in ATTACKS.items() if field in attack.fields]
+
+
 PLAIN = "soft"
 """The attacker that trains on the answers as they are."""
 
-AGAINST = {name: f"{_HERE}.against:{name}" for name in (PLAIN, "inverse", "bayes")}
+AGAINST = {name: f"{_HERE}.differentiable:{name}" for name in (PLAIN, "inverse", "bayes")}
 """Attackers that T can be learned against: where what their clones train on is a function of T."""
 
 

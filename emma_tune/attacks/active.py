@@ -1,7 +1,7 @@
 """The attacker who chooses which queries to ask, in rounds (ActiveThief, Pal et al., AAAI 2020).
 
 It begins with queries drawn by chance, trains a clone on their answers, and lets the clone choose the next ones.
-Ways to choose: `entropy.py`, `k_center.py`, `deepfool.py`.
+Ways to choose: `choosing/`.
 """
 
 from __future__ import annotations

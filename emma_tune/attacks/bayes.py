@@ -57,7 +57,10 @@ def learn(loot: Loot) -> Lesson:
 
 
 def _table(defended: Defended) -> Pairs:
-    """Guess anywhere and around the answers, or around as many of them as there are guesses; half of each."""
+    """Draw the shared guesses: half anywhere, half around the answers.
+
+    Around a random subset of them if there are more answers than guesses.
+    """
     count = defended.affordable(TABLE) // 2
     centers = defended.answers[torch.from_numpy(defended.chance.permutation(len(defended.answers))[:count])]
     around = defended.around(centers, count // len(centers), CONCENTRATION)

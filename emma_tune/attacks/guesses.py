@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from emma_tune.attacks.inverse import pseudo_inverse
-from emma_tune.attacks.lesson import Loot, Release
+from emma_tune.attacks.lesson import KnownDefense, Loot
 
 TOTALS = (1.0, 3.0, 10.0)
 """Of guesses that no answer suggests: sums of the parameters of symmetric Dirichlet distributions, from sure
@@ -38,7 +38,7 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True)
 class Defended:
-    """The distinct answers of an attacker who knows the defense: equal ones are asked about once, in one order.
+    """Unique answers, sorted.
 
     Attributes:
         answers: (D, K).
@@ -51,12 +51,12 @@ class Defended:
     answers: Tensor
     guidance: Tensor | None
     place: Tensor
-    release: Release
+    release: KnownDefense
     chance: np.random.Generator
 
     @classmethod
     def of(cls, loot: Loot) -> Defended:
-        """Take from the loot what is different."""
+        """Collect the unique answers of the loot."""
         assert loot.release is not None, "planned for attackers that know the defense only"
         K, guidance = loot.answers.shape[1], loot.guidance
         rows = loot.answers if guidance is None else torch.cat([loot.answers, guidance.to(loot.answers)], dim=1)

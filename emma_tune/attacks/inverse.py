@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emma_tune.attacks.lesson import Lesson, Loot, Release
+from emma_tune.attacks.lesson import KnownDefense, Lesson, Loot
 
 SAME = 1e-4
 """Largest distance, in L1, between an answer and what is released for its clean posteriors: rounding errors."""
@@ -57,7 +57,7 @@ def pseudo_inverse(T: Tensor, *, low_rank: bool = False) -> Tensor:
     return inverted
 
 
-def went_through(answers: Tensor, undone: Tensor, release: Release) -> Tensor:
+def went_through(answers: Tensor, undone: Tensor, release: KnownDefense) -> Tensor:
     """Tell which answers went through T, (N,) bool, by the rule of `explains`.
 
     Args:
@@ -72,9 +72,9 @@ def went_through(answers: Tensor, undone: Tensor, release: Release) -> Tensor:
 def explains(by_matrix: Tensor, as_they_are: Tensor, acts: Tensor) -> Tensor:
     """Tell which answers T explains, (N,) bool.
 
-    The gate lets T act on what T⁻¹ makes of them, and that explains them, or at least better than they do
-    themselves. Where both explain an answer, it went through T: the answers that T can give are few among all
-    distributions, so that one of the others is hardly ever among them.
+    T explains an answer if the gate lets T act on its inverse, and releasing that inverse reproduces the answer
+    (within `SAME`, or better than releasing the answer itself). If both reproduce it, T is assumed: few
+    distributions are answers of T, so that an answer that it did not give is hardly ever one of them.
 
     Args:
         by_matrix: distance in L1 of each answer, (N,), from what is released for `undo(p', T)`.

@@ -13,7 +13,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, K) and targets (B, K) → a scalar to minimize."""
 
 
-class Release(Protocol):
+class KnownDefense(Protocol):
     """What is known of a defense (`emma_tune.defenses.release`): from p to p', row by row."""
 
     @property
@@ -38,20 +38,20 @@ class Loot:
         labeled_answers: p' of a few labeled images of its own, (M, K); none (M = 0) where it did not ask.
         labels: of those, (M,) int64.
         matrix: T, (K, K), of a defense that is one; only those who know it may look.
-        release: the defense, as far as the attacker knows it; None if it knows nothing. Of who knows the matrix it
-            is there only where the defense is more than that: under a gate, or with a second step.
+        release: the defense as far as the attacker knows it; None if it knows nothing. For `inverse`, `forward`
+            and `selective` it is set only if a gate is known.
         guidance: what the defense found out about each query, (N, G), of one that is guided and known. MAD's is
             y*, which depends on p and cannot be computed from answers: this attacker is slightly too strong.
-        low_rank: T was learned as a product of two factors, of a rank below K.
+        low_rank: whether T was learned as a product of two factors, of a rank below K.
         seed: of what the attacker draws.
-        confidence: the least largest entry of an answer that `selective` trains on.
+        confidence: smallest confidence (largest entry) of an answer that `selective` trains on.
     """
 
     answers: Tensor
     labeled_answers: Tensor
     labels: Tensor
     matrix: Tensor | None = None
-    release: Release | None = None
+    release: KnownDefense | None = None
     guidance: Tensor | None = None
     low_rank: bool = False
     seed: int = 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from emma_tune.attacks.inverse import SAME, undo, went_through
-from emma_tune.attacks.lesson import Lesson, Loot, Release
+from emma_tune.attacks.lesson import KnownDefense, Lesson, Loot
 
 NEAR = 0.1
 """Largest distance, in L1, from the uniform distribution of an answer that says nothing."""
@@ -42,7 +42,7 @@ def worthwhile(loot: Loot) -> Tensor:
     return telling if loot.release is None else telling & ~loot.release.acts(answers) & ~acted(loot, loot.release)
 
 
-def acted(loot: Loot, release: Release) -> Tensor:
+def acted(loot: Loot, release: KnownDefense) -> Tensor:
     """Tell for which answers the defense can have acted, (N,) bool: it acts on some p that it releases as them.
 
     Such p are what T⁻¹ makes of an answer, and the answer made softer: its entries multiplied by a share, and the

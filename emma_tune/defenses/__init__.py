@@ -10,31 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from emma_tune.defenses.around import AROUND, CLASSES, DECIMALS, GATE, around_params, own_params
 from emma_tune.defenses.parameter import Parameter as Parameter
 
 if TYPE_CHECKING:  # the table is read where nothing is computed
     from torch import Tensor
-
-
-class Objective(NamedTuple):
-    """What a learned matrix T minimizes: `weight · align(p, T) + (1 − weight) · mislead(f_θ'(x), p)`.
-
-    The clone f_θ' has been trained on `release(p, T)`.
-
-    Attributes:
-        release: of clean posteriors, (B, K), and T, (K, K): released answers, (B, K).
-        weight: in [0, 1].
-        align: of clean posteriors, (B, K), and T, (K, K): a scalar.
-        mislead: of a clone's logits, (B, K), and clean posteriors, (B, K): a scalar.
-    """
-
-    release: Callable[[Tensor, Tensor], Tensor]
-    weight: float
-    align: Callable[[Tensor, Tensor], Tensor]
-    mislead: Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,14 +63,6 @@ class Defense:
     def budget(self) -> Parameter | None:
         """The parameter of a baseline that says how much it may distort, if it has one."""
         return self.parameters[0] if self.parameters and not self.learned else None
-
-    def objective_of(self, params: Mapping[str, float]) -> Objective:
-        """Return what the matrix of a learned defense minimizes under these parameters, its gate among them."""
-        from emma_tune.defenses.gate import gated
-
-        assert self.objective is not None, "only a learned defense has an objective"
-        objective = resolve_name(self.objective)(self.release_of(params), own_params(params))
-        return gated(cast(Objective, objective), params)
 
     def release_of(self, params: Mapping[str, float | str]) -> Callable[[Tensor, Tensor], Tensor]:
         """Return how a learned defense releases answers where it acts: (posteriors, T) → responses."""

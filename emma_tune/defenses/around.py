@@ -53,7 +53,7 @@ AROUND = (GATE, TEMPERATURE, *OF_STEPS.values())
 NAMES = frozenset({THEN, *(of.name for of in AROUND)})
 """Names that no defense can have for parameters of its own."""
 
-BEHIND = frozenset({THEN, *OF_STEPS})
+OF_SECOND_STEP = frozenset({THEN, *OF_STEPS})
 """Names of the second step, of which a matrix knows nothing when it is learned."""
 
 NEUTRAL = {GATE.name: 1, TEMPERATURE.name: 1}
@@ -84,7 +84,7 @@ def effective(params: Mapping[str, Value]) -> dict[str, Value]:
     return left
 
 
-def misfit(given: Collection[str], then: str | None) -> tuple[str, str] | None:
+def unmatched(given: Collection[str], then: str | None) -> tuple[str, str] | None:
     """Find a parameter that lacks another one, or has none to belong to.
 
     Args:
@@ -101,5 +101,6 @@ def misfit(given: Collection[str], then: str | None) -> tuple[str, str] | None:
         if of and then == step and name not in given:
             return name, f"expected {name} beside {THEN}: {step}, found none"
         if of and then != step and name in given:
-            return name, f"expected {name} only beside {THEN}: {step}, found it beside {THEN}: {then or 'nothing'}"
+            beside = f"beside {THEN}: {then}" if then else f"without {THEN}"
+            return name, f"expected {name} only beside {THEN}: {step}, found it {beside}"
     return None

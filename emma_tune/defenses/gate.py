@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emma_tune.defenses import Objective
 from emma_tune.defenses.around import GATE, TEMPERATURE, around_params
+from emma_tune.defenses.objective import Objective
 
 LEAST = 1e-12
 """The smallest probability whose logarithm is taken."""

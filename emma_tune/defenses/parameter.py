@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 
@@ -44,8 +43,9 @@ class Parameter:
     @property
     def range(self) -> str:
         """The allowed values, for people."""
-        high = math.inf if self.high is None else self.high
-        return f"> {self.low:g}" if self.above else f"in [{self.low:g}, {high:g}]"
+        if self.high is None:
+            return f"{'>' if self.above else '≥'} {self.low:g}"
+        return f"> {self.low:g}" if self.above else f"in [{self.low:g}, {self.high:g}]"
 
     def is_identity(self, value: float, classes: int) -> bool:
         """Whether p' = p at a value, among K classes."""

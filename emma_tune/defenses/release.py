@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from emma_tune.defenses import DEFENSES, emma
 from emma_tune.defenses.around import OF_STEPS, THEN, around_params, own_params
-from emma_tune.defenses.gate import acts, has_gate
+from emma_tune.defenses.gate import acts, gated, has_gate
+from emma_tune.defenses.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Release:
         defense = DEFENSES[self.kind]
         if self.matrix is not None:
             by_matrix = defense.release_of(self.params) if defense.learned else emma.release
-            return by_matrix(posteriors, self.matrix.to(posteriors.device))
+            elsewhere = self.matrix.device != posteriors.device  # asked first: an exported program would name it
+            return by_matrix(posteriors, self.matrix.to(posteriors.device) if elsewhere else self.matrix)
         extra: dict[str, Tensor | None] = {}
         if defense.randomized:
             extra["seeds"] = seeds
@@ -71,3 +75,16 @@ class Release:
             return answers
         values = {name.removeprefix(f"{THEN}_"): of for name, of in given.items() if name in OF_STEPS}
         return DEFENSES[str(given[THEN])].function(answers, **values)
+
+
+def objective_of(kind: str, params: Mapping[str, float | str]) -> Objective:
+    """Return what the matrix of a learned defense minimizes, behind its gate.
+
+    Args:
+        kind: one of `LEARNED`.
+        params: of the point, by name.
+    """
+    defense = DEFENSES[kind]
+    assert defense.objective is not None, "only a learned defense has an objective"
+    own = resolve_name(defense.objective)(defense.release_of(params), own_params(params))
+    return gated(cast(Objective, own), params)

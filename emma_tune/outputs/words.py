@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emma_tune.defenses.around import BEHIND, GATE, OF_STEPS, TEMPERATURE, THEN, around_params
+from emma_tune.defenses.around import GATE, OF_SECOND_STEP, OF_STEPS, TEMPERATURE, THEN, around_params
 from emma_tune.study.words import plural as plural
 
 
@@ -72,7 +72,7 @@ def parameters(params: Mapping[str, Any], digits: str = ".4g") -> str:
 def ungated(params: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out the parameters that `where` and `second_step` describe."""
     described = {GATE.name, TEMPERATURE.name} if GATE.name in params else set()
-    described |= BEHIND if THEN in params else set()
+    described |= OF_SECOND_STEP if THEN in params else set()
     return {name: value for name, value in params.items() if name not in described}
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from emma_tune.attacks import ATTACKS, PLAIN
 from emma_tune.defenses import DEFENSES, Defense
-from emma_tune.defenses.around import BEHIND, THEN, around_params, effective, own_params
+from emma_tune.defenses.around import OF_SECOND_STEP, THEN, around_params, effective, own_params
 from emma_tune.models import NONE
-from emma_tune.plan.attacking import attacker_settings, views_of, with_oracle
-from emma_tune.plan.knowledge import known_of
+from emma_tune.plan.attackers import attacker_settings, known_of, views_of, with_oracle
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
     STAGES,
@@ -279,7 +278,7 @@ class Planner:
     def _matrix(self, point: Point, run: int, surrogate: Task) -> Task:
         how, training = self.study.defense, self._training(self.study.surrogate)
         # fields of the settings, and what comes behind the matrix; others go into `params`
-        elsewhere = {"lambda", "lr_gamma", "st_epoch", "rank"} | BEHIND
+        elsewhere = {"lambda", "lr_gamma", "st_epoch", "rank"} | OF_SECOND_STEP
         settings = MatrixSettings(
             defense=self.study.versioned(point.defense),
             training=training.model_copy(

@@ -137,6 +137,7 @@ def _add_attacker(plugin: Plugin, name: str, declared: Declaration) -> None:
         given.knows or f"the answers{more}",
         needs_matrix=given.needs_matrix,
         knows_defense="all" if given.knows_defense else "",
+        fields=("knows",) if given.knows_defense else (),
     )
     for each in names_of(plugin, name):
         ATTACKS[each] = row

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from emma_tune.attacks.lesson import Lesson, Loot
-from emma_tune.defenses import DEFENSES, UNDEFENDED, Defense, Objective, Parameter
+from emma_tune.defenses import DEFENSES, UNDEFENDED, Defense, Parameter
+from emma_tune.defenses.objective import Objective
 from emma_tune.defenses.release import Release
 from emma_tune.plugins.declarations import Declaration, PluginError
 from emma_tune.plugins.known import MODULE, Plugin

@@ -167,8 +167,8 @@ def measures(study: StudyReader) -> pd.DataFrame:
     costs), `knows` (what that attacker knows), `part` (queries, validation, test; empty where there is none),
     `measure`, `value`. Costs of a defense: as `release_responses` says; `latency`, additional seconds for an
     answer, measured in large batches on the machine that ran it; `seconds.` + `responses` and, of those that have
-    one, `matrix` or `guidance`. Of an attacker: as `evaluate` says, what its training reports, and
-    `seconds.attacker`.
+    one, `matrix` or `guidance`. Of an attacker: as `evaluate` says, what its training reports, `asked` (how many
+    answers it gets), of some kinds `misfit`, `undone` or `kept`, and `seconds.attacker`.
     """
     import pandas as pd
 

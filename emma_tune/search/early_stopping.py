@@ -163,7 +163,8 @@ class EarlyStopping:
         plan = candidate.plan
         unfinished = [task for task in plan.attackers.values() if self._records.summary(task) is None]
         curves = {task.key: self._clones[task.key].epochs for task in unfinished if task.key in self._clones}
-        planned = round(sum(task.config.epochs()[0] for task in unfinished))
+        answers = self._records.answers_of(plan)
+        planned = round(sum(task.config.epochs(answers=answers)[0] for task in unfinished))
         return Outcome(
             self._digest,
             bounds=candidate.bounds,

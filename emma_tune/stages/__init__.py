@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from emma_tune.stages.settings import (
     MATRIX_STEP,
     TRAINING,
+    Answers,
     AttackerSettings,
     EvaluationSettings,
     GivenVictimSettings,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # planning and reading a study need no torch
 __all__ = [
     "OWN_TRIAL_STAGES",
     "STAGES",
+    "Answers",
     "AttackerSettings",
     "EvaluationSettings",
     "GivenVictimSettings",

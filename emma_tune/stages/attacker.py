@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.data.batches import Images
-from emma_tune.stages.choosing import Chosen
-from emma_tune.stages.curriculum import AllAtOnce, Curriculum
-from emma_tune.stages.making import Made
 from emma_tune.stages.metrics import accuracy
-from emma_tune.stages.oracle import Oracle
+from emma_tune.stages.querying.at_once import AtOnce
+from emma_tune.stages.querying.crafted import Crafted
+from emma_tune.stages.querying.oracle import Oracle
+from emma_tune.stages.querying.selected import Selected
+from emma_tune.stages.querying.strategy import QueryStrategy
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings
 from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
-from emma_tune.training.classifier import new_classifier, posteriors_of
+from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
 
 PARTS = ("validation", "test")
@@ -42,66 +47,83 @@ def train_attacker(
         (N, K); metrics: both accuracies of both, and the attack's own metrics; history: both accuracies,
         every epoch, and the best validation accuracy up to then.
     """
-    curriculum = _curriculum(config, responses, guidance, victim, surrogate or misinformer, runtime)
+    strategy = _strategy_of(config, responses, guidance, victim, surrogate or misinformer, runtime)
     K, in_a_round = responses.tensors["queries"].shape[1], config.training.epochs
     labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}
     history: list[Metrics] = []
     answers: dict[str, Tensor] = {}
     if state:
-        material = curriculum.resume(state.tensors)
-        learner = _new_learner(config, material.images, runtime, classes=K)
+        training_set = strategy.resume(state.tensors)
+        learner = _new_learner(config, training_set.images, runtime, classes=K)
         learner.restore(state.tensors)
         answers = {name: tensor for name, tensor in state.tensors.items() if name.endswith(PARTS)}
         history = list(state.history)
 
-    for epoch in range(len(history), curriculum.rounds * in_a_round):
+    for epoch in range(len(history), strategy.rounds * in_a_round):
         if epoch % in_a_round == 0:
-            material = curriculum.begin(epoch // in_a_round, learner.classifier if epoch else None)
-            learner = _new_learner(config, material.images, runtime, classes=K)
-        best_before = history[-1]["best.validation.accuracy"] if history else -1.0
-        loss = learner.epoch(
-            material.images,
-            material.lesson.targets.to(runtime.device),
-            epoch % in_a_round,
-            material.lesson.loss,
-            beside=material.beside and material.beside(learner, epoch % in_a_round),
-        )
-        history.append({"epoch": epoch, "loss": loss})
-        for part in PARTS:
-            answers[f"last.{part}"] = posteriors_of(learner.classifier, runtime.victim_images(part))
-            history[-1][f"{part}.accuracy"] = accuracy(answers[f"last.{part}"].numpy(), labels[part])
-        if history[-1]["validation.accuracy"] > best_before:
-            answers |= {f"best.{part}": answers[f"last.{part}"] for part in PARTS}
-        history[-1]["best.validation.accuracy"] = max(best_before, history[-1]["validation.accuracy"])
+            training_set = strategy.begin(epoch // in_a_round, learner.classifier if epoch else None)
+            learner = _new_learner(config, training_set.images, runtime, classes=K)
+        loss = training_set.train(learner, epoch % in_a_round)
+        best = history[-1]["best.validation.accuracy"] if history else -1.0
+        found, newest = _measure(learner.classifier, labels, best, runtime)
+        history.append({"epoch": epoch, "loss": loss, **found})
+        answers |= newest
         yield Progress(
             epoch + 1,
-            curriculum.rounds * in_a_round,
+            strategy.rounds * in_a_round,
             history[-1],
             state=lambda: State(
-                len(history), {**learner.state(), **curriculum.state(), **_copies(answers)}, list(history)
+                len(history), {**learner.state(), **strategy.state(), **_copies(answers)}, list(history)
             ),
         )
 
-    metrics = {
+    metrics = {**_accuracies(answers, labels), **training_set.lesson.metrics, **strategy.metrics()}
+    return Artifact(_copies(answers), metrics, history)
+
+
+def _accuracies(answers: Mapping[str, Tensor], labels: Mapping[str, NDArray[np.int64]]) -> Metrics:
+    """Compute the accuracies of the last and the best epoch."""
+    return {
         f"{epoch}.{part}.accuracy": accuracy(answers[f"{epoch}.{part}"].numpy(), labels[part])
         for epoch in ("last", "best")
         for part in PARTS
     }
-    return Artifact(_copies(answers), {**metrics, **material.lesson.metrics, **curriculum.metrics()}, history)
 
 
-def _curriculum(
+def _measure(
+    classifier: Classifier, labels: Mapping[str, NDArray[np.int64]], best: float, runtime: Runtime
+) -> tuple[Metrics, dict[str, Tensor]]:
+    """Measure a clone on the victim's images.
+
+    Args:
+        classifier: the clone.
+        labels: of the images, by part.
+        best: the highest validation accuracy of the epochs before; below 0 if there are none.
+        runtime: the images.
+
+    Returns:
+        Both accuracies and the highest validation accuracy so far; and the clone's posteriors as `last` and, if it
+        is better than all before, as `best`.
+    """
+    answers = {f"last.{part}": posteriors_of(classifier, runtime.victim_images(part)) for part in PARTS}
+    found = {f"{part}.accuracy": accuracy(answers[f"last.{part}"].numpy(), labels[part]) for part in PARTS}
+    if found["validation.accuracy"] > best:
+        answers |= {f"best.{part}": answers[f"last.{part}"] for part in PARTS}
+    return {**found, "best.validation.accuracy": max(best, found["validation.accuracy"])}, answers
+
+
+def _strategy_of(
     config: AttackerSettings,
     responses: Artifact,
     guidance: Artifact | None,
     victim: Artifact | None,
     own: Artifact | None,
     runtime: Runtime,
-) -> Curriculum:
-    """Return what the attacker's clones are trained on; `own` is the network of a guided defense."""
+) -> QueryStrategy:
+    """Return how the attacker queries; `own` is the network of a guided defense."""
     match ATTACKS[config.kind].asks:
         case "chosen":
-            return Chosen(config, responses, runtime)
+            return Selected(config, responses, runtime)
         case "made":
             assert victim is not None, "the plan hands over the victim"
             assert config.oracle is not None, "and says how it is asked"
@@ -115,8 +137,8 @@ def _curriculum(
                 classes=responses.tensors["queries"].shape[1],
                 runtime=runtime,
             )
-            return Made(config, oracle, runtime)
-    return AllAtOnce(config, responses, runtime, guidance)
+            return Crafted(config, oracle, runtime)
+    return AtOnce(config, responses, runtime, guidance)
 
 
 def _new_learner(config: AttackerSettings, images: Images, runtime: Runtime, *, classes: int) -> Learner:

@@ -10,7 +10,7 @@ from torch import Tensor
 from emma_tune.defenses import DEFENSES, control_matrix
 from emma_tune.defenses.release import Release
 from emma_tune.stages import metrics as measure
-from emma_tune.stages.noise import noise_seeds
+from emma_tune.stages.querying.noise import noise_seeds
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import ResponsesSettings
 from emma_tune.storage.artifact import Artifact, Metrics
@@ -32,7 +32,7 @@ def release_responses(
         tensors: `queries`, `labeled`, `validation`, `test`, each (N, K) distributions; of a defense that is a
         matrix `matrix`, (K, K), and its `singular_values`, (K,), largest first. Metrics: for the parts validation
         and test `PART.` + `l1`, `flip_rate`, `victim_accuracy`, `undefended_accuracy`, `accuracy_drop`, `ece`,
-        `nll`; for the pool `queries.l1` and `queries.flip_rate`; behind a gate for all three `withheld`, the share
+        `nll`; for the pool `queries.l1` and `queries.flip_rate`; behind a gate for all three `acts_on`, the share
         of answers on which the defense acts; of a matrix `matrix.` + `trace`, `rank`, `condition_number`,
         `smallest_singular_value`. Timings: `answer`, seconds that one answer takes longer.
         With `views`: `queries` only, the mean over the views of each query, and nothing is measured.
@@ -64,7 +64,7 @@ def release_responses(
             f"{part}.flip_rate": measure.flip_rate(answers, clean),
         }
         if release.gated:
-            figures[f"{part}.withheld"] = float(release.acts(posteriors.tensors[part]).double().mean())
+            figures[f"{part}.acts_on"] = float(release.acts(posteriors.tensors[part]).double().mean())
         if part == "queries":
             continue  # its labels are unknown
         labels = runtime.victim_labels(part).cpu().numpy()

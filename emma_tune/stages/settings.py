@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from emma_tune.attacks import ATTACKS, UNANSWERED
+from emma_tune.attacks.choosing import CHOICES
 from emma_tune.data.images import FEW_PER_CLASS
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
@@ -15,10 +16,12 @@ TRAINING, MATRIX_STEP, TANGENT = 3, 10, 3
 """Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward;
 forward with a tangent."""
 
-DEEPFOOL = 60
-"""Forward passes that the distance to a decision boundary costs: about three steps of ten gradients."""
 
-ChoiceName = Literal["entropy", "k_center", "dfal"]
+class Answers(NamedTuple):
+    """The shape of the answers to the query pool."""
+
+    queries: int
+    classes: int
 
 
 class Sizes(NamedTuple):
@@ -35,15 +38,21 @@ class Sizes(NamedTuple):
         """Images that every network is measured on."""
         return self.validation + self.test
 
+    @property
+    def answers(self) -> Answers:
+        """The shape of the answers to the pool."""
+        return Answers(self.queries, self.classes)
+
 
 class StageSettings(Frozen):
     """The configuration of a stage, as it stands in the recipe."""
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
         """Return the epochs of training that a task adds, and those of its whole training; (0, 0) without any.
 
         Args:
             before: the configuration of the task that it continues, if it continues one.
+            answers: of the pool, if it is known.
         """
         return 0, 0
 
@@ -63,7 +72,7 @@ class ClassifierSettings(StageSettings):
     training: Training
     seed: int
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
         """Count all epochs of the training."""
         return self.training.epochs, self.training.epochs
 
@@ -136,7 +145,7 @@ class SurrogateSettings(StageSettings):
     until: int = Field(description="epochs trained, of training.epochs in the schedule; 0: as initialized")
     seed: int
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
         """Count the epochs since the leg before."""
         return self.until - (before.until if isinstance(before, SurrogateSettings) else 0), self.training.epochs
 
@@ -176,7 +185,7 @@ class MatrixSettings(StageSettings):
         """The parameters of the defense's objective."""
         return {**self.params, **({} if self.lambda_ is None else {"lambda": self.lambda_})}
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
         """Count the epochs after st_epoch."""
         return max(0, self.training.epochs - self.st_epoch), self.training.epochs
 
@@ -233,7 +242,7 @@ class AttackerSettings(StageSettings):
     training: Training
     seed: int
     rounds: int = Field(1, exclude_if=lambda rounds: rounds == 1, description="how many clones it trains")
-    choose: ChoiceName | None = Field(
+    choose: str | None = Field(
         None, exclude_if=lambda choose: choose is None, description="how it chooses queries of the pool"
     )
     epsilon: float | None = Field(
@@ -248,12 +257,15 @@ class AttackerSettings(StageSettings):
     confidence: float = Field(
         0.0,
         exclude_if=lambda confidence: confidence == 0,
-        description="the least largest entry of an answer that it trains on",
+        description="smallest confidence (largest entry) of an answer that it trains on",
     )
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
-        """Count all epochs of its clones."""
-        epochs = self.rounds * self.training.epochs
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
+        """Count all epochs of its clones; rounds that would add no answers are left out where that is known."""
+        rounds = self.rounds
+        if answers is not None:
+            rounds = len(self.by_round(answers.queries, FEW_PER_CLASS * answers.classes))
+        epochs = rounds * self.training.epochs
         return epochs, epochs
 
     def by_round(self, pool: int, few: int) -> list[int]:
@@ -269,11 +281,9 @@ class AttackerSettings(StageSettings):
             work *= 1 + 2 * UNANSWERED
         choosing = 0.0
         if self.choose:
-            of_one = DEEPFOOL if self.choose == "dfal" else 1
-            choosing = of_one * sum(sizes.queries - count for count in answers[:-1])
+            choosing = CHOICES[self.choose].passes * sum(sizes.queries - count for count in answers[:-1])
         elif self.oracle:
             choosing = (TRAINING + 1) * answers[-1]  # a gradient, and the victim's answer
-        epochs *= len(answers) / self.rounds  # those that would add nothing are left out
         return self.training.model, epochs * (work + sizes.measured) + choosing
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, PrivateAttr, model_validator
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import BASELINES, UNDEFENDED, Defense, Parameter
-from emma_tune.defenses.around import AROUND, NAMES, THEN, effective, is_neutral, misfit
+from emma_tune.defenses.around import AROUND, NAMES, STEPS, THEN, effective, is_neutral, unmatched
 from emma_tune.storage.versions import plain
 from emma_tune.study.fields import BaselineName, PoolName, StepName
-from emma_tune.study.search import Dimension
+from emma_tune.study.search import PARAMETERS, Dimension, extent
 from emma_tune.training.fields import NOT_BOOLEAN, Count, Frozen
 
 _AROUND = {parameter.name: parameter for parameter in AROUND}
@@ -25,6 +27,22 @@ def _parameter_names() -> list[str]:
         | {parameter.name for known in BASELINES.values() for parameter in known.parameters}
         | set(_AROUND)
     )
+
+
+def _check_names(kind: str, given: Iterable[object]) -> None:
+    """Raise ValueError unless a baseline has all these fields and parameters."""
+    row, fields = BASELINES[kind], Baseline.model_fields
+    own = list(dict.fromkeys([*(of.name for of in row.parameters), *row.settings, *_AROUND]))
+    for name in map(str, given):
+        if name in own or name in fields:
+            continue
+        if kind == UNDEFENDED:
+            raise ValueError(f"expected no parameter of {kind}, found {name!r}")
+        close = difflib.get_close_matches(name, [*own, *fields], n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        if name in PARAMETERS:
+            hint = f"; {name} is of learned defenses: search.space.{name}"
+        raise ValueError(f"expected a parameter of {kind} ({', '.join(own)}{hint}), found {name!r}")
 
 
 def outlier_set(pool: str) -> str:
@@ -84,14 +102,19 @@ class Baseline(Frozen):
     def _name_is_kind(cls, given: object) -> object:
         return {"kind": given} if isinstance(given, str) else given
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_names(cls, given: object) -> object:
+        """Refuse unknown names before the values of others are read."""
+        if isinstance(given, dict) and isinstance(kind := given.get("kind"), str) and kind in BASELINES:
+            _check_names(kind, given)
+        return given
+
     @model_validator(mode="after")
-    def _known_parameters(self) -> Self:
+    def _fit_together(self) -> Self:
         self._row = known = BASELINES[self.kind]
-        names = [*(parameter.name for parameter in known.parameters), *known.settings]
         self._check_around()
         for name, dimension in self.given.items():
-            if name not in names and name not in _AROUND:
-                raise ValueError(f"expected {' or '.join(names) or 'no parameter'} of {self.kind}, found {name!r}")
             if name in known.settings and dimension.value is None:
                 raise ValueError(f"expected a number for {name} of {self.kind}, found several values")
             if len(set(dimension.grid())) < len(dimension.grid()):
@@ -104,15 +127,18 @@ class Baseline(Frozen):
                 of = " or ".join(kind for kind, other in BASELINES.items() if name in other.forms)
                 raise ValueError(f"expected {name} only of {of}, found it of {self.kind}")
         if self.points and not self.searched:
-            raise ValueError("expected points beside a range, {low, high}, of the budget")
+            raise ValueError("expected points beside a range, {low, high}, of the budget, gate or second step")
         return self
 
     def _check_around(self) -> None:
         """Raise unless gate and second step fit together, and have something to stand around."""
         given = {*self.given, *([THEN] if self.then else [])}
         if self.kind == UNDEFENDED and (around := sorted(NAMES & given)):
-            raise ValueError(f"expected {around[0]} of a defense, found it of {self.kind}")
-        if (wrong := misfit({*given, *self.space}, self.then)) is not None:
+            raise ValueError(f"expected no {around[0]}, since `{self.kind}` changes nothing, found one")
+        if self.then == self.kind and not STEPS[self.then]:
+            again = f"since {self.kind} twice is the same as once"
+            raise ValueError(f"expected another second step, {again}, found {self.then}")
+        if (wrong := unmatched({*given, *self.space}, self.then)) is not None:
             raise ValueError(wrong[1])
 
     def parameter(self, name: str) -> Parameter:
@@ -128,7 +154,7 @@ class Baseline(Frozen):
             return
         parameter = self.parameter(name)
         if not parameter.allows(low, high):
-            raise ValueError(f"expected {name} of {self.kind} {parameter.range}, found {low:g} … {high:g}")
+            raise ValueError(f"expected {name} of {self.kind} {parameter.range}, found {extent(dimension)}")
         whole = all(value == int(value) for value in dimension.grid()) and dimension.grid()
         if parameter.whole and not whole:
             raise ValueError(f"expected whole numbers for {name} of {self.kind}")

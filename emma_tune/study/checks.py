@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emma_tune.attacks import ATTACKS
+from emma_tune.attacks import ATTACKS, kinds_with
 from emma_tune.defenses import DEFENSES
-from emma_tune.defenses.around import misfit
+from emma_tune.defenses.around import unmatched
 from emma_tune.storage.redaction import has_secret
+from emma_tune.storage.versions import plain
 from emma_tune.study.fields import misplaced
+from emma_tune.study.measures import measure
 from emma_tune.study.parts import KNOWLEDGE
 from emma_tune.study.plugged import check_own
 from emma_tune.study.search import check_finite
@@ -49,9 +51,6 @@ OTHER_IMAGES = {
 }
 """What attackers ask besides the queries themselves, by `Attack.asks`."""
 
-ONLY_FOR = {"rounds": ("chosen", "made"), "choose": ("chosen",), "epsilon": ("made",)}
-"""Fields of an attacker that only these use, by `Attack.asks`."""
-
 
 def check_answers_suffice(study: Study) -> None:
     """Refuse attackers that ask other images than those that were answered."""
@@ -65,15 +64,26 @@ def check_answers_suffice(study: Study) -> None:
             )
 
 
-def check_rounds(study: Study) -> None:
-    """Refuse fields that an attacker does not use, and too few queries for what it does with them."""
+def check_own_fields(study: Study) -> None:
+    """Refuse fields that an attacker of this kind does not use."""
+    own = dict.fromkeys(field for attack in ATTACKS.values() for field in attack.fields)
+    for name, attacker in study.attackers.items():
+        for field in own:
+            given = getattr(attacker, field) != type(attacker).model_fields[field].default
+            if given and field not in ATTACKS[attacker.kind].fields:
+                kinds = plain(kinds_with(field))
+                of = " or ".join(part for part in (", ".join(kinds[:-1]), kinds[-1]) if part)
+                raise misplaced(
+                    f"attackers.{name}.{field}", f"expected {field} only of {of}, found it of {attacker.kind}"
+                )
+
+
+def check_queries(study: Study) -> None:
+    """Refuse too few queries for what an attacker does with them, and to ask only once who averages."""
     for name, attacker in study.attackers.items():
         attack, place = ATTACKS[attacker.kind], f"attackers.{name}"
-        for field, asking in ONLY_FOR.items():
-            value = getattr(attacker, field)
-            if attack.asks not in asking and value != type(attacker).model_fields[field].default:
-                only = " or ".join(kind for kind, of in ATTACKS.items() if of.asks in asking)
-                raise misplaced(f"{place}.{field}", f"expected none, since only {only} has it, found {value}")
+        if attack.asks == "again" and attacker.views < 2:
+            raise misplaced(f"{place}.views", f"expected at least 2, found {attacker.views}")
         if attack.asks not in ("chosen", "part", "made"):
             continue
         if attacker.queries is None and attack.asks != "made":
@@ -86,21 +96,18 @@ def check_rounds(study: Study) -> None:
 
 
 def check_knowledge(study: Study) -> None:
-    """Refuse fields that an attacker of this kind does not use, and one that knows less than it needs."""
+    """Refuse an attacker that knows less than it needs."""
     for name, attacker in study.attackers.items():
-        attack, place, expected = ATTACKS[attacker.kind], f"attackers.{name}", None
-        if not attack.knows_defense and attacker.knows != KNOWLEDGE:
-            expected = f"none, since {attacker.kind} knows nothing of the defense"
-        elif attack.needs_matrix and "defense" not in attacker.knows:
+        attack, expected = ATTACKS[attacker.kind], None
+        if attack.needs_matrix and "defense" not in attacker.knows:
             expected = f"defense among them, since {attacker.kind} knows its matrix"
+        elif attack.knows_defense == "gate" and not attack.needs_matrix and "gate" not in attacker.knows:
+            expected = f"gate among them, since {attacker.kind} uses nothing else"
         elif attack.knows_defense == "all" and not attacker.knows:
             expected = f"any of {', '.join(KNOWLEDGE)}"
         if expected:
             found = ", ".join(attacker.knows) or "an empty list"
-            raise misplaced(f"{place}.knows", f"expected {expected}, found {found}")
-        if attacker.confidence and attacker.kind != "selective":
-            found = f"{attacker.confidence:g}"
-            raise misplaced(f"{place}.confidence", f"expected none, since only selective has it, found {found}")
+            raise misplaced(f"attackers.{name}.knows", f"expected {expected}, found {found}")
 
 
 def check_grids(study: Study) -> None:
@@ -119,8 +126,20 @@ def check_space(study: Study) -> None:
     for name in sorted(wanted ^ given):
         expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
         raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")
-    if (wrong := misfit(given, study.defense.then)) is not None:
+    if (wrong := unmatched(given, study.defense.then)) is not None:
         raise misplaced(f"search.space.{wrong[0]}", wrong[1])
+
+
+def check_acting(study: Study) -> None:
+    """Refuse to bound or to minimize the share of answers that a gate lets a defense act on, without a gate."""
+    named = {**{f"limits.{n}": n for n in study.limits.bounds}, **{f"objectives.{n}": n for n in study.objectives}}
+    for place, name in named.items():
+        if measure(name).gated and not study.gated:
+            raise misplaced(
+                place,
+                "expected a gate beside it (search.space.gate, or gate of a baseline), since without one a "
+                "defense acts on every answer, found none",
+            )
 
 
 def check_against(study: Study) -> None:
@@ -153,10 +172,12 @@ CHECKS: tuple[Callable[[Study], None], ...] = (
     check_own,
     refuse_secrets,
     check_answers_suffice,
-    check_rounds,
+    check_own_fields,
+    check_queries,
     check_knowledge,
     check_grids,
     check_space,
+    check_acting,
     check_against,
     check_epochs,
 )

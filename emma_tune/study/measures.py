@@ -78,17 +78,17 @@ MEASURES: dict[str, Measure] = {
     "victim_accuracy": Measure("max", 1.0, 0.0, "%", "victim", "victim’s accuracy", "{part}.victim_accuracy"),
     "l1_queries": Measure("min", 0.0, 2.0, "", "l1, pool", "budget l1: mean ‖p′ − p‖₁", "queries.l1", pool=True),
     "flip_rate": Measure("min", 0.0, 1.0, "%", "flipped", "top classes that change", "{part}.flip_rate"),
-    "withheld": Measure(
-        "min", 0.0, 1.0, "%", "withheld", "answers on which the defense acts", "{part}.withheld", gated=True
+    "acts_on": Measure(
+        "min", 0.0, 1.0, "%", "acts on", "answers on which the defense acts", "{part}.acts_on", gated=True
     ),
-    "withheld_queries": Measure(
+    "acts_on_queries": Measure(
         "min",
         0.0,
         1.0,
         "%",
-        "withheld, pool",
+        "acts on, pool",
         "answers on which the defense acts",
-        "queries.withheld",
+        "queries.acts_on",
         pool=True,
         gated=True,
     ),
@@ -129,5 +129,5 @@ def value_of(figures: Mapping[str, Any], name: str) -> float:
     if name.startswith(ATTACKERS):
         return float(figures["attackers"][name.removeprefix(ATTACKERS)])
     if name not in figures and MEASURES[name].gated:
-        return float(figures["l1"] > 0)  # without a gate a defense acts on every answer, and `none` on no one
+        return float(figures["l1"] > 0)  # without a gate a defense acts on every answer, and `none` on none
     return float(figures[name])

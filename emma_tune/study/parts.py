@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from emma_tune.attacks import ATTACKS, PLAIN
+from emma_tune.attacks.choosing import CHOICES
 from emma_tune.data.images import FEW_PER_CLASS
-from emma_tune.stages.settings import ChoiceName
-from emma_tune.study.fields import AgainstName, AttackName, LearnedName, PoolName, StepName
+from emma_tune.defenses import LEARNED
+from emma_tune.study.document import shown
+from emma_tune.study.fields import (
+    AgainstName,
+    AttackName,
+    ChoiceName,
+    LearnedName,
+    PoolName,
+    StepName,
+    misplaced,
+)
 from emma_tune.study.measures import value_of
 from emma_tune.training.fields import NOT_BOOLEAN, BatchSize, Count, Frozen, Rate
 from emma_tune.training.settings import Precision, Training
 
 Knowledge = Literal["defense", "gate", "then"]
-KNOWLEDGE: tuple[Knowledge, ...] = ("defense", "gate", "then")
+KNOWLEDGE: tuple[Knowledge, ...] = get_args(Knowledge)
 """What there is to know of a defense: itself, its gate, and its second step."""
 
-NOT_KNOWN = {"defense": "the defense itself", "gate": "its gate", "then": "its second step"}
-"""What an attacker does not know that knows less than all."""
+NOT_KNOWN: dict[Knowledge, str] = {
+    "defense": "its kind and parameters",
+    "gate": "its gate",
+    "then": "its second step",
+}
+"""Parts of a defense, in words, for attackers that know less than all."""
 
 
 class Queries(Frozen):
@@ -66,6 +80,16 @@ class Optimization(Frozen):
     )
     precision: Precision | None = Field(None, description="fp32 or bf16; default: the surrogate's")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _parameters_are_searched(cls, given: object) -> object:
+        if isinstance(given, dict):
+            searched = {of.name for row in LEARNED.values() for of in row.parameters} - cls.model_fields.keys()
+            for name in given.keys() & searched:
+                expected = f"expected search.space.{name} instead"
+                raise misplaced(f"defense.{name}", f"{expected}, found {shown(given[name])}")
+        return given
+
     @field_validator("against")
     @classmethod
     def _as_shares(cls, against: dict[str, float]) -> dict[str, float]:
@@ -79,8 +103,8 @@ class Attacker(Training):
     kind: AttackName = Field(description="what it makes of the answers")
     queries: Count | None = Field(
         None,
-        description="number of queries that it sends, a fixed subset of the pool (of active: chosen; of jacobian: "
-        "of its own making, at most); default: all, or as many",
+        description="number of queries: a fixed subset of the pool (active selects them; jacobian makes at most "
+        "this many); default: as many as the pool has",
     )
     views: Count = Field(
         4,
@@ -94,8 +118,8 @@ class Attacker(Training):
     choose: ChoiceName = Field(
         "entropy",
         exclude_if=lambda choose: choose == "entropy",
-        description="for active: how its clone chooses queries: entropy, the most uncertain; k_center, those that "
-        "cover the others; dfal, the nearest to a decision boundary",
+        description="for active: how its clone chooses queries: "
+        + "; ".join(f"{name}, {choice.about}" for name, choice in CHOICES.items()),
     )
     epsilon: Annotated[float, Field(gt=0, le=1), NOT_BOOLEAN] = Field(
         0.1,
@@ -111,7 +135,7 @@ class Attacker(Training):
     confidence: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] = Field(
         0.0,
         exclude_if=lambda confidence: confidence == 0,
-        description="for selective: it trains only on answers whose largest entry is at least this",
+        description="for selective: smallest confidence (largest entry) of an answer that it trains on",
     )
     when: Literal["always", "front"] = Field(
         "always",
@@ -120,8 +144,10 @@ class Attacker(Training):
     )
 
     def asks(self, pool: int | None) -> int | None:
-        """Return how many queries it asks of a pool of this size, if that is known; None for all of it."""
-        return min(self.queries, pool or self.queries) if self.queries else None
+        """Return how many queries it sends, given the size of the pool if it is known; None for as many."""
+        if self.queries is None or pool is None:
+            return self.queries
+        return ATTACKS[self.kind].budget(self.queries, pool)
 
     def asked(self, pool: int, classes: int) -> int:
         """Return how many answers it asks at most, of a pool of this size and a victim of so many classes."""
@@ -137,11 +163,13 @@ class Attacker(Training):
     def knowledge(self) -> str:
         """Describe what it is assumed to know or to have."""
         unknown = [text for of, text in NOT_KNOWN.items() if of not in self.knows]
-        return ATTACKS[self.kind].knows + (f", without {' and '.join(unknown)}" if unknown else "")
+        return ATTACKS[self.kind].knows + (f", but not {' or '.join(unknown)}" if unknown else "")
 
     @field_validator("knows")
     @classmethod
     def _in_one_order(cls, knows: tuple[Knowledge, ...]) -> tuple[Knowledge, ...]:
+        if len(set(knows)) < len(knows):
+            raise ValueError("expected each only once")
         return tuple(of for of in KNOWLEDGE if of in knows)
 
     @property
@@ -156,7 +184,7 @@ class Limits(Frozen):
     accuracy_drop: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
         None, description="largest accepted loss of the victim's accuracy, in [0, 1]"
     )
-    withheld: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
+    acts_on: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] | None = Field(
         None,
         exclude_if=lambda share: share is None,
         description="largest accepted share of own answers on which the defense acts, in [0, 1]",

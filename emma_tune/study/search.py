@@ -101,7 +101,8 @@ class WholeChoice(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _number_is_choice(cls, given: object) -> object:
-        if isinstance(given, dict | WholeChoice):
+        ranged = isinstance(given, dict) and {"low", "high"} & given.keys()
+        if isinstance(given, dict | WholeChoice) and not ranged:
             return given
         if isinstance(given, list | tuple):
             return {"choices": given}
@@ -175,9 +176,14 @@ def check_ranges(space: _Space, parameters: Iterable[Parameter]) -> None:
     for parameter in parameters:
         dimension = space.dimensions.get(parameter.name)
         if dimension and not parameter.allows(*dimension.bounds):
-            low, high = dimension.bounds
-            found = f"{low:g}" if low == high else f"{low:g} … {high:g}"
-            raise misplaced(f"search.space.{parameter.name}", f"expected values {parameter.range}, found {found}")
+            expected = f"expected values {parameter.range}, found {extent(dimension)}"
+            raise misplaced(f"search.space.{parameter.name}", expected)
+
+
+def extent(dimension: Dimension | WholeChoice) -> str:
+    """Show the smallest and the largest value: 0.5 … 1.5, or 1.5 if that is the only one."""
+    low, high = dimension.bounds
+    return f"{low:g}" if low == high else f"{low:g} … {high:g}"
 
 
 def _searchable() -> dict[str, Parameter]:

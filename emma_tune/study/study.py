@@ -230,11 +230,10 @@ class Study(Frozen):
     def measures(self) -> tuple[str, ...]:
         """The measures of its points: this package's, and those that its plug-ins declare.
 
-        Those of a gate only if there is one, or if objectives or limits name them.
+        Those of a gate only if there is one.
         """
-        asked = {*self.objectives, *self.limits.bounds}
         own = (name for name in MEASURES if name not in REGISTERED)
-        return *(n for n in own if not MEASURES[n].gated or self.gated or n in asked), *self.own_measures
+        return *(n for n in own if not MEASURES[n].gated or self.gated), *self.own_measures
 
     @property
     def gated(self) -> bool:

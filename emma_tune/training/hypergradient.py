@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emma_tune.defenses import Objective
+from emma_tune.defenses.objective import Objective
 from emma_tune.training.forward_pass import ForwardPass
 
 

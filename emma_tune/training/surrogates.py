@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emma_tune.attacks import PLAIN, guess_of
 from emma_tune.data.batches import Images
-from emma_tune.defenses import Objective
+from emma_tune.defenses.objective import Objective
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
 from emma_tune.training.learner import Learner
@@ -94,7 +94,7 @@ class Surrogates:
         return gradient, loss
 
     def descend(self, batch: Batch, T: Tensor) -> Tensor:
-        """Take the real step of every surrogate by the passes of the hypergradient; return the mean loss."""
+        """Take each surrogate's SGD step, reusing the hypergradient's forward pass; return the weighted loss."""
         loss = T.new_zeros(())
         for name, learner in self.learners.items():
             targets = self._guess(name, batch)(batch.posteriors, T)
@@ -122,5 +122,5 @@ class Surrogates:
 
 
 def _prefix(name: str) -> str:
-    """Begin the names of an attacker's tensors; those of the plain one have no beginning."""
+    """Return the prefix of an attacker's tensors; empty for the plain one."""
     return "" if name == PLAIN else f"against.{name}."

@@ -95,7 +95,6 @@ def test_runs_leave_the_process_as_it_was(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_core")
 def test_the_stop_button_ends_a_run_with_everything_saved(tmp_path):
     process = driven("interrupted", tmp_path)
     try:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from emma_tune.defenses import BASELINES, DEFENSES, UNDEFENDED, control_matrix, emma, rounding, top_k
-from emma_tune.defenses.around import around_params, effective, misfit
+from emma_tune.defenses import BASELINES, UNDEFENDED, control_matrix, emma, rounding, top_k
+from emma_tune.defenses.around import around_params, effective, unmatched
 from emma_tune.defenses.gate import confidence
-from emma_tune.defenses.release import Release
+from emma_tune.defenses.release import Release, objective_of
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
 from tests.defenses.test_baselines import guidance_for, posteriors, seeds_for
@@ -154,7 +154,7 @@ def test_what_changes_nothing_is_left_out(params, left):
     ],
 )
 def test_what_belongs_together(given, then, wrong):
-    found = misfit(given, then)
+    found = unmatched(given, then)
     assert (found and found[0]) == wrong
 
 
@@ -166,7 +166,7 @@ def test_the_losses_of_a_gated_matrix_are_those_of_what_it_releases(gate):
     """L_align by a loop; the gradient of L_out by double backward through the virtual step."""
     net, x = draw("smooth", K, torch.float64)
     p, T = draw_answers(K, "inside", torch.float64)
-    objective = DEFENSES["emma"].objective_of({"lambda": 0.3, "gate": gate})
+    objective = objective_of("emma", {"lambda": 0.3, "gate": gate})
     acting = p.max(dim=1).values < gate
     losses = []
     for row, acts in zip(p, acting.tolist(), strict=True):
@@ -204,6 +204,6 @@ def by_double_backward(
 
 def test_without_a_gate_the_objective_is_the_defense_s_own():
     p, T = draw_answers(K, "inside", torch.float32)
-    own, neutral = (DEFENSES["emma"].objective_of({"lambda": 0.3, **of}) for of in ({}, {"gate": 1.0}))
+    own, neutral = (objective_of("emma", {"lambda": 0.3, **of}) for of in ({}, {"gate": 1.0}))
     assert neutral.align is own.align is emma.align_loss
     assert torch.equal(neutral.release(p, T), emma.release(p, T))

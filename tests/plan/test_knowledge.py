@@ -48,7 +48,7 @@ def test_those_who_use_all_of_a_defense_are_told_its_kind_and_parameters(kind, c
     assert noisy == ResponsesSettings(defense="gaussian", params={"sigma": 0.2}), "what is drawn nobody knows"
 
 
-@pytest.mark.parametrize("kind", KNOWING)
+@pytest.mark.parametrize("kind", [kind for kind in KNOWING if kind != "selective"])  # which must know the gate
 @pytest.mark.parametrize(
     ("knows", "params"),
     [
@@ -65,6 +65,11 @@ def test_who_knows_less_takes_the_rest_as_absent(kind, knows, params, clone_of):
         assert known is None
     else:
         assert known == ResponsesSettings(defense="emma", params=params)
+
+
+def test_who_selects_by_the_gate_is_told_nothing_but_what_it_knows(clone_of):
+    known = release_of(clone_of("selective", "emma", GATED, knows=["gate", "defense"]))
+    assert known == ResponsesSettings(defense="emma", params={"gate": 0.8})
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KNOWING if not ATTACKS[kind].needs_matrix])
@@ -100,8 +105,8 @@ def test_confidence_is_in_the_key_of_those_who_ask_for_it(clone_of):
     ("kind", "knows", "said"),
     [
         ("bayes", ("defense", "gate", "then"), "the answers and the defense"),
-        ("bayes", ("gate",), "the answers and the defense, without the defense itself and its second step"),
-        ("inverse", ("defense",), "the answers and the matrix T, without its gate and its second step"),
+        ("bayes", ("gate",), "the answers and the defense, but not its kind and parameters or its second step"),
+        ("inverse", ("defense",), "the answers and the matrix T, but not its gate or its second step"),
     ],
 )
 def test_what_an_attacker_knows_is_said_in_words(kind, knows, said):

@@ -7,7 +7,7 @@ import torch
 
 from emma_tune.defenses import DEFENSES, control_matrix
 from emma_tune.defenses.around import own_params
-from emma_tune.defenses.release import Release
+from emma_tune.defenses.release import Release, objective_of
 from emma_tune.plan import Planner, Point
 from emma_tune.plugins.loading import load
 from emma_tune.study.file import load_study
@@ -60,7 +60,7 @@ def test_a_learned_defense_of_one_s_own_is_learned_behind_its_gate(study):
     plan = Planner(study, {"victim": "a", "queries": "b"}).point(Point(0, "mild", LEARNED))
     (config,) = (task.config for task in plan.tasks.values() if task.stage == "matrix")
     assert config.params == {"mildness": 0.1, "gate": 0.7}
-    objective = DEFENSES[study.versioned("mild")].objective_of(config.objective_params)
+    objective = objective_of(study.versioned("mild"), config.objective_params)
     p = torch.tensor([[0.9, 0.1, 0.0], [0.4, 0.35, 0.25]])
     T = torch.full((3, 3), 1 / 3)
     assert torch.equal(objective.release(p, T)[0], p[0])

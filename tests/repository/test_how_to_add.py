@@ -34,7 +34,7 @@ def release(posteriors, *, temperature):
 LEARNED = {
     "defenses/unsure.py": '''
 """A matrix that leaves the clone unsure, instead of wrong."""
-from emma_tune.defenses import Objective
+from emma_tune.defenses.objective import Objective
 from emma_tune.defenses.emma import align_loss
 def objective(release, params):
     return Objective(release, params["alpha"], align_loss, negative_entropy)

@@ -17,7 +17,7 @@ from emma_tune.plan.materials.answers import answered
 from emma_tune.plan.materials.given import Given, read_given
 from emma_tune.stages import STAGES, GivenVictimSettings, OracleSettings, PosteriorsSettings
 from emma_tune.stages.metrics import accuracy
-from emma_tune.stages.oracle import Oracle
+from emma_tune.stages.querying.oracle import Oracle
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, run_through
 from emma_tune.study import Study

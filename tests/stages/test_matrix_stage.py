@@ -107,6 +107,28 @@ def test_every_matrix_is_row_stochastic(
         torch.testing.assert_close(T.sum(dim=1), torch.ones(K), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("keep", ["lowest_trace", "best_on_patience"])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_of_a_low_rank_the_last_matrix_is_released_whatever_its_trace_did(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact, rank: int, keep: str
+) -> None:
+    config = configure(rank=rank, lr_gamma=1.0, keep=keep, patience=1)
+    states, artifact = epochs_of(config, pool, surrogate)
+    A, B = (states[-1].tensors[f"matrix.{name}"] for name in "AB")
+    assert len(artifact.history) == 5
+    assert torch.equal(artifact.tensors["matrix"], A @ B)
+
+
+@pytest.mark.parametrize(("rank", "by_trace"), [(None, True), (10, True), (3, False), (1, False)])
+def test_below_full_rank_only_a_small_change_stops(rank: int | None, by_trace: bool) -> None:
+    config = configure(rank=rank, keep="lowest_trace", min_change=None, patience=3)
+    higher = {"trace": 2.0, "lowest_trace": 1.0, "change": 0.02}
+    history = [higher] * config.patience
+    assert settled(history, config, classes=10) is by_trace
+    assert settled([{**higher, "change": 0.009}], config, classes=10)
+    assert keeps_lowest(history, config, classes=10) is by_trace
+
+
 def epochs_until_settled(history: list[dict[str, float]], least: float, patience: int) -> int:
     """Both stopping tests, epoch by epoch."""
     lowest, missed = math.inf, 0

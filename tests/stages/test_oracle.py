@@ -7,7 +7,7 @@ import torch
 
 from emma_tune.defenses import DEFENSES
 from emma_tune.stages import GuidanceSettings, OracleSettings, PosteriorsSettings, ResponsesSettings
-from emma_tune.stages.oracle import Oracle
+from emma_tune.stages.querying.oracle import Oracle
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, run_through
 from tests.stages.small import K, configured, network, pixels, small_runtime, start

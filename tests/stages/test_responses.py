@@ -131,9 +131,9 @@ def test_behind_a_gate_sure_answers_are_released_as_they_are_and_the_others_coun
         unsure = p.max(dim=1).values < gate
         assert torch.equal(behind.tensors[part], torch.where(unsure[:, None], without.tensors[part], p))
         if part in MEASURED:
-            assert behind.metrics[f"{part}.withheld"] == pytest.approx(unsure.sum().item() / len(p))
-    assert 0 < behind.metrics["queries.withheld"] < 1
-    assert behind.metrics.keys() - without.metrics.keys() == {f"{part}.withheld" for part in MEASURED}
+            assert behind.metrics[f"{part}.acts_on"] == pytest.approx(unsure.sum().item() / len(p))
+    assert 0 < behind.metrics["queries.acts_on"] < 1
+    assert behind.metrics.keys() - without.metrics.keys() == {f"{part}.acts_on" for part in MEASURED}
 
 
 @pytest.mark.parametrize("views", [VIEWS, PLAIN_VIEWS], ids=["views", "views that change nothing"])
@@ -255,7 +255,7 @@ def test_every_measure_recomputed(kind, fresh, runtime):
         flips = [one != other for one, other in zip(top(released), top(p), strict=True)]
         expected[f"{part}.flip_rate"] = sum(flips) / len(p)
         if kind == "abstain":
-            expected[f"{part}.withheld"] = sum(max(row) < parameters(kind)["gate"] for row in p) / len(p)
+            expected[f"{part}.acts_on"] = sum(max(row) < parameters(kind)["gate"] for row in p) / len(p)
         if part == "queries":
             continue
         labels = runtime.victim[part].labels.tolist()

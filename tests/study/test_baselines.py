@@ -170,11 +170,15 @@ def test_a_learned_defense_has_gate_and_second_step_in_its_space(tmp_path, space
         ({"gate_temperature": 2}, {},
          "search.space.gate_temperature: expected gate beside gate_temperature, found none"),
         ({"then_k": 2}, {}, "search.space.then_k: expected then_k only beside then: top_k, found it"),
-        ({"then_k": 0}, {"then": "top_k"}, "search.space.then_k: expected values in [1, inf], found 0"),
+        ({"then_k": 0}, {"then": "top_k"}, "search.space.then_k: expected values ≥ 1, found 0"),
         ({"then_k": 1.5}, {"then": "top_k"}, "search.space.then_k: expected a whole number, a list of them or"),
         ({}, {"then": "top_k"}, "search.space.then_k: expected then_k beside then: top_k, found none"),
         ({}, {"then": "mad"}, "defense.then: expected a known second step, one of argmax, top_k, rounding, found"),
         ({"then": "argmax"}, {}, "search.space.then: expected a known key"),
+        ({"then_k": {"low": 1, "high": 3}}, {"then": "top_k"},
+         "search.space.then_k: expected a whole number, a list of them or {choices: […]}, found {low: 1, "),
+        ({}, {"gate": 0.8}, "defense.gate: expected search.space.gate instead, found 0.8"),
+        ({}, {"lr_gamma": 0.8}, "defense.lr_gamma: expected search.space.lr_gamma instead, found 0.8"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_around_a_learned_defense_is_one_line(tmp_path, space, defense, said):
@@ -224,6 +228,8 @@ def test_guided_stages_take_what_their_like_takes_where_the_study_says_nothing(t
 
 # --- what is wrong ----------------------------------------------------------------------------------------
 
+AROUND = "gate, gate_temperature, then_k, then_decimals"
+
 WRONG: dict[str, tuple[Any, str, str]] = {
     "unknown": ("mat", "baselines.1.kind", "expected a known baseline defense, one of abstain, "),
     "unknown kind": ({"kind": "mat"}, "baselines.1.kind", "expected a known baseline defense, one of "),
@@ -232,16 +238,20 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "a number": (5, "baselines.1", "expected a mapping, found 5"),
     "nothing": (None, "baselines.1", "expected a mapping, found null"),
     "a list": (["mad"], "baselines.1", "expected a mapping, found ['mad']"),
-    "another's budget": ({"kind": "mad", "sigma": 0.1}, "baselines.1", "expected epsilon of mad, found 'sigma'"),
+    "another's budget": (
+        {"kind": "mad", "sigma": 0.1},
+        "baselines.1",
+        f"expected a parameter of mad (epsilon, {AROUND}), found 'sigma'",
+    ),
     "a budget where there is none": (
         {"kind": "argmax", "epsilon": 1},
         "baselines.1",
-        "expected no parameter of argmax, found 'epsilon'",
+        f"expected a parameter of argmax ({AROUND}), found 'epsilon'",
     ),
     "a misspelt setting": (
         {"kind": "reverse_sigmoid", "gama": 1},
         "baselines.1",
-        "expected beta or gamma of reverse_sigmoid, found 'gama'",
+        f"expected a parameter of reverse_sigmoid (beta, gamma, {AROUND}; did you mean gamma?), found 'gama'",
     ),
     "a budget of text": (
         {"kind": "mad", "epsilon": "much"},
@@ -294,7 +304,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "baselines.1",
         "expected epsilon of mad in [0, 2], found -1 … 1",
     ),
-    "less than one class": ({"kind": "top_k", "k": 0}, "baselines.1", "expected k of top_k in [1, inf], found 0"),
+    "less than one class": ({"kind": "top_k", "k": 0}, "baselines.1", "expected k of top_k ≥ 1, found 0"),
     "half a class": ({"kind": "top_k", "k": [2, 2.5]}, "baselines.1", "expected whole numbers for k of top_k"),
     "any number of classes": (
         {"kind": "top_k", "k": {"low": 1, "high": 5}},
@@ -340,7 +350,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "points of what is not searched": (
         {"kind": "mad", "epsilon": [0.5, 1], "points": 2},
         "baselines.1",
-        "expected points beside a range, {low, high}, of the budget",
+        "expected points beside a range, {low, high}, of the budget, gate or second step",
     ),
     "a gate beyond all confidence": (
         {"kind": "mad", "gate": 1.5},
@@ -355,12 +365,38 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "a gate before nothing": (
         {"kind": "none", "gate": 0.5},
         "baselines.1",
-        "expected gate of a defense, found it of none",
+        "expected no gate, since `none` changes nothing, found one",
     ),
     "a second step after nothing": (
         {"kind": "none", "then": "argmax"},
         "baselines.1",
-        "expected then of a defense, found it of none",
+        "expected no then, since `none` changes nothing, found one",
+    ),
+    "a misspelt gate": (
+        {"kind": "mad", "gates": 0.5},
+        "baselines.1",
+        f"expected a parameter of mad (epsilon, {AROUND}; did you mean gate?), found 'gates'",
+    ),
+    "an unknown name with a value of text": (
+        {"kind": "mad", "margin_by": "entropy"},
+        "baselines.1",
+        f"expected a parameter of mad (epsilon, {AROUND}), found 'margin_by'",
+    ),
+    "a parameter of learned defenses": (
+        {"kind": "mad", "rank": 2},
+        "baselines.1",
+        f"expected a parameter of mad (epsilon, {AROUND}; rank is of learned defenses: search.space.rank), found "
+        "'rank'",
+    ),
+    "a parameter of nothing": (
+        {"kind": "none", "epsilon": 1},
+        "baselines.1",
+        "expected no parameter of none, found 'epsilon'",
+    ),
+    "the top class of the top class": (
+        {"kind": "argmax", "then": "argmax"},
+        "baselines.1",
+        "expected another second step, since argmax twice is the same as once, found argmax",
     ),
     "a cold gate": (
         {"kind": "mad", "gate": 0.5, "gate_temperature": 0},
@@ -390,7 +426,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "the number of no step": (
         {"kind": "mad", "then_decimals": 2},
         "baselines.1",
-        "expected then_decimals only beside then: rounding, found it beside then: nothing",
+        "expected then_decimals only beside then: rounding, found it without then",
     ),
     "half a class in the second step": (
         {"kind": "mad", "then": "top_k", "then_k": 1.5},
@@ -400,7 +436,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "no points": (
         {"kind": "mad", "epsilon": {"low": 0.1, "high": 1}, "points": 0},
         "baselines.1.points",
-        "expected greater than or equal to 1, found 0",
+        "expected at least 1, found 0",
     ),
     "twice": ("none", "baselines", "expected each defense once, found none, none"),
 }
@@ -413,8 +449,9 @@ def test_one_line_names_the_place_and_what_was_expected(tmp_path, entry, place, 
         load_study(path)
     (line,) = str(raised.value).splitlines()
     assert line.startswith(f"{path}:")
-    assert f": {place}: {said}" in line
-    assert ", found " in line
+    _, _, finding = line.partition(f": {place}: ")
+    assert finding == said if ", found " in said else finding.startswith(said)
+    assert ", found " in finding
 
 
 def test_the_line_in_the_file_is_that_of_the_entry(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from emma_tune.plan import Planner, Point
@@ -57,10 +59,14 @@ def test_every_surrogate_costs_as_much_as_the_first(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"search.space.rank": 0}, "search.space.rank: expected values in [1, inf], found 0"),
+        ({"search.space.rank": 0}, "search.space.rank: expected values ≥ 1, found 0"),
         (
             {"search.space.rank": 2.5},
             "search.space.rank: expected a whole number, a list of them or {choices: […]}",
+        ),
+        (
+            {"search.space.rank": {"low": 1, "high": 5}},
+            "search.space.rank: expected a whole number, a list of them or {choices: […]}, found {low: 1, ",
         ),
         ({"search.space.rank": True}, "search.space.rank: expected a whole number"),
         ({"search.space.rank": []}, "search.space.rank.choices: expected at least one value"),
@@ -75,7 +81,8 @@ def test_every_surrogate_costs_as_much_as_the_first(tmp_path):
 def test_what_is_wrong_is_named(tmp_path, changes, message):
     with pytest.raises(StudyError) as error:
         load_study(changed(tmp_path, changes))
-    assert message in str(error.value)
+    (line,) = str(error.value).splitlines()
+    assert message in line
 
 
 @pytest.mark.parametrize("rank", [11, [2, 11]])
@@ -87,6 +94,20 @@ def test_a_rank_above_the_number_of_classes_is_refused_where_it_is_known(tmp_pat
         check_rank(study, 10)
     check_rank(study, 11)
     check_rank(load_study(changed(tmp_path, {})), 2)
+
+
+@pytest.mark.parametrize("rank", [10, [2, 10]])
+def test_full_rank_is_refused_where_it_is_learned_against_who_inverts_it(tmp_path, rank):
+    study = load_study(
+        changed(tmp_path, {"search.space.rank": rank, "defense.against": {"soft": 1, "inverse": 1}})
+    )
+    expected = (
+        "search.space.rank: expected less than 10 beside defense.against.inverse, since the inverse of a T of "
+        "full rank gives p back, found 10"
+    )
+    with pytest.raises(StudyError, match=re.escape(expected)):
+        check_rank(study, 10)
+    check_rank(study, 11)
 
 
 def test_a_dry_run_refuses_it_in_one_line(emma, tmp_path):

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from emma_tune.attacks import AGAINST, against, guess_of
+from emma_tune.attacks import AGAINST, differentiable, guess_of
 from emma_tune.defenses.emma import objective, release
-from emma_tune.training.factors import gradients
 from emma_tune.training.learner import Learner
+from emma_tune.training.low_rank import gradients
 from emma_tune.training.settings import Training
 from emma_tune.training.surrogates import MOST_OTHERS, Batch, Surrogates
 from tests.textbook import normalized, outer_loss, released
-from tests.training.test_factors import stochastic
 from tests.training.test_hypergradient import LR, B, draw, draw_answers, relative
+from tests.training.test_low_rank import stochastic
 
 K, WEIGHT = 6, 0.03
 EPSILON = 1e-12
@@ -77,7 +77,7 @@ def test_the_gradient_against_attackers_is_that_of_double_backward(kind: str, sh
 
 def test_who_inverts_a_matrix_of_full_rank_has_p_and_teaches_nothing() -> None:
     p, T = stochastic(B, K, 3), (stochastic(K, K, 4) + torch.eye(K)).div(2).requires_grad_()
-    undone = against.inverse(release, p, T, lambda: p)
+    undone = differentiable.inverse(release, p, T, lambda: p)
     torch.testing.assert_close(undone, p, rtol=0, atol=1e-10)
     towards = torch.randn(B, K, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     (slope,) = torch.autograd.grad((towards * undone).sum(), T)
@@ -93,7 +93,7 @@ def test_who_inverts_leaves_alone_what_a_gate_lets_pass() -> None:
         return torch.where((q.max(dim=1).values < p.max(dim=1).values.median())[:, None], release(q, T), q)
 
     assert 0 < acts.sum() < B
-    torch.testing.assert_close(against.inverse(gated, p, T, lambda: p), p, rtol=0, atol=1e-10)
+    torch.testing.assert_close(differentiable.inverse(gated, p, T, lambda: p), p, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("b", [0.0, 0.2, 0.9])
@@ -101,7 +101,7 @@ def test_the_posterior_mean_of_three_certain_classes_is_the_closed_form(b: float
     """Of `T = (1−b) 1 + b/3`, two answers are apart by 2(1−b)², and one of three pairs is a class with itself."""
     certain = torch.eye(3, dtype=torch.float64)
     T = ((1 - b) * certain + b / 3).requires_grad_()
-    found = against.bayes(release, certain, T, lambda: certain)
+    found = differentiable.bayes(release, certain, T, lambda: certain)
     h_squared = 0.01 * 2 * (1 - b) ** 2 * 2 / 3
     w = math.exp(-2 * (1 - b) ** 2 / (2 * h_squared))
     expected = (certain * (1 - w) + w) / (1 + 2 * w)
@@ -110,11 +110,11 @@ def test_the_posterior_mean_of_three_certain_classes_is_the_closed_form(b: float
 
 def test_the_posterior_mean_moves_as_the_closed_form_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers p'₀ = (1−b, b, 0), p'₁ = (b, 1−b, 0), p'₂ = (0, 0, 1), so that `‖p'₀ − p'₁‖² = 2(1−2b)²`."""
-    monkeypatch.setattr(against, "BANDWIDTH", 0.8)
+    monkeypatch.setattr(differentiable, "BANDWIDTH", 0.8)
     b, certain = torch.tensor(0.2, dtype=torch.float64, requires_grad=True), torch.eye(3, dtype=torch.float64)
     zero, one = torch.zeros_like(b), torch.ones_like(b)
     T = torch.stack([torch.stack(row) for row in ([1 - b, b, zero], [b, 1 - b, zero], [zero, zero, one])])
-    found = against.bayes(release, certain, T, lambda: certain)
+    found = differentiable.bayes(release, certain, T, lambda: certain)
     near, far = 2 * (1 - 2 * b) ** 2, (1 - b) ** 2 + b**2 + 1
     h_squared = 0.64 * (2 * near + 4 * far) / 9
     w, v = torch.exp(-near / (2 * h_squared)), torch.exp(-far / (2 * h_squared))
@@ -129,7 +129,7 @@ def test_the_posterior_mean_moves_as_the_closed_form_does(monkeypatch: pytest.Mo
 def test_of_rank_one_nothing_is_known_but_the_mean() -> None:
     p, others = stochastic(B, K, 3), stochastic(20, K, 6)
     T = stochastic(1, K, 7).expand(K, K)
-    found = against.bayes(release, p, T, lambda: others)
+    found = differentiable.bayes(release, p, T, lambda: others)
     torch.testing.assert_close(found, others.mean(dim=0).expand(B, K), rtol=1e-9, atol=0)
 
 

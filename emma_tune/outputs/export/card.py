@@ -15,6 +15,7 @@ from emma_tune.defenses.around import GATE, TEMPERATURE, THEN, around_params
 from emma_tune.outputs.export import formats
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.latency import Latency
+from emma_tune.outputs.export.matrix_code import matrix_code
 from emma_tune.outputs.points import ONE_POINT, undefended_point
 from emma_tune.outputs.report.sentences import victim
 from emma_tune.outputs.words import parameter, parameters, percent, plural, second_step
@@ -120,6 +121,7 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         largest=max(of for name, of in export.settings["agreement"].items() if name in QUERIED),
         params=parameters(point.params, "g"),
         around=_around(exported),
+        matrix_code=matrix_code(point.params),
         stopped=outcome if outcome and outcome.bounds else None,
         runs=_runs(exported),
         undefended=without,
@@ -146,7 +148,7 @@ def _around(exported: DefendedPoint) -> list[str]:
         if TEMPERATURE.name in given:
             power = parameter(given[TEMPERATURE.name], "g")
             sure = f"the largest of p^(1/{power}), divided by the sum of these,"
-        own, pool = (percent(metrics[f"{part}.withheld"]) for part in ("test", "queries"))
+        own, pool = (percent(metrics[f"{part}.acts_on"]) for part in ("test", "queries"))
         found.append(
             f"It acts only where {sure} is below {parameter(given[GATE.name], 'g')}: on {own} of the test images "
             f"and {pool} of the query pool. Elsewhere p itself is released."

@@ -43,12 +43,18 @@ def check_limit(limit: int | None, classes: int) -> None:
 
 
 def check_rank(study: Study, classes: int) -> None:
-    """Raise StudyError if a matrix of K classes is to have a rank above K."""
+    """Raise StudyError if a matrix of K classes is to have a rank above K, or one that who inverts it can undo."""
     ranks = study.search.space.dimensions.get("rank")
-    if ranks and ranks.bounds[1] > classes:
-        raise StudyError(
-            f"search.space.rank: expected at most {classes}, one for each class, found {ranks.bounds[1]:g}"
-        )
+    if not ranks:
+        return
+    expected, largest = "", ranks.bounds[1]
+    if largest > classes:
+        expected = f"at most {classes}, one for each class"
+    elif largest == classes and "inverse" in study.defense.against:
+        reason = "since the inverse of a T of full rank gives p back"
+        expected = f"less than {classes} beside defense.against.inverse, {reason}"
+    if expected:
+        raise StudyError(f"search.space.rank: expected {expected}, found {largest:g}")
 
 
 def check_labels(parts: Mapping[str, Part]) -> list[str]:

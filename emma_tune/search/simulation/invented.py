@@ -61,7 +61,7 @@ class Invented:
             cost = {"l1": l1, "l1_queries": l1, "accuracy_drop": drop, "flip_rate": drop}
             cost["victim_accuracy"] = 0.95 - drop
             gate = around_params(task.config.params).get(GATE.name)
-            cost |= {} if gate is None else {"withheld": 0.2 * float(gate), "withheld_queries": float(gate)}
+            cost |= {} if gate is None else {"acts_on": 0.2 * float(gate), "acts_on_queries": float(gate)}
             return {
                 of.metric.format(part=part): cost.get(name, of.best)
                 for part in PARTS

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from emma_tune.defenses import BASELINES, DEFENSES, modelguard_w
+from emma_tune.defenses.around import STEPS
 from emma_tune.defenses.release import Release
 from emma_tune.models import build_model
 from emma_tune.models.onnx_graph import to_bytes
@@ -21,6 +22,8 @@ from emma_tune.outputs.export import export_point, refusal
 from emma_tune.outputs.export.defended_model import DefendedModel, Defense, Undefended, defense_of, victim_of
 from emma_tune.outputs.export.defended_point import defended_point
 from emma_tune.outputs.export.formats import in_onnx, load_onnx, load_program, write_programs
+from emma_tune.outputs.export.matrix_code import STEPS as CODE_OF_STEPS
+from emma_tune.outputs.export.matrix_code import matrix_code
 from emma_tune.outputs.export.merging import CLEAN, answering
 from emma_tune.results import StudyView
 from emma_tune.training.classifier import Classifier
@@ -168,11 +171,43 @@ def test_gate_and_second_step_are_in_the_graph(name, params):
 def test_the_card_says_where_a_defense_acts(digits, exports):
     root, numbers = exports
     metrics = StudyView(digits.folder).artifact(numbers["abstain"], "responses").metrics
-    own, pool = (f"{100 * metrics[f'{part}.withheld']:.1f} %" for part in ("test", "queries"))
+    own, pool = (f"{100 * metrics[f'{part}.acts_on']:.1f} %" for part in ("test", "queries"))
     card = (root / "abstain" / "MODEL_CARD.md").read_text()
     assert "against model stealing, abstain (where max p < 0.5), as one module" in card
     assert f"acts only where max p is below 0.5: on {own} of the test images and {pool} of the query pool." in card
     assert "It acts only" not in (root / "top_k" / "MODEL_CARD.md").read_text()
+
+
+def test_the_code_on_the_card_of_a_gated_matrix_gives_the_answers_of_the_study(digits, tmp_path):
+    around = {"gate": 0.6, "gate_temperature": 2.0, "then": "top_k", "then_k": 3}
+    number = digits.finished("uniform", **PARAMS["uniform"], **around)
+    view, out = StudyView(digits.folder), tmp_path / "out"
+    export_point(view, number, None, out)
+    card = (out / "MODEL_CARD.md").read_text()
+    _, _, below = card.partition("`defense.safetensors`:\n\n```python\n")
+    code, _, _ = below.partition("```")
+    p = view.artifact(number, "posteriors").tensors["test"]
+    names = {"p": p}
+    exec(code.replace('"defense.safetensors"', repr(str(out / "defense.safetensors"))), names)
+    answers = view.artifact(number, "responses").tensors["test"]
+    torch.testing.assert_close(names["answers"], answers, rtol=0, atol=1e-6)
+    assert "torch.where(flat.amax(1, keepdim=True) < 0.6, answers, p)" in code
+
+
+@pytest.mark.parametrize("step", [{}, {"then": "argmax"}, {"then": "top_k", "then_k": 2.0},
+                                  {"then": "rounding", "then_decimals": 0.0}])  # fmt: skip
+@pytest.mark.parametrize("gate", [{}, {"gate": 0.7}, {"gate": 0.4, "gate_temperature": 4.0}])
+def test_a_matrix_can_be_applied_by_the_lines_of_a_card(gate, step):
+    chance = torch.Generator().manual_seed(3)
+    p = (3 * torch.randn(400, 6, generator=chance)).softmax(dim=1)
+    T = 0.4 * torch.eye(6).roll(1, dims=1) + 0.1
+    names = {"torch": torch, "p": p, "tensors": {"matrix": T}}
+    exec("\n".join(matrix_code({"lambda": 0.1, **gate, **step})), names)
+    torch.testing.assert_close(names["answers"], Release("emma", {**gate, **step}, T)(p), rtol=0, atol=1e-6)
+
+
+def test_every_second_step_has_its_lines():
+    assert CODE_OF_STEPS.keys() == STEPS.keys()
 
 
 def test_no_path_of_this_machine_is_in_a_file(exports):

@@ -10,8 +10,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from emma_tune.attacks.choosing.candidates import Candidates
+
 CLASSES, STEPS, OVERSHOOT = 10, 10, 0.02
 """Classes whose boundaries count, those of the largest logits; most steps; how far to go beyond a boundary."""
+
+
+def choose(candidates: Candidates, count: int) -> Tensor:
+    """Return the candidates nearest to a decision boundary, nearest first, (count,) int64."""
+    batches = candidates.pixels()
+    distances = torch.cat([boundary_distances(candidates.logits, pixels).cpu() for pixels in batches])
+    return distances.argsort(stable=True)[:count]
 
 
 def boundary_distances(logits: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What attackers make of the answers, as functions of T, which can be learned against them.
+"""Attackers' targets as differentiable functions of T, so that T can be optimized against them.
 
 Each takes the defense's release, clean posteriors p, (B, K), T, (K, K), and what looks up the clean posteriors of
 other queries, (M, K), and returns the targets of a clone, (B, K). `hard` is not among them: the gradient of a top
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emma_tune.attacks.inverse import explains, undo
 
-Release = Callable[[Tensor, Tensor], Tensor]
+ReleaseByMatrix = Callable[[Tensor, Tensor], Tensor]
 Others = Callable[[], Tensor]
 
 BANDWIDTH = 0.1
@@ -24,12 +24,12 @@ FINEST = 1e-3
 """The smallest h, far above the rounding errors of answers in single precision."""
 
 
-def soft(release: Release, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
+def soft(release: ReleaseByMatrix, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
     """Return p', the answers as they are."""
     return release(posteriors, T)
 
 
-def inverse(release: Release, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
+def inverse(release: ReleaseByMatrix, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
     """Return p' undone by the pseudo-inverse of T where T explains it, as the attacker `inverse` does.
 
     The others are answers that a gate lets pass. For a T of full rank that is p, whose gradient in T is zero.
@@ -43,7 +43,7 @@ def inverse(release: Release, posteriors: Tensor, T: Tensor, others: Others) -> 
     return torch.where(explained[:, None], undone, answers)
 
 
-def bayes(release: Release, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
+def bayes(release: ReleaseByMatrix, posteriors: Tensor, T: Tensor, others: Others) -> Tensor:
     """Return the posterior mean of p given p', by a kernel over the answers to other queries (Nadaraya 1964).
 
     `Σ_j w_ij p_j / Σ_j w_ij` with `w_ij = exp(−‖p'_i − p'_j‖² / 2h²)`, and h in proportion to the spread of the

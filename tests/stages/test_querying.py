@@ -14,11 +14,11 @@ from emma_tune.attacks.jacobian import towards
 from emma_tune.attacks.lesson import Loot
 from emma_tune.attacks.semi import learn as learn_semi
 from emma_tune.data.images import subset
-from emma_tune.stages import AttackerSettings, GuidanceSettings, OracleSettings, ResponsesSettings
-from emma_tune.stages.choosing import Chosen
-from emma_tune.stages.curriculum import unanswered_views
-from emma_tune.stages.making import Made
-from emma_tune.stages.oracle import Oracle
+from emma_tune.stages import Answers, AttackerSettings, GuidanceSettings, OracleSettings, ResponsesSettings
+from emma_tune.stages.querying.at_once import unanswered_views
+from emma_tune.stages.querying.crafted import Crafted
+from emma_tune.stages.querying.oracle import Oracle
+from emma_tune.stages.querying.selected import Selected
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
 from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
@@ -86,7 +86,7 @@ def test_a_kill_at_any_epoch_leaves_no_trace(kind, changes, runtime, responses, 
 
     through = run_through(begin(None))
     rounds = len(config.by_round(N, few=FEW))
-    assert len(through.history) == rounds * EPOCHS == config.epochs()[0]
+    assert len(through.history) == rounds * EPOCHS == config.epochs(answers=Answers(N, K))[0]
     for pauses in ({EPOCHS}, {EPOCHS + 1}, set(range(1, rounds * EPOCHS + 1))):
         again, reports = interrupted(begin, pauses, tmp_path)
         assert reports == rounds * EPOCHS
@@ -114,7 +114,7 @@ def clone_of(runtime: Runtime, seed: int = 3) -> Classifier:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_each_round_asks_others_and_trains_on_their_answers(way, runtime, responses):
-    chosen = Chosen(settings("active", choose=way), responses, runtime)
+    chosen = Selected(settings("active", choose=way), responses, runtime)
     clone = clone_of(runtime)
     seen: list[int] = []
     for number, count in enumerate((4, 8, 12)):
@@ -131,7 +131,7 @@ def test_each_round_asks_others_and_trains_on_their_answers(way, runtime, respon
 
 
 def test_the_most_uncertain_of_those_not_asked_are_asked(runtime, responses):
-    chosen = Chosen(settings("active"), responses, runtime)
+    chosen = Selected(settings("active"), responses, runtime)
     clone = clone_of(runtime)
     chosen.begin(0, None)
     first = chosen.state()["asked.rows"].tolist()
@@ -144,7 +144,7 @@ def test_the_most_uncertain_of_those_not_asked_are_asked(runtime, responses):
 
 def test_with_all_of_the_pool_asked_every_way_ends_with_the_same_queries(runtime, responses):
     for way in WAYS:
-        chosen = Chosen(settings("active", choose=way, queries=10 * N), responses, runtime)
+        chosen = Selected(settings("active", choose=way, queries=10 * N), responses, runtime)
         for number in range(3):
             chosen.begin(number, clone_of(runtime) if number else None)
         assert sorted(chosen.state()["asked.rows"].tolist()) == list(range(N))
@@ -153,7 +153,7 @@ def test_with_all_of_the_pool_asked_every_way_ends_with_the_same_queries(runtime
 def test_answers_to_queries_that_were_not_asked_do_not_count(runtime, responses):
     config = settings("active")
     before = run_through(start("attacker", config, runtime, responses=responses))
-    chosen = Chosen(config, responses, runtime)
+    chosen = Selected(config, responses, runtime)
     chosen.begin(0, None)
     asked = chosen.state()["asked.rows"]
     other = torch.eye(K)[0].repeat(N, 1)
@@ -180,7 +180,7 @@ def oracle_of(runtime: Runtime, victim: Artifact) -> Oracle:
 
 def test_each_round_moves_every_image_once_within_the_budget(runtime, victim):
     oracle = oracle_of(runtime, victim)
-    made = Made(settings("jacobian"), oracle, runtime)
+    made = Crafted(settings("jacobian"), oracle, runtime)
     clone = clone_of(runtime)
     before = torch.from_numpy(runtime.labeled.images)
     for number, count in enumerate((FEW, 2 * FEW, 40)):
@@ -199,7 +199,7 @@ def test_each_round_moves_every_image_once_within_the_budget(runtime, victim):
 
 
 def test_an_image_is_moved_along_the_gradient_of_its_clone(runtime, victim):
-    made = Made(settings("jacobian"), oracle_of(runtime, victim), runtime)
+    made = Crafted(settings("jacobian"), oracle_of(runtime, victim), runtime)
     clone = clone_of(runtime)
     made.begin(0, None)
     images, _, _ = made.begin(1, clone)

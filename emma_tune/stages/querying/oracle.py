@@ -1,4 +1,4 @@
-"""Oracle: the defended victim itself, asked images that nobody foresaw, and how many it was asked."""
+"""The defended victim, queried with images made at run time; it counts its queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emma_tune.data.images import ImageSet
 from emma_tune.defenses.release import Release
 from emma_tune.stages.asking import undefended
 from emma_tune.stages.guidance import BATCH, guide, guiding_networks
-from emma_tune.stages.noise import noise_seeds
+from emma_tune.stages.querying.noise import noise_seeds
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import OracleSettings, ResponsesSettings
 from emma_tune.storage.artifact import Artifact

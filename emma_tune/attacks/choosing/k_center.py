@@ -5,6 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from emma_tune.attacks.choosing.candidates import Candidates
+
+BLOCK = 256
+"""Candidates that are compared with all centers at a time: 100 MB with 50,000 centers."""
+
+
+def choose(candidates: Candidates, count: int) -> Tensor:
+    """Return the candidates that cover the others, beside the queries asked already, (count,) int64."""
+    return farthest(candidates.posteriors(), candidates.asked(), count)
+
 
 def farthest(posteriors: Tensor, centers: Tensor, count: int) -> Tensor:
     """Return rows that are chosen one after the other, each the farthest (L2) from all centers so far.
@@ -18,7 +28,8 @@ def farthest(posteriors: Tensor, centers: Tensor, count: int) -> Tensor:
         (count,) int64; of equally far rows the first one not yet chosen.
     """
     points = posteriors.double()
-    nearest = torch.cdist(points, centers.double()).amin(dim=1)
+    known = centers.double()
+    nearest = torch.cat([torch.cdist(block, known).amin(dim=1) for block in points.split(BLOCK)])
     chosen = []
     for _ in range(count):
         row = int(nearest.argmax())

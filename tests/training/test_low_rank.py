@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from emma_tune.defenses.emma import objective, project_rows, release
-from emma_tune.training.factors import descend, first_factors, gradients, product
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
+from emma_tune.training.low_rank import descend, first_factors, gradients, product
 from tests.textbook import outer_loss
 from tests.training.test_hypergradient import LR, draw, draw_answers, relative
 

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.attacks import ATTACKS
-from emma_tune.attacks.deepfool import boundary_distances
-from emma_tune.attacks.entropy import most_uncertain
+from emma_tune.attacks.choosing import k_center
+from emma_tune.attacks.choosing.deepfool import boundary_distances
+from emma_tune.attacks.choosing.entropy import most_uncertain
+from emma_tune.attacks.choosing.k_center import farthest
 from emma_tune.attacks.jacobian import towards
-from emma_tune.attacks.k_center import farthest
 from emma_tune.attacks.semi import consistent
 
 
@@ -60,6 +61,11 @@ def greedily(points: list[list[float]], centers: list[list[float]], count: int) 
 def test_k_center_is_greedy_over_all_pairs(count, centers):
     points, known = distributions(20, seed=count), distributions(centers, seed=9)
     assert farthest(points, known, count).tolist() == greedily(points.tolist(), known.tolist(), count)
+
+
+def test_k_center_compares_many_candidates_in_blocks():
+    points, known = distributions(2 * k_center.BLOCK + 9, seed=5), distributions(3, seed=6)
+    assert farthest(points, known, 4).tolist() == greedily(points.tolist(), known.tolist(), 4)
 
 
 def test_k_center_covers_at_most_twice_as_wide_as_the_best_choice():
