@@ -28,7 +28,7 @@ TOLERANCE = 0.003
 CONCENTRATION = 8.0
 """Of guesses around the answers, as in the published code."""
 
-OWN, CLOSER = 16, (64.0, 1024.0)
+OWN, CLOSER = 8, (64.0, 1024.0)
 """Guesses of its own that an answer has, and the concentrations of as many more around the nearest of them."""
 
 FEWEST, FIT = 4, 1e-4
@@ -110,7 +110,7 @@ def _by_own_guesses(defended: Defended, rows: Tensor, first: Tensor) -> Tensor:
     guesses[:, 3::2] = defended.anywhere(len(rows) * len(range(3, OWN, 2))).view_as(guesses[:, 3::2])
     if defended.release.matrix is not None:
         guesses[:, 2] = undo(answers, defended.release.matrix, low_rank=True)
-    clean, released = (of.view(shape) for of in defended.settled(guesses.flatten(0, 1), each))
+    clean, released = defended.settled(guesses, rows, enough=FEWEST)
     for concentration in CLOSER:
         nearest = _nearest(answers, Pairs(clean, released), 1).clean[:, 0]
         more = defended.pairs_of(defended.around(nearest, OWN, concentration), each)

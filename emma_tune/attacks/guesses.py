@@ -102,7 +102,7 @@ class Defended:
         guidance = None if self.guidance is None or rows is None else self.guidance[rows]
         return Pairs(clean, self.release(clean, seeds=seeds, guidance=guidance))
 
-    def settled(self, clean: Tensor, rows: Tensor) -> Pairs:
+    def settled(self, clean: Tensor, rows: Tensor, *, enough: int) -> Pairs:
         """Move guesses until what is released for them is the answer, or as near to it as it was on the way.
 
         Each step adds what the answer has more than the released form: to every other guess all of it by T⁻¹, if a
@@ -110,29 +110,42 @@ class Defended:
         was guessed, so where many posteriors fit, guesses end at different ones.
 
         Args:
-            clean: guesses, (M, K).
-            rows: which of the answers each is about, (M,).
+            clean: guesses, (R, M, K).
+            rows: the answers that they are about, (R,).
+            enough: so many guesses of an answer that have arrived let its others stop where they are.
         """
-        answers = self.answers[rows]
+        R, M, _ = clean.shape
         inverse = None if self.release.matrix is None else pseudo_inverse(self.release.matrix, low_rank=True)
-        best, released = self.pairs_of(clean, rows)
-        best_released, least = released, (released - answers).norm(dim=1, keepdim=True)
+        best, released = clean, self._released(clean, rows)
+        best_released = released
+        least = (released - self.answers[rows][:, None]).norm(dim=2)
+        moving = torch.arange(R)
         for _ in range(STEPS):
-            if float(least.max()) <= CLOSE:
+            still = (least[moving] <= CLOSE).sum(dim=1) < min(enough, M)
+            moving, clean, released = moving[still], clean[still], released[still]
+            if not len(moving):
                 break
+            answers = self.answers[rows[moving]][:, None]
             missing = answers - released
             step = DAMPING * missing
             if inverse is not None:
-                step[::2] = missing[::2] @ inverse.to(missing)
+                step[:, ::2] = missing[:, ::2] @ inverse.to(missing)
             moved = (clean + step).clamp(min=0)
-            clean, released = self.pairs_of(moved / moved.sum(dim=1, keepdim=True).clamp(min=1e-12), rows)
-            distance = (released - answers).norm(dim=1, keepdim=True)
-            closer = distance < least
-            least = distance.minimum(least)
-            best, best_released = (
-                torch.where(closer, new, old) for new, old in ((clean, best), (released, best_released))
+            clean = moved / moved.sum(dim=2, keepdim=True).clamp(min=1e-12)
+            released = self._released(clean, rows[moving])
+            distance = (released - answers).norm(dim=2)
+            closer = (distance < least[moving])[..., None]
+            least = least.index_copy(0, moving, distance.minimum(least[moving]))
+            best = best.index_copy(0, moving, torch.where(closer, clean, best[moving]))
+            best_released = best_released.index_copy(
+                0, moving, torch.where(closer, released, best_released[moving])
             )
         return Pairs(best, best_released)
+
+    def _released(self, clean: Tensor, rows: Tensor) -> Tensor:
+        """Release guesses of each answer, (R, M, K)."""
+        each = rows.repeat_interleave(clean.shape[1])
+        return self.pairs_of(clean.flatten(0, 1), each).released.view(clean.shape)
 
     def misfit(self, restored: Tensor) -> float:
         """Return the mean over queries of `‖release(p̂) − p'‖₁`, in [0, 2]; `restored` (D, K).
