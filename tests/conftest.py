@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from emma_tune.attacks import ATTACKS
+from emma_tune.attacks import ATTACKS, bayes, restored
 from emma_tune.cli import app
 from emma_tune.data import DATASETS
 from emma_tune.data.mirror import COPIES
@@ -88,6 +89,14 @@ def _own_tables() -> Iterator[None]:
 
 
 @pytest.fixture
+def quick_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let attackers who guess clean posteriors guess few: what they make of them is not looked at."""
+    monkeypatch.setattr(bayes, "TABLE", 400)
+    monkeypatch.setattr(restored, "PAIRS", 300)
+    monkeypatch.setattr(restored, "EPOCHS", 2)
+
+
+@pytest.fixture
 def study_file(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes the tiny study with changes, `study_file(search={"points": 3})`."""
 
@@ -120,6 +129,31 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         monkeypatch.setenv(name, value)
     S3FileSystem.clear_instance_cache()  # one that was made for another server
     return f"s3://{new_bucket(s3_endpoint)}"
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this thread, and all processes that it starts, on one core: a run then has one worker.
+
+    Each process of pytest has a core of its own. A second worker costs five seconds of processor time.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(allowed)[number % len(allowed)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """For a test whose runs need no two tasks at a time."""
+    with on_one_core():
+        yield
 
 
 class EmmaTune:

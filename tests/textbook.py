@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,12 +40,20 @@ def cosine(training: Training, epoch: int) -> float:
     return lowest + (training.lr - lowest) * (1 + math.cos(math.pi * epoch / training.epochs)) / 2
 
 
-def outer_loss(net: nn.Module, x: Tensor, p: Tensor, T: Tensor, lr: float, weight: float) -> Tensor:
-    """Steps 1 to 3 of the method, differentiable in T; the network stays as it is."""
+def outer_loss(
+    net: nn.Module,
+    x: Tensor,
+    p: Tensor,
+    T: Tensor,
+    lr: float,
+    weight: float,
+    targets: Callable[[Tensor, Tensor], Tensor] = released,
+) -> Tensor:
+    """Steps 1 to 3 of the method, differentiable in T; the network stays as it is, and learns from `targets`."""
     theta = {name: w.detach().clone().requires_grad_() for name, w in net.named_parameters()}
     buffers = {name: b.clone() for name, b in net.named_buffers()}
     logits = functional_call(net, (theta, copy.deepcopy(buffers)), (x,))
-    inner = cross_entropy(released(p, T), logits)
+    inner = cross_entropy(targets(p, T), logits)
     steps = torch.autograd.grad(inner, list(theta.values()), create_graph=True)
     virtual = {name: w - lr * step for (name, w), step in zip(theta.items(), steps, strict=True)}
     q = functional_call(net, (virtual, buffers), (x,)).softmax(dim=1)

@@ -24,8 +24,9 @@ from emma_tune.api.checks import (
     check_whole,
     problems,
 )
-from emma_tune.attacks import ATTACKS
-from emma_tune.data.images import FEW_PER_CLASS, ImageSet, few_of_each
+from emma_tune.attacks import ATTACKS, FEW_PER_CLASS
+from emma_tune.data.images import ImageSet, few_of_each
+from emma_tune.defenses.around import GATE, TEMPERATURE, around_params
 from emma_tune.stages import STAGES, AttackerSettings, MatrixSettings, StageSettings, SurrogateSettings
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, run_through
@@ -34,6 +35,12 @@ from emma_tune.training.settings import Training
 
 Array = TypeVar("Array", NDArray[Any], Tensor)
 Settings = TypeVar("Settings", bound=Frozen)
+
+HINTS = {
+    "views": "; pass the mean answer over views to soft",
+    "again": "; pass the mean answer to each image to soft",
+}
+"""What to do instead of naming an attacker that asks something else than its queries, by `Attack.asks`."""
 
 
 def learn_matrix(
@@ -44,11 +51,14 @@ def learn_matrix(
     lr_gamma: float = 0.3,
     st_epoch: int = 0,
     epochs: int = 15,
+    gate: float = 1,
+    gate_temperature: float = 1,
     model: str = "resnet8",
     seed: int = 0,
     keep: str = "lowest_trace",
     min_change: float | None = None,
     patience: int = 3,
+    rank: int | None = None,
     device: str | torch.device | None = None,
     **training: Any,
 ) -> Array:
@@ -64,11 +74,15 @@ def learn_matrix(
         lr_gamma: step size of T, > 0.
         st_epoch: epochs that the surrogate is trained before T.
         epochs: of the surrogate and T together.
+        gate: τ in [0, 1]: T is for answers with max p < τ alone; for all if it is 1. The others are released as
+            they are: `np.where(p.max(1, keepdims=True) < gate, p @ T, p)`.
+        gate_temperature: t > 0: the largest of p^(1/t), renormalized, is compared with τ.
         model: the surrogate's network, as `victim.model` in a study file.
         seed: of everything random.
         keep: which matrix, as `defense.keep` in a study file; so are `min_change` and `patience`.
         min_change: stop once the mean of |ΔT| in an epoch is below; by the number of classes if None.
         patience: stop after this many epochs in which trace(T) reached no new low.
+        rank: of T, from 1 to K; any T if None. Below K the last T is returned, and only `min_change` stops early.
         device: where to compute; a GPU if there is one, else the CPU.
         **training: `lr`, `momentum`, `weight_decay`, `batch_size`, `augmentation`, `smallest_crop`, `init`,
             `precision` of the surrogate, as in a study file.
@@ -86,15 +100,23 @@ def learn_matrix(
     check_whole("patience", patience, 1)
     check_range("lambda_", lambda_, 0, 1)
     check_range("lr_gamma", lr_gamma, 0, None)
+    check_range("gate", gate, 0, 1)
+    check_range("gate_temperature", gate_temperature, 0, None)
+    if rank is not None:
+        check_whole("rank", rank, 1)
+        if rank > p.shape[1]:
+            raise ValueError(f"rank: expected at most {p.shape[1]}, one for each class, found {rank}")
     if st_epoch >= epochs:
         raise ValueError(f"st_epoch: expected less than epochs = {epochs}, found {st_epoch}")
     surrogate = _valid(SurrogateSettings, training=settings, until=st_epoch, seed=seed)
     matrix = _valid(
         MatrixSettings,
-        training=settings.model_copy(update={"compile": False}),  # the compiler knows no tangents
+        training=settings.model_copy(update={"compile": False}),  # a tangent needs the whole graph
         lambda_=lambda_,
         lr_gamma=lr_gamma,
         st_epoch=st_epoch,
+        rank=rank,
+        params=around_params({GATE.name: gate, TEMPERATURE.name: gate_temperature}),
         keep=keep,
         min_change=min_change,
         patience=patience,
@@ -132,7 +154,7 @@ def steal(
         answers: what was released, (N, K) distributions.
         test_images: the classifier's own, uint8, of the same shape as the images.
         test_labels: of those, (M,), from 0.
-        attacker: a kind: soft, hard, inverse, forward, estimated.
+        attacker: a kind: soft, hard, inverse, forward, estimated, selective.
         matrix: T, (K, K), for inverse and forward, which know it.
         labeled_answers: for estimated: what was released for images of known labels, (L, K); it uses five a class.
         labels: of those, (L,).
@@ -176,9 +198,9 @@ def _known(
     Raises:
         ValueError: if it is not what this attacker needs.
     """
-    kinds = [name for name, of in ATTACKS.items() if not of.asks_views]
+    kinds = [name for name, of in ATTACKS.items() if of.asks == "pool" and of.knows_defense != "all"]
     if attacker not in kinds:
-        hint = "; pass the mean answer over views to soft" if attacker in ATTACKS else ""
+        hint = HINTS.get(ATTACKS[attacker].asks, "; it needs a study") if attacker in ATTACKS else ""
         raise ValueError(f"attacker: expected one of {', '.join(kinds)}, found {attacker!r}{hint}")
     needs = ATTACKS[attacker]
     if (matrix is None) is needs.needs_matrix:

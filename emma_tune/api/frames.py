@@ -43,6 +43,7 @@ def point_columns(study: Study) -> dict[str, str]:
         **{f"validation.{name}": NUMBER for name in measures},
         "dominated_by": OPTIONAL,
         "validation.attacker_accuracy_at_least": NUMBER,
+        **{f"asked.{name}": OPTIONAL for name in study.attackers},
     }
 
 

@@ -105,13 +105,15 @@ def simulate(
     from emma_tune.study.file import load_study
 
     checked = load_study(study, overrides or [])
-    paces = simulation.measured(StudyView(times)) if times else {}
+    view = StudyView(times) if times else None
     content = simulation.simulate(
         checked,
         nodes=nodes,
         cpus=cpus or CPUS_PER_GPU * max(1, gpus),
         gpus=gpus,
-        times=simulation.Times(paces, _seconds_by_stage(seconds)),
+        times=simulation.Times(
+            simulation.measured(view) if view else {}, _seconds_by_stage(seconds), view.answers if view else None
+        ),
         start_seconds=simulation.START_SECONDS if start_seconds is None else start_seconds,
     )
     answer(content, show_simulation, as_json=as_json)

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 CHUNK_BYTES = 16 << 20
 """Bytes that are processed at a time, since a set may be larger than memory."""
 
-FEW_PER_CLASS = 5
-"""Images a class that an attacker is assumed to have labels of; among those that the victim was trained on."""
-
 MARGIN_FROM = 128
 """Side from which images are kept an eighth larger than they are seen: 256 for 224."""
 

@@ -6,82 +6,19 @@ learn first is the work of a stage.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
+
+from emma_tune.defenses.around import AROUND, CLASSES, DECIMALS, GATE, around_params, own_params
+from emma_tune.defenses.parameter import Parameter as Parameter
 
 if TYPE_CHECKING:  # the table is read where nothing is computed
     from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a defense; of a baseline its budget: how much it may distort.
-
-    Attributes:
-        name: as in a study. `epsilon` is a promise: no answer is further than that from p, in L1.
-        low: smallest value.
-        high: largest value; None if there is none.
-        grid: evaluated where a study names only the baseline.
-        usual: the value that its publication uses where none is given; a search begins with it. None: the middle
-            of what is searched.
-        identity: the value at which p' = p; None if there is none.
-        counts_classes: whether it is a number of classes, so that p' = p from all K of them on.
-        whole: whether only whole numbers make sense.
-        above: whether a value must be above `low`.
-        epochs: whether it counts the epochs that the surrogate is trained before the matrix.
-        release: of a learned defense: whether its release takes it.
-        about: describes it in the schema of a study.
-    """
-
-    name: str
-    low: float
-    high: float | None
-    grid: tuple[float, ...] = ()
-    identity: float | None = None
-    counts_classes: bool = False
-    whole: bool = False
-    above: bool = False
-    epochs: bool = False
-    release: bool = False
-    about: str = ""
-    usual: float | None = None
-
-    @property
-    def range(self) -> str:
-        """The allowed values, for people."""
-        high = math.inf if self.high is None else self.high
-        return f"> {self.low:g}" if self.above else f"in [{self.low:g}, {high:g}]"
-
-    def is_identity(self, value: float, classes: int) -> bool:
-        """Whether p' = p at a value, among K classes."""
-        return value == self.identity or (self.counts_classes and value >= classes)
-
-    def allows(self, low: float, high: float) -> bool:
-        """Whether all values from `low` to `high` are allowed."""
-        begins = self.low < low if self.above else self.low <= low
-        return begins and low <= high and (self.high is None or high <= self.high)
-
-
-class Objective(NamedTuple):
-    """What a learned matrix T minimizes: `weight · align(p, T) + (1 − weight) · mislead(f_θ'(x), p)`.
-
-    The clone f_θ' has been trained on `release(p, T)`.
-
-    Attributes:
-        release: of clean posteriors, (B, K), and T, (K, K): released answers, (B, K).
-        weight: in [0, 1].
-        align: of clean posteriors, (B, K), and T, (K, K): a scalar.
-        mislead: of a clone's logits, (B, K), and clean posteriors, (B, K): a scalar.
-    """
-
-    release: Callable[[Tensor, Tensor], Tensor]
-    weight: float
-    align: Callable[[Tensor, Tensor], Tensor]
-    mislead: Callable[[Tensor, Tensor], Tensor]
+    from emma_tune.defenses.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -93,6 +30,7 @@ class Defense:
             linear one that is not learned (K, params, generator) → T, (K, K). Of any other (posteriors (N, K),
             params) → responses (N, K), with `seeds` and `guidance` where it takes them.
         parameters: of a learned defense all that is searched; of a baseline its budget, if there is one to choose.
+            Those of `around` apply to every baseline besides.
         settings: its other parameters, with their usual values.
         forms: fields of `Baseline` that choose another published form of it. At their defaults they are in no
             point's parameters, and so in no key.
@@ -124,22 +62,24 @@ class Defense:
         return cast("Callable[..., Tensor]", resolve_name(self.where))
 
     @property
+    def objective_function(self) -> Callable[..., Objective]:
+        """The function at `objective`."""
+        assert self.objective is not None, "only a learned defense has an objective"
+        return cast("Callable[..., Objective]", resolve_name(self.objective))
+
+    @property
     def budget(self) -> Parameter | None:
         """The parameter of a baseline that says how much it may distort, if it has one."""
         return self.parameters[0] if self.parameters and not self.learned else None
 
-    def objective_of(self, params: Mapping[str, float]) -> Objective:
-        """Return what the matrix of a learned defense minimizes under these parameters."""
-        assert self.objective is not None, "only a learned defense has an objective"
-        return cast(Objective, resolve_name(self.objective)(self.release_of(params), params))
+    def release_of(self, params: Mapping[str, float | str]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return how a learned defense releases answers where it acts: (posteriors, T) → responses."""
+        return partial(self.function, **own_params(self.release_params(params)))
 
-    def release_of(self, params: Mapping[str, float]) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return how a learned defense releases answers by its matrix: (posteriors, T) → responses."""
-        return partial(self.function, **self.release_params(params))
-
-    def release_params(self, params: Mapping[str, Any]) -> dict[str, float]:
-        """Select the parameters that the release of a learned defense takes."""
-        return {of.name: float(params[of.name]) for of in self.parameters if of.release}
+    def release_params(self, params: Mapping[str, Any]) -> dict[str, float | str]:
+        """Select the parameters that the release of a learned defense takes, and what stands around it."""
+        taken = {of.name: float(params[of.name]) for of in self.parameters if of.release and of.name in params}
+        return {**taken, **around_params(params)}
 
 
 def _epsilon(*grid: float) -> tuple[Parameter]:
@@ -160,8 +100,17 @@ OPTIMIZATION = (
         about="epochs the surrogate is trained before the matrix, ≥ 0",
         usual=20,
     ),
+    Parameter(
+        "rank",
+        low=1,
+        high=None,
+        whole=True,
+        optional=True,
+        about="rank r of the matrix, T = AB with A K×r and B r×K; default: K, any T",
+    ),
+    *AROUND,
 )
-"""Parameters of every learned defense: how its matrix is optimized.
+"""Parameters of every learned defense: how its matrix is optimized, and what stands around it.
 
 Usual values, here and of λ, are the defaults of the reference's code.
 """
@@ -183,13 +132,9 @@ DEFENSES: dict[str, Defense] = {
     ),
     UNDEFENDED: Defense(f"{_HERE}.none:release"),
     "argmax": Defense(f"{_HERE}.argmax:release"),
-    "top_k": Defense(
-        f"{_HERE}.top_k:release",
-        (Parameter("k", low=1, high=None, grid=(2, 3, 5), whole=True, counts_classes=True),),
-    ),
-    "rounding": Defense(
-        f"{_HERE}.rounding:release", (Parameter("decimals", low=0, high=6, grid=(0, 1, 2), whole=True),)
-    ),
+    "top_k": Defense(f"{_HERE}.top_k:release", (CLASSES,)),
+    "rounding": Defense(f"{_HERE}.rounding:release", (DECIMALS,)),
+    "abstain": Defense(f"{_HERE}.abstain:release", (replace(GATE, grid=(0.5, 0.8, 0.9)),)),
     "gaussian": Defense(
         f"{_HERE}.gaussian:release",
         (Parameter("sigma", low=0, high=None, grid=(0.05, 0.2, 0.5), identity=0),),
@@ -226,41 +171,12 @@ CONTROLS = tuple(name for name, defense in BASELINES.items() if defense.linear)
 """Matrices that are drawn, not learned: what a learned one must beat for learning to be the cause."""
 
 
-def release(
-    kind: str,
-    params: Mapping[str, float],
-    posteriors: Tensor,
-    *,
-    seeds: Tensor | None = None,
-    guidance: Tensor | None = None,
-) -> Tensor:
-    """Answer under a baseline that is not linear.
-
-    Args:
-        kind: one of `BASELINES`.
-        params: budget and settings, by name.
-        posteriors: p, (N, K).
-        seeds: of each query, (N,) int64, for a randomized defense.
-        guidance: (N, K), for a guided one.
-
-    Returns:
-        p', (N, K) distributions.
-    """
-    defense = BASELINES[kind]
-    extra: dict[str, Tensor | None] = {}
-    if defense.randomized:
-        extra["seeds"] = seeds
-    if defense.guided:
-        extra["guidance"] = guidance
-    return defense.function(posteriors, **params, **extra)
-
-
-def control_matrix(kind: str, params: Mapping[str, float], classes: int, *, seed: int) -> Tensor:
+def control_matrix(kind: str, params: Mapping[str, float | str], classes: int, *, seed: int) -> Tensor:
     """Draw the matrix T of a linear defense.
 
     Args:
         kind: one of `BASELINES` that is linear.
-        params: its budget, by name.
+        params: of a point, its budget among them.
         classes: K.
         seed: of what is drawn.
 
@@ -270,4 +186,4 @@ def control_matrix(kind: str, params: Mapping[str, float], classes: int, *, seed
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    return BASELINES[kind].function(classes, generator=generator, **params)
+    return BASELINES[kind].function(classes, generator=generator, **own_params(params))

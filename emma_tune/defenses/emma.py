@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from emma_tune.defenses import Objective
+from emma_tune.defenses.objective import Objective
 
 LEAST = 1e-12
 """The smallest entry of T and of p' before they are normalized."""

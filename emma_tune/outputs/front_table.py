@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from emma_tune.defenses.around import NAMES
 from emma_tune.outputs.words import parameter, parameters
 from emma_tune.study.measures import measure, value_of
 
@@ -41,11 +42,13 @@ def front_table(content: Mapping[str, Any]) -> FrontTable:
     attack = "attacker_accuracy" if content["attacker"] else content["attack"]
 
     def row(point: Mapping[str, Any], name: str | None = None) -> tuple[str, ...]:
-        rest = parameters({param: value for param, value in point["params"].items() if param not in params})
+        # references have columns for nothing that stands around a defense, fronts none for what is fixed
+        shown = {n: value for n, value in point["params"].items() if n in params and (name or n not in NAMES)}
+        rest = {n: value for n, value in point["params"].items() if n not in shown and (n in NAMES or not name)}
         return (
-            name or f"{point['defense']} {rest}".rstrip(),
+            f"{name or point['defense']} {parameters(rest)}".rstrip(),
             str(point["point"]),
-            *(parameter(point["params"][param], ".3g") if param in point["params"] else "" for param in params),
+            *(parameter(shown[param], ".3g") if param in shown else "" for param in params),
             *(figure_of(point, column, decides=column in objectives) for column in measures),
             figure_of(point, attack, decides=True),
             *(_share(point["attackers"].get(other)) for other in others),
@@ -58,11 +61,12 @@ def front_table(content: Mapping[str, Any]) -> FrontTable:
 
 
 def _varied(fronts: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """List the parameters that differ between the points of a front; of a single point all of them."""
+    """List the parameters that differ between points of a front; of a single point all of the defense itself."""
     names: dict[str, None] = {}
     for points in fronts:
-        for name in points[0]["params"] if points else ():
-            if len(points) == 1 or len({point["params"][name] for point in points}) > 1:
+        for name in dict.fromkeys(name for point in points for name in point["params"]):
+            single = len(points) == 1 and name not in NAMES
+            if single or len({point["params"].get(name) for point in points}) > 1:
                 names[name] = None
     return list(names)
 

@@ -43,6 +43,7 @@ MARKS: dict[str, Mark] = {
     "argmax": Mark(BLACK, "s", "square"),
     "top_k": Mark(GRAY, "^", "triangle-up"),
     "rounding": Mark(GRAY, "v", "triangle-down"),
+    "abstain": Mark(GRAY, "s", "square"),
     "gaussian": Mark(SKY, "D", "diamond"),
     "random_mix": Mark(SKY, "P", "cross"),
     "reverse_sigmoid": Mark(ORANGE, "<", "triangle-left"),
@@ -54,7 +55,8 @@ MARKS: dict[str, Mark] = {
     "permutation": Mark(GREEN, "h", "hexagon"),
     "random_matrix": Mark(GREEN, "d", "diamond-tall"),
 }
-"""Marks by defense: EMMA, no defense and top classes, truncated answers, noise, confusion, gradients, controls."""
+"""Marks by defense: EMMA, no defense and top classes, truncated and withheld answers, noise, confusion, gradients,
+controls."""
 
 LINE_COLORS: dict[str, str] = {
     "soft": "#CC5B74",
@@ -63,6 +65,13 @@ LINE_COLORS: dict[str, str] = {
     "forward": "#9A6324",
     "estimated": "#44AA99",
     "smoothed": "#7F6FD6",
+    "average": "#A08BD8",
+    "active": "#B0418C",
+    "jacobian": "#5D7B2E",
+    "semi": "#3F7CAC",
+    "bayes": "#C0392B",
+    "restored": "#B8860B",
+    "selective": "#2E8B57",
 }
 """Colors by the kind of an attacker."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from emma_tune.results.ledger import Outcome
 from emma_tune.results.reader import MeasuredPoint
 from emma_tune.results.stops import STOPS
 from emma_tune.study import Study
-from emma_tune.study.measures import ATTACKERS, MEASURES, measure, value_of
+from emma_tune.study.measures import ATTACKERS, MEASURES, known_values, measure, value_of
 
 JOINT = "joint"
 """The front of all defenses together, among the names of defenses with a front of their own."""
@@ -138,18 +138,25 @@ def budget_of(study: Study, figures: Mapping[str, Any]) -> str:
     return f"{of.head} {of.shown(value_of(figures, study.budget))}"
 
 
-def flat(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the figures of single attackers beside the others, as `attackers.NAME`."""
+def flat(figures: Mapping[str, Any], measures: Iterable[str] = ()) -> dict[str, Any]:
+    """Put the figures of single attackers beside the others, as `attackers.NAME`.
+
+    Args:
+        figures: of a point, or their intervals.
+        measures: those that are known of points without a gate, too.
+    """
     clones = {f"{ATTACKERS}{name}": value for name, value in figures.get("attackers", {}).items()}
-    return {name: figures[name] for name in MEASURES if name in figures} | clones
+    found = {name: figures[name] for name in MEASURES if name in figures}
+    return found | known_values(figures, measures) | clones
 
 
 def _row(view: StudyView, point: Point, fronts: Collection[int]) -> PointRow:
     state, outcome, figures = view.state(point), view.outcomes.get(point.number), view.figures(point)
+    own = view.study.measures
     if state == "failed" and outcome:
         return PointRow(point, state, outcome.reason or "")
     if outcome and outcome.bounds:
-        test, validation = (flat(outcome.bounds[part]) for part in ("test", "validation"))
+        test, validation = (flat(outcome.bounds[part], own) for part in ("test", "validation"))
         return PointRow(point, state, _why_stopped(outcome), test, validation)
     if figures is None:
         return PointRow(point, state)
@@ -157,9 +164,9 @@ def _row(view: StudyView, point: Point, fronts: Collection[int]) -> PointRow:
     return PointRow(
         point,
         standing,
-        test=flat(figures["test"]),
-        validation=flat(figures["validation"]),
-        spread=_spread([flat(run["test"]) for run in figures["runs"].values()]),
+        test=flat(figures["test"], own),
+        validation=flat(figures["validation"], own),
+        spread=_spread([flat(run["test"], own) for run in figures["runs"].values()]),
         intervals=flat(view.intervals(figures["test"])),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emma_tune.defenses.around import GATE, OF_SECOND_STEP, OF_STEPS, TEMPERATURE, THEN, around_params
 from emma_tune.study.words import plural as plural
 
 
@@ -62,9 +63,34 @@ def state_of(status: Mapping[str, Any]) -> str:
     return f"finished as far as {status['until']}" if status["until"] else str(status["state"])
 
 
-def parameters(params: Mapping[str, Any]) -> str:
-    """List the parameters of a point: lambda 0.01, st_epoch 5."""
-    return ", ".join(f"{name} {parameter(value)}" for name, value in params.items())
+def parameters(params: Mapping[str, Any], digits: str = ".4g") -> str:
+    """List the parameters of a point: lambda 0.01, st_epoch 5 where max p < 0.8, then top_k 2."""
+    own = ", ".join(f"{name} {parameter(value, digits)}" for name, value in ungated(params).items())
+    return (" ".join(filter(None, [own, where(params)])) + second_step(params)).removeprefix(", ")
+
+
+def ungated(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the parameters that `where` and `second_step` describe."""
+    described = {GATE.name, TEMPERATURE.name} if GATE.name in params else set()
+    described |= OF_SECOND_STEP if THEN in params else set()
+    return {name: value for name, value in params.items() if name not in described}
+
+
+def where(params: Mapping[str, Any]) -> str:
+    """Say where a defense acts: where max p < 0.8; nothing if everywhere."""
+    given = around_params(params)
+    if GATE.name not in given:
+        return ""
+    at = f" at t {parameter(given[TEMPERATURE.name])}" if TEMPERATURE.name in given else ""
+    return f"where max p{at} < {parameter(given[GATE.name])}"
+
+
+def second_step(params: Mapping[str, Any]) -> str:
+    """Say what follows a defense: , then top_k 2; nothing if nothing does."""
+    if THEN not in params:
+        return ""
+    values = [str(params[THEN]), *(parameter(params[name]) for name in OF_STEPS if name in params)]
+    return f", {THEN} {' '.join(values)}"
 
 
 def parameter(value: float | str, digits: str = ".4g") -> str:

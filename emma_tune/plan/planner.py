@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from emma_tune.attacks import ATTACKS
+from emma_tune.attacks import ATTACKS, PLAIN
 from emma_tune.defenses import DEFENSES, Defense
+from emma_tune.defenses.around import OF_SECOND_STEP, THEN, around_params, effective, own_params
 from emma_tune.models import NONE
+from emma_tune.plan.attackers import attacker_settings, known_of, views_of, with_oracle
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
     STAGES,
@@ -78,6 +80,7 @@ class Planner:
         Two studies of the same digest plan the same tasks for the same point.
         """
         study = self.study.model_dump(mode="json", include={"surrogate", "defense", "seeds", "repeats"})
+        study["defense"].pop(THEN, None)  # a parameter of the points
         study["attackers"] = self._described(self.study.counting)
         victim = self.study.victim.training
         study["victim"] = victim.model_dump(mode="json", include=set(Training.model_fields)) if victim else {}
@@ -150,11 +153,11 @@ class Planner:
                 measures[run, name] = self._task("measure", settings, asked)
                 chain.append(measures[run, name])
             for name, of in attackers.items():
-                views = self._views(of, run)
+                views = views_of(of, self.study.versioned(of.kind), run, point)
                 asking, answers = leading, responses
                 if views is not None:
                     *asking, answers = self._answers(point, run, before, views)
-                attacker = self._task("attacker", self._attacking(name, run), {"responses": answers.key})
+                attacker = self._attacker(self._attacking(name, run), of, [victim, *before, *asking, answers])
                 evaluation = self._task("evaluation", EvaluationSettings(), {**asked, "attacker": attacker.key})
                 clones[run, name] = attacker
                 evaluations[run, name] = evaluation
@@ -200,19 +203,20 @@ class Planner:
 
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
         attacker = self.study.attackers[name]
-        training, kind = self._training(attacker), self.study.versioned(attacker.kind)
-        return AttackerSettings(kind=kind, queries=attacker.queries, training=training, seed=run)
+        return attacker_settings(attacker, self.study.versioned(attacker.kind), self._training(attacker), run)
 
-    def _views(self, attacker: Attacker, run: int) -> Views | None:
-        """Return what an attacker asks instead of the queries themselves."""
-        if not ATTACKS[self.study.versioned(attacker.kind)].asks_views:
-            return None
-        return Views(
-            count=attacker.views,
-            augmentation=attacker.augmentation,
-            smallest_crop=attacker.smallest_crop,
-            seed=run,
-        )
+    def _attacker(self, settings: AttackerSettings, of: Attacker, chain: list[Task]) -> Task:
+        """Plan an attacker; `chain` is from the victim through what the defense has learned to the answers."""
+        answers = chain[-1]
+        assert isinstance(answers.config, ResponsesSettings)
+        settings, more = with_oracle(settings, self._victims_network, chain)
+        inputs = {"responses": answers.key, **more}
+        known = known_of(ATTACKS[settings.kind], of.knows, answers.config)
+        if known is not None:
+            settings = settings.model_copy(update={"release": known})
+            if DEFENSES[known.defense].guided:
+                inputs["guidance"] = next(task.key for task in chain if task.stage == "guidance")
+        return self._task("attacker", settings, inputs)
 
     def _defense(self, point: Point, run: int) -> list[Task]:
         """Plan what a defense learns before it answers anything."""
@@ -250,9 +254,10 @@ class Planner:
             chain.append(self._task("guidance", asks, {**inputs, own.stage: own.key}))
             inputs["guidance"] = chain[-1].key
         draws = defense.randomized or defense.linear
+        numbers = {n: float(of) for n, of in own_params(point.params).items() if n not in OF_OTHER_FIELDS}
         settings = ResponsesSettings(
             defense=name,
-            params={name: float(value) for name, value in point.params.items() if name not in OF_OTHER_FIELDS},
+            params={**numbers, **around_params(point.params)},
             fresh=bool(point.params.get("fresh", False)),
             seed=run if draws else None,
             views=views,
@@ -272,7 +277,8 @@ class Planner:
 
     def _matrix(self, point: Point, run: int, surrogate: Task) -> Task:
         how, training = self.study.defense, self._training(self.study.surrogate)
-        own = {"lambda", "lr_gamma", "st_epoch"}  # fields of the settings; others go into `params`
+        # fields of the settings, and what comes behind the matrix; others go into `params`
+        elsewhere = {"lambda", "lr_gamma", "st_epoch", "rank"} | OF_SECOND_STEP
         settings = MatrixSettings(
             defense=self.study.versioned(point.defense),
             training=training.model_copy(
@@ -280,13 +286,15 @@ class Planner:
                     "epochs": how.epochs,
                     "batch_size": how.batch_size or training.batch_size,
                     "precision": how.precision or training.precision,
-                    "compile": False,  # the compiler knows no tangents
+                    "compile": False,  # a tangent needs the graph of every function
                 }
             ),
             lambda_=point.params.get("lambda"),
             lr_gamma=point.params["lr_gamma"],
             st_epoch=int(point.params["st_epoch"]),
-            params={name: float(value) for name, value in point.params.items() if name not in own},
+            rank=int(point.params["rank"]) if "rank" in point.params else None,
+            params={n: float(of) for n, of in effective(point.params).items() if n not in elsewhere},
+            against={} if list(how.against) == [PLAIN] else how.against,
             keep=how.keep,
             min_change=how.min_change,
             patience=how.patience,

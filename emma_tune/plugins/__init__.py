@@ -12,7 +12,8 @@ file is executed by one function (`loading.py`), before a stage that names what 
         return scores / scores.sum(dim=1, keepdim=True)
 """
 
-from emma_tune.defenses import Objective, Parameter
+from emma_tune.defenses import Parameter
+from emma_tune.defenses.objective import Objective
 from emma_tune.plugins.decorators import attacker, dataset, defense, measure, network
 
 __all__ = ["Objective", "Parameter", "attacker", "dataset", "defense", "measure", "network"]

@@ -46,12 +46,14 @@ def defense(
     return _unchanged
 
 
-def attacker(*, knows: str = "", needs_matrix: bool = False) -> Callable[[F], F]:
+def attacker(*, knows: str = "", needs_matrix: bool = False, knows_defense: bool = False) -> Callable[[F], F]:
     """Declare an attacker: `f(loot) -> Lesson`, what its clone is trained on (`emma_tune.attacks.lesson`).
 
     Args:
-        knows: what it is assumed to know, in words; by default the answers, and the matrix T if it needs it.
+        knows: what it is assumed to know, in words; by default the answers, and the matrix T or the defense if it
+            needs them.
         needs_matrix: whether there is nothing to attack unless the defense is a matrix.
+        knows_defense: whether `loot.release` takes posteriors to answers as the defense does.
     """
     return _unchanged
 

@@ -12,6 +12,7 @@ from typing import Any
 from emma_tune.attacks import ATTACKS, Attack
 from emma_tune.data import DATASETS, PREFIXES, DataSet
 from emma_tune.defenses import BASELINES, DEFENSES, LEARNED, OPTIMIZATION, Defense, Parameter
+from emma_tune.defenses.around import NAMES
 from emma_tune.models import MODELS, SMALL_IMAGE_MODELS
 from emma_tune.plugins.declarations import Declaration, PluginError
 from emma_tune.plugins.known import Plugin
@@ -26,6 +27,7 @@ COLUMNS = {
 NOT_PARAMETERS = COLUMNS | {
     "kind", "fresh", "layers", "surrogate", "exposure", "floor", "points",  # fields of a baseline
     "posteriors", "classes", "generator", "seeds", "guidance",  # what a defense is called with besides
+    *NAMES,
 }  # fmt: skip
 
 TABLES: tuple[dict[str, Any], ...] = (DEFENSES, LEARNED, BASELINES, ATTACKS, SMALL_IMAGE_MODELS, DATASETS)
@@ -129,9 +131,16 @@ def _check_range(parameter: Parameter, place: str, *, needs_grid: bool) -> None:
 
 def _add_attacker(plugin: Plugin, name: str, declared: Declaration) -> None:
     given = declared.given
-    knows = given.knows or f"the answers{' and the matrix T' if given.needs_matrix else ''}"
+    more = " and the defense" if given.knows_defense else " and the matrix T" if given.needs_matrix else ""
+    row = Attack(
+        plugin.where(name),
+        given.knows or f"the answers{more}",
+        needs_matrix=given.needs_matrix,
+        knows_defense="all" if given.knows_defense else "",
+        fields=("knows",) if given.knows_defense else (),
+    )
     for each in names_of(plugin, name):
-        ATTACKS[each] = Attack(plugin.where(name), knows, needs_matrix=given.needs_matrix)
+        ATTACKS[each] = row
 
 
 def _add_network(plugin: Plugin, name: str, declared: Declaration) -> None:

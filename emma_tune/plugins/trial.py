@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from emma_tune.attacks.lesson import Lesson, Loot
-from emma_tune.defenses import DEFENSES, Defense, Objective, Parameter
+from emma_tune.defenses import DEFENSES, UNDEFENDED, Defense, Parameter
+from emma_tune.defenses.objective import Objective
+from emma_tune.defenses.release import Release
 from emma_tune.plugins.declarations import Declaration, PluginError
 from emma_tune.plugins.known import MODULE, Plugin
 from emma_tune.plugins.loading import named, place_of
@@ -182,7 +184,8 @@ def _try_objective(trial: _Trial, row: Defense) -> None:
 
 def _try_attacker(trial: _Trial) -> None:
     matrix = 0.5 * torch.eye(K) + 0.5 / K if trial.declared.given.needs_matrix else None
-    loot = Loot(_posteriors(), _posteriors()[:K], torch.arange(K), matrix)
+    release = Release(UNDEFENDED, {}) if trial.declared.given.knows_defense else None
+    loot = Loot(_posteriors(), _posteriors()[:K], torch.arange(K), matrix, release)
     lesson = trial.call(loot)
     if not isinstance(lesson, Lesson):
         raise trial.error(f"expected a Lesson, found {type(lesson).__name__}")

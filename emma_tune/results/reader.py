@@ -16,6 +16,7 @@ from emma_tune.results.folder import StudyFolder
 from emma_tune.results.front import front_of, targets
 from emma_tune.results.ledger import Ledger, Outcome, read_ledger
 from emma_tune.results.stops import STOPS
+from emma_tune.stages import Answers
 from emma_tune.storage import IMPATIENT, Patience, Place, is_local
 from emma_tune.storage.artifact import Metrics
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
@@ -251,3 +252,15 @@ class StudyReader:
                 found = self.store.shapes("posteriors", posteriors.key)  # no tensor is loaded
                 return {part: (shape[0], shape[1]) for part, shape in found.items()}
         return {}
+
+    @property
+    def answers(self) -> Answers | None:
+        """The shape of the answers to the pool; None while no victim has answered."""
+        return Answers(*self.shapes["queries"]) if "queries" in self.shapes else None
+
+    @cached_property
+    def asked(self) -> dict[str, int]:
+        """How many answers each attacker asks at most; empty while no victim has answered."""
+        if self.answers is None:
+            return {}
+        return {name: of.asked(*self.answers) for name, of in self.study.attackers.items()}

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.plan import Point, PointPlan, Task
 from emma_tune.results.figures import PARTS, flat
 from emma_tune.results.reader import StudyReader
 from emma_tune.storage.store import Record
+from emma_tune.study.measures import known_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +22,9 @@ def points(study: StudyReader) -> pd.DataFrame:
     Columns: `point`, `defense`, `state` (as `StudyReader.state`), `reason`, `lambda`, `lr_gamma`,
     `st_epoch` and the other parameters of defenses, `within_limits`, `on_front` (of all defenses), `on_own_front`
     (of its own, if it is searched), and every measure of test (plain name) and validation (`validation.` + name);
-    clone accuracies as `attackers.NAME`. A stopped point has its costs, no clone accuracies, the point it
-    is `dominated_by`, and as `validation.attacker_accuracy_at_least` what its clones had reached.
+    clone accuracies as `attackers.NAME`, and how many answers each asked as `asked.NAME`. A stopped point has its
+    costs, no clone accuracies, the point it is `dominated_by`, and as `validation.attacker_accuracy_at_least` what
+    its clones had reached.
     """
     import pandas as pd
 
@@ -49,8 +50,11 @@ def _row(study: StudyReader, point: Point) -> dict[str, Any]:
         "within_limits": study.within_limits(point),
     }
     if figures:
-        row |= flat(figures["test"])
-        row |= {f"validation.{name}": value for name, value in flat(figures["validation"]).items()}
+        own = study.study.measures
+        row |= flat(figures["test"]) | known_values(figures["test"], own)
+        validated = flat(figures["validation"]) | known_values(figures["validation"], own)
+        row |= {f"validation.{name}": value for name, value in validated.items()}
+        row |= {f"asked.{name}": study.asked.get(name) for name in figures["test"]["attackers"]}
     if outcome and bounds:
         exact = bounds["test"]  # empty while the costs of a seed are not known
         row |= exact | {f"validation.{name}": bounds["validation"][name] for name in exact}
@@ -163,8 +167,8 @@ def measures(study: StudyReader) -> pd.DataFrame:
     costs), `knows` (what that attacker knows), `part` (queries, validation, test; empty where there is none),
     `measure`, `value`. Costs of a defense: as `release_responses` says; `latency`, additional seconds for an
     answer, measured in large batches on the machine that ran it; `seconds.` + `responses` and, of those that have
-    one, `matrix` or `guidance`. Of an attacker: as `evaluate` says, what its training reports, and
-    `seconds.attacker`.
+    one, `matrix` or `guidance`. Of an attacker: as `evaluate` says, what its training reports, `asked` (how many
+    answers it gets), of some kinds `misfit`, `undone` or `kept`, and `seconds.attacker`.
     """
     import pandas as pd
 
@@ -184,8 +188,9 @@ def _values(study: StudyReader, point: Point) -> Iterator[tuple[Any, ...]]:
             for part, name, value in _split(record) if record else ():
                 yield (*place, "", "", part, name, value)
         for (of, attacker), task in plan.evaluations.items():
-            knows = ATTACKS[study.study.attackers[attacker].kind].knows
-            for part, name, value in _clone(study, task, plan.attackers[of, attacker]) if of == run else ():
+            knows = study.study.attackers[attacker].knowledge
+            rows = _clone(study, task, plan.attackers[of, attacker], attacker) if of == run else ()
+            for part, name, value in rows:
                 yield (*place, attacker, knows, part, name, value)
 
 
@@ -204,12 +209,14 @@ def _costs(study: StudyReader, plan: PointPlan, responses: Task) -> Iterator[tup
     yield "", "latency", latency
 
 
-def _clone(study: StudyReader, evaluation: Task, attacker: Task) -> Iterator[tuple[str, str, float]]:
+def _clone(study: StudyReader, evaluation: Task, attacker: Task, name: str) -> Iterator[tuple[str, str, float]]:
     evaluated, trained = study.record(evaluation), study.record(attacker)
     if evaluated is not None:
         yield from _split(evaluated)
     if trained is not None:
-        yield from ((part, name, value) for part, name, value in _split(trained) if not name.endswith("accuracy"))
+        counted = {} if "asked" in trained.metrics else {"asked": study.asked.get(name)}
+        yield from (("", what, float(count)) for what, count in counted.items() if count is not None)
+        yield from ((part, what, value) for part, what, value in _split(trained) if not what.endswith("accuracy"))
         yield "", "seconds.attacker", trained.provenance["seconds"]
 
 

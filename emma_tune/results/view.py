@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.plan import Point, Task
 from emma_tune.results import tables
@@ -16,7 +15,7 @@ from emma_tune.results.reader import MeasuredPoint, StudyReader
 from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.store import CorruptArtifactError
 from emma_tune.study.file import StudyError
-from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
+from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY, known_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,14 +136,16 @@ class StudyView(StudyReader):
     # --- fronts -------------------------------------------------------------------------------------------
 
     def attackers(self) -> dict[str, dict[str, Any]]:
-        """Describe the attackers: `kind`, what each `knows`, `when`, `model`, `queries` (None: the whole pool).
+        """Describe the attackers.
 
-        One that is to ask more queries than the pool has asks all of it.
+        Returns:
+            Of each: `kind`, what it `knows`, `when`, `model`, `queries` (None: the whole pool; one that is to ask
+            more than the pool has asks all of it), and how many answers it gets, `asked` (None: not known yet).
         """
         pool = self.shapes["queries"][0] if "queries" in self.shapes else None
         return {
-            name: {"kind": of.kind, "knows": ATTACKS[of.kind].knows}
-            | {"when": of.when, "model": of.model, "queries": of.asks(pool)}
+            name: {"kind": of.kind, "knows": of.knowledge}
+            | {"when": of.when, "model": of.model, "queries": of.asks(pool), "asked": self.asked.get(name)}
             for name, of in self.study.attackers.items()
         }
 
@@ -220,7 +221,7 @@ class StudyView(StudyReader):
         """
         # a point that ended before a measure was introduced lacks it
         known = {
-            part: {name: figures[part][name] for name in (*MEASURES, "attackers") if name in figures[part]}
+            part: {**known_values(figures[part], self.study.measures), "attackers": figures[part]["attackers"]}
             for part in PARTS
         }
         return {
@@ -238,7 +239,8 @@ class StudyView(StudyReader):
         count = self.shapes.get("test", (0, 0))[0]
         if not count:
             return {}
-        shares = {name: figures[name] for name in OF_EVERY_STUDY if MEASURES[name].unit == "%" and name in figures}
+        of_images = [name for name in OF_EVERY_STUDY if MEASURES[name].unit == "%" and not MEASURES[name].pool]
+        shares = {name: figures[name] for name in of_images if name in figures}
         clones = {name: wilson(accuracy, count) for name, accuracy in figures["attackers"].items()}
         return {**{name: wilson(share, count) for name, share in shares.items()}, "attackers": clones}
 

@@ -141,6 +141,10 @@ class EarlyStopping:
         """Return how a point that an earlier run stopped stands now; None if an edit gives it a chance again."""
         return self._rivals.stopped(point.defense, outcome)
 
+    def least_losses(self, plan: PointPlan) -> NDArray[np.float64]:
+        """Return the least that an open point can still come to, as values to minimize: (D,)."""
+        return (self._candidates.get(plan.point.number) or self._candidate(plan)).losses
+
     def _candidate(self, plan: PointPlan) -> _Candidate:
         clones = (task.key for task in plan.attackers.values() if task.key in self._clones)
         reached = {key: self._clones[key].best for key in clones}
@@ -159,7 +163,8 @@ class EarlyStopping:
         plan = candidate.plan
         unfinished = [task for task in plan.attackers.values() if self._records.summary(task) is None]
         curves = {task.key: self._clones[task.key].epochs for task in unfinished if task.key in self._clones}
-        planned = round(sum(task.config.epochs()[0] for task in unfinished))
+        answers = self._records.answers_of(plan)
+        planned = round(sum(task.config.epochs(answers=answers)[0] for task in unfinished))
         return Outcome(
             self._digest,
             bounds=candidate.bounds,

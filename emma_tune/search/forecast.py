@@ -116,7 +116,9 @@ class _Count:
         if self._is_done(task):
             stage.done += 1
             return
-        epochs, _ = task.config.epochs(self._tasks[task.continues].config if task.continues else None)
+        epochs, _ = task.config.epochs(
+            self._tasks[task.continues].config if task.continues else None, self._sizes.answers
+        )
         model, images = task.config.passes(self._sizes, epochs)
         stage.epochs += epochs
         flops = images * self._flops(model) if images else 0.0

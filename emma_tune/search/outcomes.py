@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.results.figures import Figures, front_figures, point_figures
-from emma_tune.results.front import front_of, targets
+from emma_tune.results.front import as_losses, dominating, front_of, targets
 from emma_tune.results.ledger import Ledger, LedgerWriter, Outcome
 from emma_tune.search.early_stopping import EarlyStopping
 from emma_tune.search.proposals import Proposer
@@ -140,6 +142,19 @@ class PointOutcomes:
     def targets(self) -> list[Point]:
         """List what the attackers of the fronts attack; without a search all finished points."""
         return targets(self._study, self._validated, self._proposers)
+
+    def certain_targets(self, unfinished: Iterable[PointPlan]) -> list[Point]:
+        """List the targets that stay targets whatever these points become, if no other is proposed."""
+        bounds = defaultdict(list)
+        for plan in unfinished:
+            bounds[plan.point.defense].append(self.early_stopping.least_losses(plan))
+        chosen = [point for point, _ in self._validated if point.defense not in self._proposers]
+        for defense in self._proposers:
+            for point, figures in self._fronts[defense].values():
+                losses = as_losses([figures["validation"]], self._study.objectives)
+                if not bounds[defense] or not dominating(np.array(bounds[defense]), losses).any():
+                    chosen.append(point)
+        return sorted(chosen, key=lambda point: point.number)
 
     def expected_targets(self, defense: str, points: int) -> float:
         """Estimate how many of the ≥ 1 points of a defense the attackers of the fronts will attack.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from emma_tune.plan import Point, Task, named
+from emma_tune.plan import Point, PointPlan, Task, named
 from emma_tune.search.agenda import Agenda
 from emma_tune.search.attack_order import AttackOrder
 from emma_tune.search.outcomes import PointOutcomes, SearchContext
@@ -36,6 +36,8 @@ class PointSearch:
         until = context.planner.until
         self._before_points = until is not None and STAGES[until].before_points
         self._attacking_fronts = False
+        self._attacked: set[int] = set()  # points that the attackers of the fronts attack, or would if one applied
+        self._has_changed = True  # something, since it was last asked which points are on a front for certain
         self._take_up_ledger()
 
     def next_tasks(self, slots: int, *, idle: bool) -> list[Task] | None:
@@ -49,12 +51,20 @@ class PointSearch:
         while tasks is None and self._may_propose(slots):
             self._propose()
             tasks = self.agenda.next()
+        if tasks is None and idle and self._attack_ahead():
+            tasks = self.agenda.next()
         if tasks is None and idle:
             tasks = self.agenda.next(held=True)
         if tasks is None and not (self._attacking_fronts or self.agenda.open or self._points_left()):
             self._attack_fronts()
             tasks = self.agenda.next()
         return tasks
+
+    def prepare(self) -> None:
+        """Make the first proposals quick, if there are any to come."""
+        if self._points_left():
+            for proposer in self._proposers.values():
+                proposer.prepare()
 
     @property
     def is_over(self) -> bool:
@@ -86,7 +96,9 @@ class PointSearch:
             return {}
         names = {*self._asked, *self._unproposed}
         points = {name: self._asked[name] + self._unproposed.get(name, 0) for name in names}
-        return {name: self.outcomes.expected_targets(name, count) for name, count in points.items() if count}
+        begun = Counter(self._ledger.points[number].defense for number in self._attacked)
+        expected = {name: self.outcomes.expected_targets(name, count) for name, count in points.items() if count}
+        return {name: max(0.0, count - begun[name]) for name, count in expected.items()}
 
     def report_clone(self, result: Mapping[str, Any]) -> None:
         """Take in the progress of a clone under way; points that it shows to be beaten are stopped."""
@@ -98,12 +110,14 @@ class PointSearch:
     def close_points(self) -> None:
         """End the points whose tasks are all done, that cannot be finished, or that are stopped."""
         for plan, failure in self.agenda.close_plans():
+            self._has_changed = True
             self._order.forget(plan.point)
+            is_attack = plan.point.number in self._attacked
             if failure is not None:
-                fail = self.outcomes.fail_attack if self._attacking_fronts else self.outcomes.fail
+                fail = self.outcomes.fail_attack if is_attack else self.outcomes.fail
                 fail(plan.point, failure.task, failure.reason)
                 self._say(f"{named(plan.point.number)} failed: {failure.reason}")
-            elif self._attacking_fronts:
+            elif is_attack:
                 self.outcomes.finish_attack(plan)
             elif self.planner.until is not None:
                 self.outcomes.pause(plan.point)
@@ -115,7 +129,9 @@ class PointSearch:
         """Stop the points that cannot reach a front, and hold of the others the attacks that wait for one."""
         if self.planner.until is not None or self._attacking_fronts:
             return  # every point is wanted as far as the stage; or the search is over
-        changed = self.agenda.changed()
+        changed = self._of_the_search(self.agenda.changed())
+        # where nothing is stopped, bounds of open points are not at hand: it is asked when a point has ended
+        self._has_changed |= bool(changed) and self._study.search.stop != "none"
         for point in self.outcomes.stop(changed):
             self.agenda.drop(point)
             self._order.forget(point)
@@ -201,7 +217,31 @@ class PointSearch:
         if self.planner.until is not None:
             return
         for point in self.outcomes.targets():
-            plan = self.planner.front_attack(point)
-            if plan.evaluations:
-                self.agenda.add(plan)
+            self._attack(point)
         self.close_points()
+
+    def _attack_ahead(self) -> bool:
+        """Attack a point that stays on its front whatever the open ones become; tell whether there was one."""
+        waits = self.planner.until is None and any(not of.counts for of in self._study.attackers.values())
+        if not waits or self._points_left() or not self._has_changed:
+            return False
+        for point in self.outcomes.certain_targets(self._of_the_search(self.agenda.open)):
+            if self._attack(point):
+                self.close_points()  # another study may have done all of it
+                return True
+        self._has_changed = False  # until then there is no other
+        return False
+
+    def _attack(self, point: Point) -> bool:
+        """Open the plan of the attackers of the fronts for a point, once; tell whether it has anything to do."""
+        if point.number in self._attacked:
+            return False
+        self._attacked.add(point.number)
+        plan = self.planner.front_attack(point)
+        if plan.evaluations:
+            self.agenda.add(plan)
+        return bool(plan.evaluations)
+
+    def _of_the_search(self, plans: Iterable[PointPlan]) -> list[PointPlan]:
+        """Leave out what the attackers of the fronts are to do."""
+        return [plan for plan in plans if plan.point.number not in self._attacked]

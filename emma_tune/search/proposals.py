@@ -42,7 +42,7 @@ class Proposer:
     def __init__(self, study: Study, defense: str, storage: BaseStorage) -> None:
         self._search = study.search
         self._objectives = study.objectives
-        self._limit = study.limits.accuracy_drop
+        self._limits = study.limits
         search = study.searches[defense]
         self._settings = search.settings
         self._dimensions = {name: dimension.grid() for name, dimension in search.space.items()}
@@ -61,6 +61,13 @@ class Proposer:
         )
         self._optuna.set_metric_names(list(study.objectives))
         self._open: dict[int, optuna.Trial] = {}
+
+    def prepare(self) -> None:
+        """Import what proposals need, which takes up to two seconds: while there is nothing else to do."""
+        if self._search.sampler == "gp":
+            import emma_tune.search.gain_sampler  # noqa: F401
+        elif self._search.sampler in ("tpe", "qmc"):
+            import scipy.stats.qmc  # noqa: F401
 
     def adopt(self, point: Point) -> None:
         """Take up an open point of the ledger."""
@@ -113,7 +120,7 @@ class Proposer:
         self._known += trial is not None or params is not None
         if trial is not None:
             trial.set_user_attr("stopped", stopped)
-            for name, value in self._constraints(figures).items():
+            for name, value in self._limits.excess(figures).items():
                 trial.set_constraint(name, value)
             self._optuna.tell(trial, self._values(figures))
         elif params is not None:
@@ -124,7 +131,7 @@ class Proposer:
                     values=self._values(figures),
                     user_attrs={"point": point.number, "stopped": stopped},
                     system_attrs=dict(memory),
-                    constraints=self._constraints(figures),
+                    constraints=self._limits.excess(figures),
                 )
             )
 
@@ -141,10 +148,6 @@ class Proposer:
 
     def _values(self, figures: Mapping[str, Any]) -> list[float]:
         return [value_of(figures, name) for name in self._objectives]
-
-    def _constraints(self, figures: Mapping[str, Any]) -> dict[str, float]:
-        """Return the excess over the limit: at most 0 where it is kept."""
-        return {} if self._limit is None else {"accuracy_drop": figures["accuracy_drop"] - self._limit}
 
     def _searched(self, point: Point) -> dict[str, Any] | None:
         """Pick the searched parameters of a point; None if it is not of this space."""

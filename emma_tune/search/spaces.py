@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from emma_tune.study import Dimension, EpochChoice
+from emma_tune.study import Dimension, WholeChoice
 
 STEP_OFF = 1e-8
 """Distance from a step, in steps, within which a value counts as on it; as Optuna has it."""
@@ -16,7 +16,7 @@ STEP_OFF = 1e-8
 Distributions = Mapping[str, BaseDistribution]
 
 
-def as_distribution(dimension: Dimension | EpochChoice) -> BaseDistribution:
+def as_distribution(dimension: Dimension | WholeChoice) -> BaseDistribution:
     """Convert a dimension that has more than one value."""
     if dimension.choices is not None:
         return CategoricalDistribution(dimension.choices)

@@ -10,7 +10,7 @@ from emma_tune.plan import PointPlan, Task
 from emma_tune.results.ledger import FinishedTask, Ledger
 from emma_tune.search.paces import Paces
 from emma_tune.search.workload import Workload
-from emma_tune.stages import STAGES
+from emma_tune.stages import STAGES, Answers, PosteriorsSettings
 from emma_tune.storage.artifact import Metrics
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
 
@@ -93,6 +93,18 @@ class TaskRecords:
         """Return the metrics of a task; None while it is not finished."""
         summary = self.summary(task)
         return summary.metrics if summary else None
+
+    def answers_of(self, plan: PointPlan) -> Answers | None:
+        """Return the shape of the clean answers to the pool; None while no victim of this point has answered."""
+        for task in plan.tasks.values():
+            if (
+                isinstance(task.config, PosteriorsSettings)
+                and task.config.views is None
+                and task.key in self._done
+            ):
+                with suppress(OSError, CorruptArtifactError, LookupError):
+                    return Answers(*self.store.shapes(task.stage, task.key)["queries"])
+        return None
 
     def done_of(self, plan: PointPlan) -> dict[str, FinishedTask]:
         """Return what the ledger keeps of the finished tasks of a point, by key."""

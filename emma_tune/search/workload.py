@@ -33,7 +33,7 @@ class Effort(NamedTuple):
 def effort_of(task: Task, before: Task | None) -> Effort:
     """Compute the planned work of a task; `before` is the previous leg of a surrogate."""
     config = task.config
-    names = ("kind", "queries", "model", "defense")
+    names = ("kind", "queries", "model", "defense", "rounds", "choose")
     views = getattr(config, "views", None)
     details = (*(getattr(config, name, None) for name in names), views and views.count)
     epochs, of_all = config.epochs(before.config if before else None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from emma_tune.stages.settings import (
     MATRIX_STEP,
     TRAINING,
+    Answers,
     AttackerSettings,
     EvaluationSettings,
     GivenVictimSettings,
@@ -20,6 +21,7 @@ from emma_tune.stages.settings import (
     MatrixSettings,
     MeasureSettings,
     MisinformerSettings,
+    OracleSettings,
     PosteriorsSettings,
     ResponsesSettings,
     Sizes,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:  # planning and reading a study need no torch
 __all__ = [
     "OWN_TRIAL_STAGES",
     "STAGES",
+    "Answers",
     "AttackerSettings",
     "EvaluationSettings",
     "GivenVictimSettings",
@@ -44,6 +47,7 @@ __all__ = [
     "MatrixSettings",
     "MeasureSettings",
     "MisinformerSettings",
+    "OracleSettings",
     "PosteriorsSettings",
     "ResponsesSettings",
     "Sizes",
@@ -67,7 +71,8 @@ class Stage:
         inputs: the stages whose artifacts it reads.
         images: which images it reads: `victim` (labeled), `queries` (the pool).
         implied: images that only its metrics are measured on; no part of its recipe, since its inputs fix them.
-        version: part of every recipe; raised when the stage's results change for the same configuration.
+        version: part of every recipe; raised when the stage's results change for the same configuration, by more
+            than another processor or number of threads changes them.
         own_trial: False if it is cheap enough to run in the trial of the task that makes it ready.
         before_points: whether it can be planned before any point is proposed.
         shared: whether points with other values of the searched parameters share its artifacts.
@@ -194,7 +199,7 @@ STAGES: dict[str, Stage] = {
         f"{_HERE}.attacker:train_attacker",
         AttackerSettings,
         "#009E73",
-        inputs=("responses",),
+        inputs=("responses", "guidance", "victim", "surrogate", "misinformer"),  # the latter where it needs them
         version=3,
         last=True,
         pool_step=TRAINING,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -42,10 +43,20 @@ def clean_answers(
         FloatingPointError: if an answer is not finite.
         ValueError: if an answer is no distribution.
     """
+    ask = undefended(victim, model, runtime)
+    return {part: ask(images, part) for part, images in asked.items()}
+
+
+def undefended(victim: Artifact, model: str | None, runtime: Runtime) -> Callable[[QueryImages, str], Tensor]:
+    """Return what answers as the undefended victim does: (images, name of their part) → p, (N, K), on the CPU.
+
+    A victim of which only answers are known gives those of the part, whatever the images.
+    """
     if ONNX in victim.tensors:
-        return {part: _by_onnx(victim.tensors[ONNX], images, part, runtime) for part, images in asked.items()}
+        session = OnnxModel(victim.tensors[ONNX].numpy().tobytes(), runtime.device)
+        return partial(_by_onnx, session)
     if model is None:
-        return {part: victim.tensors[part] for part in asked}
+        return lambda images, part: victim.tensors[part]
     classifier = new_classifier(
         model,
         runtime.victim_images("train"),
@@ -55,11 +66,10 @@ def clean_answers(
     )
     restore_classifier(classifier, victim.tensors)  # weights and normalization are the victim's own
     classifier = classifier.to(runtime.device)
-    return {part: posteriors_of(classifier, images) for part, images in asked.items()}
+    return lambda images, part: posteriors_of(classifier, images)
 
 
-def _by_onnx(content: Tensor, images: QueryImages, part: str, runtime: Runtime) -> Tensor:
-    model = OnnxModel(content.numpy().tobytes(), runtime.device)
+def _by_onnx(model: OnnxModel, images: QueryImages, part: str) -> Tensor:
     answers = [model(batch) for batch in images.plain(model.batch or BATCH)]
     posteriors, sums = (np.concatenate(of) for of in zip(*answers, strict=True))
     wrong = no_distribution(posteriors, sums[:, 0])

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from emma_tune.attacks import learn
-from emma_tune.attacks.lesson import Loot
-from emma_tune.data.images import subset
+from emma_tune.attacks import ATTACKS
+from emma_tune.data.batches import Images
 from emma_tune.stages.metrics import accuracy
+from emma_tune.stages.querying.at_once import AtOnce
+from emma_tune.stages.querying.crafted import Crafted
+from emma_tune.stages.querying.oracle import Oracle
+from emma_tune.stages.querying.selected import Selected
+from emma_tune.stages.querying.strategy import QueryStrategy
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings
-from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
-from emma_tune.training.classifier import new_classifier, posteriors_of
+from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
+from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
 
 PARTS = ("validation", "test")
 
 
 def train_attacker(
-    config: AttackerSettings, *, responses: Artifact, runtime: Runtime, state: State | None = None
+    config: AttackerSettings,
+    *,
+    responses: Artifact,
+    guidance: Artifact | None = None,
+    victim: Artifact | None = None,
+    surrogate: Artifact | None = None,
+    misinformer: Artifact | None = None,
+    runtime: Runtime,
+    state: State | None = None,
 ) -> StageRun:
     """Train a fresh network on (augmented query, what the attacker makes of p'), with the attacker's loss.
 
-    All attackers of a seed share initialization, order and augmentation: they differ by their attack only.
+    An attacker in rounds trains one in each round. All attackers of a seed share initialization, order and
+    augmentation: they differ by their attack only.
 
     Returns:
         tensors: the clone's posteriors on the victim's images, `last.validation` and `last.test` of the last
@@ -31,63 +47,112 @@ def train_attacker(
         (N, K); metrics: both accuracies of both, and the attack's own metrics; history: both accuracies,
         every epoch, and the best validation accuracy up to then.
     """
-    images = runtime.query_images(config.queries)
-    lesson = learn(config.kind, _loot(responses, runtime, config.queries))
-    targets = lesson.targets.to(runtime.device)
+    strategy = _strategy_of(config, responses, guidance, victim, surrogate or misinformer, runtime)
+    K, in_a_round = responses.tensors["queries"].shape[1], config.training.epochs
+    labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}
+    history: list[Metrics] = []
+    answers: dict[str, Tensor] = {}
+    if state:
+        training_set = strategy.resume(state.tensors)
+        learner = _new_learner(config, training_set.images, runtime, classes=K)
+        learner.restore(state.tensors)
+        answers = {name: tensor for name, tensor in state.tensors.items() if name.endswith(PARTS)}
+        history = list(state.history)
+
+    for epoch in range(len(history), strategy.rounds * in_a_round):
+        if epoch % in_a_round == 0:
+            training_set = strategy.begin(epoch // in_a_round, learner.classifier if epoch else None)
+            learner = _new_learner(config, training_set.images, runtime, classes=K)
+        loss = training_set.train(learner, epoch % in_a_round)
+        best = history[-1]["best.validation.accuracy"] if history else -1.0
+        found, newest = _measure(learner.classifier, labels, best, runtime)
+        history.append({"epoch": epoch, "loss": loss, **found})
+        answers |= newest
+        yield Progress(
+            epoch + 1,
+            strategy.rounds * in_a_round,
+            history[-1],
+            state=lambda: State(
+                len(history), {**learner.state(), **strategy.state(), **_copies(answers)}, list(history)
+            ),
+        )
+
+    metrics = {**_accuracies(answers, labels), **training_set.lesson.metrics, **strategy.metrics()}
+    return Artifact(_copies(answers), metrics, history)
+
+
+def _accuracies(answers: Mapping[str, Tensor], labels: Mapping[str, NDArray[np.int64]]) -> Metrics:
+    """Compute the accuracies of the last and the best epoch."""
+    return {
+        f"{epoch}.{part}.accuracy": accuracy(answers[f"{epoch}.{part}"].numpy(), labels[part])
+        for epoch in ("last", "best")
+        for part in PARTS
+    }
+
+
+def _measure(
+    classifier: Classifier, labels: Mapping[str, NDArray[np.int64]], best: float, runtime: Runtime
+) -> tuple[Metrics, dict[str, Tensor]]:
+    """Measure a clone on the victim's images.
+
+    Args:
+        classifier: the clone.
+        labels: of the images, by part.
+        best: the highest validation accuracy of the epochs before; below 0 if there are none.
+        runtime: the images.
+
+    Returns:
+        Both accuracies and the highest validation accuracy so far; and the clone's posteriors as `last` and, if it
+        is better than all before, as `best`.
+    """
+    answers = {f"last.{part}": posteriors_of(classifier, runtime.victim_images(part)) for part in PARTS}
+    found = {f"{part}.accuracy": accuracy(answers[f"last.{part}"].numpy(), labels[part]) for part in PARTS}
+    if found["validation.accuracy"] > best:
+        answers |= {f"best.{part}": answers[f"last.{part}"] for part in PARTS}
+    return {**found, "best.validation.accuracy": max(best, found["validation.accuracy"])}, answers
+
+
+def _strategy_of(
+    config: AttackerSettings,
+    responses: Artifact,
+    guidance: Artifact | None,
+    victim: Artifact | None,
+    own: Artifact | None,
+    runtime: Runtime,
+) -> QueryStrategy:
+    """Return how the attacker queries; `own` is the network of a guided defense."""
+    match ATTACKS[config.kind].asks:
+        case "chosen":
+            return Selected(config, responses, runtime)
+        case "made":
+            assert victim is not None, "the plan hands over the victim"
+            assert config.oracle is not None, "and says how it is asked"
+            assert config.release is not None, "and what it releases"
+            oracle = Oracle(
+                config.oracle,
+                config.release,
+                victim=victim,
+                own=own,
+                matrix=responses.tensors.get("matrix"),
+                classes=responses.tensors["queries"].shape[1],
+                runtime=runtime,
+            )
+            return Crafted(config, oracle, runtime)
+    return AtOnce(config, responses, runtime, guidance)
+
+
+def _new_learner(config: AttackerSettings, images: Images, runtime: Runtime, *, classes: int) -> Learner:
+    """Initialize a clone, the same one in every round."""
     classifier = new_classifier(
         config.training.model,
         images,
-        classes=targets.shape[1],
+        classes=classes,
         seed=config.seed,
         role="attacker",
         init=config.training.init,
         weights=runtime.first_weights(config.training),
     ).to(runtime.device)
-    learner = Learner(classifier, config.training, seed=config.seed, role="attacker")
-    labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}
-    history = []
-    answers: dict[str, Tensor] = {}
-    if state:
-        learner.restore(state.tensors)
-        answers = {name: tensor for name, tensor in state.tensors.items() if name.endswith(PARTS)}
-        history = list(state.history)
-
-    for epoch in range(len(history), config.training.epochs):
-        loss = learner.epoch(images, targets, epoch, lesson.loss)
-        best_before = history[-1]["best.validation.accuracy"] if history else -1.0
-        history.append({"epoch": epoch, "loss": loss})
-        for part in PARTS:
-            answers[f"last.{part}"] = posteriors_of(classifier, runtime.victim_images(part))
-            history[-1][f"{part}.accuracy"] = accuracy(answers[f"last.{part}"].numpy(), labels[part])
-        if history[-1]["validation.accuracy"] > best_before:
-            answers |= {f"best.{part}": answers[f"last.{part}"] for part in PARTS}
-        history[-1]["best.validation.accuracy"] = max(best_before, history[-1]["validation.accuracy"])
-        yield Progress(
-            epoch + 1,
-            config.training.epochs,
-            history[-1],
-            state=lambda: State(len(history), {**learner.state(), **_copies(answers)}, list(history)),
-        )
-
-    metrics = {
-        f"{epoch}.{part}.accuracy": accuracy(answers[f"{epoch}.{part}"].numpy(), labels[part])
-        for epoch in ("last", "best")
-        for part in PARTS
-    }
-    return Artifact(_copies(answers), {**metrics, **lesson.metrics}, history)
-
-
-def _loot(responses: Artifact, runtime: Runtime, queries: int | None) -> Loot:
-    """Collect the answers to the attacker’s queries, and to the few images it has labels of."""
-    answers, labels = responses.tensors["queries"], runtime.labeled.labels
-    assert labels is not None, "a victim's images have labels"
-    labeled = responses.tensors.get("labeled", answers[:0])  # not asked by attackers that ask views
-    return Loot(
-        answers[torch.from_numpy(subset(len(answers), queries))],
-        labeled,
-        torch.from_numpy(labels[: len(labeled)]),
-        responses.tensors.get("matrix"),
-    )
+    return Learner(classifier, config.training, seed=config.seed, role="attacker")
 
 
 def _copies(answers: dict[str, Tensor]) -> dict[str, Tensor]:

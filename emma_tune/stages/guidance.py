@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -41,8 +41,7 @@ def find_guidance(
     assert own is not None, "the plan hands a guided defense its network"
     asked = runtime.asked(config.views)
     K = posteriors.tensors["queries"].shape[1]
-    weights = filter(None, (own.tensors, tensors_of(own.tensors, EXPOSED)))
-    networks = [_network(config.model, tensors, runtime, classes=K) for tensors in weights]
+    networks = guiding_networks(config, own, runtime, classes=K)
     empty = {part: p[:0].repeat(1, len(networks)) for part, p in posteriors.tensors.items()}
     found = {part: state.tensors[part] if state else none for part, none in empty.items()}
     seconds, answered = 0.0, 0
@@ -56,14 +55,34 @@ def find_guidance(
                 continue  # an interrupted run has found it
             p = posteriors.tensors[part][rows - len(batch) : rows].to(runtime.device)
             started = time.perf_counter()
-            guidance = [guidance_of(config.defense, of, batch, p, layers=config.layers).cpu() for of in networks]
-            found[part] = torch.cat([found[part], torch.cat(guidance, dim=1)])
+            found[part] = torch.cat([found[part], guide(config, networks, batch, p)])
             seconds, answered = seconds + time.perf_counter() - started, answered + len(batch)
             yield Progress(done, total, {}, state=lambda: State(done, dict(found)))
 
     if not all(tensor.isfinite().all() for tensor in found.values()):
         raise FloatingPointError(f"guidance: expected finite figures for {config.defense}, found others")
     return Artifact(found, timings={"answer": seconds / max(1, answered)})
+
+
+def guiding_networks(
+    config: GuidanceSettings, own: Artifact, runtime: Runtime, *, classes: int
+) -> list[Classifier]:
+    """Restore the networks of a guided defense, in evaluation mode: its own, and one exposed to outliers."""
+    weights = filter(None, (own.tensors, tensors_of(own.tensors, EXPOSED)))
+    return [_network(config.model, tensors, runtime, classes=classes) for tensors in weights]
+
+
+def guide(config: GuidanceSettings, networks: Sequence[Classifier], images: Tensor, posteriors: Tensor) -> Tensor:
+    """Compute what a guided defense needs to answer a batch, (B, K · number of networks), on the CPU.
+
+    Args:
+        config: of the stage.
+        networks: as `guiding_networks` returns them.
+        images: (B, C, H, W) uint8.
+        posteriors: p, (B, K), on the device of the images.
+    """
+    found = [guidance_of(config.defense, of, images, posteriors, layers=config.layers).cpu() for of in networks]
+    return torch.cat(found, dim=1)
 
 
 def _network(model: str, tensors: Mapping[str, Tensor], runtime: Runtime, *, classes: int) -> Classifier:

@@ -46,8 +46,9 @@ def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: S
     for epoch in range(len(history), config.training.epochs):
         history.append({"epoch": epoch, "loss": learners[""].epoch(images, labels, epoch, misinforming)})
         if config.exposed:
-            loss = learners[EXPOSED].epoch(images, labels, epoch, exposing, outliers=outliers)
-            history[-1]["exposed_loss"] = loss
+            exposed = learners[EXPOSED]
+            beside = exposed.endless(outliers, f"{epoch}, outliers") if outliers else None
+            history[-1]["exposed_loss"] = exposed.epoch(images, labels, epoch, exposing, beside=beside)
         yield Progress(
             epoch + 1,
             config.training.epochs,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 
 import torch
 from torch import Tensor
 
-from emma_tune.data.batches import QueryImages
-from emma_tune.defenses import DEFENSES, control_matrix, emma, release
+from emma_tune.defenses import DEFENSES, control_matrix
+from emma_tune.defenses.release import Release
 from emma_tune.stages import metrics as measure
+from emma_tune.stages.querying.noise import noise_seeds
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import ResponsesSettings
 from emma_tune.storage.artifact import Artifact, Metrics
@@ -32,27 +32,24 @@ def release_responses(
         tensors: `queries`, `labeled`, `validation`, `test`, each (N, K) distributions; of a defense that is a
         matrix `matrix`, (K, K), and its `singular_values`, (K,), largest first. Metrics: for the parts validation
         and test `PART.` + `l1`, `flip_rate`, `victim_accuracy`, `undefended_accuracy`, `accuracy_drop`, `ece`,
-        `nll`; for the pool `queries.l1` and `queries.flip_rate`; of a matrix `matrix.` + `trace`, `rank`,
-        `condition_number`, `smallest_singular_value`. Timings: `answer`, seconds that one answer takes longer.
+        `nll`; for the pool `queries.l1` and `queries.flip_rate`; behind a gate for all three `acts_on`, the share
+        of answers on which the defense acts; of a matrix `matrix.` + `trace`, `rank`, `condition_number`,
+        `smallest_singular_value`. Timings: `answer`, seconds that one answer takes longer.
         With `views`: `queries` only, the mean over the views of each query, and nothing is measured.
 
     Raises:
         FloatingPointError: if a measure is not finite.
     """
-    defense = DEFENSES[config.defense]
-    by_matrix = defense.release_of(config.params) if defense.learned else emma.release
     T = _matrix(config, matrix, classes=posteriors.tensors["queries"].shape[1])
+    release = Release(config.defense, config.params, T)
     asked = runtime.asked(config.views)
     released: dict[str, Tensor] = {}
     seconds = 0.0
     for part, p in posteriors.tensors.items():
-        seeds = _seeds(config, part, asked[part])
+        seeds = noise_seeds(config, asked[part], part)
         guide = guidance.tensors[part] if guidance else None
         started = time.perf_counter()
-        if T is not None:
-            released[part] = by_matrix(p, T)
-        else:
-            released[part] = release(config.defense, config.params, p, seeds=seeds, guidance=guide)
+        released[part] = release(p, seeds=seeds, guidance=guide)
         seconds += time.perf_counter() - started
     timings = {"answer": seconds / sum(map(len, released.values()))}
     if config.views is not None:
@@ -66,6 +63,8 @@ def release_responses(
             f"{part}.l1": measure.l1(answers, clean),
             f"{part}.flip_rate": measure.flip_rate(answers, clean),
         }
+        if release.gated:
+            figures[f"{part}.acts_on"] = float(release.acts(posteriors.tensors[part]).double().mean())
         if part == "queries":
             continue  # its labels are unknown
         labels = runtime.victim_labels(part).cpu().numpy()
@@ -82,6 +81,8 @@ def release_responses(
         released |= {"matrix": T, "singular_values": singular_values}
         figures |= {"matrix.trace": float(T.double().trace())}
         figures |= {f"matrix.{name}": value for name, value in measure.spectrum(singular_values.numpy()).items()}
+        if matrix is not None and "rank" in matrix.metrics:  # of a T that was learned as two factors
+            figures["matrix.learned_rank"] = matrix.metrics["rank"]
     return Artifact(released, measure.all_finite("responses", figures), timings=timings)
 
 
@@ -93,19 +94,3 @@ def _matrix(config: ResponsesSettings, matrix: Artifact | None, *, classes: int)
         return None
     assert config.seed is not None, "the plan gives a seed to what draws"
     return control_matrix(config.defense, config.params, classes, seed=config.seed)
-
-
-def _seeds(config: ResponsesSettings, part: str, asked: QueryImages) -> Tensor | None:
-    """Derive the seed of each query's noise from the image, so that asking twice gives the same answer.
-
-    With `fresh`, the place in the order of asking counts, too.
-    """
-    if not DEFENSES[config.defense].randomized:
-        return None
-    images = (image for batch in asked.plain(512) for image in batch.cpu().numpy())
-    seeds = []
-    for place, image in enumerate(images):
-        digest = hashlib.sha256(f"{config.seed}/{f'{part}/{place}' if config.fresh else ''}/".encode())
-        digest.update(image.tobytes())
-        seeds.append(int.from_bytes(digest.digest()[:8], "big") >> 1)
-    return torch.tensor(seeds, dtype=torch.int64)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from emma_tune.attacks import FEW_PER_CLASS
 from emma_tune.data.batches import AugmentedViews, Images, QueryImages
-from emma_tune.data.images import FEW_PER_CLASS, ImageSet, few_of_each, subset
+from emma_tune.data.images import ImageSet, few_of_each, subset
 from emma_tune.models import NONE
 from emma_tune.models.pretrained import PretrainedWeights
 from emma_tune.stages.settings import Views
@@ -46,11 +48,13 @@ class Runtime:
         assert labels is not None, "a victim's images have labels"
         return torch.from_numpy(np.array(labels)).to(self.device)
 
-    def query_images(self, limit: int | None = None) -> Images:
-        """Return the pool, or its fixed subset of `limit` images."""
+    def query_images(self, limit: int | None = None, rows: NDArray[np.int64] | None = None) -> Images:
+        """Return the pool, or its fixed subset of `limit` images; only these `rows` of it if they are given."""
         assert self.queries is not None, "the stage's table says that it reads the pool"
         pool = self.queries
-        return Images(pool if limit is None else pool.take(subset(len(pool), limit)), self.device)
+        if limit is not None:
+            pool = pool.take(subset(len(pool), limit))
+        return Images(pool if rows is None else pool.take(rows), self.device)
 
     def outliers(self) -> Images:
         """Return the images that a network is exposed to."""

@@ -6,12 +6,21 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from emma_tune.attacks import ATTACKS, FEW_PER_CLASS, UNANSWERED
+from emma_tune.attacks.choosing import CHOICES
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
 
 TRAINING, MATRIX_STEP, TANGENT = 3, 10, 3
 """Forward passes that a step costs: forward and backward; two of both, a tangent and the update's backward;
 forward with a tangent."""
+
+
+class Answers(NamedTuple):
+    """The shape of the answers to the query pool."""
+
+    queries: int
+    classes: int
 
 
 class Sizes(NamedTuple):
@@ -28,15 +37,21 @@ class Sizes(NamedTuple):
         """Images that every network is measured on."""
         return self.validation + self.test
 
+    @property
+    def answers(self) -> Answers:
+        """The shape of the answers to the pool."""
+        return Answers(self.queries, self.classes)
+
 
 class StageSettings(Frozen):
     """The configuration of a stage, as it stands in the recipe."""
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
         """Return the epochs of training that a task adds, and those of its whole training; (0, 0) without any.
 
         Args:
             before: the configuration of the task that it continues, if it continues one.
+            answers: of the pool, if it is known.
         """
         return 0, 0
 
@@ -56,7 +71,7 @@ class ClassifierSettings(StageSettings):
     training: Training
     seed: int
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
         """Count all epochs of the training."""
         return self.training.epochs, self.training.epochs
 
@@ -129,7 +144,7 @@ class SurrogateSettings(StageSettings):
     until: int = Field(description="epochs trained, of training.epochs in the schedule; 0: as initialized")
     seed: int
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
         """Count the epochs since the leg before."""
         return self.until - (before.until if isinstance(before, SurrogateSettings) else 0), self.training.epochs
 
@@ -148,8 +163,16 @@ class MatrixSettings(StageSettings):
     )
     lr_gamma: float = Field(description="step size of T, > 0")
     st_epoch: int = Field(description="first epoch")
+    rank: int | None = Field(None, exclude_if=lambda value: value is None, description="of T; any T if None or K")
     params: dict[str, float] = Field(
-        default_factory=dict, exclude_if=lambda value: not value, description="other parameters of the defense"
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="other parameters of the defense, and its gate",
+    )
+    against: dict[str, float] = Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        description="shares of the attackers whose surrogates T is learned against; soft alone if empty",
     )
     keep: Literal["lowest_trace", "last", "best_on_patience"]
     min_change: float | None = Field(description="least mean|ΔT| of an epoch; by the classes when None")
@@ -161,13 +184,13 @@ class MatrixSettings(StageSettings):
         """The parameters of the defense's objective."""
         return {**self.params, **({} if self.lambda_ is None else {"lambda": self.lambda_})}
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
         """Count the epochs after st_epoch."""
         return max(0, self.training.epochs - self.st_epoch), self.training.epochs
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
-        """Count bilevel steps on the pool."""
-        return self.training.model, MATRIX_STEP * epochs * sizes.queries
+        """Count bilevel steps on the pool, of each surrogate."""
+        return self.training.model, MATRIX_STEP * max(1, len(self.against)) * epochs * sizes.queries
 
 
 class GuidanceSettings(StageSettings):
@@ -192,31 +215,75 @@ class ResponsesSettings(StageSettings):
     """Release answers under a defense: a learned one by its matrix, a baseline by its parameters."""
 
     defense: str
-    params: dict[str, float] = Field(
+    params: dict[str, float | str] = Field(
         default_factory=dict,
-        description="of a baseline: all; of a learned defense: those that its release takes",
+        description="of a baseline: all; of a learned defense: those that its release takes; gate and second step",
     )
     fresh: bool = Field(False, description="whether noise is drawn each time the same image is asked")
     seed: int | None = Field(None, description="of what a baseline draws; None where nothing is drawn")
     views: Views | None = None
 
 
+class OracleSettings(Frozen):
+    """The defended victim itself, which answers any image."""
+
+    model: str | None = Field(description="the victim's network; None if it is another's")
+    guidance: GuidanceSettings | None = Field(None, description="of a guided defense")
+
+
 class AttackerSettings(StageSettings):
     """Train a clone on the answers."""
 
     kind: str
-    queries: int | None = Field(None, description="how many of the pool; all if None")
+    queries: int | None = Field(
+        None, description="how many of the pool, or as many images of its own making; as many as the pool if None"
+    )
     training: Training
     seed: int
+    rounds: int = Field(1, exclude_if=lambda rounds: rounds == 1, description="how many clones it trains")
+    choose: str | None = Field(
+        None, exclude_if=lambda choose: choose is None, description="how it chooses queries of the pool"
+    )
+    epsilon: float | None = Field(
+        None, exclude_if=lambda epsilon: epsilon is None, description="how far it moves pixels, in [0, 1]"
+    )
+    release: ResponsesSettings | None = Field(
+        None, exclude_if=lambda release: release is None, description="the defense, of an attacker that uses it"
+    )
+    oracle: OracleSettings | None = Field(
+        None, exclude_if=lambda oracle: oracle is None, description="what answers images of its own making"
+    )
+    confidence: float = Field(
+        0.0,
+        exclude_if=lambda confidence: confidence == 0,
+        description="smallest confidence (largest entry) of an answer that it trains on",
+    )
 
-    def epochs(self, before: StageSettings | None = None) -> tuple[float, float]:
-        """Count all epochs of the clone."""
-        return self.training.epochs, self.training.epochs
+    def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
+        """Count all epochs of its clones; rounds that would add no answers are left out where that is known."""
+        rounds = self.rounds
+        if answers is not None:
+            rounds = len(self.by_round(answers.queries, FEW_PER_CLASS * answers.classes))
+        epochs = rounds * self.training.epochs
+        return epochs, epochs
+
+    def by_round(self, pool: int, few: int) -> list[int]:
+        """Count the answers that the clone of each round is trained on; `few` labeled images there are."""
+        attack = ATTACKS[self.kind]
+        return attack.by_round(attack.budget(self.queries, pool), rounds=self.rounds, few=few)
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
-        """Count steps on the attacker's queries, and the measuring after each epoch."""
-        queries = min(sizes.queries, self.queries or sizes.queries)
-        return self.training.model, epochs * (TRAINING * queries + sizes.measured)
+        """Count steps on the queries, the measuring after each epoch, and what is done between rounds."""
+        answers = self.by_round(sizes.queries, FEW_PER_CLASS * sizes.classes)
+        work = TRAINING * sum(answers) / len(answers)
+        if ATTACKS[self.kind].asks == "part":
+            work *= 1 + 2 * UNANSWERED
+        choosing = 0.0
+        if self.choose:
+            choosing = CHOICES[self.choose].passes * sum(sizes.queries - count for count in answers[:-1])
+        elif self.oracle:
+            choosing = (TRAINING + 1) * answers[-1]  # a gradient, and the victim's answer
+        return self.training.model, epochs * (work + sizes.measured) + choosing
 
 
 class EvaluationSettings(StageSettings):

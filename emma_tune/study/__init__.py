@@ -8,7 +8,7 @@ from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.fields import AUTO
 from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
 from emma_tune.study.resources import Share, spelled_out
-from emma_tune.study.search import DefenseSearch, Dimension, EpochChoice, Search, Space
+from emma_tune.study.search import DefenseSearch, Dimension, Search, Space, WholeChoice
 from emma_tune.study.study import Study
 from emma_tune.study.victims import AnsweredVictim, OnnxVictim, Victim, WeightsVictim
 
@@ -19,7 +19,6 @@ __all__ = [
     "Baseline",
     "DefenseSearch",
     "Dimension",
-    "EpochChoice",
     "Limits",
     "OnnxVictim",
     "Optimization",
@@ -30,6 +29,7 @@ __all__ = [
     "Study",
     "Victim",
     "WeightsVictim",
+    "WholeChoice",
     "outlier_set",
     "spelled_out",
 ]

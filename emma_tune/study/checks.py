@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emma_tune.attacks import ATTACKS
+from emma_tune.attacks import ATTACKS, kinds_with
 from emma_tune.defenses import DEFENSES
+from emma_tune.defenses.around import unmatched
 from emma_tune.storage.redaction import has_secret
+from emma_tune.storage.versions import plain
 from emma_tune.study.fields import misplaced
+from emma_tune.study.measures import measure
+from emma_tune.study.parts import KNOWLEDGE
 from emma_tune.study.plugged import check_own
 from emma_tune.study.search import check_finite
 from emma_tune.study.victims import AnsweredVictim
@@ -40,15 +44,70 @@ def refuse_secrets(study: Study) -> None:
             )
 
 
+OTHER_IMAGES = {
+    "views": "which asks augmented views of them",
+    "again": "which asks each of them several times",
+    "made": "which asks images of its own making",
+}
+"""What attackers ask besides the queries themselves, by `Attack.asks`."""
+
+
 def check_answers_suffice(study: Study) -> None:
     """Refuse attackers that ask other images than those that were answered."""
     for name, attacker in study.attackers.items():
-        if isinstance(study.victim, AnsweredVictim) and ATTACKS[attacker.kind].asks_views:
+        asks = OTHER_IMAGES.get(ATTACKS[attacker.kind].asks)
+        if isinstance(study.victim, AnsweredVictim) and asks:
             raise misplaced(
                 f"attackers.{name}.kind",
                 "expected an attacker that asks the queries themselves, since of the victim only answers to "
-                f"those are known (victim.answers), found {attacker.kind}, which asks augmented views of them",
+                f"those are known (victim.answers), found {attacker.kind}, {asks}",
             )
+
+
+def check_own_fields(study: Study) -> None:
+    """Refuse fields that an attacker of this kind does not use."""
+    own = dict.fromkeys(field for attack in ATTACKS.values() for field in attack.fields)
+    for name, attacker in study.attackers.items():
+        for field in own:
+            given = getattr(attacker, field) != type(attacker).model_fields[field].default
+            if given and field not in ATTACKS[attacker.kind].fields:
+                kinds = plain(kinds_with(field))
+                of = " or ".join(part for part in (", ".join(kinds[:-1]), kinds[-1]) if part)
+                raise misplaced(
+                    f"attackers.{name}.{field}", f"expected {field} only of {of}, found it of {attacker.kind}"
+                )
+
+
+def check_queries(study: Study) -> None:
+    """Refuse too few queries for what an attacker does with them, and to ask only once who averages."""
+    for name, attacker in study.attackers.items():
+        attack, place = ATTACKS[attacker.kind], f"attackers.{name}"
+        if attack.asks == "again" and attacker.views < 2:
+            raise misplaced(f"{place}.views", f"expected at least 2, found {attacker.views}")
+        if attack.asks not in ("chosen", "part", "made"):
+            continue
+        if attacker.queries is None and attack.asks != "made":
+            raise misplaced(
+                f"{place}.queries", f"expected how many queries of the pool {attacker.kind} asks, found none"
+            )
+        fewest = 2 * (attacker.rounds or attack.rounds) if attack.asks == "chosen" else 2
+        if attacker.queries is not None and attacker.queries < fewest:
+            raise misplaced(f"{place}.queries", f"expected at least {fewest}, found {attacker.queries}")
+
+
+def check_knowledge(study: Study) -> None:
+    """Refuse an attacker that knows less than it needs."""
+    for name, attacker in study.attackers.items():
+        attack, expected = ATTACKS[attacker.kind], None
+        if attack.needs_matrix and "defense" not in attacker.knows:
+            expected = f"defense among them, since {attacker.kind} knows its matrix"
+        elif attack.knows_defense == "gate" and not attack.needs_matrix and "gate" not in attacker.knows:
+            expected = f"gate among them, since {attacker.kind} uses nothing else"
+        elif attack.knows_defense == "all" and not attacker.knows:
+            expected = f"any of {', '.join(KNOWLEDGE)}"
+        if expected:
+            found = ", ".join(attacker.knows) or "an empty list"
+            raise misplaced(f"attackers.{name}.knows", f"expected {expected}, found {found}")
 
 
 def check_grids(study: Study) -> None:
@@ -60,11 +119,37 @@ def check_grids(study: Study) -> None:
 
 
 def check_space(study: Study) -> None:
-    """Raise unless the space has the parameters of the defense, and no others."""
-    wanted = {parameter.name for parameter in DEFENSES[study.versioned(study.defense.kind)].parameters}
-    for name in sorted(wanted ^ set(study.search.space.dimensions)):
+    """Raise unless the space has the parameters of the defense, but for optional ones, and no others."""
+    given, known = set(study.search.space.given), DEFENSES[study.versioned(study.defense.kind)].parameters
+    left_out = {parameter.name for parameter in known if parameter.optional} - given
+    wanted = {parameter.name for parameter in known} - left_out
+    for name in sorted(wanted ^ given):
         expected, found = ("a value", "none") if name in wanted else ("no such parameter", name)
         raise misplaced(f"search.space.{name}", f"expected {expected} of {study.defense.kind}, found {found}")
+    if (wrong := unmatched(given, study.defense.then)) is not None:
+        raise misplaced(f"search.space.{wrong[0]}", wrong[1])
+
+
+def check_acting(study: Study) -> None:
+    """Refuse to bound or to minimize the share of answers that a gate lets a defense act on, without a gate."""
+    named = {**{f"limits.{n}": n for n in study.limits.bounds}, **{f"objectives.{n}": n for n in study.objectives}}
+    for place, name in named.items():
+        if measure(name).gated and not study.gated:
+            raise misplaced(
+                place,
+                "expected a gate beside it (search.space.gate, or gate of a baseline), since without one a "
+                "defense acts on every answer, found none",
+            )
+
+
+def check_against(study: Study) -> None:
+    """Refuse to learn a matrix of full rank against who inverts it: whatever it is, that attacker has p."""
+    if "inverse" in study.defense.against and "rank" not in study.search.space.dimensions:
+        raise misplaced(
+            "defense.against.inverse",
+            "expected search.space.rank beside it, below the number of classes, since the inverse of any other "
+            "matrix gives p back, found none",
+        )
 
 
 def check_epochs(study: Study) -> None:
@@ -87,8 +172,13 @@ CHECKS: tuple[Callable[[Study], None], ...] = (
     check_own,
     refuse_secrets,
     check_answers_suffice,
+    check_own_fields,
+    check_queries,
+    check_knowledge,
     check_grids,
     check_space,
+    check_acting,
+    check_against,
     check_epochs,
 )
 """In this order; the first that finds something is reported."""

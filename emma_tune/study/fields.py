@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from emma_tune.attacks import ATTACKS
+from emma_tune.attacks import AGAINST, ATTACKS
+from emma_tune.attacks.choosing import CHOICES
 from emma_tune.data import DATASETS, PREFIXES
 from emma_tune.defenses import BASELINES, LEARNED
+from emma_tune.defenses.around import STEPS
 from emma_tune.stages import OWN_TRIAL_STAGES
 from emma_tune.training.fields import OneOf
 
@@ -104,5 +106,8 @@ LabeledName = Annotated[str, OneOf("data set to train a victim on", _labeled, tu
 PoolName = Annotated[str, OneOf("query pool", lambda: DATASETS, tuple(PREFIXES))]
 AttackName = Annotated[str, OneOf("attacker", lambda: sorted(ATTACKS))]
 BaselineName = Annotated[str, OneOf("baseline defense", lambda: sorted(BASELINES))]
+AgainstName = Annotated[str, OneOf("attacker that T can be learned against", lambda: AGAINST)]
+ChoiceName = Annotated[str, OneOf("way to choose queries", lambda: CHOICES)]
+StepName = Annotated[str, OneOf("second step", lambda: STEPS)]
 LearnedName = Annotated[str, OneOf("learned defense", lambda: LEARNED)]
 StageName = Annotated[str, OneOf("stage with resources", lambda: sorted(OWN_TRIAL_STAGES))]

@@ -90,6 +90,8 @@ _PHRASES = {
 def wanted(detail: Any) -> str:
     """Return what was expected in place of a wrong value, in the words of a study file."""
     text = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    for phrase, short in (("greater than or equal to", "at least"), ("less than or equal to", "at most")):
+        text = text.replace(phrase, short)
     return _PHRASES.get(detail["type"]) or text
 
 

@@ -5,7 +5,7 @@ The accuracy of a single attacker's clone is a measure, too, under `attackers.NA
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ class Measure:
         metric: where the responses stage keeps it, with `{part}` for validation or test; None if it is measured
             on clones.
         pool: whether it is measured on the query pool, and so the same in both parts.
+        gated: whether it is measured behind a gate only: without one a defense acts on every answer.
     """
 
     direction: Direction
@@ -38,6 +39,7 @@ class Measure:
     label: str
     metric: str | None = None
     pool: bool = False
+    gated: bool = False
 
     @property
     def scale(self) -> float:
@@ -76,6 +78,20 @@ MEASURES: dict[str, Measure] = {
     "victim_accuracy": Measure("max", 1.0, 0.0, "%", "victim", "victim’s accuracy", "{part}.victim_accuracy"),
     "l1_queries": Measure("min", 0.0, 2.0, "", "l1, pool", "budget l1: mean ‖p′ − p‖₁", "queries.l1", pool=True),
     "flip_rate": Measure("min", 0.0, 1.0, "%", "flipped", "top classes that change", "{part}.flip_rate"),
+    "acts_on": Measure(
+        "min", 0.0, 1.0, "%", "acts on", "answers on which the defense acts", "{part}.acts_on", gated=True
+    ),
+    "acts_on_queries": Measure(
+        "min",
+        0.0,
+        1.0,
+        "%",
+        "acts on, pool",
+        "answers on which the defense acts",
+        "queries.acts_on",
+        pool=True,
+        gated=True,
+    ),
 }
 """By name: what can be an objective, and what is known of every finished point. Plug-ins add theirs.
 
@@ -98,6 +114,12 @@ def measure(name: str) -> Measure:
     return MEASURES[name]
 
 
+def known_values(figures: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
+    """Select the values of measures that are known among a point's figures of one part."""
+    gated = {name for name in names if MEASURES[name].gated and "l1" in figures}
+    return {name: value_of(figures, name) for name in names if name in figures or name in gated}
+
+
 def value_of(figures: Mapping[str, Any], name: str) -> float:
     """Look up the value of a measure among a point's figures of one part.
 
@@ -106,4 +128,6 @@ def value_of(figures: Mapping[str, Any], name: str) -> float:
     """
     if name.startswith(ATTACKERS):
         return float(figures["attackers"][name.removeprefix(ATTACKERS)])
+    if name not in figures and MEASURES[name].gated:
+        return float(figures["l1"] > 0)  # without a gate a defense acts on every answer, and `none` on none
     return float(figures[name])

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, create_model, mode
 from pydantic_core import CoreSchema
 
 from emma_tune.defenses import LEARNED, OPTIMIZATION, Parameter
+from emma_tune.defenses.around import is_neutral
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced, unknown_key
 from emma_tune.training.fields import Count, Frozen, OneOf, Rate, Real
@@ -92,15 +93,16 @@ class Dimension(Frozen):
         return {"anyOf": [handler.resolve_ref_schema(handler(schema)), number, choices]}
 
 
-class EpochChoice(Frozen):
-    """A hyperparameter that counts epochs: choices, or a fixed value."""
+class WholeChoice(Frozen):
+    """A hyperparameter that counts something: choices of whole numbers, or a fixed one."""
 
     choices: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(min_length=1)
 
     @model_validator(mode="before")
     @classmethod
     def _number_is_choice(cls, given: object) -> object:
-        if isinstance(given, dict | EpochChoice):
+        ranged = isinstance(given, dict) and {"low", "high"} & given.keys()
+        if isinstance(given, dict | WholeChoice) and not ranged:
             return given
         if isinstance(given, list | tuple):
             return {"choices": given}
@@ -119,9 +121,9 @@ class EpochChoice(Frozen):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        epoch = {"type": "integer", "minimum": 0}
-        choices = {"type": "array", "items": epoch, "minItems": 1}
-        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), epoch, choices]}
+        count = {"type": "integer", "minimum": 0}
+        choices = {"type": "array", "items": count, "minItems": 1}
+        return {"anyOf": [handler.resolve_ref_schema(handler(schema)), count, choices]}
 
 
 class _Space(Frozen):
@@ -140,10 +142,19 @@ class _Space(Frozen):
         return given
 
     @property
-    def dimensions(self) -> dict[str, Dimension | EpochChoice]:
+    def dimensions(self) -> dict[str, Dimension | WholeChoice]:
+        """Those that are in points: not fixed at a value that changes nothing."""
+        return {n: of for n, of in self.given.items() if len(of.grid()) != 1 or not is_neutral(n, of.grid()[0])}
+
+    @property
+    def given(self) -> dict[str, Dimension | WholeChoice]:
         """The hyperparameters that are given, by name."""
-        given = {name: getattr(self, name) for name in PARAMETERS} | self.__pydantic_extra__
-        return {name: dimension for name, dimension in given.items() if dimension is not None}
+        found = {name: getattr(self, name) for name in PARAMETERS} | self.__pydantic_extra__
+        return {name: dimension for name, dimension in found.items() if dimension is not None}
+
+    def has(self, parameter: Parameter) -> bool:
+        """Tell whether points have a value of a parameter: unless it is optional and left out."""
+        return not parameter.optional or parameter.name in self.dimensions
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -156,9 +167,8 @@ class _Space(Frozen):
     @property
     def st_epochs(self) -> tuple[int, ...]:
         """The epochs after which the matrix may begin."""
-        return tuple(
-            epoch for of in self.dimensions.values() if isinstance(of, EpochChoice) for epoch in of.choices
-        )
+        counting = [of for name, of in self.dimensions.items() if name in PARAMETERS and PARAMETERS[name].epochs]
+        return tuple(epoch for of in counting if isinstance(of, WholeChoice) for epoch in of.choices)
 
 
 def check_ranges(space: _Space, parameters: Iterable[Parameter]) -> None:
@@ -166,9 +176,14 @@ def check_ranges(space: _Space, parameters: Iterable[Parameter]) -> None:
     for parameter in parameters:
         dimension = space.dimensions.get(parameter.name)
         if dimension and not parameter.allows(*dimension.bounds):
-            low, high = dimension.bounds
-            found = f"{low:g}" if low == high else f"{low:g} … {high:g}"
-            raise misplaced(f"search.space.{parameter.name}", f"expected values {parameter.range}, found {found}")
+            expected = f"expected values {parameter.range}, found {extent(dimension)}"
+            raise misplaced(f"search.space.{parameter.name}", expected)
+
+
+def extent(dimension: Dimension | WholeChoice) -> str:
+    """Show the smallest and the largest value: 0.5 … 1.5, or 1.5 if that is the only one."""
+    low, high = dimension.bounds
+    return f"{low:g}" if low == high else f"{low:g} … {high:g}"
 
 
 def _searchable() -> dict[str, Parameter]:
@@ -182,8 +197,8 @@ PARAMETERS = _searchable()
 
 def _field(parameter: Parameter) -> tuple[Any, Any]:
     """Return type and default of a field of a space; what not every learned defense has may be left out."""
-    of: Any = EpochChoice if parameter.epochs else Dimension
-    if parameter in OPTIMIZATION:
+    of: Any = WholeChoice if parameter.epochs or parameter.whole else Dimension
+    if parameter in OPTIMIZATION and not parameter.optional:
         return of, Field(description=parameter.about)
     return of | None, Field(None, exclude_if=lambda value: value is None, description=parameter.about)
 
@@ -203,7 +218,7 @@ class DefenseSearch(NamedTuple):
     """
 
     points: int
-    space: Mapping[str, Dimension | EpochChoice]
+    space: Mapping[str, Dimension | WholeChoice]
     settings: Mapping[str, float | bool | str]
     grid: bool
 
@@ -284,7 +299,7 @@ class Search(Frozen):
         return self
 
 
-def check_finite(dimension: Dimension | EpochChoice, place: str) -> None:
+def check_finite(dimension: Dimension | WholeChoice, place: str) -> None:
     """Raise unless a dimension has finitely many values, as the grid sampler needs."""
     if not dimension.grid():
         raise misplaced(

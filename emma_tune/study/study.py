@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES, LEARNED, Parameter
+from emma_tune.defenses.around import GATE, THEN
 from emma_tune.stages import STAGES
 from emma_tune.storage import as_place
 from emma_tune.storage.redaction import printable
@@ -18,22 +19,17 @@ from emma_tune.study.baselines import Baseline, outlier_set
 from emma_tune.study.checks import CHECKS
 from emma_tune.study.document import shown
 from emma_tune.study.fields import AUTO, NAME, NAME_EXPECTED, Color, StageName, misplaced
+from emma_tune.study.inheritance import with_victims_fields
 from emma_tune.study.measures import ATTACKERS, MEASURES, Direction, Measure, measure
 from emma_tune.study.parts import Attacker, Limits, Optimization, Queries
 from emma_tune.study.plugged import REGISTERED, PluginFile, add_rows, with_plugins
 from emma_tune.study.resources import Share, or_auto, spelled_out
-from emma_tune.study.search import PARAMETERS, DefenseSearch, Dimension, EpochChoice, Search, check_ranges
-from emma_tune.study.victims import AnyVictim, is_trained
+from emma_tune.study.search import PARAMETERS, DefenseSearch, Dimension, Search, WholeChoice, check_ranges
+from emma_tune.study.victims import AnyVictim
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
 
 LONGEST = 150  # bytes of an attacker's name, which trackers make a part of a folder's name
-
-
-def _with_shared(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Merge a part over what it shares; weights belong to a network and are not shared with another."""
-    other = own.get("model", shared.get("model")) != shared.get("model")
-    return {**{key: value for key, value in shared.items() if not (other and key == "weights")}, **own}
 
 
 def _may_extend(schema: dict[str, Any]) -> None:
@@ -120,22 +116,7 @@ class Study(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _inherit_from_victim(cls, given: object) -> object:
-        """Fill fields left out of surrogate and attackers from the victim, if it is trained here."""
-        if not isinstance(given, dict) or not isinstance(given.get("victim"), dict):
-            return given
-        trained = is_trained(given["victim"])
-        shared = {k: value for k, value in given["victim"].items() if trained and k in Training.model_fields}
-        study = dict(given)
-        if isinstance(study.setdefault("surrogate", {}), dict):
-            study["surrogate"] = _with_shared(shared, study["surrogate"])
-        if isinstance(study.get("attackers"), dict):
-            study["attackers"] = {
-                name: _with_shared({**shared, "kind": name}, attacker or {})
-                if isinstance(attacker, dict | None)
-                else attacker
-                for name, attacker in study["attackers"].items()
-            }
-        return study
+        return with_victims_fields(given) if isinstance(given, dict) else given
 
     @model_validator(mode="before")
     @classmethod
@@ -247,15 +228,24 @@ class Study(Frozen):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The measures of its points: this package's, and those that its plug-ins declare."""
-        return *(name for name in MEASURES if name not in REGISTERED), *self.own_measures
+        """The measures of its points: this package's, and those that its plug-ins declare.
+
+        Those of a gate only if there is one.
+        """
+        own = (name for name in MEASURES if name not in REGISTERED)
+        return *(n for n in own if not MEASURES[n].gated or self.gated), *self.own_measures
+
+    @property
+    def gated(self) -> bool:
+        """Whether there is a defense behind a gate."""
+        return GATE.name in self.search.space.dimensions or any(GATE.name in of.space for of in self.baselines)
 
     @property
     def parameters(self) -> list[Parameter]:
         """What is searched of the learned defenses that it can name: this package's, and its plug-ins'."""
         rows = [DEFENSES.get(self.versioned(name)) for name in self.plugged]
-        own = [of for row in rows if row and row.learned for of in row.parameters]
-        return [*PARAMETERS.values(), *(of for of in own if of.name not in PARAMETERS)]
+        own = [of for row in rows if row and row.learned for of in row.parameters if of.name not in PARAMETERS]
+        return [of for of in (*PARAMETERS.values(), *own) if self.search.space.has(of)]
 
     def use(self) -> Self:
         """Put its plug-ins' rows back, in place of those of other studies of this process, and return it."""
@@ -322,7 +312,8 @@ class Study(Frozen):
     @property
     def searches(self) -> dict[str, DefenseSearch]:
         """The search of each defense that is searched."""
-        found = {self.defense.kind: self._search_of(None, self.search.space.dimensions, {})}
+        then = {THEN: self.defense.then} if self.defense.then else {}
+        found = {self.defense.kind: self._search_of(None, self.search.space.dimensions, then)}
         for baseline in self.baselines:
             if baseline.searched:
                 found[baseline.kind] = self._search_of(baseline.points, baseline.space, baseline.settings)
@@ -331,7 +322,7 @@ class Study(Frozen):
     def _search_of(
         self,
         points: int | None,
-        space: Mapping[str, Dimension | EpochChoice],
+        space: Mapping[str, Dimension | WholeChoice],
         settings: Mapping[str, float | bool | str],
     ) -> DefenseSearch:
         return DefenseSearch(points or self.search.points, space, settings, grid=self.search.sampler == "grid")

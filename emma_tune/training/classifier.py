@@ -33,11 +33,16 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the logits (B, K) of uint8 images (B, C, H, W)."""
-        logits: Tensor = self.network(self.normalized(images).contiguous(memory_format=torch.channels_last))
+        return self.of_pixels(images.to(self.mean.dtype) / 255)
+
+    def of_pixels(self, pixels: Tensor) -> Tensor:
+        """Compute the logits (B, K) of pixels in [0, 1], (B, C, H, W)."""
+        normalized = (pixels - self.mean) / self.std  # three means turn gray into color
+        logits: Tensor = self.network(normalized.contiguous(memory_format=torch.channels_last))
         return logits
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Normalize uint8 images (B, C, H, W); three means turn gray into color."""
+        """Normalize uint8 images (B, C, H, W)."""
         return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emma_tune.defenses import Objective
+from emma_tune.defenses.objective import Objective
 from emma_tune.training.forward_pass import ForwardPass
 
 
@@ -54,13 +54,15 @@ def _virtual_step(
     """Compute `v = ∇_θ' L_mis(θ')` by the names of the weights, and `L_mis(θ')`, at `θ' = θ − η ∇_θ L_in`."""
     theta = {name: w for name, w in forward.network.named_parameters() if w.requires_grad}
     inner_loss = F.cross_entropy(forward.logits, targets)
-    inner = torch.autograd.grad(inner_loss, list(theta.values()), retain_graph=True)
-    # rounded twice, as in the formula: an untrained network magnifies another rounding a thousandfold
-    virtual = {
-        name: (w.detach() - lr * step).requires_grad_()
-        for (name, w), step in zip(theta.items(), inner, strict=True)
-    }
+    inner = torch.autograd.grad(inner_loss, list(theta.values()), retain_graph=True, materialize_grads=True)
+    # in the memory layout of the weights, which that of their gradients is not; rounded twice, as in the formula:
+    # an untrained network magnifies another rounding a thousandfold
+    moved = [torch.empty_like(w).copy_(step) for w, step in zip(theta.values(), inner, strict=True)]
     del inner
+    with torch.no_grad():
+        torch._foreach_mul_(moved, -lr)
+        torch._foreach_add_(moved, list(theta.values()))
+    virtual = {name: w.requires_grad_() for name, w in zip(theta, moved, strict=True)}
     mislead = objective.mislead(forward.elsewhere(virtual), posteriors)
-    v = torch.autograd.grad(mislead, list(virtual.values()))
+    v = torch.autograd.grad(mislead, list(virtual.values()), materialize_grads=True)
     return dict(zip(virtual, v, strict=True)), mislead.detach()

@@ -93,7 +93,7 @@ class Learner:
         epoch: int,
         loss_of: Loss = F.cross_entropy,
         *,
-        outliers: Images | None = None,
+        beside: Iterator[Tensor] | None = None,
     ) -> float:
         """Train one epoch on targets (N, K), distributions, and return the mean loss a sample.
 
@@ -102,17 +102,17 @@ class Learner:
             targets: of the images.
             epoch: from 0.
             loss_of: takes the logits of a batch and its targets.
-            outliers: images without targets; a batch of them goes behind each batch.
+            beside: images without targets, (B', C, h, w) uint8 on the device; a batch of them goes behind each
+                batch, and their logits behind its own.
 
         Raises:
             FloatingPointError: if it is not finite, or the weights after the last step are not.
         """
         self.begin(epoch)
         total = torch.zeros((), dtype=torch.float64, device=images.device)
-        others = self._endless(outliers, epoch) if outliers else None
         for indices, batch in self.batches(images, epoch):
-            if others:
-                batch = torch.cat([batch, next(others)])
+            if beside:
+                batch = torch.cat([batch, next(beside)])
             total += len(indices) * self.descend(self.logits(batch), targets[indices], loss_of)
         mean = float(total / len(images))
         if not math.isfinite(mean):
@@ -121,10 +121,10 @@ class Learner:
             raise FloatingPointError(f"{self._role}: expected finite weights after epoch {epoch + 1}")
         return mean
 
-    def _endless(self, images: Images, epoch: int) -> Iterator[Tensor]:
-        """Yield batches of an epoch, in another order each time the images are through."""
+    def endless(self, images: Images, name: str) -> Iterator[Tensor]:
+        """Yield augmented batches, in another order each time the images are through; `name` seeds the orders."""
         for turn in itertools.count():
-            yield from (batch for _, batch in self.batches(images, f"{epoch}, outliers, turn {turn}"))
+            yield from (batch for _, batch in self.batches(images, f"{name}, turn {turn}"))
 
     def weights(self) -> dict[str, Tensor]:
         """Copy weights and buffers to the CPU."""

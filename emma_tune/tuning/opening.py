@@ -11,7 +11,7 @@ from emma_tune.tuning.cluster.limits import local_capacity
 from emma_tune.tuning.ray_patches import is_connected
 
 if TYPE_CHECKING:
-    from emma_tune.study import Dimension, EpochChoice, Study
+    from emma_tune.study import Dimension, Study, WholeChoice
 
 MOST_LISTED = 6  # values of a hyperparameter
 
@@ -47,7 +47,7 @@ def spaces(study: Study) -> list[str]:
     ]
 
 
-def _values(dimension: Dimension | EpochChoice) -> str:
+def _values(dimension: Dimension | WholeChoice) -> str:
     """Show the values of a hyperparameter: 0.5, or 0.1, 0.2 or 0.5, or 0.1 … 0.5."""
     low, high = dimension.bounds
     values = [f"{value:g}" for value in dimension.grid()]

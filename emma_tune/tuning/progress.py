@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -69,7 +70,9 @@ class RunMonitor(NeverPickled, Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that a trial got its worker."""
         now = time.monotonic()
-        self._first = self._first or now
+        if not self._first:  # a victim, mostly, beside which a core is free
+            self._first = now
+            threading.Thread(target=self._driver.points.prepare, name="imports of samplers").start()
         self._trials[trial.trial_id] = _TrialProgress(now)
         self._note_idle_slots(now)
 

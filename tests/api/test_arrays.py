@@ -26,13 +26,22 @@ LEARN: dict[str, Any] = {"lambda_": 0.3, "st_epoch": 1, "keep": "last", "min_cha
 MATRIX = np.full((K, K), 0.1, np.float32) + np.eye(K, dtype=np.float32) * (1 - 0.1 * K)
 
 
-def matrix_by_stages() -> np.ndarray:
+def matrix_by_stages(**params: float) -> np.ndarray:
     settings = SurrogateSettings(training=TRAINING, until=1, seed=5)
     inputs = {"posteriors": Artifact({"queries": ANSWERS.tensors["queries"]})}
     inputs["surrogate"] = run_through(start("surrogate", settings, RUNTIME, **inputs))
     how = {"lambda": 0.3, "lr_gamma": 0.3, "st_epoch": 1, "keep": "last", "min_change": 0.0, "patience": 3}
-    matrix = MatrixSettings(training=TRAINING, seed=5, **how)
+    matrix = MatrixSettings(training=TRAINING, seed=5, params=params, **how)
     return run_through(start("matrix", matrix, RUNTIME, **inputs)).tensors["matrix"].numpy()
+
+
+@pytest.mark.parametrize(
+    "gate", [{"gate": float(np.median(P.max(axis=1)))}, {"gate": 0.4, "gate_temperature": 3.0}]
+)
+def test_behind_a_gate_a_matrix_is_that_of_the_stages(gate):
+    found = emma_tune.learn_matrix(P, IMAGES, **LEARN, **gate)
+    np.testing.assert_array_equal(found, matrix_by_stages(**gate))
+    assert not np.array_equal(found, matrix_by_stages())
 
 
 def test_a_matrix_is_that_of_the_stages_in_the_type_that_was_given():
@@ -58,7 +67,7 @@ def accuracies_by_stages(kind: str) -> dict[str, float]:
     return run_through(start("attacker", settings, RUNTIME, responses=Artifact({**released, **needs}))).metrics
 
 
-@pytest.mark.parametrize("kind", ["soft", "hard", "inverse", "forward", "estimated"])
+@pytest.mark.parametrize("kind", ["soft", "hard", "inverse", "forward", "estimated", "selective"])
 def test_a_clone_is_that_of_the_stages(kind):
     expected, released = accuracies_by_stages(kind), {k: p.numpy() @ MATRIX for k, p in ANSWERS.tensors.items()}
     more: dict[str, Any] = {"matrix": MATRIX} if ATTACKS[kind].needs_matrix else {}
@@ -89,6 +98,10 @@ def changed(place: tuple[int, int], value: float) -> np.ndarray:
     ({"images": np.zeros((18, 4, 4), np.uint8)}, "images: expected at least 2 of at least 8 × 8 pixels, found"),
     ({"lambda_": 2}, "lambda_: expected a number in [0, 1], found 2"),
     ({"lr_gamma": 0}, "lr_gamma: expected a number > 0, found 0"),
+    ({"rank": 0}, "rank: expected a whole number ≥ 1, found 0"),
+    ({"rank": 99}, f"rank: expected at most {K}, one for each class, found 99"),
+    ({"gate": 1.5}, "gate: expected a number in [0, 1], found 1.5"),
+    ({"gate_temperature": 0}, "gate_temperature: expected a number > 0, found 0"),
     ({"lr_gamma": float("inf")}, "lr_gamma: expected a number > 0, found inf"),
     ({"st_epoch": 3}, "st_epoch: expected less than epochs = 3, found 3"),
     ({"st_epoch": 0.5}, "st_epoch: expected a whole number ≥ 0, found 0.5"),
@@ -106,7 +119,8 @@ def test_what_is_wrong_with_a_matrix_is_named(changes, said):
 
 
 @pytest.mark.parametrize(("changes", "said"), [
-    ({"attacker": "sofd"}, "attacker: expected one of soft, hard, inverse, forward, estimated, found 'sofd'"),
+    ({"attacker": "sofd"}, "expected one of soft, hard, inverse, forward, estimated, selective, found 'sofd'"),
+    ({"attacker": "bayes"}, "found 'bayes'; it needs a study"),
     ({"attacker": "smoothed"}, "found 'smoothed'; pass the mean answer over views to soft"),
     ({"attacker": "inverse"}, "matrix: expected T, (K, K) for the attacker inverse, found none"),
     ({"matrix": MATRIX}, "matrix: expected none for the attacker soft, found one"),

@@ -73,6 +73,7 @@ def test_what_is_wrong_with_a_run_is_named(how, said, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_runs_leave_the_process_as_it_was(tmp_path):
     process = driven("whole", tmp_path)
     try:
@@ -122,6 +123,7 @@ def kinds(notebook: nbformat.NotebookNode) -> list[set[tuple[str, ...]]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_the_notebook_runs_as_it_stands(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     kept = kinds(notebook)

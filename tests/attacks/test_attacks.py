@@ -12,6 +12,9 @@ from torch import Tensor
 
 from emma_tune.attacks import ATTACKS, learn
 from emma_tune.attacks.lesson import Lesson, Loot
+from emma_tune.defenses.release import Release
+
+pytestmark = pytest.mark.usefixtures("quick_attacks")
 
 DTYPES = [torch.float32, torch.float64]
 K = 7
@@ -42,13 +45,14 @@ def loot_of(answers: Tensor, each: int = 5, matrix: Tensor | None = None) -> Loo
     classes = answers.shape[1]
     T = matrix_of(classes) if matrix is None else matrix
     labeled, labels = labeled_of(classes, each)
-    return Loot(answers, labeled @ T, labels, T)
+    return Loot(answers, labeled @ T, labels, T, Release("emma", {}, T))
 
 
 def of_type(loot: Loot, dtype: torch.dtype) -> Loot:
     assert loot.matrix is not None
     matrix = loot.matrix.to(dtype)
-    return Loot(loot.answers.to(dtype), loot.labeled_answers.to(dtype), loot.labels, matrix)
+    answers = loot.answers.to(dtype), loot.labeled_answers.to(dtype)
+    return Loot(*answers, loot.labels, matrix, Release("emma", {}, matrix))
 
 
 def without_class(loot: Loot, missing: int) -> Loot:
@@ -177,7 +181,7 @@ def test_every_attacker_says_what_it_knows(kind):
     attack = ATTACKS[kind]
     assert attack.knows.startswith("the answers")
     assert bool(re.search(r"\bT\b", attack.knows)) == attack.needs_matrix
-    assert ("views" in attack.knows) == attack.asks_views
+    assert ("views" in attack.knows) == (attack.asks == "views")
 
 
 @pytest.mark.parametrize("case", LOOTS)
@@ -187,6 +191,36 @@ def test_who_is_not_said_to_know_the_matrix_does_not_look_at_it(kind, case):
     expected = learn(kind, loot).targets
     for matrix in (None, torch.eye(loot.answers.shape[1]).flip(0)):
         assert torch.equal(learn(kind, replace(loot, matrix=matrix)).targets, expected)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if not attack.knows_defense])
+def test_who_is_not_said_to_know_the_defense_does_not_look_at_it(kind):
+    loot = LOOTS["as it should be"]
+    known = replace(loot, release=None, guidance=loot.answers.flip(1))
+    assert torch.equal(learn(kind, known).targets, learn(kind, loot).targets)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if attack.knows_defense == "all"])
+def test_who_knows_the_defense_refuses_to_go_without(kind):
+    with pytest.raises(AssertionError, match="that know the defense only"):
+        learn(kind, replace(LOOTS["as it should be"], release=None))
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_the_same_loot_is_the_same_lesson(kind):
+    one, other = (learn(kind, LOOTS["as it should be"]) for _ in range(2))
+    assert torch.equal(one.targets, other.targets)
+    assert one.metrics == other.metrics
+
+
+@pytest.mark.parametrize("case", LOOTS)
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_some_rows_are_left_to_train_on_each_once_and_in_order(kind, case):
+    rows = learn(kind, LOOTS[case]).rows
+    if rows is not None:
+        assert rows.dtype == torch.int64
+        assert 0 < len(rows) <= len(LOOTS[case].answers)
+        assert rows.tolist() == sorted(set(rows.tolist()) & set(range(len(LOOTS[case].answers))))
 
 
 @pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if "labeled" not in attack.knows])
@@ -206,7 +240,7 @@ def test_who_knows_the_matrix_refuses_to_go_without(kind):
 
 
 @pytest.mark.parametrize("case", LOOTS)
-@pytest.mark.parametrize("kind", ["soft", "smoothed", "forward"])
+@pytest.mark.parametrize("kind", ["soft", "smoothed", "average", "active", "jacobian", "semi", "forward"])
 def test_the_answers_as_they_come(kind, case):
     assert torch.equal(learn(kind, LOOTS[case]).targets, LOOTS[case].answers)
 

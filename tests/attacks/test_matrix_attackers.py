@@ -101,6 +101,16 @@ def test_a_matrix_that_forgets_all_tells_nothing(K, dtype):
     torch.testing.assert_close(targets, torch.full_like(targets, 1 / K), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("least", [1e-7, 1e-9])
+def test_a_matrix_of_full_rank_is_inverted_however_near_to_singular_it_is(least):
+    T = (1 - least) / 2 * torch.ones(2, 2, dtype=torch.float64) + least * eye(2)
+    answers, p = dirichlet(20, 2, 1.0) @ T, dirichlet(20, 2, 1.0)
+    expected = (answers @ torch.linalg.pinv(T)).clamp(min=1e-12)
+    assert torch.equal(undo(answers, T), expected / expected.sum(dim=1, keepdim=True))
+    assert float(l1(undo(answers, T), p).max()) < 1e-4
+    assert float(l1(undo(answers, T, low_rank=True), torch.full_like(p, 0.5)).max()) < 1e-6
+
+
 # --- forward ----------------------------------------------------------------------------------------------
 
 
@@ -339,3 +349,16 @@ def test_in_single_precision_the_estimate_is_as_good_as_the_answers():
     assert lesson.metrics["matrix_error"] < 4 * UNIT
     magnified = float(torch.linalg.inv(T).abs().sum(dim=1).max())
     assert float(l1(lesson.targets, p).max()) < (8 * magnified + 4) * UNIT
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5])
+def test_of_a_matrix_of_low_rank_rounding_errors_are_no_singular_values(rank: int) -> None:
+    """The pseudo-inverse of T = AB in single precision is that of exact factors, `B⁺A⁺`."""
+    chance = torch.Generator().manual_seed(rank)
+    A, B = (torch.rand(*shape, generator=chance, dtype=torch.float64) for shape in ((10, rank), (rank, 10)))
+    A, B = A / A.sum(dim=1, keepdim=True), B / B.sum(dim=1, keepdim=True)
+    p = torch.rand(50, 10, generator=chance, dtype=torch.float64).pow(4)
+    p = p / p.sum(dim=1, keepdim=True)
+    expected = (p @ A @ torch.linalg.pinv(A)).clamp(min=1e-12)
+    found = undo((p @ A @ B).float(), (A @ B).float(), low_rank=True)
+    torch.testing.assert_close(found.double(), expected / expected.sum(dim=1, keepdim=True), rtol=1e-3, atol=1e-4)

@@ -18,7 +18,7 @@ from rich.table import Table
 from tests.benchmarks.driver import driver
 from tests.benchmarks.engine import engine
 from tests.benchmarks.matrix_step import matrix_step
-from tests.benchmarks.measure import Row, machine
+from tests.benchmarks.measure import Row, left_out, machine
 from tests.benchmarks.packing import packing
 from tests.benchmarks.training_loop import training_loop
 
@@ -30,6 +30,9 @@ PARTS: dict[str, Callable[[torch.device, bool], Iterator[Row]]] = {
     "driver": lambda _, long: driver(long=long),
 }
 INTERRUPTED = 130
+
+LIMIT = 150.0
+"""Seconds after which the short form begins no other row; one takes up to thirty."""
 
 
 def main() -> None:
@@ -55,8 +58,14 @@ def main() -> None:
 
 
 def _measured(parts: list[str], device: torch.device, long: bool) -> Iterator[Row]:
-    for part in parts:
-        yield from PARTS[part](device, long)
+    began = time.monotonic()
+    for place, part in enumerate(parts):
+        for row in PARTS[part](device, long):
+            yield row
+            if not long and time.monotonic() - began > LIMIT:
+                left = parts[place:]
+                yield left_out(f"what is left of {', '.join(left)}", "", f"time is up; --only {' '.join(left)}")
+                return
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -20,7 +20,7 @@ from emma_tune.tuning.precision.cost import bf16_factor
 BUDGET = 60.0
 """Seconds that a comparison may take; beyond them there are fewer rounds."""
 
-SHORT = 12.0
+SHORT = 8.0
 """The same, of the short form."""
 
 EMULATED = 3.0

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emma_tune.defenses import release
 from emma_tune.defenses.adaptive_misinformation import exposing, misinforming
+from emma_tune.defenses.release import Release
 
 
 def draw(seed: int, count: int = 30, classes: int = 4) -> Tensor:
@@ -21,7 +21,7 @@ def draw(seed: int, count: int = 30, classes: int = 4) -> Tensor:
 @pytest.mark.parametrize(("tau", "nu"), [(0.5, 1000), (0.9, 1000), (0.5, 10), (0.0, 3), (1.0, 0.5)])
 def test_answers_are_mixed_by_the_logistic_of_the_confidence(tau: float, nu: float) -> None:
     p, wrong = draw(1), draw(2)
-    answers = release("adaptive_misinformation", {"tau": tau, "nu": nu}, p, guidance=wrong)
+    answers = Release("adaptive_misinformation", {"tau": tau, "nu": nu})(p, guidance=wrong)
     for row, other, found in zip(p.tolist(), wrong.tolist(), answers.tolist(), strict=True):
         alpha = 1 / (1 + math.exp(min(nu * (max(row) - tau), 700)))
         expected = [(1 - alpha) * x + alpha * y for x, y in zip(row, other, strict=True)]
@@ -32,7 +32,7 @@ def test_answers_are_mixed_by_the_logistic_of_the_confidence(tau: float, nu: flo
 def test_the_sure_hear_the_truth_the_unsure_a_lie_and_who_stands_between_half_of_each(dtype: torch.dtype) -> None:
     p = torch.tensor([[0.75, 0.25, 0], [0.5, 0.25, 0.25], [0.25, 0.125, 0.625]], dtype=dtype)
     wrong = torch.tensor([[0.0, 0.0, 1.0]], dtype=dtype).expand(3, 3)
-    found = release("adaptive_misinformation", {"tau": 0.625, "nu": 1000}, p, guidance=wrong)
+    found = Release("adaptive_misinformation", {"tau": 0.625, "nu": 1000})(p, guidance=wrong)
     expected = torch.stack([p[0], wrong[1], (p[2] + wrong[2]) / 2])
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
@@ -88,9 +88,9 @@ def test_under_exposure_the_exposed_network_answers_and_says_how_sure_it_is() ->
     p, wrong, exposed = draw(1), draw(2), draw(3)
     both = torch.cat([wrong, exposed], dim=1)
     params = {"tau": 0.6, "nu": 20}
-    found = release("adaptive_misinformation", params, p, guidance=both)
-    assert torch.equal(found, release("adaptive_misinformation", params, exposed, guidance=wrong))
-    assert not torch.allclose(found, release("adaptive_misinformation", params, p, guidance=wrong))
+    found = Release("adaptive_misinformation", params)(p, guidance=both)
+    assert torch.equal(found, Release("adaptive_misinformation", params)(exposed, guidance=wrong))
+    assert not torch.allclose(found, Release("adaptive_misinformation", params)(p, guidance=wrong))
 
 
 @pytest.mark.parametrize("others", [1, 7])

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.defenses import control_matrix, release
+from emma_tune.defenses import control_matrix
 from emma_tune.defenses.noise import normal, uniform
+from emma_tune.defenses.release import Release
 from emma_tune.defenses.simplex import normalized
 
 K = 5
@@ -38,7 +39,7 @@ def divided(row: list[float], top: int) -> list[float]:
 @pytest.mark.parametrize("beta", [0, 0.1, 0.8, 2])
 def test_reverse_sigmoid_is_its_formula(beta: float, gamma: float) -> None:
     p = draw()
-    answers = release("reverse_sigmoid", {"beta": beta, "gamma": gamma}, p)
+    answers = Release("reverse_sigmoid", {"beta": beta, "gamma": gamma})(p)
     for row, found in zip(p.tolist(), answers.tolist(), strict=True):
         inside = [min(max(x, 1e-12), 1 - 1e-12) for x in row]
         logits = [math.log(x / (1 - x)) for x in inside]
@@ -49,14 +50,14 @@ def test_reverse_sigmoid_is_its_formula(beta: float, gamma: float) -> None:
 
 def test_reverse_sigmoid_is_not_monotonic() -> None:
     p = torch.tensor([[0.999, 0.0009, 0.0001]], dtype=torch.float64)
-    found = release("reverse_sigmoid", {"beta": 0.8, "gamma": 0.2}, p)[0]
+    found = Release("reverse_sigmoid", {"beta": 0.8, "gamma": 0.2})(p)[0]
     assert found[2] > found[1]
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 2, 6])
 def test_rounding_is_pythons(decimals: int) -> None:
     p = draw()
-    answers = release("rounding", {"decimals": decimals}, p)
+    answers = Release("rounding", {"decimals": decimals})(p)
     for row, found in zip(p.tolist(), answers.tolist(), strict=True):
         expected = divided([round(x, decimals) for x in row], first_largest(row))
         assert found == pytest.approx(expected, abs=1e-14)
@@ -64,14 +65,14 @@ def test_rounding_is_pythons(decimals: int) -> None:
 
 def test_where_rounding_leaves_nothing_the_first_top_class_is_released() -> None:
     p = torch.tensor([[0.2, 0.4, 0.4], [0.3, 0.3, 0.4], [0.5, 0.5, 0.0]])
-    assert release("rounding", {"decimals": 0}, p).tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    assert Release("rounding", {"decimals": 0})(p).tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
 
 
 @pytest.mark.parametrize("k", [1, 2, 3.0, 4, 5, 9])
 def test_top_k_keeps_the_k_largest(k: float) -> None:
     tied = torch.tensor([[1 / K] * K, [0.1, 0.3, 0.1, 0.2, 0.3]], dtype=torch.float64)
     p = torch.cat([draw(), tied])
-    answers = release("top_k", {"k": k}, p)
+    answers = Release("top_k", {"k": k})(p)
     for row, found in zip(p.tolist(), answers.tolist(), strict=True):
         kept = sorted(range(K), key=lambda i: (-row[i], i))[: int(k)]
         expected = divided([x if i in kept else 0 for i, x in enumerate(row)], first_largest(row))
@@ -84,7 +85,7 @@ def test_top_k_keeps_the_k_largest(k: float) -> None:
 @pytest.mark.parametrize("classes", [2, 5])
 def test_random_mix_is_its_formula_with_a_class_that_is_not_the_top_one(classes: int, epsilon: float) -> None:
     p = draw(200, classes)
-    answers = release("random_mix", {"epsilon": epsilon}, p, seeds=torch.arange(200))
+    answers = Release("random_mix", {"epsilon": epsilon})(p, seeds=torch.arange(200))
     for row, found in zip(p.tolist(), answers.tolist(), strict=True):
         added = [y - (1 - epsilon / 2) * x for x, y in zip(row, found, strict=True)]
         other = first_largest(added)
@@ -97,7 +98,7 @@ def test_random_mix_is_its_formula_with_a_class_that_is_not_the_top_one(classes:
 @pytest.mark.parametrize("top", range(K))
 def test_every_other_class_is_mixed_in_about_equally_often(top: int) -> None:
     p = torch.eye(K)[top].expand(4000, K)
-    share = release("random_mix", {"epsilon": 2}, p, seeds=torch.arange(4000)).mean(dim=0).tolist()
+    share = Release("random_mix", {"epsilon": 2})(p, seeds=torch.arange(4000)).mean(dim=0).tolist()
     assert share[top] == 0
     # 0.25 each, with a deviation of 0.007
     assert share[:top] + share[top + 1 :] == pytest.approx([0.25] * (K - 1), abs=0.03)
@@ -106,7 +107,7 @@ def test_every_other_class_is_mixed_in_about_equally_often(top: int) -> None:
 @pytest.mark.parametrize("sigma", [0, 0.05, 0.5, 5])
 def test_gaussian_is_its_formula_under_the_noise_of_each_seed(sigma: float) -> None:
     p, seeds = draw(), 1000 + torch.arange(30)
-    answers = release("gaussian", {"sigma": sigma}, p, seeds=seeds)
+    answers = Release("gaussian", {"sigma": sigma})(p, seeds=seeds)
     for row, noise, found in zip(p.tolist(), normal(seeds, K).tolist(), answers.tolist(), strict=True):
         noisy = [max(x + sigma * z, 0) for x, z in zip(row, noise, strict=True)]
         assert found == pytest.approx(divided(noisy, first_largest(row)), abs=1e-13)
@@ -116,7 +117,7 @@ def test_gaussian_is_its_formula_under_the_noise_of_each_seed(sigma: float) -> N
 def test_gaussian_noise_has_the_size_that_was_asked_for(sigma: float) -> None:
     """Divided by its sum, `p_i + σ(z_i − p_i Σ_j z_j)` for a small σ: its variance σ²(1 − 2p_i + K p_i²)."""
     p = torch.tensor([0.1, 0.15, 0.2, 0.25, 0.3], dtype=torch.float64)
-    answers = release("gaussian", {"sigma": sigma}, p.expand(8000, K), seeds=torch.arange(8000))
+    answers = Release("gaussian", {"sigma": sigma})(p.expand(8000, K), seeds=torch.arange(8000))
     moved = (answers - p) / sigma
     assert moved.mean(dim=0).abs().max() < 0.05  # a deviation of 0.011, and some σ
     torch.testing.assert_close(moved.var(dim=0), 1 - 2 * p + K * p.square(), rtol=0.07, atol=0)

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from emma_tune.defenses import release
+from emma_tune.defenses.release import Release
 
 EPSILONS = (0, 0.1, 0.5, 1, 1.7, 2)
 
@@ -65,7 +65,7 @@ def tried(p: list[float], coefficients: list[float], epsilon: float) -> float:
 @pytest.mark.parametrize("K", [2, 3, 10, 30])
 def test_it_is_what_a_solver_finds(K: int, epsilon: float, scale: float) -> None:
     p, c = draw(K, scale)
-    answers = release("grad2", {"epsilon": epsilon}, p, guidance=c)
+    answers = Release("grad2", {"epsilon": epsilon})(p, guidance=c)
     assert_feasible(answers, p, epsilon)
     expected = [solved(*rows, epsilon) for rows in zip(p.tolist(), c.tolist(), strict=True)]
     assert (c * answers).sum(dim=1).tolist() == pytest.approx(expected, abs=1e-8 * scale)
@@ -75,7 +75,7 @@ def test_it_is_what_a_solver_finds(K: int, epsilon: float, scale: float) -> None
 @pytest.mark.parametrize("K", [2, 3, 4, 5])
 def test_it_is_the_best_of_all_ways_to_move_mass(K: int, epsilon: float) -> None:
     p, c = draw(K, 1)
-    answers = release("grad2", {"epsilon": epsilon}, p, guidance=c)
+    answers = Release("grad2", {"epsilon": epsilon})(p, guidance=c)
     expected = [tried(*rows, epsilon) for rows in zip(p.tolist(), c.tolist(), strict=True)]
     assert (c * answers).sum(dim=1).tolist() == pytest.approx(expected, abs=1e-12)
 
@@ -85,16 +85,16 @@ def test_a_known_answer() -> None:
     p = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
     c = torch.tensor([[-3.0, 7.0, 5.0, -1.0]], dtype=torch.float64)
     expected = torch.tensor([[0, 0.45, 0.3, 0.25]], dtype=torch.float64)
-    torch.testing.assert_close(release("grad2", {"epsilon": 0.5}, p, guidance=c), expected, atol=1e-15, rtol=0)
+    torch.testing.assert_close(Release("grad2", {"epsilon": 0.5})(p, guidance=c), expected, atol=1e-15, rtol=0)
 
 
 def test_with_all_the_budget_the_best_class_has_everything() -> None:
     p, c = draw(6, 1)
-    answers = release("grad2", {"epsilon": 2}, p, guidance=c)
+    answers = Release("grad2", {"epsilon": 2})(p, guidance=c)
     assert (c * answers).sum(dim=1).tolist() == pytest.approx(c.max(dim=1).values.tolist(), abs=1e-14)
 
 
 def test_only_the_order_of_the_coefficients_counts() -> None:
     p, c = draw(6, 1)
-    first = release("grad2", {"epsilon": 0.5}, p, guidance=c)
-    assert torch.equal(release("grad2", {"epsilon": 0.5}, p, guidance=1e6 * c.pow(3) + 5), first)
+    first = Release("grad2", {"epsilon": 0.5})(p, guidance=c)
+    assert torch.equal(Release("grad2", {"epsilon": 0.5})(p, guidance=1e6 * c.pow(3) + 5), first)

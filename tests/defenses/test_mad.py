@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emma_tune.defenses import release
 from emma_tune.defenses.mad import farthest_class
+from emma_tune.defenses.release import Release
 from emma_tune.defenses.simplex import step_within
 from emma_tune.stages.guidance import guidance_of
 from emma_tune.training.classifier import Classifier
@@ -67,7 +67,7 @@ def test_guidance_and_release_are_the_loop_over_images_and_classes(channels: int
     assert set(goals.flatten().tolist()) == {0, 1}
     assert len(set(goals.argmax(dim=1).tolist())) > 2
     expected = torch.stack([bent(classifier, image, row, epsilon) for image, row in zip(images, p, strict=True)])
-    found = release("mad", {"epsilon": epsilon}, p, guidance=goals)
+    found = Release("mad", {"epsilon": epsilon})(p, guidance=goals)
     torch.testing.assert_close(found, expected, atol=1e-13, rtol=0)
 
 
@@ -96,7 +96,7 @@ def test_a_step_goes_straight_to_the_goal_and_as_far_as_allowed(epsilon: float, 
 @pytest.mark.parametrize("epsilon", [0, 0.5, 2])
 def test_who_stands_at_the_goal_stays_there(epsilon: float) -> None:
     p = torch.eye(K)
-    assert torch.equal(release("mad", {"epsilon": epsilon}, p, guidance=p), p)
+    assert torch.equal(Release("mad", {"epsilon": epsilon})(p, guidance=p), p)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from emma_tune.defenses import release
+from emma_tune.defenses.release import Release
 
 EPSILONS = (0, 0.1, 0.5, 1, 2)
 CLASSES = (2, 3, 5, 10)
@@ -64,7 +64,7 @@ def optimum(p: Tensor, epsilon: float, floor: float = 0) -> float:
 def test_no_feasible_answer_is_better(K: int, epsilon: float) -> None:
     """Where the top class would be level with another and fall behind it, 0.1 % towards p are given up."""
     p = draw(K)
-    for sample, answer in zip(p, release("modelguard_w", {"epsilon": epsilon}, p), strict=True):
+    for sample, answer in zip(p, Release("modelguard_w", {"epsilon": epsilon})(p), strict=True):
         least = optimum(sample, epsilon)
         if float(cost(sample) @ answer) <= least + CLOSE:
             continue
@@ -79,20 +79,20 @@ def test_no_feasible_answer_is_better(K: int, epsilon: float) -> None:
 @pytest.mark.parametrize("epsilon", [0.1, 0.5, 1])
 def test_with_a_floor_under_the_logarithm_no_feasible_answer_is_better(epsilon: float, floor: float) -> None:
     p = draw(5)[:30]
-    answers = release("modelguard_w", {"epsilon": epsilon, "floor": floor}, p)
+    answers = Release("modelguard_w", {"epsilon": epsilon, "floor": floor})(p)
     for sample, answer in zip(p, answers, strict=True):
         best = (answer - 0.001 * sample) / 0.999  # where a level top class was moved back towards p
         least = optimum(sample, epsilon, floor)
         assert min(abs(float(cost(sample, floor) @ q) - least) for q in (answer, best)) <= CLOSE
     if floor == 0.05 and epsilon > 0.1:
-        assert not torch.allclose(answers, release("modelguard_w", {"epsilon": epsilon}, p), atol=1e-3)
+        assert not torch.allclose(answers, Release("modelguard_w", {"epsilon": epsilon})(p), atol=1e-3)
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)
 @pytest.mark.parametrize("K", [*CLASSES, 50])
 def test_the_constraints_hold(K: int, epsilon: float) -> None:
     p = draw(K)
-    answers = release("modelguard_w", {"epsilon": epsilon}, p)
+    answers = Release("modelguard_w", {"epsilon": epsilon})(p)
     assert (answers >= 0).all()
     torch.testing.assert_close(answers.sum(dim=1), torch.ones(len(p), dtype=p.dtype), atol=1e-13, rtol=0)
     assert ((answers - p).abs().sum(dim=1) <= epsilon + 1e-13).all()
@@ -103,7 +103,7 @@ def test_the_constraints_hold(K: int, epsilon: float) -> None:
 @pytest.mark.parametrize("K", [*CLASSES, 50])
 def test_single_precision_keeps_the_top_class(K: int, epsilon: float) -> None:
     p = draw(K).float()
-    assert torch.equal(release("modelguard_w", {"epsilon": epsilon}, p).argmax(dim=1), p.argmax(dim=1))
+    assert torch.equal(Release("modelguard_w", {"epsilon": epsilon})(p).argmax(dim=1), p.argmax(dim=1))
 
 
 @pytest.mark.parametrize("gap", [1e-3, 1e-5, 1e-7])
@@ -112,14 +112,14 @@ def test_single_precision_keeps_the_top_class(K: int, epsilon: float) -> None:
 def test_the_top_class_is_kept_however_little_it_is_ahead(dtype: torch.dtype, K: int, gap: float) -> None:
     p = ((1 - gap) / K + gap * torch.eye(K, dtype=torch.float64)).to(dtype)
     assert p.argmax(dim=1).tolist() == list(range(K))
-    assert release("modelguard_w", {"epsilon": 0.5}, p).argmax(dim=1).tolist() == list(range(K))
+    assert Release("modelguard_w", {"epsilon": 0.5})(p).argmax(dim=1).tolist() == list(range(K))
 
 
 def test_a_known_answer() -> None:
     """A tenth of the mass goes from the likeliest class to the least likely one."""
     p = torch.tensor([[0.05, 0.6, 0.1, 0.25]], dtype=torch.float64)
     expected = torch.tensor([[0.15, 0.5, 0.1, 0.25]], dtype=torch.float64)
-    found = release("modelguard_w", {"epsilon": 0.2}, p)
+    found = Release("modelguard_w", {"epsilon": 0.2})(p)
     assert float((cost(p) * found).sum()) <= float((cost(p) * expected).sum()) + CLOSE
     torch.testing.assert_close(found, expected, atol=1e-8, rtol=0)
 
@@ -127,4 +127,4 @@ def test_a_known_answer() -> None:
 def test_with_all_the_budget_the_least_likely_class_is_level_with_the_first() -> None:
     p = torch.tensor([[0.7, 0.25, 0.05], [0.05, 0.25, 0.7]], dtype=torch.float64)
     halves = torch.tensor([[0.5, 0, 0.5], [0.5, 0, 0.5]], dtype=torch.float64)
-    torch.testing.assert_close(release("modelguard_w", {"epsilon": 2}, p), halves, atol=1e-3, rtol=0)
+    torch.testing.assert_close(Release("modelguard_w", {"epsilon": 2})(p), halves, atol=1e-3, rtol=0)

@@ -89,7 +89,7 @@ def test_who_reads_a_study_is_told_in_a_line_and_who_follows_it_waits(
         (line,) = told.stderr.splitlines()
         assert "expected an object store that answers, found" in line
     monkeypatch.setattr(patience_module, "REPORTED_AFTER", 0.0)
-    timer = threading.Timer(4, setattr, (proxy, "mode", "pass"))
+    timer = threading.Timer(2, setattr, (proxy, "mode", "pass"))
     timer.start()
     followed = CliRunner().invoke(app, ["track", str(root), "--tensorboard", str(tmp_path), "--follow"])
     timer.join()
@@ -162,9 +162,9 @@ def test_whichever_answer_is_lost_a_claim_is_ours_and_let_go(proxy: Proxy, root)
 
 
 def test_a_server_that_hangs_is_given_up_and_asked_again(proxy: Proxy, bucket, monkeypatch):
-    calls = {**places_module._OPTIONS["s3"]["config_kwargs"], "read_timeout": 1}
+    calls = {**places_module._OPTIONS["s3"]["config_kwargs"], "read_timeout": 0.5}
     monkeypatch.setitem(places_module._OPTIONS["s3"], "config_kwargs", calls)  # seconds rather than half minutes
-    monkeypatch.setattr(objects_module, "PUT_TIMEOUT", 1.0)
+    monkeypatch.setattr(objects_module, "PUT_TIMEOUT", 0.5)
     store = Store(as_place(f"{bucket}/store"), SOON).identified()
     attempts: dict[str, Callable[[], object]] = {
         "reading": lambda: store.check("victim", KEY),
@@ -175,7 +175,7 @@ def test_a_server_that_hangs_is_given_up_and_asked_again(proxy: Proxy, bucket, m
     commit(store)
     for call in attempts.values():
         proxy.mode = "hang"
-        timer = threading.Timer(3, setattr, (proxy, "mode", "pass"))
+        timer = threading.Timer(1.5, setattr, (proxy, "mode", "pass"))
         timer.start()
         assert SOON(call)
         timer.join()

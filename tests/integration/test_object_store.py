@@ -30,6 +30,7 @@ def records(store) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_killed_and_resumed_by_another_machine_it_loses_nothing(
     emma, faulty, study_file, bucket, tmp_path, monkeypatch
 ):

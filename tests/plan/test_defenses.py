@@ -25,7 +25,7 @@ OWN = {
 }
 """Tasks beside those that every point has, of those that have any."""
 LINEAR = {"emma", "uniform", "permutation", "random_matrix"}
-ALIKE = {"none", "argmax", "top_k", "rounding", "reverse_sigmoid", "modelguard_w"}
+ALIKE = {"none", "argmax", "abstain", "top_k", "rounding", "reverse_sigmoid", "modelguard_w"}
 """What answers the same whatever the seed is."""
 DEFENSES = ["emma", *BASELINES]
 
@@ -91,10 +91,12 @@ def test_a_task_reads_what_its_defense_goes_by(planner, defense):
 
 @pytest.mark.parametrize("defense", DEFENSES)
 def test_who_knows_a_matrix_is_sent_only_where_there_is_one(planner, defense):
-    attackers = {name: {} for name in ATTACKS} | {"late": {"kind": "inverse", "epochs": 5}}
+    some = {name: {"queries": 100} for name, of in ATTACKS.items() if of.asks in ("chosen", "part")}
+    attackers = {name: some.get(name, {}) for name in ATTACKS} | {"late": {"kind": "inverse", "epochs": 5}}
     made = planner(attackers=attackers)
     plan = made.point(point_of(defense))
-    blind = {"soft", "hard", "estimated", "smoothed"}
+    blind = {name for name, of in ATTACKS.items() if not of.needs_matrix}
+    assert blind >= {"soft", "hard", "estimated", "smoothed"}
     sent = blind | {"inverse", "forward", "late"} if defense in LINEAR else blind
     assert set(made.attackers_of(defense)) == sent
     assert plan.attackers.keys() == plan.evaluations.keys() == {(SEED, name) for name in sent}
@@ -306,8 +308,11 @@ def test_views_are_named_by_how_they_are_made(planner, changes, others):
 
 
 def test_who_asks_no_views_does_not_depend_on_their_number(planner):
-    keys = [planner(attackers={"soft": {"views": n}}).point(point_of("none")).tasks.keys() for n in (2, 5)]
-    assert keys[0] == keys[1]
+    few, many = (
+        planner(attackers={"soft": {}, "smoothed": {"views": views}}).point(point_of("none")) for views in (2, 5)
+    )
+    assert few.attackers[SEED, "soft"] == many.attackers[SEED, "soft"]
+    assert few.attackers[SEED, "smoothed"] != many.attackers[SEED, "smoothed"]
 
 
 def test_how_many_queries_an_attacker_asks_is_its_own_affair(planner):
@@ -365,3 +370,43 @@ def test_a_repeat_draws_other_views(planner):
 def test_the_groundwork_of_repeats_is_one_victim_and_a_surrogate_for_each(planner):
     tasks = planner(seeds=[1, 2], repeats=[0, 1, 2]).groundwork().tasks.values()
     assert Counter(task.stage for task in tasks) == {"victim": 2, "posteriors": 2, "surrogate": 6 * 2}
+
+
+# --- gate and second step ---------------------------------------------------------------------------------
+
+AROUND = {"gate": 0.8, "gate_temperature": 2.0, "then": "top_k", "then_k": 2.0}
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_a_gate_that_is_always_open_is_in_no_recipe(planner, defense):
+    plain, neutral = (
+        planner().point(point_of(defense, **of)) for of in ({"gate": 1}, {"gate": 1.0, "gate_temperature": 3})
+    )
+    without = {name: value for name, value in point_of(defense).params.items() if name != "gate"}
+    assert plain.tasks.keys() == neutral.tasks.keys() == planner().point(Point(0, defense, without)).tasks.keys()
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_what_stands_around_a_defense_is_in_its_answers_and_in_what_follows(planner, defense):
+    without, behind = (planner().point(point_of(defense, **of)) for of in ({}, AROUND))
+    params = only(behind, "responses").config.params
+    assert {name: params[name] for name in AROUND} == AROUND
+    changed = {"responses", "attacker", "evaluation"} | ({"matrix"} if defense == "emma" else set())
+    for stage in STAGES:
+        same = of_stage(without, stage) & of_stage(behind, stage)
+        assert same == (set() if stage in changed else of_stage(without, stage))
+    (again,) = (Task.from_json(task.to_json()) for task in behind.tasks.values() if task.stage == "responses")
+    assert (again.key, again.config) == (only(behind, "responses").key, only(behind, "responses").config)
+
+
+def test_a_matrix_is_learned_behind_its_gate_and_before_the_second_step(planner):
+    gated = only(planner().point(point_of("emma", gate=0.8)), "matrix")
+    composed = only(planner().point(point_of("emma", **{**AROUND, "gate_temperature": 1})), "matrix")
+    assert gated.config.params == {"gate": 0.8}
+    assert gated.config.objective_params == {"gate": 0.8, "lambda": 0.1}
+    assert gated.key == composed.key
+    assert only(planner().point(point_of("emma", then="argmax")), "matrix").config.params == {}
+
+
+def test_a_second_step_of_the_learned_defense_leaves_finished_points_as_they_are(planner):
+    assert planner(defense={"then": "argmax"}).digest == planner().digest

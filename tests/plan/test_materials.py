@@ -16,6 +16,7 @@ from emma_tune.data.cache import ImageCache
 from emma_tune.data.images import ImageSet, Shape, subset
 from emma_tune.models import build_model
 from emma_tune.plan.materials import Materials, look_up, prepare
+from emma_tune.plan.materials.sizes import remarks_on_sizes
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
@@ -141,18 +142,35 @@ def test_what_is_asked_for_beyond_what_there_is_is_said(store, birds, pool):
         pool,
         victim={"limit": 400},
         queries={"limit": 70},
-        attackers={"soft": {}, "greedy": {"kind": "soft", "queries": 8}, "modest": {"kind": "soft", "queries": 7}},
-        baselines=["none", {"kind": "top_k", "k": [2, 3, 9]}, {"kind": "gaussian", "sigma": [0, 0.5]}],
+        attackers={
+            "soft": {},
+            "greedy": {"kind": "soft", "queries": 8},
+            "modest": {"kind": "soft", "queries": 7},
+            "jacobian": {"queries": 80},  # of its own making
+            "semi": {"queries": 7},
+            "average": {},
+        },
+        baselines=[
+            "none",
+            {"kind": "top_k", "k": [2, 3, 9]},
+            {"kind": "gaussian", "sigma": [0, 0.5]},
+            {"kind": "uniform", "a": 0.3, "then": "top_k", "then_k": [2, 3]},
+        ],
     )
     found, parts = prepared(wanted, store)
     assert list(found.remarks) == [
         f"victim.limit is 400, but there are {len(parts['train'])} images to train on",
         "queries.limit is 70, but the pool has 7 images",
         "attackers.greedy.queries is 8, but the pool has 7 images",
+        "attackers.semi: no image of the pool is left unanswered, so it equals soft",
+        "attackers.average: no defense here draws fresh noise, so it equals soft",
         "baselines: top_k with k 3, 9 releases p itself, of 3 classes: the same as none",
         "baselines: gaussian with sigma 0 releases p itself, of 3 classes: the same as none",
+        "uniform with then_k 3: its second step changes nothing, of 3 classes",
     ]
     assert look_up(wanted, store).remarks == found.remarks, "a dry run says the same"
+    fresh = {"baselines": [{"kind": "gaussian", "sigma": 0.5, "fresh": True}], "attackers": {"average": {}}}
+    assert not remarks_on_sizes(study(birds, pool, **fresh), {"train": 12, "queries": 7}, classes=3)
 
 
 def test_what_was_prepared_is_not_decoded_again(store, birds, pool):

@@ -103,7 +103,8 @@ def test_the_matrix_has_the_precision_of_its_surrogate_unless_it_has_its_own(stu
     assert training().precision == "fp32"
     assert training(surrogate={"precision": "bf16", "compile": True}).precision == "bf16"
     assert training(surrogate={"precision": "bf16"}, defense={"precision": "fp32"}).precision == "fp32"
-    # the compiler knows no tangents: compiling the surrogate must not name another matrix than was computed
+    # a tangent needs the graph of every function, which a compiled network has not: compiling the surrogate must
+    # not name another matrix than was computed
     assert training(surrogate={"compile": True}).compile is False
 
 

@@ -148,6 +148,14 @@ TRIED = {
         "@attacker()\ndef f(loot): return Lesson(loot.answers - 1)",
         "f: expected targets that are distributions",
     ),
+    "no targets by a known defense": (
+        "@attacker(knows_defense=True)\ndef f(loot): return Lesson(2 * loot.release(loot.answers))",
+        "f: expected targets that are distributions",
+    ),
+    "a defense that is not known": (
+        "@attacker()\ndef f(loot): return Lesson(loot.release(loot.answers))",
+        "'NoneType' object is not callable",
+    ),
     "a loss of rows": (
         "@attacker()\ndef f(loot): return Lesson(loot.answers, lambda z, t: z.sum(1))",
         "f: expected a loss, one finite number",
@@ -186,7 +194,7 @@ PLACES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a value out of range": (
         {"plugins": ["methods.py"], "baselines": [{"kind": "flatter", "temperature": 0.5}]},
-        "baselines.0: expected temperature of flatter in [1, 100], found 0.5 … 0.5",
+        "baselines.0: expected temperature of flatter in [1, 100], found 0.5",
     ),
     "a parameter of none": (
         {"plugins": ["methods.py"], "search": {"space": {"mildnes": 1}}},

@@ -13,23 +13,24 @@ import pytest
 import torch
 
 from emma_tune.tuning.precision.cost import identity, remembered_at, write
-from tests.benchmarks.measure import Seconds, alternating
+from tests.benchmarks import __main__ as main
+from tests.benchmarks.measure import Row, Seconds, alternating
 from tests.benchmarks.processes import watched
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_what_was_measured_is_printed_when_they_are_interrupted():
-    command = [sys.executable, "-m", "tests.benchmarks", "--json", "--only", "training"]
+    command = [sys.executable, "-m", "tests.benchmarks", "--json", "--only", "matrix"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         assert running.stdout is not None
-        assert "training epoch / bare loop, resnet8, fp32" in running.stderr.readline()
+        first = running.stderr.readline()
         running.send_signal(signal.SIGTERM)  # which is taken as Ctrl-C is
         content = json.loads(running.stdout.read())
         assert running.wait(240) == 130
     assert content["machine"]["seconds"].endswith(", not to the end")
-    assert content["rows"][0]["what"] == "training epoch / bare loop, resnet8, fp32"
+    assert first.strip().endswith(content["rows"][0]["what"])
 
 
 def test_what_takes_longer_than_its_budget_is_measured_in_fewer_rounds():
@@ -42,6 +43,20 @@ def test_what_takes_longer_than_its_budget_is_measured_in_fewer_rounds():
     assert (seconds.rounds, calls, set(seconds)) == (1, ["a", "b"], {"a", "b"})
     assert seconds.note == "; the first round only, not warmed up"
     assert Seconds([{"a": 1.0}]).note == "; 1 round"
+
+
+def test_the_short_form_begins_nothing_when_its_time_is_up(monkeypatch):
+    row = Row("a step", 2.0, "×", "≥ 2", "")
+    for part in ("first", "second"):
+        monkeypatch.setitem(main.PARTS, part, lambda device, long: iter([row, row]))
+    device = torch.device("cpu")
+    assert list(main._measured(["first", "second"], device, long=False)) == [row] * 4
+    monkeypatch.setattr(main, "LIMIT", 0.0)
+    assert list(main._measured(["first", "second"], device, long=True)) == [row] * 4
+    *measured, left = main._measured(["first", "second"], device, long=False)
+    assert measured == [row]
+    assert (left.what, left.figure) == ("what is left of first, second", None)
+    assert left.detail == "left out: time is up; --only first second"
 
 
 def test_a_command_may_print_more_than_a_pipe_holds():

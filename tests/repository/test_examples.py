@@ -72,6 +72,7 @@ def test_taking_an_edit_back_runs_nothing_again(examples):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_the_examples_run_and_say_what_an_edit_would_run_again(emma, examples):
     ended = emma("run", "examples/plugins.yaml", "--set", "search.stop=none")
     assert ended.returncode == 0, ended.stdout + ended.stderr

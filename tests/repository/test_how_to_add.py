@@ -34,7 +34,7 @@ def release(posteriors, *, temperature):
 LEARNED = {
     "defenses/unsure.py": '''
 """A matrix that leaves the clone unsure, instead of wrong."""
-from emma_tune.defenses import Objective
+from emma_tune.defenses.objective import Objective
 from emma_tune.defenses.emma import align_loss
 def objective(release, params):
     return Objective(release, params["alpha"], align_loss, negative_entropy)
@@ -233,6 +233,7 @@ def test_what_can_be_added_touches_few_files():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_a_defense_an_attacker_a_measure_a_data_set_a_stage_and_a_dimension(copy):
     for changes in (DEFENSE, ATTACKER, MEASURE, DATA_SET, STAGE, DIMENSION):
         add(copy / "emma_tune", changes)
@@ -266,6 +267,7 @@ def test_a_defense_an_attacker_a_measure_a_data_set_a_stage_and_a_dimension(copy
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_a_second_learned_defense_a_sampler_a_network_and_a_verb(copy):
     for changes in (LEARNED, SAMPLER, NETWORK, VERB):
         add(copy / "emma_tune", changes)

@@ -151,8 +151,9 @@ def test_the_example_of_reading_runs_without_ray(emma, study_file, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_the_walk_through_of_the_front_page_runs(tmp_path, study_file):
-    attackers = {"soft": {}, "hard": {}, "inverse": {"when": "front"}}
+    attackers = {"soft": {}, "inverse": {"when": "front"}}
     study = yaml.safe_load(study_file(name="digits", attackers=attackers).read_text())
     study["limits"] = {"accuracy_drop": 1.0}
     (tmp_path / "studies").mkdir()

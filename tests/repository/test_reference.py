@@ -144,12 +144,17 @@ def resolved(study: Study) -> dict[str, Any]:
 def flat(value: Any, place: str) -> dict[str, Any]:
     """Every field below a place; a dimension of the search in one."""
     if place.startswith("search.space."):
+        if value is None:  # nothing of it is searched
+            return {}
         choices = getattr(value, "choices", None) or value.grid()
         return {place: listed(choices) if choices else between((value.low, value.high))}
     if not isinstance(value, BaseModel):
         return {place: value}
     found: dict[str, Any] = {}
+    recorded = value.model_dump().keys()  # what is off, such as a second step, is left out
     for name, field in type(value).model_fields.items():
+        if name not in recorded:
+            continue
         found |= flat(getattr(value, name), f"{place}.{field.alias or name}")
     return found
 

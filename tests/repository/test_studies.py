@@ -28,7 +28,7 @@ def test_every_study_passes_a_dry_run_without_its_data(file, tmp_path, monkeypat
     linear = points + sum(BASELINES[defense].linear for defense, _ in fixed)
     kinds = [ATTACKS[attacker.kind] for attacker in study.counting.values()]
     waiting = [ATTACKS[attacker.kind] for attacker in study.attackers.values() if not attacker.counts]
-    asking_views = sum(kind.asks_views for kind in kinds)
+    asking_views = sum(kind.asks == "views" for kind in kinds)
     blind = sum(not kind.needs_matrix for kind in kinds)
     assert rows["surrogate"][0] == str(seeds * len(study.search.space.st_epoch.choices))
     assert rows["matrix"][0] == str(points * seeds)

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from torch import Tensor
 
 from emma_tune.plan import Planner, PointPlan, Task
 from emma_tune.results.folder import Started, StudyFolder
@@ -61,6 +62,7 @@ class Desk:
         )
         self.place.root.mkdir()
         self.said: list[str] = []
+        self.answers: dict[str, Tensor] = {}  # of every victim
         self._trials = 0
 
     def open(
@@ -111,7 +113,7 @@ class Desk:
                 metrics["queries.l1"] = l1
             provenance = {"run": "a-run", "seconds": 2.0, **memory}
             history = [] if task.stage != "attacker" else rows_of(CLONES[self.point_of(task)])
-            artifact = Artifact({}, metrics, history)
+            artifact = Artifact(self.answers if task.stage == "posteriors" else {}, metrics, history)
             self.store.commit(task.stage, task.key, artifact, recipe=task.recipe, provenance=provenance)
 
     def attacker_of(self, number: int, task: Task) -> str:

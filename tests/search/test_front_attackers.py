@@ -1,6 +1,8 @@
-"""Attackers with `when: front` attack references and the points of each front, once the search is over."""
+"""Attackers with `when: front` attack references and the points of each front, once these are certain."""
 
 from __future__ import annotations
+
+import random
 
 import pytest
 
@@ -8,7 +10,7 @@ from emma_tune.results import StudyView
 from emma_tune.results.ledger import read_ledger
 from emma_tune.results.status import status_of
 from emma_tune.search.driver import OVER
-from tests.search.desk import ARGMAX, CLONES, EPOCHS, FIRST, NONE, SECOND, Desk
+from tests.search.desk import ARGMAX, CLONES, COSTS, EPOCHS, FIRST, NONE, SECOND, Desk
 
 ATTACKERS = {"soft": {"epochs": EPOCHS}, "inverse": {"epochs": EPOCHS, "when": "front"}}
 STUDY = {"attackers": ATTACKERS, "search": {"stop": "own"}}
@@ -28,7 +30,6 @@ def finish_search(desk: Desk) -> list[tuple[str, list]]:
             if tasks[0].stage == "attacker" and tasks[0].config.kind == "inverse":
                 waiting.append((trial, tasks))
             else:
-                assert not waiting, "nothing of the search is left once the fronts are attacked"
                 desk.finish(trial, tasks)
     return waiting
 
@@ -37,7 +38,7 @@ def attacked(desk: Desk) -> list[int]:
     return [event["point"] for event in desk.events("attacked")]
 
 
-def test_they_wait_for_the_search_and_attack_the_members_of_the_fronts(desk):
+def test_they_attack_the_members_of_the_fronts(desk):
     driver = desk.open(**STUDY)
     waiting = finish_search(desk)
     assert sorted(desk.point_of(tasks[0]) for _, tasks in waiting) == [FIRST, SECOND]  # the others have no matrix
@@ -53,6 +54,49 @@ def test_they_wait_for_the_search_and_attack_the_members_of_the_fronts(desk):
     status = status_of(StudyView(desk.place.root))
     assert status["state"] == "finished"
     assert status["tasks"]["attacker"]["done"] == 4 + 2
+
+
+def test_beside_the_last_points_they_attack_what_no_open_one_can_beat(desk):
+    desk.open(slots=2, **STUDY)
+    running = desk.finish_all_but(FIRST, SECOND)
+    assert desk.suggest() is None
+    desk.finish(*running[SECOND, "soft"])  # l1 1.5 and 25 %: the first one, at l1 1.0, may become better still
+    assert desk.suggest() is None
+    assert not desk.report(*running[FIRST, "soft"], epoch=4, best=0.5)  # but not any more
+    trial, tasks = desk.suggest()
+    assert (tasks[0].stage, tasks[0].config.kind, desk.point_of(tasks[0])) == ("attacker", "inverse", SECOND)
+    assert desk.suggest() is None, "nothing else is certain"
+    desk.finish(trial, tasks)
+    assert attacked(desk) == [SECOND]
+    desk.finish(*running[FIRST, "soft"])
+    (left,) = finish_search(desk)
+    desk.finish(*left)
+    assert attacked(desk) == [SECOND, FIRST]
+    assert desk.driver.suggest("last") == OVER
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_in_whatever_order_trials_end_they_attack_the_members_and_no_others(desk, seed, monkeypatch):
+    chance = random.Random(seed)
+    values = [0.0, 0.25, 0.5, 0.75, 1.0]
+    for number in range(FIRST, FIRST + 8):
+        monkeypatch.setitem(COSTS, number, (2 * chance.choice(values), 0.0))
+        monkeypatch.setitem(CLONES, number, chance.choice(values))
+    space = {"lambda": {"choices": [n / 10 for n in range(1, 9)]}, "lr_gamma": 0.3, "st_epoch": 1}
+    search = {"stop": chance.choice(["own", "none"]), "points": 8, "space": space}
+    driver, under_way = desk.open(slots=3, **{**STUDY, "search": search}), []
+    while under_way := [*under_way, *desk.trials()]:
+        trial, tasks = under_way.pop(chance.randrange(len(under_way)))
+        if tasks[0].stage == "attacker" and chance.random() < 0.5:
+            best = CLONES[desk.point_of(tasks[0])] * 0.5
+            if desk.report(trial, tasks, epoch=4, best=best):
+                driver.ended(trial, {"done": False})
+                continue
+        desk.finish(trial, tasks)
+    assert driver.suggest("last") == OVER
+    view = StudyView(desk.place.root)
+    members = sorted(point["point"] for point in view.front()["fronts"]["emma"]["points"])
+    assert sorted(attacked(desk)) == members
 
 
 def test_they_count_for_nothing_but_their_own_column(desk, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from emma_tune.results import StudyView
 from emma_tune.results.status import status_of
@@ -25,6 +26,14 @@ def finish_all(desk) -> None:
         for trial, tasks in some:
             desk.finish(trial, tasks)
     assert desk.driver.suggest("last") == OVER
+
+
+def test_rounds_that_would_ask_nothing_are_not_left_out(beyond):
+    beyond.answers = {"queries": torch.zeros(300, 10)}
+    beyond.open(slots=1, attackers={"jacobian": {"epochs": EPOCHS, "queries": 100}}, **LIMITED)
+    finish_all(beyond)
+    (event,) = beyond.events("excluded")
+    assert event["left_out"] == 2 * EPOCHS, "of six rounds: the labeled images, and one moved copy of each"
 
 
 def test_a_point_beyond_the_limits_is_not_attacked(beyond):

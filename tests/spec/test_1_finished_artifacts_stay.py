@@ -22,11 +22,11 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
     print(f"EMMA_TUNE_KILL_SEED={seed}")
     chance = random.Random(seed)
     file = study_file(
-        victim={"epochs": 30},
-        queries={"limit": 1200},
-        surrogate={"epochs": 10},
-        defense={"epochs": 10, "min_change": 0},
-        attackers={"soft": {"epochs": 12}, "hard": {"epochs": 12}},
+        victim={"epochs": 20},
+        queries={"limit": 1000},
+        surrogate={"epochs": 8},
+        defense={"epochs": 8, "min_change": 0},
+        attackers={"soft": {"epochs": 8}, "hard": {"epochs": 8}},
         search={"points": 2},
     )
     folder, store = tmp_path / "runs" / "tiny", tmp_path / "runs" / "store"
@@ -35,7 +35,7 @@ def test_a_study_survives_sigkill_of_everything(emma, study_file, tmp_path):
         driver = emma.start("run", file)
         try:
             # some moments are before the first task runs, some long after
-            code = driver.wait(timeout=chance.uniform(3, 10) if kills < KILLS else 120)
+            code = driver.wait(timeout=chance.uniform(2, 8) if kills < KILLS else 120)
         except subprocess.TimeoutExpired:
             kill_tree(driver.pid)
             driver.wait()

@@ -19,7 +19,7 @@ from emma_tune.storage.store import Store
 from emma_tune.tuning.workers.trainable import runtime_for
 from tests.conftest import wait_for
 
-EPOCHS = 80
+EPOCHS = 60
 
 
 def interrupt(driver: subprocess.Popen, number: signal.Signals) -> None:
@@ -30,6 +30,7 @@ def interrupt(driver: subprocess.Popen, number: signal.Signals) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_interrupted_twice_and_resumed_a_training_has_the_same_bytes(emma, study_file, tmp_path):
     file = study_file(
         victim={"epochs": EPOCHS}, surrogate={"epochs": 2}, attackers={"soft": {"epochs": 1}}, search={"points": 1}
@@ -46,7 +47,7 @@ def test_interrupted_twice_and_resumed_a_training_has_the_same_bytes(emma, study
     reached = 0
     for number, command in ((signal.SIGINT, ("run", file)), (signal.SIGTERM, ("resume", folder))):
         driver = emma.start(*command)
-        seen = wait_for(lambda least=reached + 10: epoch_beyond(least), what="the victim's training")
+        seen = wait_for(lambda least=reached + 6: epoch_beyond(least), what="the victim's training")
         began = time.monotonic()
         interrupt(driver, number)
         assert driver.wait(timeout=240) == 130
@@ -84,6 +85,7 @@ def test_interrupted_twice_and_resumed_a_training_has_the_same_bytes(emma, study
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("one_core")
 def test_a_signal_while_ray_is_starting_interrupts_the_run(emma, study_file, tmp_path, number):
     driver = emma.start("run", study_file())
     wait_for((tmp_path / "runs" / "tiny" / "driver.lock").exists, what="the driver")

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import wait_for, workers
 
 
+@pytest.mark.usefixtures("one_core")
 def test_a_task_that_raises_is_retried_once_and_fails_its_point_alone(emma, study_file, tmp_path):
     # a step size beyond single precision makes T not a number
     space = {"lambda": 0.1, "lr_gamma": {"choices": [0.3, 1.0e300]}, "st_epoch": 0}
@@ -46,6 +47,7 @@ def test_a_task_that_raises_is_retried_once_and_fails_its_point_alone(emma, stud
     assert all(row["done"] == row["reused"] for row in again["tasks"].values())
 
 
+@pytest.mark.usefixtures("one_core")
 def test_a_victim_that_fails_fails_every_point(emma, study_file, tmp_path):
     ended = emma("run", study_file(victim={"lr": 1.0e30}))
     assert ended.returncode == 3, ended.stdout + ended.stderr

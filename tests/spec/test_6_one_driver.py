@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import wait_for
 
 
+@pytest.mark.usefixtures("one_core")
 def test_a_second_driver_is_refused(emma, study_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "runs" / "tiny"

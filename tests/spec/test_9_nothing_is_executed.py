@@ -240,7 +240,7 @@ def check_only_pickle(tree: ast.Module) -> None:
     assert "super" not in ast.unparse(unpickler)
 
 
-NAMES_FROM_TABLES = {"attacks", "data", "defenses", "emma_tune", "models", "pictures", "stages"}
+NAMES_FROM_TABLES = {"attacks", "choosing", "data", "defenses", "emma_tune", "models", "pictures", "stages"}
 """Packages whose `__init__` imports by a name of its own table."""
 
 

@@ -15,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from emma_tune.cli import app
-from tests.conftest import TINY, EmmaTune, merged, tree
+from tests.conftest import TINY, EmmaTune, merged, on_one_core, tree
 from tests.pictures import photograph, save
 
 CANARY = "canary-5f1e9c"
@@ -81,7 +81,7 @@ def seen(tmp_path_factory) -> Seen:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(merged(TINY, changes), sort_keys=False))
     (folder / "home").mkdir()
     emma = EmmaTune(folder)
-    with pytest.MonkeyPatch.context() as patch:
+    with on_one_core(), pytest.MonkeyPatch.context() as patch:
         for name in SECRETS:
             patch.setenv(name, f"{CANARY}-{name}")
         patch.setenv("HOME", str(folder / "home"))

@@ -13,11 +13,13 @@ from torch import Tensor
 from emma_tune.attacks import ATTACKS, learn
 from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.data.batches import Images
+from emma_tune.defenses.release import Release
 from emma_tune.stages import AttackerSettings, ResponsesSettings
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
 from emma_tune.training.classifier import new_classifier, posteriors_of
 from emma_tune.training.learner import Learner
+from emma_tune.training.seeds import derive_seed
 from tests.stages.small import (
     EVERY_PART,
     TRAINING,
@@ -36,6 +38,13 @@ EPOCHS, SEED, N = 4, 1, 18
 SHIFTED = TRAINING.model_copy(update={"epochs": EPOCHS, "augmentation": "shift_flip"})
 T = torch.tensor([[0.3, 0.6, 0.1], [0.05, 0.25, 0.7], [0.8, 0.0, 0.2]])
 """Invertible, and largest off its diagonal."""
+
+ALL_AT_ONCE = [kind for kind, of in ATTACKS.items() if of.asks in ("pool", "views", "again")]
+"""Attackers that train one clone, on their queries alone."""
+
+OWN_FIGURES = {"estimated": {"matrix_error"}, "bayes": {"misfit"}, "restored": {"misfit"}, "selective": {"kept"}}
+
+pytestmark = pytest.mark.usefixtures("quick_attacks")
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +70,21 @@ def released_to_views(runtime: Runtime, matrix: Tensor = T) -> Artifact:
 
 def heard(kind: str, runtime: Runtime, matrix: Tensor = T) -> Artifact:
     """What an attacker of that kind is answered."""
-    return (released_to_views if ATTACKS[kind].asks_views else released)(runtime, matrix)
+    return (released_to_views if ATTACKS[kind].asks == "views" else released)(runtime, matrix)
 
 
 def settings(kind: str, queries: int | None = None, seed: int = SEED, **changes: object) -> AttackerSettings:
     training = SHIFTED.model_copy(update=changes)
-    return AttackerSettings(kind=kind, queries=queries, training=training, seed=seed)
+    known = ResponsesSettings(defense="emma") if ATTACKS[kind].knows_defense == "all" else None
+    return AttackerSettings(kind=kind, queries=queries, training=training, seed=seed, release=known)
+
+
+def loot_of(kind: str, responses: Artifact, runtime: Runtime, chosen: np.ndarray | slice = slice(None)) -> Loot:
+    """What it gets, and knows of the defense."""
+    got, labels = responses.tensors, torch.from_numpy(runtime.labeled.labels)
+    labeled, matrix = got.get("labeled", torch.empty(0, K)), got.get("matrix")
+    known = Release("emma", {}, matrix) if ATTACKS[kind].knows_defense == "all" else None
+    return Loot(got["queries"][chosen], labeled, labels, matrix, known, seed=derive_seed(SEED, "attacker", kind))
 
 
 def train(kind: str, responses: Artifact, runtime: Runtime, **changes: object) -> Artifact:
@@ -77,9 +95,13 @@ def by_hand(
     lesson: Lesson, images: Images, runtime: Runtime, model: str = "resnet8"
 ) -> tuple[list[float], Tensor]:
     """Losses of all epochs, and the clone's answers to the test images behind the last one."""
+    if lesson.rows is not None:
+        assert runtime.queries is not None
+        images = Images(runtime.queries.take(lesson.rows.numpy()))
     classifier = new_classifier(model, images, classes=K, seed=SEED, role="attacker")
     learner = Learner(classifier, SHIFTED, seed=SEED, role="attacker")
-    losses = [learner.epoch(images, lesson.targets, epoch, lesson.loss) for epoch in range(EPOCHS)]
+    targets = lesson.targets if lesson.rows is None else lesson.targets[lesson.rows]
+    losses = [learner.epoch(images, targets, epoch, lesson.loss) for epoch in range(EPOCHS)]
     return losses, posteriors_of(classifier, runtime.victim_images("test"))
 
 
@@ -88,19 +110,17 @@ def assert_is(artifact: Artifact, losses: list[float], answers: Tensor) -> None:
     assert torch.equal(artifact.tensors["last.test"], answers)
 
 
-@pytest.mark.parametrize("kind", ATTACKS)
+@pytest.mark.parametrize("kind", ALL_AT_ONCE)
 def test_a_clone_is_trained_on_the_lesson_of_its_attacker(kind, runtime):
     responses = heard(kind, runtime)
-    labels = torch.from_numpy(runtime.labeled.labels)
-    got = responses.tensors
-    loot = Loot(got["queries"], got.get("labeled", torch.empty(0, K)), labels, got.get("matrix"))
+    lesson = learn(kind, loot_of(kind, responses, runtime))
     artifact = train(kind, responses, runtime)
-    assert_is(artifact, *by_hand(learn(kind, loot), runtime.query_images(), runtime))
+    assert_is(artifact, *by_hand(lesson, runtime.query_images(), runtime))
     assert artifact.tensors.keys() == {f"{e}.{part}" for e in ("best", "last") for part in ("validation", "test")}
 
 
 def test_attackers_that_make_different_things_of_the_answers_have_different_clones(runtime):
-    clones = {kind: train(kind, heard(kind, runtime), runtime).tensors["last.test"] for kind in ATTACKS}
+    clones = {kind: train(kind, heard(kind, runtime), runtime).tensors["last.test"] for kind in ALL_AT_ONCE}
     for kind, other in [("soft", "hard"), ("soft", "inverse"), ("soft", "forward"), ("soft", "smoothed")]:
         assert float((clones[kind] - clones[other]).abs().max()) > 1e-2, (kind, other)
 
@@ -110,7 +130,8 @@ def test_attackers_that_make_different_things_of_the_answers_have_different_clon
 
 def test_at_a_vanishing_learning_rate_all_attackers_have_the_same_clone(runtime):
     # no weight moves, while batch norm sees the images: in their order, shifted and mirrored
-    clones = {kind: train(kind, heard(kind, runtime), runtime, lr=1e-12).tensors for kind in ATTACKS}
+    kinds = [kind for kind in ALL_AT_ONCE if kind != "selective"]  # which sees other images
+    clones = {kind: train(kind, heard(kind, runtime), runtime, lr=1e-12).tensors for kind in kinds}
     for kind, tensors in clones.items():
         for name in ("last.test", "last.validation"):
             torch.testing.assert_close(tensors[name], clones["soft"][name], rtol=0, atol=1e-6, msg=kind)
@@ -140,15 +161,14 @@ def test_an_attacker_that_undoes_the_matrix_has_the_clone_of_an_undefended_victi
 
 
 @pytest.mark.parametrize("count", [2, 9, 17])
-@pytest.mark.parametrize("kind", ATTACKS)
+@pytest.mark.parametrize("kind", ALL_AT_ONCE)
 def test_fewer_queries_are_a_fixed_subset_of_the_pool_with_their_answers(kind, count, runtime):
-    chosen = sorted(np.random.default_rng(0).permutation(N)[:count].tolist())
+    chosen = np.sort(np.random.default_rng(0).permutation(N)[:count])
     responses = heard(kind, runtime)
-    got, labels = responses.tensors, torch.from_numpy(runtime.labeled.labels)
-    loot = Loot(got["queries"][chosen], got.get("labeled", torch.empty(0, K)), labels, got.get("matrix"))
-    images = Images(runtime.queries.take(np.array(chosen)))
+    loot, asked = loot_of(kind, responses, runtime, chosen), replace(runtime, queries=runtime.queries.take(chosen))
+    images = asked.query_images()
     assert len(images) == len(loot.answers) == count
-    assert_is(train(kind, responses, runtime, queries=count), *by_hand(learn(kind, loot), images, runtime))
+    assert_is(train(kind, responses, runtime, queries=count), *by_hand(learn(kind, loot), images, asked))
 
 
 @pytest.mark.parametrize("count", [N, N + 1, 10**6])
@@ -184,11 +204,11 @@ def test_a_clone_may_be_of_another_kind_of_network(kind, runtime):
 # --- what an attacker says of itself --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ATTACKS)
+@pytest.mark.parametrize("kind", ALL_AT_ONCE)
 def test_the_figures_of_a_clone_are_its_accuracies_and_what_its_attacker_says(kind, runtime):
     artifact = train(kind, heard(kind, runtime), runtime)
     accuracies = {f"{e}.{part}.accuracy" for e in ("best", "last") for part in ("validation", "test")}
-    assert artifact.metrics.keys() - accuracies == ({"matrix_error"} if kind == "estimated" else set())
+    assert artifact.metrics.keys() - accuracies == OWN_FIGURES.get(kind, set())
     for name in accuracies:
         epoch, part, _ = name.split(".")
         guesses = artifact.tensors[f"{epoch}.{part}"].argmax(dim=1).tolist()
@@ -235,7 +255,7 @@ def test_an_attacker_has_labels_of_five_images_a_class_that_the_victim_was_train
 # --- interruptions ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ATTACKS)
+@pytest.mark.parametrize("kind", ALL_AT_ONCE)
 def test_interruptions_leave_no_trace_in_any_clone(kind, runtime, tmp_path: Path):
     responses, config = heard(kind, runtime), settings(kind, queries=13)
 
@@ -248,3 +268,46 @@ def test_interruptions_leave_no_trace_in_any_clone(kind, runtime, tmp_path: Path
         again, epochs = interrupted(begin, pauses, tmp_path)
         assert epochs == EPOCHS
         assert content(again) == content(through), f"interrupted after {pauses}"
+
+
+# --- what an attacker knows -----------------------------------------------------------------------------------
+
+
+def test_an_attacker_knows_what_its_settings_say_of_the_defense(runtime):
+    inputs = {"posteriors": sure_of_labels(runtime), "matrix": Artifact({"matrix": T})}
+    gated = ResponsesSettings(defense="emma", params={"gate": 0.6})
+    responses = run_through(start("responses", gated, runtime, **inputs))
+    clones = {}
+    for name, known in {"all": gated, "no gate": ResponsesSettings(defense="emma")}.items():
+        config = settings("inverse").model_copy(update={"release": known})
+        clones[name] = run_through(start("attacker", config, runtime, responses=responses))
+    loot = replace(loot_of("inverse", responses, runtime), release=Release("emma", {"gate": 0.6}, T))
+    lesson = learn("inverse", loot)
+    assert_is(clones["all"], *by_hand(lesson, runtime.query_images(), runtime))
+    assert 0 < clones["all"].metrics["undone"] == lesson.metrics["undone"] < 1
+    assert clones["no gate"].metrics["undone"] == 1
+
+
+def test_selective_trains_on_the_images_whose_answers_passed_the_gate(runtime):
+    posteriors, gate = sure_of_labels(runtime), ResponsesSettings(defense="abstain", params={"gate": 0.6})
+    responses = run_through(start("responses", gate, runtime, posteriors=posteriors))
+    config = settings("selective").model_copy(update={"release": gate})
+    clone = run_through(start("attacker", config, runtime, responses=responses))
+    p = posteriors.tensors["queries"]
+    rows = (p.max(dim=1).values >= 0.6).nonzero()[:, 0]
+    assert 2 <= len(rows) < N
+    assert_is(clone, *by_hand(Lesson(p, rows=rows), runtime.query_images(), runtime))
+
+
+def test_of_an_exposed_network_an_attacker_is_not_told_the_posteriors(runtime):
+    known = ResponsesSettings(defense="adaptive_misinformation", params={"tau": 0.5, "nu": 1000.0})
+    config = settings("bayes").model_copy(update={"release": known})
+    wrong, exposed = (clean({"queries": N}, seed).tensors["queries"] for seed in (3, 4))
+    responses = Artifact({"queries": exposed, "labeled": exposed[:0]})
+    clones = [
+        run_through(
+            start("attacker", config, runtime, responses=responses, guidance=Artifact({"queries": guidance}))
+        )
+        for guidance in (wrong, torch.cat([wrong, exposed], dim=1), torch.cat([wrong, wrong], dim=1))
+    ]
+    assert len({content(clone) for clone in clones}) == 1

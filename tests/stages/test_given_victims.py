@@ -15,14 +15,16 @@ from emma_tune.outputs.export.defended_model import Undefended
 from emma_tune.outputs.export.formats import ONNX, write_programs
 from emma_tune.plan.materials.answers import answered
 from emma_tune.plan.materials.given import Given, read_given
-from emma_tune.stages import STAGES, GivenVictimSettings, PosteriorsSettings
+from emma_tune.stages import STAGES, GivenVictimSettings, OracleSettings, PosteriorsSettings
 from emma_tune.stages.metrics import accuracy
+from emma_tune.stages.querying.oracle import Oracle
 from emma_tune.stages.runtime import Runtime
 from emma_tune.storage.artifact import Artifact, run_through
 from emma_tune.study import Study
 from tests.conftest import TINY
 from tests.models.onnx_files import linear, write
-from tests.stages.small import EVERY_PART, VIEWS, K, network, small_runtime, start
+from tests.stages.small import EVERY_PART, VIEWS, K, configured, network, pixels, small_runtime, start
+from tests.stages.small import answered as answered_by
 
 TRAINING = {"model": "resnet8", "epochs": 2}
 
@@ -91,6 +93,24 @@ def test_it_answers_as_before(folder, form):
     if form != "answers":
         asked = [clean(of, runtime, name, VIEWS) for of, name in ((trained, "resnet8"), (victim, model))]
         assert torch.allclose(*(of.tensors["queries"] for of in asked), atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["onnx", "weights"])
+def test_as_an_oracle_it_answers_what_it_answered(folder, form):
+    runtime = small_runtime()
+    victim, model = taken(FORMS[form](folder), runtime), "resnet8" if form == "weights" else None
+    responses = answered_by(configured("reverse_sigmoid"), runtime, clean(victim, runtime, model))
+    oracle = Oracle(
+        OracleSettings(model=model),
+        configured("reverse_sigmoid"),
+        victim=victim,
+        own=None,
+        matrix=None,
+        classes=K,
+        runtime=runtime,
+    )
+    for part, images in pixels(runtime).items():
+        torch.testing.assert_close(oracle(images), responses.tensors[part], rtol=0, atol=1e-6)
 
 
 def test_an_answer_that_is_none_fails_with_its_image(tmp_path):

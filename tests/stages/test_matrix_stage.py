@@ -1,6 +1,8 @@
 """The matrix stage stops and keeps what it says; that it is the method is in training/test_equivalence.py."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,11 @@ from emma_tune.stages import MatrixSettings, SurrogateSettings
 from emma_tune.stages.matrix import keeps_lowest, optimize_matrix, settled
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.surrogate import train_surrogate
-from emma_tune.storage.artifact import Artifact, State, run_through
+from emma_tune.storage.artifact import Artifact, StageRun, State, run_through
 from emma_tune.training.classifier import new_classifier
 from emma_tune.training.learner import restore_classifier
 from emma_tune.training.settings import Training
+from tests.stages.small import content, interrupted
 
 N, K, SEED = 25, 4, 1
 
@@ -102,6 +105,28 @@ def test_every_matrix_is_row_stochastic(
         assert T.shape == (K, K)
         assert (T > 0).all()
         torch.testing.assert_close(T.sum(dim=1), torch.ones(K), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("keep", ["lowest_trace", "best_on_patience"])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_of_a_low_rank_the_last_matrix_is_released_whatever_its_trace_did(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact, rank: int, keep: str
+) -> None:
+    config = configure(rank=rank, lr_gamma=1.0, keep=keep, patience=1)
+    states, artifact = epochs_of(config, pool, surrogate)
+    A, B = (states[-1].tensors[f"matrix.{name}"] for name in "AB")
+    assert len(artifact.history) == 5
+    assert torch.equal(artifact.tensors["matrix"], A @ B)
+
+
+@pytest.mark.parametrize(("rank", "by_trace"), [(None, True), (10, True), (3, False), (1, False)])
+def test_below_full_rank_only_a_small_change_stops(rank: int | None, by_trace: bool) -> None:
+    config = configure(rank=rank, keep="lowest_trace", min_change=None, patience=3)
+    higher = {"trace": 2.0, "lowest_trace": 1.0, "change": 0.02}
+    history = [higher] * config.patience
+    assert settled(history, config, classes=10) is by_trace
+    assert settled([{**higher, "change": 0.009}], config, classes=10)
+    assert keeps_lowest(history, config, classes=10) is by_trace
 
 
 def epochs_until_settled(history: list[dict[str, float]], least: float, patience: int) -> int:
@@ -260,3 +285,66 @@ def test_a_surrogate_ends_with_its_series(pool):
     config = SurrogateSettings(training=training(), until=7, seed=SEED)
     with pytest.raises(ValueError, match=r"expected st_epoch ≤ surrogate\.epochs = 6, found 7"):
         run_through(train_surrogate(config, posteriors=pool[1], runtime=pool[0]))
+
+
+LOW = {"rank": 2, "lr_gamma": 1.0}
+INFORMED = {"rank": 2, "against": {"bayes": 0.25, "inverse": 0.25, "soft": 0.5}}
+
+
+@pytest.mark.parametrize("changes", [LOW, INFORMED, {"against": {"bayes": 1.0}}])
+@pytest.mark.parametrize("pauses", [{1}, {2, 3, 4}])
+def test_with_factors_and_several_surrogates_an_interrupted_run_ends_in_the_same_bytes(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact, tmp_path: Path, changes: dict[str, Any], pauses: set[int]
+) -> None:
+    def begin(state: State | None) -> StageRun:
+        return optimize_matrix(
+            configure(**changes), posteriors=pool[1], surrogate=surrogate, runtime=pool[0], state=state
+        )
+
+    whole, reports = interrupted(begin, set(), tmp_path / "whole")
+    assert reports == 5
+    assert content(interrupted(begin, pauses, tmp_path / "parts")[0]) == content(whole)
+
+
+def test_of_as_many_ranks_as_classes_it_is_any_matrix(pool: tuple[Runtime, Artifact], surrogate: Artifact) -> None:
+    of_rank, any_matrix = (epochs_of(configure(rank=rank), pool, surrogate)[1] for rank in (K, None))
+    assert content(of_rank) == content(any_matrix)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_of_a_low_rank_it_begins_in_groups_moves_and_keeps_its_rank(
+    pool: tuple[Runtime, Artifact], surrogate: Artifact, rank: int
+) -> None:
+    states, artifact = epochs_of(configure(rank=rank, lr_gamma=1.0), pool, surrogate)
+    T = artifact.tensors["matrix"]
+    assert torch.linalg.matrix_rank(T.double(), rtol=1e-6) == rank
+    assert (T > 0).all()
+    torch.testing.assert_close(T.sum(dim=1), torch.ones(K), rtol=0, atol=1e-6)
+    if rank == 1:
+        assert torch.equal(T, T[:1].expand(K, K))
+    A, B = (states[-1].tensors[f"matrix.{name}"] for name in "AB")
+    torch.testing.assert_close(A @ B, T)
+    assert artifact.history[0]["change"] > 0.01
+    assert artifact.history[0]["lowest_trace"] <= rank + 1e-6
+
+
+def test_one_answer_for_all_that_is_only_useful_has_the_roots_of_the_shares(surrogate: Artifact) -> None:
+    """Of λ = 1 a step adds c n_k / v_k before rows are divided by their sum: it stands still at v_k² ∝ n_k."""
+    counts = torch.tensor([16, 4, 1, 4])
+    p = torch.eye(K).repeat_interleave(counts, dim=0)
+    images = ImageSet(np.random.default_rng(0).integers(0, 256, (N, 1, 8, 8), dtype=np.uint8))
+    pool = (Runtime(torch.device("cpu"), {}, images), Artifact({"queries": p}))
+    steps = training(epochs=60, batch_size=N)
+    config = configure(**{"lambda": 1.0, "rank": 1, "training": steps, "lr_gamma": 0.5})
+    answer = epochs_of(config, pool, surrogate)[1].tensors["matrix"][0]
+    assert answer.tolist() == pytest.approx([4 / 9, 2 / 9, 1 / 9, 2 / 9], abs=1e-4)
+
+
+def test_every_surrogate_learns_and_is_measured(pool: tuple[Runtime, Artifact], surrogate: Artifact) -> None:
+    _, artifact = epochs_of(configure(**INFORMED), pool, surrogate)
+    accuracies = {name for name in artifact.metrics if name.endswith("accuracy")}
+    assert accuracies == {f"surrogate{name}.validation.accuracy" for name in ("", ".inverse", ".bayes")}
+    _, alone = epochs_of(configure(rank=2), pool, surrogate)
+    assert not torch.equal(artifact.tensors["matrix"], alone.tensors["matrix"])
+    _, spelled_out = epochs_of(configure(rank=2, against={"soft": 1.0}), pool, surrogate)
+    assert content(spelled_out) == content(alone)

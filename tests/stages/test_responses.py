@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.defenses import BASELINES, release
+from emma_tune.defenses import BASELINES
+from emma_tune.defenses.release import Release
 from emma_tune.stages import (
     ResponsesSettings,
 )
@@ -85,10 +86,9 @@ def released_by_hand(
         return p @ drawn_matrix(config.defense, config.seed)
     seeds = seeds_by_hand(config, part, images) if BASELINES[config.defense].randomized else None
     one = [slice(i, i + 1) for i in range(len(p))]
+    release = Release(config.defense, config.params)
     of_each = [
         release(
-            config.defense,
-            config.params,
             p[i],
             seeds=None if seeds is None else seeds[i],
             guidance=None if guidance is None else guidance[i],
@@ -116,6 +116,24 @@ def test_every_baseline_releases_its_answers_to_all_that_is_asked(kind, fresh, r
     if kind != "none":
         assert artifact.metrics["queries.l1"] > 0.01, "something was changed"
     assert artifact.timings.keys() == {"answer"}
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+def test_behind_a_gate_sure_answers_are_released_as_they_are_and_the_others_counted(kind, runtime):
+    posteriors = clean_answers(runtime)
+    gate = float(posteriors.tensors["queries"].max(dim=1).values.median()) + 1e-4
+    guidance = guidance_for(kind, posteriors)
+    params = {name: value for name, value in parameters(kind).items() if name != "gate"}
+    without = answered(configured(kind, params=params), runtime, posteriors, **guidance)
+    behind = answered(configured(kind, params={**params, "gate": gate}), runtime, posteriors, **guidance)
+    for part in EVERY_PART:
+        p = posteriors.tensors[part]
+        unsure = p.max(dim=1).values < gate
+        assert torch.equal(behind.tensors[part], torch.where(unsure[:, None], without.tensors[part], p))
+        if part in MEASURED:
+            assert behind.metrics[f"{part}.acts_on"] == pytest.approx(unsure.sum().item() / len(p))
+    assert 0 < behind.metrics["queries.acts_on"] < 1
+    assert behind.metrics.keys() - without.metrics.keys() == {f"{part}.acts_on" for part in MEASURED}
 
 
 @pytest.mark.parametrize("views", [VIEWS, PLAIN_VIEWS], ids=["views", "views that change nothing"])
@@ -236,6 +254,8 @@ def test_every_measure_recomputed(kind, fresh, runtime):
         expected[f"{part}.l1"] = sum(abs(a - b) for pair in pairs for a, b in zip(*pair, strict=True)) / len(p)
         flips = [one != other for one, other in zip(top(released), top(p), strict=True)]
         expected[f"{part}.flip_rate"] = sum(flips) / len(p)
+        if kind == "abstain":
+            expected[f"{part}.acts_on"] = sum(max(row) < parameters(kind)["gate"] for row in p) / len(p)
         if part == "queries":
             continue
         labels = runtime.victim[part].labels.tolist()

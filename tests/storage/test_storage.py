@@ -299,7 +299,7 @@ def test_what_comes_back_into_sight_is_waited_for(root):
     identity = storage.identify()
     storage.remove("identity")
     other = storage_at(root)
-    timer = threading.Timer(6, lambda: other.write("identity", identity.encode()))
+    timer = threading.Timer(4, lambda: other.write("identity", identity.encode()))
     timer.start()
     assert storage.create("file", b"at last") is True
     timer.join()

@@ -67,6 +67,24 @@ FIXED: dict[str, tuple[Any, list[dict[str, float | bool | str]]]] = {
         [{"epsilon": 0.5}],
     ),
     "noise that stays, said aloud": ({"kind": "gaussian", "sigma": 0.1, "fresh": False}, [{"sigma": 0.1}]),
+    "a gate's own grid": ("abstain", [{"gate": 0.5}, {"gate": 0.8}, {"gate": 0.9}]),
+    "with a gate and without": (
+        {"kind": "random_mix", "epsilon": [0.5, 1], "gate": [0.8, 1]},
+        [{"epsilon": 0.5, "gate": 0.8}, {"epsilon": 0.5}, {"epsilon": 1, "gate": 0.8}, {"epsilon": 1}],
+    ),
+    "a gate that is always open": ({"kind": "mad", "epsilon": 1, "gate": 1}, [{"epsilon": 1}]),
+    "temperatures of a gate that is open or not": (
+        {"kind": "mad", "epsilon": 1, "gate": [0.5, 1], "gate_temperature": [1, 4]},
+        [{"epsilon": 1, "gate": 0.5}, {"epsilon": 1, "gate": 0.5, "gate_temperature": 4}, {"epsilon": 1}],
+    ),
+    "a second step": (
+        {"kind": "mad", "epsilon": 1, "then": "top_k", "then_k": [1, 3]},
+        [{"epsilon": 1, "then_k": 1, "then": "top_k"}, {"epsilon": 1, "then_k": 3, "then": "top_k"}],
+    ),
+    "a second step behind a gate": (
+        {"kind": "abstain", "gate": 0.5, "then": "argmax"},
+        [{"gate": 0.5, "then": "argmax"}],
+    ),
 }
 
 RANGES: dict[str, tuple[Any, int, dict[str, Any], dict[str, float | bool]]] = {
@@ -84,6 +102,7 @@ RANGES: dict[str, tuple[Any, int, dict[str, Any], dict[str, float | bool]]] = {
         {"gamma": 0.5},
     ),
     "whole numbers": ({"kind": "top_k", "k": {"low": 2, "high": 9, "step": 1}}, POINTS, {"step": 1}, {}),
+    "a gate": ({"kind": "abstain", "gate": {"low": 0.2, "high": 1}, "points": 4}, 4, {}, {}),
 }
 
 
@@ -109,6 +128,67 @@ def test_a_range_is_searched_beside_the_matrix(tmp_path, entry, proposals, scale
     assert study.proposals == POINTS + proposals
 
 
+def test_a_range_makes_gate_and_second_step_dimensions_of_the_search(tmp_path):
+    budget, step = {"low": 0, "high": 2}, {"then": "rounding", "then_decimals": [0, 1]}
+    study = load_study(written(tmp_path, {"kind": "mad", "epsilon": budget, "gate": [0.5, 1], **step}))
+    found = study.searches["mad"]
+    assert found.space == {
+        "epsilon": Dimension(**budget),
+        "gate": Dimension(choices=(0.5, 1)),
+        "then_decimals": Dimension(choices=(0, 1)),
+    }
+    assert found.settings == {"then": "rounding"}
+    assert study.fixed == ()
+
+
+SPACE = {"lambda": 0.1, "lr_gamma": 0.3, "st_epoch": 0}
+
+
+@pytest.mark.parametrize(
+    ("space", "defense", "dimensions", "settings"),
+    [
+        ({"gate": 0.8}, {}, {"gate"}, {}),
+        ({"gate": 1}, {}, set(), {}),
+        ({"gate": {"low": 0.5, "high": 1}, "gate_temperature": {"low": 1, "high": 4}}, {},
+         {"gate", "gate_temperature"}, {}),
+        ({"then_k": [1, 2]}, {"then": "top_k"}, {"then_k"}, {"then": "top_k"}),
+        ({}, {"then": "argmax"}, set(), {"then": "argmax"}),
+    ],
+)  # fmt: skip
+def test_a_learned_defense_has_gate_and_second_step_in_its_space(tmp_path, space, defense, dimensions, settings):
+    changes = {"search": {"space": {**SPACE, **space}}, "defense": defense}
+    found = load_study(written(tmp_path, "none", **changes)).searches["emma"]
+    assert found.space.keys() - SPACE.keys() == dimensions
+    assert found.settings == settings
+
+
+@pytest.mark.parametrize(
+    ("space", "defense", "said"),
+    [
+        ({"gate": 2}, {}, "search.space.gate: expected values in [0, 1], found 2"),
+        ({"gate": {"low": 0.5, "high": 1.5}}, {}, "search.space.gate: expected values in [0, 1], found 0.5 … 1.5"),
+        ({"gate_temperature": 2}, {},
+         "search.space.gate_temperature: expected gate beside gate_temperature, found none"),
+        ({"then_k": 2}, {}, "search.space.then_k: expected then_k only beside then: top_k, found it"),
+        ({"then_k": 0}, {"then": "top_k"}, "search.space.then_k: expected values ≥ 1, found 0"),
+        ({"then_k": 1.5}, {"then": "top_k"}, "search.space.then_k: expected a whole number, a list of them or"),
+        ({}, {"then": "top_k"}, "search.space.then_k: expected then_k beside then: top_k, found none"),
+        ({}, {"then": "mad"}, "defense.then: expected a known second step, one of argmax, top_k, rounding, found"),
+        ({"then": "argmax"}, {}, "search.space.then: expected a known key"),
+        ({"then_k": {"low": 1, "high": 3}}, {"then": "top_k"},
+         "search.space.then_k: expected a whole number, a list of them or {choices: […]}, found {low: 1, "),
+        ({}, {"gate": 0.8}, "defense.gate: expected search.space.gate instead, found 0.8"),
+        ({}, {"lr_gamma": 0.8}, "defense.lr_gamma: expected search.space.lr_gamma instead, found 0.8"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_around_a_learned_defense_is_one_line(tmp_path, space, defense, said):
+    changes = {"search": {"space": {**SPACE, **space}}, "defense": defense}
+    with pytest.raises(StudyError) as raised:
+        load_study(written(tmp_path, "none", **changes))
+    (line,) = str(raised.value).splitlines()
+    assert said in line
+
+
 def test_every_defense_can_be_named_alone_and_then_has_its_own_grid(tmp_path):
     study = load_study(written(tmp_path, *BASELINES))
     expected = [
@@ -117,7 +197,7 @@ def test_every_defense_can_be_named_alone_and_then_has_its_own_grid(tmp_path):
         for value in (known.budget.grid if known.budget else (None,))
     ]
     assert list(study.fixed) == expected
-    assert len(expected) == 2 + 12 * 3
+    assert len(expected) == 2 + 13 * 3
 
 
 @pytest.mark.parametrize(("points", "proposals"), [(None, 2), (1, 1), (9, 4)])
@@ -148,24 +228,30 @@ def test_guided_stages_take_what_their_like_takes_where_the_study_says_nothing(t
 
 # --- what is wrong ----------------------------------------------------------------------------------------
 
+AROUND = "gate, gate_temperature, then_k, then_decimals"
+
 WRONG: dict[str, tuple[Any, str, str]] = {
-    "unknown": ("mat", "baselines.1.kind", "expected a known baseline defense, one of adaptive_misinformation, "),
+    "unknown": ("mat", "baselines.1.kind", "expected a known baseline defense, one of abstain, "),
     "unknown kind": ({"kind": "mat"}, "baselines.1.kind", "expected a known baseline defense, one of "),
     "the searched one": ("emma", "baselines.1.kind", "expected a known baseline defense, one of "),
     "no kind": ({"epsilon": 1}, "baselines.1.kind", "expected a value, found none"),
     "a number": (5, "baselines.1", "expected a mapping, found 5"),
     "nothing": (None, "baselines.1", "expected a mapping, found null"),
     "a list": (["mad"], "baselines.1", "expected a mapping, found ['mad']"),
-    "another's budget": ({"kind": "mad", "sigma": 0.1}, "baselines.1", "expected epsilon of mad, found 'sigma'"),
+    "another's budget": (
+        {"kind": "mad", "sigma": 0.1},
+        "baselines.1",
+        f"expected a parameter of mad (epsilon, {AROUND}), found 'sigma'",
+    ),
     "a budget where there is none": (
         {"kind": "argmax", "epsilon": 1},
         "baselines.1",
-        "expected no parameter of argmax, found 'epsilon'",
+        f"expected a parameter of argmax ({AROUND}), found 'epsilon'",
     ),
     "a misspelt setting": (
         {"kind": "reverse_sigmoid", "gama": 1},
         "baselines.1",
-        "expected beta or gamma of reverse_sigmoid, found 'gama'",
+        f"expected a parameter of reverse_sigmoid (beta, gamma, {AROUND}; did you mean gamma?), found 'gama'",
     ),
     "a budget of text": (
         {"kind": "mad", "epsilon": "much"},
@@ -218,7 +304,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "baselines.1",
         "expected epsilon of mad in [0, 2], found -1 … 1",
     ),
-    "less than one class": ({"kind": "top_k", "k": 0}, "baselines.1", "expected k of top_k in [1, inf], found 0"),
+    "less than one class": ({"kind": "top_k", "k": 0}, "baselines.1", "expected k of top_k ≥ 1, found 0"),
     "half a class": ({"kind": "top_k", "k": [2, 2.5]}, "baselines.1", "expected whole numbers for k of top_k"),
     "any number of classes": (
         {"kind": "top_k", "k": {"low": 1, "high": 5}},
@@ -264,12 +350,93 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "points of what is not searched": (
         {"kind": "mad", "epsilon": [0.5, 1], "points": 2},
         "baselines.1",
-        "expected points beside a range, {low, high}, of the budget",
+        "expected points beside a range, {low, high}, of the budget, gate or second step",
+    ),
+    "a gate beyond all confidence": (
+        {"kind": "mad", "gate": 1.5},
+        "baselines.1",
+        "expected gate of mad in [0, 1], found 1.5",
+    ),
+    "a gate of text": (
+        {"kind": "mad", "gate": "high"},
+        "baselines.1.gate",
+        "expected a number, {low, high}, a list of numbers or {choices: […]}, found 'high'",
+    ),
+    "a gate before nothing": (
+        {"kind": "none", "gate": 0.5},
+        "baselines.1",
+        "expected no gate, since `none` changes nothing, found one",
+    ),
+    "a second step after nothing": (
+        {"kind": "none", "then": "argmax"},
+        "baselines.1",
+        "expected no then, since `none` changes nothing, found one",
+    ),
+    "a misspelt gate": (
+        {"kind": "mad", "gates": 0.5},
+        "baselines.1",
+        f"expected a parameter of mad (epsilon, {AROUND}; did you mean gate?), found 'gates'",
+    ),
+    "an unknown name with a value of text": (
+        {"kind": "mad", "margin_by": "entropy"},
+        "baselines.1",
+        f"expected a parameter of mad (epsilon, {AROUND}), found 'margin_by'",
+    ),
+    "a parameter of learned defenses": (
+        {"kind": "mad", "rank": 2},
+        "baselines.1",
+        f"expected a parameter of mad (epsilon, {AROUND}; rank is of learned defenses: search.space.rank), found "
+        "'rank'",
+    ),
+    "a parameter of nothing": (
+        {"kind": "none", "epsilon": 1},
+        "baselines.1",
+        "expected no parameter of none, found 'epsilon'",
+    ),
+    "the top class of the top class": (
+        {"kind": "argmax", "then": "argmax"},
+        "baselines.1",
+        "expected another second step, since argmax twice is the same as once, found argmax",
+    ),
+    "a cold gate": (
+        {"kind": "mad", "gate": 0.5, "gate_temperature": 0},
+        "baselines.1",
+        "expected gate_temperature of mad > 0, found 0",
+    ),
+    "the temperature of no gate": (
+        {"kind": "mad", "gate_temperature": 2},
+        "baselines.1",
+        "expected gate beside gate_temperature, found none",
+    ),
+    "an unknown second step": (
+        {"kind": "mad", "then": "topk"},
+        "baselines.1.then",
+        "expected a known second step, one of argmax, top_k, rounding",
+    ),
+    "a second step without its number": (
+        {"kind": "mad", "then": "top_k"},
+        "baselines.1",
+        "expected then_k beside then: top_k, found none",
+    ),
+    "the number of another step": (
+        {"kind": "mad", "then": "argmax", "then_k": 2},
+        "baselines.1",
+        "expected then_k only beside then: top_k, found it beside then: argmax",
+    ),
+    "the number of no step": (
+        {"kind": "mad", "then_decimals": 2},
+        "baselines.1",
+        "expected then_decimals only beside then: rounding, found it without then",
+    ),
+    "half a class in the second step": (
+        {"kind": "mad", "then": "top_k", "then_k": 1.5},
+        "baselines.1",
+        "expected whole numbers for then_k of mad",
     ),
     "no points": (
         {"kind": "mad", "epsilon": {"low": 0.1, "high": 1}, "points": 0},
         "baselines.1.points",
-        "expected greater than or equal to 1, found 0",
+        "expected at least 1, found 0",
     ),
     "twice": ("none", "baselines", "expected each defense once, found none, none"),
 }
@@ -282,8 +449,9 @@ def test_one_line_names_the_place_and_what_was_expected(tmp_path, entry, place, 
         load_study(path)
     (line,) = str(raised.value).splitlines()
     assert line.startswith(f"{path}:")
-    assert f": {place}: {said}" in line
-    assert ", found " in line
+    _, _, finding = line.partition(f": {place}: ")
+    assert finding == said if ", found " in said else finding.startswith(said)
+    assert ", found " in finding
 
 
 def test_the_line_in_the_file_is_that_of_the_entry(tmp_path):

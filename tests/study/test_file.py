@@ -91,7 +91,7 @@ def test_a_list_is_the_values_to_try_wherever_values_are_searched(tmp_path):
     assert study.search.space.dimensions["st_epoch"].grid() == (2, 7)
     assert study.baselines[0].space["sigma"].grid() == (0.4, 0.1)
     space = Study.model_json_schema(by_alias=True)["$defs"]
-    for name, number in (("Dimension", "number"), ("EpochChoice", "integer")):
+    for name, number in (("Dimension", "number"), ("WholeChoice", "integer")):
         assert [of["items"]["type"] for of in space[name]["anyOf"] if of.get("type") == "array"] == [number]
 
 

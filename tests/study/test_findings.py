@@ -80,13 +80,13 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "boolean for a range": ({"search.space.lambda": True}, "search.space.lambda", "a number", "true"),
     "boolean for a bound": ({"search.space.lambda.low": True}, "search.space.lambda.low", "a number", "true"),
     "boolean for an epoch": ({"search.space.st_epoch": True}, "search.space.st_epoch", "a whole number", "true"),
-    "no epoch": ({"victim.epochs": 0}, "victim.epochs", "greater than or equal to 1", "0"),
+    "no epoch": ({"victim.epochs": 0}, "victim.epochs", "at least 1", "0"),
     "no rate": ({"victim.lr": 0}, "victim.lr", "greater than 0", "0"),
     "momentum of one": ({"victim.momentum": 1}, "victim.momentum", "less than 1", "1"),
-    "batch of one": ({"victim.batch_size": 1}, "victim.batch_size", "greater than or equal to 2", "1"),
-    "no points": ({"search.points": 0}, "search.points", "greater than or equal to 1", "0"),
-    "limit of a pool": ({"queries.limit": 0}, "queries.limit", "greater than or equal to 1", "0"),
-    "negative seed": ({"seeds": [3, -1]}, "seeds.1", "greater than or equal to 0", "-1"),
+    "batch of one": ({"victim.batch_size": 1}, "victim.batch_size", "at least 2", "1"),
+    "no points": ({"search.points": 0}, "search.points", "at least 1", "0"),
+    "limit of a pool": ({"queries.limit": 0}, "queries.limit", "at least 1", "0"),
+    "negative seed": ({"seeds": [3, -1]}, "seeds.1", "at least 0", "-1"),
     "infinite rate": ({"victim.lr": float("inf")}, "victim.lr", "a finite number", "inf"),
     "lambda above one": (
         {"search.space.lambda.high": 2},
@@ -136,7 +136,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "negative epoch": (
         {"search.space.st_epoch.choices": [0, -1]},
         "search.space.st_epoch.choices.1",
-        "greater than or equal to 0",
+        "at least 0",
         "-1",
     ),
     "st_epoch beyond the surrogate": (
@@ -175,19 +175,75 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "unknown attacker": (
         {"attackers.soft.kind": "sly"},
         "attackers.soft.kind",
-        "a known attacker, one of estimated, forward, hard, inverse, smoothed, soft",
+        "a known attacker, one of active, average, bayes, estimated, forward, hard, inverse, jacobian, restored, "
+        "selective, semi, smoothed, soft",
         "'sly'",
     ),
     "attacker named like no kind": (
         {"attackers.sly": None},
         "attackers.sly.kind",
-        "one of estimated, forward",
+        "one of active, average",
         "'sly'",
+    ),
+    "knowledge of one who knows nothing of a defense": (
+        {"attackers.soft.knows": ["gate"]},
+        "attackers.soft.knows",
+        "knows only of inverse, forward, bayes, restored or selective",
+        "it of soft",
+    ),
+    "knowledge of something that there is not": (
+        {"attackers.bayes": {"knows": ["tau"]}},
+        "attackers.bayes.knows.0",
+        "'defense', 'gate' or 'then'",
+        "'tau'",
+    ),
+    "one who knows a matrix and not its defense": (
+        {"attackers.inverse": {"knows": ["gate"]}},
+        "attackers.inverse.knows",
+        "defense among them, since inverse knows its matrix",
+        "gate",
+    ),
+    "one who knows the defense and nothing": (
+        {"attackers.bayes": {"knows": []}},
+        "attackers.bayes.knows",
+        "any of defense, gate, then",
+        "an empty list",
+    ),
+    "confidence of one who does not select": (
+        {"attackers.soft.confidence": 0.5},
+        "attackers.soft.confidence",
+        "confidence only of selective",
+        "it of soft",
+    ),
+    "knowledge given twice": (
+        {"attackers.bayes": {"knows": ["gate", "gate"]}},
+        "attackers.bayes.knows",
+        "each only once",
+        "['gate', 'gate']",
+    ),
+    "one who selects by a gate and does not know it": (
+        {"attackers.selective": {"knows": ["defense", "then"]}},
+        "attackers.selective.knows",
+        "gate among them, since selective uses nothing else",
+        "defense, then",
+    ),
+    "views of one who asks each query once": (
+        {"attackers.soft.views": 3},
+        "attackers.soft.views",
+        "views only of smoothed or average",
+        "it of soft",
+    ),
+    "a mean of one answer": ({"attackers.average": {"views": 1}}, "attackers.average.views", "at least 2", "1"),
+    "confidence of more than one": (
+        {"attackers.selective": {"confidence": 1.5}},
+        "attackers.selective.confidence",
+        "at most 1",
+        "1.5",
     ),
     "unknown baseline": (
         {"baselines": ["none", "top"]},
         "baselines.1.kind",
-        "one of adaptive_misinformation, argmax",
+        "one of abstain, adaptive_misinformation, argmax",
         "'top'",
     ),
     "unknown defense": ({"defense.kind": "noise"}, "defense.kind", "one of emma", "'noise'"),
@@ -200,7 +256,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "objective of an unknown attacker": (
         {"objectives": {"l1": "min", "attackers.sfot": "min"}},
         "objectives.attackers.sfot",
-        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, attackers.soft, ",
+        "one of l1, attacker_accuracy, accuracy_drop, victim_accuracy, l1_queries, flip_rate, acts_on, "
+        "acts_on_queries, attackers.soft, ",
         "'attackers.sfot'",
     ),
     "objective of an attacker of the fronts": (
@@ -252,7 +309,21 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "finite",
         "nan",
     ),
-    "limit above one": ({"limits.accuracy_drop": 2}, "limits.accuracy_drop", "less than or equal to 1", "2"),
+    "a limit of what no gate lets through": (
+        {"limits.acts_on": 0.1},
+        "limits.acts_on",
+        "a gate beside it (search.space.gate, or gate of a baseline), since without one a defense acts on every "
+        "answer",
+        "none",
+    ),
+    "an objective without its gate": (
+        {"objectives": {"acts_on_queries": "min", "attacker_accuracy": "min"}, "search.space.gate": 1},
+        "objectives.acts_on_queries",
+        "a gate beside it (search.space.gate, or gate of a baseline), since without one a defense acts on every "
+        "answer",
+        "none",
+    ),
+    "limit above one": ({"limits.accuracy_drop": 2}, "limits.accuracy_drop", "at most 1", "2"),
     "share of more than one gpu": (
         {"resources.victim.gpu": 1.5},
         "resources.victim.gpu",
@@ -260,7 +331,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "1.5",
     ),
     "word for a share": ({"resources.victim.gpu": "half"}, "resources.victim.gpu", "a number, or auto", "'half'"),
-    "negative share": ({"resources.victim.gpu": -1}, "resources.victim.gpu", "greater than or equal to 0", "-1"),
+    "negative share": ({"resources.victim.gpu": -1}, "resources.victim.gpu", "at least 0", "-1"),
     "list for a share": ({"resources.victim.gpu": [1]}, "resources.victim.gpu", "a number", "[1]"),
     "word for cores": ({"resources.victim.cpu": "auto"}, "resources.victim.cpu", "a number", "'auto'"),
     "word for resources": ({"resources": "all"}, "resources", "a mapping, or auto", "'all'"),

@@ -124,6 +124,16 @@ def test_surrogate_and_attackers_take_nothing_from_a_given_victim(tmp_path):
             {"attackers": {"soft": OWN, "smoothed": OWN}},
             "attackers.smoothed.kind: expected an attacker that asks the queries themselves, since ",
         ),
+        (
+            ANSWERS,
+            {"attackers": {"soft": OWN, "jacobian": OWN}},
+            "are known (victim.answers), found jacobian, which asks images of its own making",
+        ),
+        (
+            ANSWERS,
+            {"attackers": {"soft": OWN, "average": OWN}},
+            "are known (victim.answers), found average, which asks each of them several times",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path, victim, changes, expected):

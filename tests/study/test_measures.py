@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from emma_tune.study.measures import MEASURES, measure, value_of
+from emma_tune.study import Limits
+from emma_tune.study.measures import MEASURES, known_values, measure, value_of
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,22 @@ def test_what_is_no_measure_is_not_found(name):
 )
 def test_beyond_a_bound_is_on_the_worse_side_of_it(name, value, bound, beyond):
     assert measure(name).beyond(value, bound) == beyond
+
+
+def test_without_a_gate_a_defense_acts_on_every_answer_and_none_on_none():
+    gated = {"l1": 0.2, "acts_on": 0.25, "acts_on_queries": 0.75}
+    for figures, own, pool in ((gated, 0.25, 0.75), ({"l1": 0.2}, 1.0, 1.0), ({"l1": 0.0}, 0.0, 0.0)):
+        assert (value_of(figures, "acts_on"), value_of(figures, "acts_on_queries")) == (own, pool)
+        assert known_values(figures, MEASURES) == {"l1": figures["l1"], "acts_on": own, "acts_on_queries": pool}
+    assert known_values({}, MEASURES) == {}, "while nothing is known"
+
+
+def test_limits_may_bound_what_a_gate_lets_through():
+    limits = Limits(accuracy_drop=0.1, acts_on=0.25)
+    assert limits.bounds == {"accuracy_drop": 0.1, "acts_on": 0.25}
+    kept = {"l1": 0.2, "accuracy_drop": 0.1, "acts_on": 0.25}
+    assert limits.kept_by(kept)
+    assert limits.excess({**kept, "acts_on": 0.5}) == {"accuracy_drop": 0.0, "acts_on": 0.25}
+    assert not limits.kept_by({"l1": 0.2, "accuracy_drop": 0.0}), "without a gate it acts on every answer"
+    assert limits.kept_by({"l1": 0.0, "accuracy_drop": 0.0}), "and undefended on none"
+    assert Limits(accuracy_drop=0.1).model_dump() == {"accuracy_drop": 0.1}

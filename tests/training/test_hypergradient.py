@@ -181,6 +181,15 @@ def test_frozen_weights_stay_where_they_are() -> None:
     assert relative(gradient, expected) <= 1e-9
 
 
+def test_weights_that_are_not_used_make_no_difference() -> None:
+    net, x = draw("smooth", 4, torch.float64)
+    p, T = draw_answers(4, "inside", torch.float64)
+    expected, _ = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=weighed(0.3))
+    net[1].register_parameter("spare", nn.Parameter(torch.ones(3)))
+    found, _ = hypergradient(ForwardPass(net, x), p, T, lr=LR, objective=weighed(0.3))
+    assert torch.equal(found, expected)
+
+
 class HalfPrecision(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -98,6 +98,7 @@ def _reached(reached: Mapping[str, Any]) -> str:
 def _described(name: str, attacker: Mapping[str, Any]) -> str:
     """Say what an attacker knows, asks and trains."""
     asks = f", asks {attacker['queries']:,} queries" if attacker["queries"] else ""
+    asks += f", gets {attacker['asked']:,} answers" if attacker["asked"] else ""
     kind = "" if attacker["kind"] == name else f" ({attacker['kind']})"
     when = "; attacks only baselines and points on a front" if attacker["when"] == "front" else ""
     return f"{attacker['knows']}{asks}, trains {attacker['model']}{kind}{when}"

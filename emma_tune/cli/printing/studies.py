@@ -93,15 +93,16 @@ def show_savings(content: dict[str, Any]) -> None:
         typer.echo(
             f"last run: {last_run['startup']:.1f} s until the first trial, then {last_run['span']:.1f} s with "
             f"{100 * last_run['utilization']:.0f} % of {plural(last_run['slots'], 'slot')} busy"
-            f"{_idle(last_run['idle'])}"
+            f"{_idle(last_run)}"
         )
 
 
-def _idle(shares: Mapping[str, float]) -> str:
+def _idle(last_run: Mapping[str, Any]) -> str:
     """Return what slots were idle for; nothing where it is less than half a percent of their time."""
-    named = [
-        f"{100 * shares[cause]:.0f} % {text}" for cause, text in IDLE.items() if shares.get(cause, 0) >= 0.005
-    ]
+    shares = {cause: share for cause in IDLE if (share := last_run["idle"].get(cause, 0.0)) >= 0.005}
+    named = [f"{100 * share:.0f} % {IDLE[cause]}" for cause, share in shares.items()]
+    if "victims" in shares:  # beside one that every point needs nothing can run
+        named[0] += f" ({100 * last_run['utilization'] / (1 - shares['victims']):.0f} % busy without that)"
     return f"; idle: {', '.join(named)}" if named else ""
 
 

@@ -11,16 +11,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emma_tune.attacks import ATTACKS
+from emma_tune.defenses.around import GATE, TEMPERATURE, THEN, around_params
 from emma_tune.outputs.export import formats
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.latency import Latency
+from emma_tune.outputs.export.matrix_code import matrix_code
 from emma_tune.outputs.points import ONE_POINT, undefended_point
 from emma_tune.outputs.report.sentences import victim
-from emma_tune.outputs.words import parameter, percent, plural
+from emma_tune.outputs.words import parameter, parameters, percent, plural, second_step
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.intervals import wilson
-from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY
+from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY, known_values
 
 NOT_MEASURED = "not measured"
 QUERIED = ("module", formats.PROGRAM, formats.ONNX)
@@ -36,6 +38,7 @@ class AttackerResult:
         name: in the study.
         kind: one of `ATTACKS`.
         knows: what it is assumed to know or to have.
+        asked: how many answers it asks at most; None if not known.
         clone: of its clone.
         undefended: of its clone without a defense.
         attacks: whether it can attack: one that needs a matrix cannot where there is none.
@@ -46,6 +49,7 @@ class AttackerResult:
     name: str
     kind: str
     knows: str
+    asked: int | None
     clone: float | None
     undefended: float | None
     attacks: bool
@@ -82,6 +86,7 @@ def attackers_at(view: StudyView, point: Point) -> list[AttackerResult]:
             name,
             attacker["kind"],
             attacker["knows"],
+            attacker["asked"],
             clones.get(name),
             before.get(name),
             attacks=name in able,
@@ -114,7 +119,9 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         input=export.settings["input"],
         agreement=export.settings["agreement"],
         largest=max(of for name, of in export.settings["agreement"].items() if name in QUERIED),
-        params=", ".join(f"{name} {parameter(value, 'g')}" for name, value in point.params.items()),
+        params=parameters(point.params, "g"),
+        around=_around(exported),
+        matrix_code=matrix_code(point.params),
         stopped=outcome if outcome and outcome.bounds else None,
         runs=_runs(exported),
         undefended=without,
@@ -130,6 +137,26 @@ def model_card(exported: DefendedPoint, export: Export, *, machine: str, threads
         latency_columns=_latency_columns(exported),
         latency_rows=map(_latency_row, export.latencies),
     )
+
+
+def _around(exported: DefendedPoint) -> list[str]:
+    """Say where the defense acts, on how many answers, and what is done to what it releases; a sentence each."""
+    params, metrics = exported.point.params, exported.artifacts["responses"].metrics
+    found, given = [], around_params(params)
+    if GATE.name in given:
+        sure = "max p"
+        if TEMPERATURE.name in given:
+            power = parameter(given[TEMPERATURE.name], "g")
+            sure = f"the largest of p^(1/{power}), divided by the sum of these,"
+        own, pool = (percent(metrics[f"{part}.acts_on"]) for part in ("test", "queries"))
+        found.append(
+            f"It acts only where {sure} is below {parameter(given[GATE.name], 'g')}: on {own} of the test images "
+            f"and {pool} of the query pool. Elsewhere p itself is released."
+        )
+    if THEN in given:
+        step = second_step(params).removeprefix(f", {THEN} ")
+        found.append(f"A second step follows everywhere: {step}.")
+    return found
 
 
 def _runs(exported: DefendedPoint) -> str:
@@ -161,6 +188,7 @@ def _measured(view: StudyView, point: Point, runs: Sequence[int]) -> dict[str, f
         for name, metric in metrics.items()
         if all(metric in metrics_of for metrics_of in found)
     }
+    measured |= known_values(measured, view.study.measures)
     if figures:
         tests = [figures["runs"][str(run)]["test"] for run in runs]
         others = (*(name for name in OF_EVERY_STUDY if MEASURES[name].of_clones), *view.study.own_measures)
@@ -186,7 +214,7 @@ def _shown(view: StudyView, name: str, value: float | None) -> str:
     if name in SCORES:
         return f"{value:.4f}"
     of, count = MEASURES[name], view.shapes.get("test", (0, 0))[0]
-    if of.unit != "%" or name not in OF_EVERY_STUDY or not count:
+    if of.unit != "%" or of.pool or name not in OF_EVERY_STUDY or not count:
         return of.shown(value)
     low, high = wilson(value, count)
     return f"{100 * value:.1f} ± {50 * (high - low):.1f} %"
@@ -198,6 +226,7 @@ def _attacker_row(attacker: AttackerResult) -> list[str]:
     return [
         name if attacker.name == kind else f"{name} ({kind})",
         attacker.knows,
+        "–" if attacker.asked is None else f"{attacker.asked:,}",
         _accuracy(attacker.clone) if attacker.attacks else "–",
         "–" if ATTACKS[kind].needs_matrix else _accuracy(attacker.undefended),
         beats if attacker.attacks else "no matrix to know",

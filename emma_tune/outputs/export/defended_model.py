@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emma_tune.defenses import DEFENSES, emma, release
+from emma_tune.defenses.release import Release
 from emma_tune.outputs.export.defended_point import DefendedPoint
 from emma_tune.outputs.export.merging import answering
 from emma_tune.stages.misinformer import EXPOSED, tensors_of
@@ -21,7 +21,7 @@ class Defense(nn.Module):
 
     Args:
         name: of the defense.
-        params: budget and settings of a baseline.
+        params: budget and settings of a baseline; gate and second step.
         T: (K, K), of a defense that is a matrix.
         guides: the further networks of a defense that has any, in evaluation mode.
     """
@@ -31,7 +31,7 @@ class Defense(nn.Module):
     def __init__(
         self,
         name: str,
-        params: Mapping[str, float],
+        params: Mapping[str, float | str],
         *,
         T: Tensor | None = None,
         guides: Sequence[Classifier] = (),
@@ -54,11 +54,7 @@ class Defense(nn.Module):
 
     def released(self, posteriors: Tensor, guidance: Tensor | None) -> Tensor:
         """Return p' of p, (B, K)."""
-        if self.matrix is not None:
-            defense = DEFENSES[self.defense]
-            release_by = defense.release_of(self.params) if defense.learned else emma.release
-            return release_by(posteriors, self.matrix)
-        return release(self.defense, self.params, posteriors, guidance=guidance)
+        return Release(self.defense, self.params, self.matrix)(posteriors, guidance=guidance)
 
 
 class DefendedModel(nn.Module):

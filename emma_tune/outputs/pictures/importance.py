@@ -17,7 +17,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from emma_tune.results import StudyView
-from emma_tune.study import Dimension, EpochChoice
+from emma_tune.study import Dimension, WholeChoice
 
 EACH = 4  # known points for each searched hyperparameter from which on importances are shown
 
@@ -37,7 +37,7 @@ def importance_table(view: StudyView) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"importance": float})
 
 
-def _distribution(dimension: Dimension | EpochChoice) -> BaseDistribution:
+def _distribution(dimension: Dimension | WholeChoice) -> BaseDistribution:
     grid = dimension.grid()
     if isinstance(dimension, Dimension) and dimension.step is not None:
         return FloatDistribution(grid[0], grid[-1], step=dimension.step)

@@ -30,7 +30,7 @@ from emma_tune.results import StudyView
 from emma_tune.results.figures import Figures
 from emma_tune.results.front import as_losses, hypervolume, nondominated
 from emma_tune.results.stops import STOPS
-from emma_tune.study import Dimension, EpochChoice
+from emma_tune.study import Dimension, WholeChoice
 from emma_tune.study.measures import measure
 
 ALL = "all"  # names all defenses together
@@ -197,8 +197,8 @@ def _draw_slice(defense: str, slices: pd.DataFrame, axes: Axes, name: str, of: s
     axes.plot(front[name], size * front[of], **style.ring())
 
 
-def _scale(axes: Axes, dimension: Dimension | EpochChoice) -> None:
-    if isinstance(dimension, EpochChoice):
+def _scale(axes: Axes, dimension: Dimension | WholeChoice) -> None:
+    if isinstance(dimension, WholeChoice):
         axes.set_xticks(sorted(dimension.choices))
     elif _logarithmic(dimension):
         low, high = dimension.bounds

@@ -19,7 +19,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from emma_tune.outputs import palette
-from emma_tune.outputs.words import parameter, plural
+from emma_tune.outputs.words import parameter, plural, second_step, ungated, where
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.study.measures import measure
@@ -88,9 +88,12 @@ def named(point: Point) -> str:
     unbroken = "\N{NO-BREAK SPACE}"
     params = [
         f"{'λ' if name == 'lambda' else name}{unbroken}{parameter(value, '.3g')}"
-        for name, value in point.params.items()
+        for name, value in ungated(point.params).items()
     ]
-    return "\n".join([f"point {point.number}, {point.defense}", *textwrap.wrap(", ".join(params), TITLE)])
+    params += [where(point.params).replace(" ", unbroken), second_step(point.params).removeprefix(", ")]
+    return "\n".join(
+        [f"point {point.number}, {point.defense}", *textwrap.wrap(", ".join(filter(None, params)), TITLE)]
+    )
 
 
 def short_label(name: str) -> str:

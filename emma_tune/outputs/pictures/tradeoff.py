@@ -61,7 +61,8 @@ def _draw_attackers(view: StudyView, rows: Sequence[PointRow], part: SubFigure, 
     ]
     draw_panels(view, rows, panels)
     for place, (axes, name) in enumerate(zip(cells, attackers, strict=True)):
-        notes = ["knows T"] if ATTACKS[study.attackers[name].kind].needs_matrix else []
+        kind = ATTACKS[study.attackers[name].kind]
+        notes = ["knows T"] if kind.needs_matrix else ["knows the defense"] if kind.knows_defense == "all" else []
         notes += [] if study.attackers[name].counts else ["front only"]
         axes.set_title(f"against {name}" + (f" ({', '.join(notes)})" if notes else ""))
         axes.set_ylabel("clone accuracy, %" if place % columns == 0 else "")

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from emma_tune.defenses import DEFENSES, UNDEFENDED
+from emma_tune.defenses.around import AROUND
 from emma_tune.outputs.points import ONE_POINT
 from emma_tune.outputs.report.summary import Summary
 from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural, state_of
 from emma_tune.plan import Point
 from emma_tune.results.intervals import MIN_PAIRS
 from emma_tune.study import Study
-from emma_tune.study.search import Dimension, EpochChoice
+from emma_tune.study.search import Dimension, WholeChoice
 
 EDGE = 0.01  # share of a range, on its own scale, that counts as its end
 
@@ -102,13 +103,14 @@ def _edges(summary: Summary) -> Iterator[Caution]:
 
 
 def _ends(
-    defense: str, name: str, dimension: Dimension | EpochChoice, study: Study
+    defense: str, name: str, dimension: Dimension | WholeChoice, study: Study
 ) -> Iterator[tuple[str, float]]:
     """List the ends of a dimension that could be moved; a fixed value has none."""
     low, high = dimension.bounds
     if low == high:
         return
-    parameter = next(of for of in DEFENSES[study.versioned(defense)].parameters if of.name == name)
+    known = (*DEFENSES[study.versioned(defense)].parameters, *AROUND)
+    parameter = next(of for of in known if of.name == name)
     most = study.defense.epochs - 1 if parameter.epochs else parameter.high
     if low > parameter.low:
         yield "lower", low
@@ -116,7 +118,7 @@ def _ends(
         yield "upper", high
 
 
-def _at(value: float | str | None, end: float, dimension: Dimension | EpochChoice) -> bool:
+def _at(value: float | str | None, end: float, dimension: Dimension | WholeChoice) -> bool:
     """Say whether a point's value is at an end; a parameter that is no longer searched has no value."""
     if not isinstance(value, int | float):
         return False

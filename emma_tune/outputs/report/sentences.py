@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.outputs.points import cheap_first
 from emma_tune.outputs.report.summary import Summary, worst_attacker
@@ -60,8 +59,9 @@ def knowledge(summary: Summary) -> dict[str, str]:
     """Say what each attacker knows and uses, by name."""
     pool = summary.images.get("queries")
     return {
-        name: f"{ATTACKS[attacker.kind].knows}; "
+        name: f"{attacker.knowledge}; "
         + (f"sends {attacker.asks(pool):,} queries, " if attacker.queries else "")
+        + (f"gets {summary.asked[name]:,} answers, " if name in summary.asked else "")
         + f"trains {attacker.model}"
         + (f" as {attacker.kind}" if attacker.kind != name else "")
         + ("" if attacker.counts else "; attacks only baselines and points on a front")
@@ -179,7 +179,7 @@ def _fronts(summary: Summary) -> Iterator[str]:
         elif stopped and len(stopped) == front["counts"]["asked"]:
             yield _all_stopped(summary, defense, stopped)
         for name, reached in front["reached"].items():
-            knows = ATTACKS[summary.study.attackers[name].kind].knows
+            knows = summary.study.attackers[name].knowledge
             low, high = percent(reached["low"]), percent(reached["high"])
             accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
             at = "every point" if reached["points"] == len(points) else plural(reached["points"], "point")
@@ -214,7 +214,7 @@ def _budget(summary: Summary, point: Mapping[str, Any]) -> str:
 def _worst(summary: Summary) -> str:
     point = summary.chosen or summary.best["nearest"]
     attacker = worst_attacker(summary.study, point)
-    knows = ATTACKS[summary.study.attackers[attacker].kind].knows
+    knows = summary.study.attackers[attacker].knowledge
     reached = percent(point["attackers"][attacker])
     return f"The worst attacker of point {point['point']} is {attacker}, which knows {knows}: {reached}."
 

@@ -31,6 +31,7 @@ class Summary:
         status: `status.status_of`.
         chance: the accuracy of guessing, 1/K; None before a victim has answered.
         images: how many the figures are measured on, by part; empty before a victim has answered.
+        asked: how many answers each attacker asks at most; empty before a victim has answered.
         undefended: the point without a defense; None before it is finished.
         best: `best.best_point` within the study's limits.
         learned: the best point with a learned matrix within the limits; None without one.
@@ -46,6 +47,7 @@ class Summary:
     status: Mapping[str, Any]
     chance: float | None
     images: Mapping[str, int]
+    asked: Mapping[str, int]
     undefended: Described | None
     best: Mapping[str, Any]
     learned: Described | None
@@ -99,6 +101,7 @@ def summary_of(view: StudyView) -> Summary:
         status=status_of(view),
         chance=chance(view),
         images={part: shape[0] for part, shape in view.shapes.items()},
+        asked=view.asked,
         undefended=_least(view, lambda point, _: point.defense == UNDEFENDED),
         best=best,
         learned=_least(view, lambda point, of: point.defense in LEARNED and kept_by(of["validation"])),

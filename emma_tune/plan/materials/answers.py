@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emma_tune.data.images import FEW_PER_CLASS, ImageSet, few_of_each
+from emma_tune.attacks import FEW_PER_CLASS
+from emma_tune.data.images import ImageSet, few_of_each
 from emma_tune.data.listing import named
 from emma_tune.data.source import Part
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from emma_tune.data.images import ImageSet, Shape
 from emma_tune.data.listing import named
 from emma_tune.data.source import Part
+from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
 LABELS_TO_A_CLASS = 3
@@ -39,6 +40,21 @@ def check_limit(limit: int | None, classes: int) -> None:
     """Raise StudyError unless a victim may be trained on an image of each class."""
     if limit is not None and limit < classes:
         raise StudyError(f"victim.limit: expected {classes} images at least, one of each class, found {limit}")
+
+
+def check_rank(study: Study, classes: int) -> None:
+    """Raise StudyError if a matrix of K classes is to have a rank above K, or one that who inverts it can undo."""
+    ranks = study.search.space.dimensions.get("rank")
+    if not ranks:
+        return
+    expected, largest = "", ranks.bounds[1]
+    if largest > classes:
+        expected = f"at most {classes}, one for each class"
+    elif largest == classes and "inverse" in study.defense.against:
+        reason = "since the inverse of a T of full rank gives p back"
+        expected = f"less than {classes} beside defense.against.inverse, {reason}"
+    if expected:
+        raise StudyError(f"search.space.rank: expected {expected}, found {largest:g}")
 
 
 def check_labels(parts: Mapping[str, Part]) -> list[str]:

@@ -12,7 +12,7 @@ from emma_tune.data.mirror import image_cache
 from emma_tune.models import IMAGENET
 from emma_tune.plan import GIVEN
 from emma_tune.plan.materials.answers import answered
-from emma_tune.plan.materials.checks import check_labels, check_limit
+from emma_tune.plan.materials.checks import check_labels, check_limit, check_rank
 from emma_tune.plan.materials.frames import check_there
 from emma_tune.plan.materials.given import Given, check_given, read_given
 from emma_tune.plan.materials.images import (
@@ -148,6 +148,8 @@ def look_up(study: Study, store: Store) -> KnownMaterials:
         if isinstance(study.victim, OnnxVictim):
             remarks.append("not counted: what answers of the model in victim.onnx cost")
     check_networks(study, shape)
+    if source or described.classes:  # else K is assumed
+        check_rank(study, classes)
     plugged = sorted({model for model in networks_of(study).values() if model in study.plugged})
     if plugged:
         remarks.append(f"not counted: the operations of {', '.join(plugged)}, since only a run executes a plug-in")

@@ -9,7 +9,7 @@ from emma_tune.data.cache import Source
 from emma_tune.data.mirror import image_cache
 from emma_tune.plan import GIVEN
 from emma_tune.plan.materials.answers import answered
-from emma_tune.plan.materials.checks import check_labels
+from emma_tune.plan.materials.checks import check_labels, check_rank
 from emma_tune.plan.materials.given import read_given
 from emma_tune.plan.materials.images import (
     bad_images,
@@ -91,6 +91,7 @@ def prepare(study: Study, store: Store, report: DecodeCallback) -> Materials:
         remarks += given.remarks
     counts = {"train": len(parts["train"]), "queries": len(pool)}
     check_plugged_networks(study, shape, classes)
+    check_rank(study, classes)
     remarks += remarks_on_sizes(study, counts, classes)
     images = {"victim": victim, "queries": queries}
     if study.exposure:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from emma_tune.defenses import UNDEFENDED
+from emma_tune.defenses.around import GATE, around_params
 from emma_tune.plan import Task, key_of
 from emma_tune.results.figures import PARTS
 from emma_tune.search.simulation.times import Times
@@ -34,7 +35,9 @@ class Invented:
     """
 
     def __init__(self, study: Study, times: Times) -> None:
-        ranges = [(n, of) for n, of in study.search.space.dimensions.items() if isinstance(of, Dimension)]
+        given = study.search.space.dimensions
+        found = ((of.name, given[of.name]) for of in study.parameters if of.name in given and not of.optional)
+        ranges = [(name, of) for name, of in found if isinstance(of, Dimension)]
         (self._weight, self._weights), (self._rate, self._rates) = ranges[0], ranges[-1]
         self._of_matrix: dict[str, tuple[float, float]] = {}
         self._of_responses: dict[str, tuple[float, float]] = {}
@@ -57,11 +60,13 @@ class Invented:
             drop = 0.02 * l1
             cost = {"l1": l1, "l1_queries": l1, "accuracy_drop": drop, "flip_rate": drop}
             cost["victim_accuracy"] = 0.95 - drop
+            gate = around_params(task.config.params).get(GATE.name)
+            cost |= {} if gate is None else {"acts_on": 0.2 * float(gate), "acts_on_queries": float(gate)}
             return {
                 of.metric.format(part=part): cost.get(name, of.best)
                 for part in PARTS
                 for name, of in MEASURES.items()
-                if of.metric
+                if of.metric and (name in cost or not of.gated)
             }
         elif task.stage == "evaluation":
             _, clone = self._of_responses[task.inputs["responses"]]

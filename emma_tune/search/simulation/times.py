@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage
 from emma_tune.plan import Params, Point, Task
 from emma_tune.results import StudyView
 from emma_tune.search.proposals import Proposer
-from emma_tune.stages import STAGES
+from emma_tune.stages import STAGES, Answers
 from emma_tune.study import Study
 from emma_tune.study.file import StudyError
 
@@ -31,10 +31,12 @@ class Times:
         paces: measured, by stage: seconds an epoch, or a task where a stage has no epochs.
         whole: given, by stage: seconds of a training of all its epochs; of a leg of a surrogate, and of a matrix
             that begins later, their share of it. What is given counts before what was measured.
+        answers: to the pool, of the study that was measured.
     """
 
     paces: Mapping[str, float] = field(default_factory=dict)
     whole: Mapping[str, float] = field(default_factory=dict)
+    answers: Answers | None = None
 
     def of(self, task: Task, before: Task | None) -> float:
         """Return the seconds of a task; `before` is the previous leg of a surrogate.
@@ -42,7 +44,7 @@ class Times:
         Raises:
             StudyError: if nothing is known of its stage.
         """
-        epochs, of_all = task.config.epochs(before.config if before else None)
+        epochs, of_all = task.config.epochs(before.config if before else None, self.answers)
         if task.stage in self.whole:
             return self.whole[task.stage] * (epochs / of_all if of_all else 1.0)
         if task.stage in self.paces:
@@ -69,7 +71,9 @@ def measured(view: StudyView) -> dict[str, float]:
     for task in tasks.values():
         record = view.record(task)
         if record:
-            epochs, of_all = task.config.epochs(tasks[task.continues].config if task.continues else None)
+            epochs, of_all = task.config.epochs(
+                tasks[task.continues].config if task.continues else None, view.answers
+            )
             seconds[task.stage] += record.provenance.get("seconds", 0.0)
             amount[task.stage] += epochs if of_all else 1
     paces = {stage: seconds[stage] / amount[stage] for stage in STAGES if amount[stage]}

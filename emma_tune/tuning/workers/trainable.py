@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 SAVING_SHARE = 0.05
 """Share of a task's time that may go into saving its unfinished state."""
 
+UNSAVED = 3.0
+"""Seconds of work that are sooner done again than saved; a save takes 25 ms."""
+
 TRACEBACK_LENGTH = 8000
 """Characters of the tail of a traceback that are sent to the driver."""
 
@@ -178,7 +181,7 @@ class StageTrainable:
             raise
         self._took(time.monotonic() - started)
         self._unreported.append(dict(self._progress.metrics))
-        if time.monotonic() - self._saved_at > max(self._interval, self._saving_took / SAVING_SHARE):
+        if time.monotonic() - self._saved_at > max(UNSAVED, self._interval, self._saving_took / SAVING_SHARE):
             self._save()
 
     def _commit(self, task: Task, artifact: Artifact) -> None:

@@ -81,7 +81,7 @@ class EmulatedTasks:
                 of.metric.format(part=part): found.figures.get(name, of.best)
                 for part in PARTS
                 for name, of in MEASURES.items()
-                if of.metric
+                if of.metric and not of.gated
             }
         if task.stage == "evaluation":
             clone = task.inputs["attacker"]

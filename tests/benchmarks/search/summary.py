@@ -86,7 +86,11 @@ def draw(results: pd.DataFrame, labels: Mapping[str, str], path: Path) -> None:
                 axis.set_title(pair.replace("_", ", queries "), fontsize=10)
             else:
                 axis.set_xlabel("compute, % of the grid's")
-    axes[1, -1].legend(fontsize=8, frameon=False, loc="lower right")
-    figure.tight_layout()
+    shown = {line.get_label(): line for axis in axes.flat for line in axis.get_lines()}
+    names = [label for label in labels.values() if label in shown]
+    figure.legend(
+        [shown[of] for of in names], names, fontsize=9, frameon=False, ncols=len(names), loc="lower center"
+    )
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -63,9 +63,9 @@ def test_a_card_has_the_figures(laboratory, tmp_path):
 
     assert "**Attackers that beat this defense: hard, inverse.**" in card
     assert rows(card, "attacker") == {
-        "soft": ["the answers", "70.0 %", "90.0 %", "no"],
-        "hard": ["the answers", "79.0 %", "80.0 %", "yes"],
-        "inverse": ["the answers and the matrix T", "89.5 %", "–", "yes"],
+        "soft": ["the answers", "40", "70.0 %", "90.0 %", "no"],
+        "hard": ["the answers", "40", "79.0 %", "80.0 %", "yes"],
+        "inverse": ["the answers and the matrix T", "40", "89.5 %", "–", "yes"],
     }
     assert rows(card, "batch").keys() == {"1", "64"}
     assert all(re.fullmatch(r"\d+\.\d\d ms", cell) for row in rows(card, "batch").values() for cell in row)
@@ -107,8 +107,14 @@ def test_without_an_undefended_point_it_is_not_known(tmp_path):
     card = (out / "MODEL_CARD.md").read_text()
     assert "**Which attackers beat this defense was not measured.**" in card
     assert "no finished point without a defense" in card
-    assert rows(card, "attacker")["inverse"] == ["the answers and the matrix T", "–", "–", "no matrix to know"]
-    assert rows(card, "attacker")["hard"] == ["the answers", "80.0 %", "not measured", "not measured"]
+    assert rows(card, "attacker")["inverse"] == [
+        "the answers and the matrix T",
+        "40",
+        "–",
+        "–",
+        "no matrix to know",
+    ]
+    assert rows(card, "attacker")["hard"] == ["the answers", "40", "80.0 %", "not measured", "not measured"]
     assert "over 1 seed;" in card
 
 

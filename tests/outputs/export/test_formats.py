@@ -14,11 +14,17 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from emma_tune.defenses import BASELINES, DEFENSES, modelguard_w
+from emma_tune.defenses.around import STEPS
+from emma_tune.defenses.release import Release
 from emma_tune.models import build_model
+from emma_tune.models.onnx_graph import to_bytes
 from emma_tune.outputs.export import export_point, refusal
 from emma_tune.outputs.export.defended_model import DefendedModel, Defense, Undefended, defense_of, victim_of
 from emma_tune.outputs.export.defended_point import defended_point
-from emma_tune.outputs.export.formats import load_onnx, load_program, write_programs
+from emma_tune.outputs.export.formats import in_onnx, load_onnx, load_program, write_programs
+from emma_tune.outputs.export.matrix_code import STEPS as CODE_OF_STEPS
+from emma_tune.outputs.export.matrix_code import matrix_code
+from emma_tune.outputs.export.merging import CLEAN, answering
 from emma_tune.results import StudyView
 from emma_tune.training.classifier import Classifier
 from tests.outputs.export.laboratory import Laboratory
@@ -26,6 +32,7 @@ from tests.outputs.export.laboratory import Laboratory
 PARAMS = {
     "emma": {"lambda": 0.1, "lr_gamma": 1.0, "st_epoch": 0},
     "top_k": {"k": 3},
+    "abstain": {"gate": 0.5},
     "rounding": {"decimals": 1},
     "reverse_sigmoid": {"beta": 0.4, "gamma": 0.2},
     "modelguard_w": {"epsilon": 0.5},
@@ -35,8 +42,8 @@ PARAMS = {
     "random_matrix": {"a": 0.3},
 }
 EXPORTABLE = [name for name in DEFENSES if refusal(name) is None]
-WRITTEN = [name for name in EXPORTABLE if name not in ("permutation", "random_matrix")]
-"""Of the controls one: they differ in the numbers of T alone."""
+WRITTEN = [name for name in EXPORTABLE if name == "emma" or not DEFENSES[name].linear]
+"""Of those with a T one: they differ in its numbers alone."""
 
 ELSEWHERE = """
 import importlib.abc, json, sys
@@ -134,6 +141,73 @@ def test_what_lies_beside_the_programs(defense, digits, exports):
     assert settings["artifacts"]["responses"] == plan.responses[3407].key
     assert set(settings["artifacts"].values()) <= set(plan.tasks)
     assert {"torch", "onnx", "emma_tune"} <= settings["versions"].keys()
+
+
+COMPOSED = {
+    "a matrix behind a gate": ("emma", {"gate": 0.7}),
+    "a matrix behind a gate with a temperature, then the best two": (
+        "emma",
+        {"gate": 0.5, "gate_temperature": 4.0, "then": "top_k", "then_k": 2.0},
+    ),
+    "few decimals after a perturbation": (
+        "reverse_sigmoid",
+        {"beta": 0.4, "gamma": 0.2, "gate": 0.9, "then": "rounding", "then_decimals": 1.0},
+    ),
+    "the top class after nothing": ("abstain", {"gate": 0.6, "then": "argmax"}),
+}
+
+
+@pytest.mark.parametrize(("name", "params"), COMPOSED.values(), ids=COMPOSED)
+def test_gate_and_second_step_are_in_the_graph(name, params):
+    chance = torch.Generator().manual_seed(3)
+    p = (3 * torch.randn(400, 6, generator=chance)).softmax(dim=1)
+    T = 0.7 * torch.eye(6).roll(1, dims=1) + 0.05 if DEFENSES[name].linear else None
+    expected = Release(name, params, T)(p)
+    graph = in_onnx(Defense(name, params, T=T).eval(), {CLEAN: torch.full((2, 6), 1 / 6)})
+    torch.testing.assert_close(answering(to_bytes(graph))(p), expected, rtol=0, atol=1e-5)
+    assert not torch.equal(expected, p)
+
+
+def test_the_card_says_where_a_defense_acts(digits, exports):
+    root, numbers = exports
+    metrics = StudyView(digits.folder).artifact(numbers["abstain"], "responses").metrics
+    own, pool = (f"{100 * metrics[f'{part}.acts_on']:.1f} %" for part in ("test", "queries"))
+    card = (root / "abstain" / "MODEL_CARD.md").read_text()
+    assert "against model stealing, abstain (where max p < 0.5), as one module" in card
+    assert f"acts only where max p is below 0.5: on {own} of the test images and {pool} of the query pool." in card
+    assert "It acts only" not in (root / "top_k" / "MODEL_CARD.md").read_text()
+
+
+def test_the_code_on_the_card_of_a_gated_matrix_gives_the_answers_of_the_study(digits, tmp_path):
+    around = {"gate": 0.6, "gate_temperature": 2.0, "then": "top_k", "then_k": 3}
+    number = digits.finished("uniform", **PARAMS["uniform"], **around)
+    view, out = StudyView(digits.folder), tmp_path / "out"
+    export_point(view, number, None, out)
+    card = (out / "MODEL_CARD.md").read_text()
+    _, _, below = card.partition("`defense.safetensors`:\n\n```python\n")
+    code, _, _ = below.partition("```")
+    p = view.artifact(number, "posteriors").tensors["test"]
+    names = {"p": p}
+    exec(code.replace('"defense.safetensors"', repr(str(out / "defense.safetensors"))), names)
+    answers = view.artifact(number, "responses").tensors["test"]
+    torch.testing.assert_close(names["answers"], answers, rtol=0, atol=1e-6)
+    assert "torch.where(flat.amax(1, keepdim=True) < 0.6, answers, p)" in code
+
+
+@pytest.mark.parametrize("step", [{}, {"then": "argmax"}, {"then": "top_k", "then_k": 2.0},
+                                  {"then": "rounding", "then_decimals": 0.0}])  # fmt: skip
+@pytest.mark.parametrize("gate", [{}, {"gate": 0.7}, {"gate": 0.4, "gate_temperature": 4.0}])
+def test_a_matrix_can_be_applied_by_the_lines_of_a_card(gate, step):
+    chance = torch.Generator().manual_seed(3)
+    p = (3 * torch.randn(400, 6, generator=chance)).softmax(dim=1)
+    T = 0.4 * torch.eye(6).roll(1, dims=1) + 0.1
+    names = {"torch": torch, "p": p, "tensors": {"matrix": T}}
+    exec("\n".join(matrix_code({"lambda": 0.1, **gate, **step})), names)
+    torch.testing.assert_close(names["answers"], Release("emma", {**gate, **step}, T)(p), rtol=0, atol=1e-6)
+
+
+def test_every_second_step_has_its_lines():
+    assert CODE_OF_STEPS.keys() == STEPS.keys()
 
 
 def test_no_path_of_this_machine_is_in_a_file(exports):

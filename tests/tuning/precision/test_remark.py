@@ -117,6 +117,7 @@ def test_a_dry_run_reckons_with_it(study_file, takes, emma, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 def test_a_run_says_it_once_and_trains_as_the_study_says(study_file, takes, emma, monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     takes(10.0)

@@ -1,0 +1,373 @@
+"""Closed forms of the attackers who know the defense: what they restore, and what they train on."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from emma_tune.attacks import bayes, guess_of, learn
+from emma_tune.attacks.bayes import posterior_means
+from emma_tune.attacks.guesses import Pairs
+from emma_tune.attacks.lesson import Loot
+from emma_tune.defenses.release import Release, objective_of
+from tests.attacks.test_matrix_attackers import KINDS, dirichlet, eye, l1, matrices, nothing
+
+GATE = 0.8
+
+
+def loot_of(answers: Tensor, release: Release | None = None, **more: object) -> Loot:
+    K = answers.shape[1]
+    return Loot(answers, *nothing(K), matrix=release and release.matrix, release=release, **more)
+
+
+def emma(T: Tensor, **params: float | str) -> Release:
+    return Release("emma", params, T)
+
+
+# --- bayes ------------------------------------------------------------------------------------------------
+
+STEPS = 12
+GRID = [(a, b, STEPS - a - b) for a, b in itertools.product(range(STEPS + 1), repeat=2) if a + b <= STEPS]
+"""All posteriors of three classes in twelfths: a clean victim answers with each of them equally often."""
+
+THREE = 0.5 * eye(3) + 0.5 * eye(3).roll(1, 1)
+DEFENSES: dict[str, Release] = {
+    "a matrix": emma(THREE),
+    "a matrix of rank one": emma(torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64).expand(3, 3)),
+    "a matrix behind a gate": emma(THREE, gate=0.7),
+    "top class": Release("argmax", {}),
+    "no answer": Release("abstain", {}),
+    "no answer behind a gate": Release("abstain", {"gate": 0.6}),
+    "two classes": Release("top_k", {"k": 2}),
+    "one decimal": Release("rounding", {"decimals": 1}),
+    "a matrix, then the top class": emma(THREE, then="argmax"),
+    "reverse sigmoid": Release("reverse_sigmoid", {"beta": 0.4, "gamma": 0.2}),
+    "most wrong information": Release("modelguard_w", {"epsilon": 0.5}),
+}
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_an_answer_becomes_the_mean_of_all_that_it_can_stand_for(defense):
+    clean = torch.tensor(GRID, dtype=torch.float64) / STEPS
+    released = DEFENSES[defense](clean)
+    alike = defaultdict(list)
+    for p, answer in zip(clean.tolist(), released.tolist(), strict=True):
+        alike[tuple(round(entry, 6) for entry in answer)].append(p)
+    expected = [
+        [
+            sum(column) / len(column)
+            for column in zip(*alike[tuple(round(entry, 6) for entry in answer)], strict=True)
+        ]
+        for answer in released.tolist()
+    ]
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(clean)))
+    found, _ = posterior_means(released, Pairs(clean[order], released[order]), tolerance=1e-5)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+def test_of_uniform_posteriors_the_top_class_leaves_their_centers():
+    p = dirichlet(200_000, 3, 1.0)
+    one_hot = Release("argmax", {})(p)
+    found, _ = posterior_means(eye(3), Pairs(p, one_hot))
+    # of three parts of a stick, broken at two places, the largest is 11/18 on average
+    expected = eye(3) * (11 / 18 - 7 / 36) + 7 / 36
+    torch.testing.assert_close(found, expected, rtol=0, atol=3e-3)
+
+
+def test_where_no_guess_is_within_the_tolerance_the_nearest_is_taken():
+    clean, released = dirichlet(300, 4, 0.5), dirichlet(300, 4, 0.5, seed=1)
+    answers = dirichlet(50, 4, 0.5, seed=2)
+    found, there = posterior_means(answers, Pairs(clean, released), tolerance=1e-12)
+    nearest = torch.cdist(answers, released).argmin(dim=1)
+    assert torch.equal(found, clean[nearest])
+    assert not there.any()
+    within, there = posterior_means(answers, Pairs(clean, released), tolerance=9.0)
+    assert there.all()
+    torch.testing.assert_close(within, clean.mean(dim=0).expand(50, 4))
+
+
+def restored_by(kind: str, p: Tensor, release: Release, **more: Tensor) -> Tensor:
+    return learn(kind, loot_of(release(p, **more), release, guidance=more.get("guidance"), seed=1)).targets
+
+
+@pytest.mark.parametrize("defense", ["a matrix", "a matrix behind a gate", "reverse sigmoid"])
+def test_bayes_restores_what_a_defense_has_not_taken_away(defense):
+    p, release = dirichlet(200, 3, 0.5), DEFENSES[defense]
+    before = float(l1(release(p), p).mean())
+    assert float(l1(restored_by("bayes", p, release), p).mean()) < before / 3
+
+
+@pytest.mark.parametrize("K", [10, 100])
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [("shift", 0.1), ("uniform", 1e-3)],  # half a shift is singular
+)
+def test_bayes_undoes_a_matrix_of_many_classes(K, other, error):
+    T = 0.5 * eye(K) + 0.5 * {"shift": eye(K).roll(1, 1), "uniform": torch.full((K, K), 1 / K).double()}[other]
+    p, release = dirichlet(100, K, 0.3), emma(T)
+    assert float(l1(release(p), p).mean()) > 0.5
+    lesson = learn("bayes", loot_of(release(p), release, seed=1))
+    assert float(l1(lesson.targets, p).mean()) < error
+    assert lesson.metrics["misfit"] < 0.01
+
+
+def test_bayes_undoes_what_is_no_matrix_without_one():
+    p, known = dirichlet(100, 10, 0.3), emma(0.5 * eye(10) + 0.05)
+    release = Release("uniform", {"a": 0.5}, known.matrix)
+    without = Through(release)
+    targets = learn("bayes", Loot(release(p), *nothing(10), release=without, seed=1)).targets
+    assert float(l1(targets, p).max()) < 1e-3
+
+
+class Through:
+    """A release of which no matrix is known."""
+
+    matrix = None
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+
+    def __call__(self, posteriors: Tensor, **more: Tensor | None) -> Tensor:
+        return self.release(posteriors, **more)
+
+    def acts(self, posteriors: Tensor) -> Tensor:
+        return self.release.acts(posteriors)
+
+
+@pytest.mark.parametrize("K", [3, 10])
+def test_bayes_makes_the_same_of_equal_answers_of_a_matrix_of_rank_one(K):
+    row = dirichlet(1, K, 1.0)
+    p, release = dirichlet(50, K, 0.3), emma(row.expand(K, K))
+    found = restored_by("bayes", p, release)
+    assert float(l1(found, found[:1]).max()) < 0.1
+    torch.testing.assert_close(found[0], torch.full_like(found[0], 1 / K), rtol=0, atol=0.2)
+
+
+def test_memory_of_own_guesses_is_bounded(monkeypatch):
+    p, release = dirichlet(40, 10, 0.3), emma(0.5 * eye(10) + 0.05)
+    monkeypatch.setattr(bayes, "ENTRIES", 10)  # an answer at a time
+    assert float(l1(restored_by("bayes", p, release), p).max()) < 1e-3
+
+
+def test_bayes_cannot_restore_what_is_not_there():
+    p = dirichlet(200, 3, 0.5)
+    found = restored_by("bayes", p, Release("abstain", {}))
+    assert torch.equal(found, found[:1].expand_as(found)), "equal answers"
+    torch.testing.assert_close(found, torch.full_like(found, 1 / 3), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("kind", "epsilon"), [("mad", 0.5), ("grad2", 0.5)])
+def test_bayes_uses_what_a_guided_defense_found_out_about_each_query(kind, epsilon):
+    p = dirichlet(200, 3, 0.5)
+    guidance = {
+        "mad": eye(3)[torch.arange(200) % 3],
+        "grad2": torch.randn(200, 3, generator=torch.Generator().manual_seed(2)).double(),
+    }[kind]
+    release = Release(kind, {"epsilon": epsilon})
+    found = restored_by("bayes", p, release, guidance=guidance)
+    before = l1(release(p, guidance=guidance), p)
+    assert float(l1(found, p).mean()) < float(before.mean()) / 3
+    misled = learn("bayes", loot_of(release(p, guidance=guidance), release, guidance=guidance.roll(1, 0))).targets
+    assert float(l1(misled, p).mean()) > 2 * float(l1(found, p).mean()), "it goes by the guidance of each"
+
+
+def test_answers_that_are_clean_come_back_nearly_as_they_are():
+    p = dirichlet(100, 10, 0.3)
+    assert float(l1(restored_by("bayes", p, Release("none", {})), p).max()) <= 0.05
+
+
+# --- restored ---------------------------------------------------------------------------------------------
+
+
+def test_a_network_learns_to_undo_an_affine_defense():
+    p = dirichlet(300, 3, 0.5).float()
+    release = Release("uniform", {"a": 0.6}, 0.4 * torch.eye(3) + 0.6 / 3)
+    before = float(l1(release(p), p).mean())
+    assert float(l1(restored_by("restored", p, release), p).mean()) < before / 5
+
+
+@pytest.mark.parametrize("kind", ["bayes", "restored"])
+def test_who_draws_draws_by_its_seed(kind, quick_attacks):
+    release = emma(THREE)
+    one, again, other = (
+        learn(kind, loot_of(release(dirichlet(20, 3, 0.5)), release, seed=seed)).targets for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["bayes", "restored"])
+def test_the_misfit_is_what_the_attacker_itself_can_see(kind, quick_attacks):
+    release, p = emma(THREE), dirichlet(20, 3, 0.5)
+    lesson = learn(kind, loot_of(release(p), release))
+    assert lesson.metrics == {
+        "misfit": pytest.approx(float(l1(release(lesson.targets), release(p)).mean()), abs=1e-9)
+    }
+
+
+@pytest.mark.parametrize("kind", ["bayes", "restored"])
+def test_every_guess_is_released_with_noise_of_its_own(kind, quick_attacks):
+    drawn: list[int] = []
+
+    class Recorded(Release):
+        def __call__(
+            self, posteriors: Tensor, *, seeds: Tensor | None = None, guidance: Tensor | None = None
+        ) -> Tensor:
+            assert seeds is not None
+            drawn.extend(seeds.tolist())
+            return super().__call__(posteriors, seeds=seeds, guidance=guidance)
+
+    known = Recorded("gaussian", {"sigma": 0.2})
+    answers = Release("gaussian", {"sigma": 0.2})(dirichlet(20, 3, 0.5), seeds=torch.arange(20))
+    learn(kind, loot_of(answers, known))
+    assert len(set(drawn)) == len(drawn) > 20
+    assert set(drawn).isdisjoint(range(20)), "the answers' own noise is not known"
+
+
+# --- inverse and forward behind a gate ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("K", [3, 10])
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_knows_the_matrix_and_its_gate_has_all_clean_answers(kind, K):
+    T, p = matrices(K)[kind], torch.cat([dirichlet(200, K, 0.3), eye(K)])
+    release = emma(T, gate=GATE)
+    lesson = learn("inverse", loot_of(release(p), release))
+    assert float(l1(lesson.targets, p).max()) <= 1e-8
+    acted = p.max(dim=1).values < GATE
+    if kind != "identity":
+        assert lesson.metrics["undone"] == float(acted.double().mean())
+
+
+def test_who_knows_the_matrix_alone_undoes_what_was_not_done():
+    T, p = matrices(3)["permuted"], dirichlet(200, 3, 0.3)
+    answers = emma(T, gate=GATE)(p)
+    targets = learn("inverse", Loot(answers, *nothing(3), matrix=T)).targets
+    acted = p.max(dim=1).values < GATE
+    assert float(l1(targets, p)[acted].max()) <= 1e-8
+    assert float(l1(targets, p)[~acted].min()) > 0.5
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "identity"])
+def test_the_loss_through_a_gated_matrix_is_least_at_the_clean_posteriors(kind):
+    T, p = matrices(3)[kind], 0.97 * dirichlet(200, 3, 0.3) + 0.01
+    release = emma(T, gate=GATE)
+    lesson = learn("forward", loot_of(release(p), release))
+    logits = p.log().requires_grad_()
+    loss = lesson.loss(logits, lesson.targets)
+    entropy = -(release(p) * release(p).log()).sum(dim=1).mean()
+    assert float(loss.detach()) == pytest.approx(float(entropy), rel=1e-9)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert float(gradient.abs().max()) <= 1e-12
+
+
+# --- selective --------------------------------------------------------------------------------------------
+
+ANSWERS = torch.tensor(
+    [
+        [0.90, 0.05, 0.05],  # sure
+        [0.34, 0.33, 0.33],  # nearly uniform
+        [0.60, 0.30, 0.10],
+        [0.10, 0.80, 0.10],  # at the gate, which lets it pass
+        [0.38, 0.31, 0.31],  # 0.0933 from uniform
+        [0.40, 0.30, 0.30],  # 0.1333 from uniform
+    ],
+    dtype=torch.float64,
+)
+
+
+@pytest.mark.parametrize(
+    ("release", "confidence", "rows"),
+    [
+        (None, 0.0, [0, 2, 3, 5]),
+        (None, 0.6, [0, 2, 3]),
+        (None, 0.61, [0, 3]),
+        (Release("abstain", {"gate": GATE}), 0.0, [0, 3]),
+        (Release("abstain", {"gate": 0.6}), 0.7, [0, 3]),
+        (
+            Release("abstain", {"gate": GATE}),
+            0.9,
+            [0, 1, 2, 3, 4, 5],
+        ),  # one is not enough
+        (Release("abstain", {"gate": 0.95}), 0.0, [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_which_answers_are_worth_training_on(release, confidence, rows):
+    lesson = learn("selective", loot_of(ANSWERS, release, confidence=confidence))
+    assert lesson.rows is not None
+    assert lesson.rows.tolist() == rows
+    assert lesson.metrics == {"kept": len(rows) / 6}
+    assert torch.equal(lesson.targets, ANSWERS)
+
+
+def test_behind_a_known_gate_only_clean_answers_are_left():
+    p, release = dirichlet(100, 10, 0.1), Release("abstain", {"gate": GATE})
+    lesson = learn("selective", loot_of(release(p), release))
+    assert lesson.rows is not None
+    assert lesson.rows.tolist() == (p.max(dim=1).values >= GATE).nonzero()[:, 0].tolist()
+    assert torch.equal(lesson.targets[lesson.rows], p[lesson.rows])
+
+
+SURE = dirichlet(200, 10, 0.1)
+"""Of some the largest entry is above the gate, and of others it is not."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("argmax", {}),
+        ("top_k", {"k": 1}),
+        ("top_k", {"k": 2}),
+        ("abstain", {}),
+        ("abstain", {"then": "top_k", "then_k": 2}),
+        ("abstain", {"then": "rounding", "then_decimals": 2}),
+    ],
+)
+def test_answers_that_the_defense_may_have_changed_are_left_out(kind, params):
+    release = Release(kind, {"gate": GATE, **params})
+    lesson = learn("selective", loot_of(release(SURE), release))
+    assert lesson.rows is not None
+    passed = ~release.acts(SURE)
+    assert 0 < int(passed.sum()) < len(SURE)
+    assert set(lesson.rows.tolist()) <= set(passed.nonzero()[:, 0].tolist())
+    assert len(lesson.rows) >= 0.8 * int(passed.sum())
+
+
+def test_of_top_classes_behind_a_gate_those_that_a_withheld_answer_looks_like_are_left_out():
+    release = Release("abstain", {"gate": GATE, "then": "argmax"})  # a withheld one is class 0
+    lesson = learn("selective", loot_of(release(SURE), release))
+    assert lesson.rows is not None
+    expected = (SURE.max(dim=1).values >= GATE) & (SURE.argmax(dim=1) > 0)
+    assert lesson.rows.tolist() == expected.nonzero()[:, 0].tolist()
+
+
+def test_answers_that_went_through_a_matrix_are_left_out():
+    T = 0.1 * eye(10) + 0.9 * eye(10).roll(1, 1)
+    release = emma(T, gate=0.6)
+    p = torch.cat([SURE, 0.45 * eye(10) + 0.055])
+    answers = release(p)
+    lesson = learn("selective", loot_of(answers, release))
+    assert lesson.rows is not None
+    assert lesson.rows.tolist() == (p.max(dim=1).values >= 0.6).nonzero()[:, 0].tolist()
+
+
+# --- one rule for the attacker and its differentiable form -------------------------------------------------
+
+
+def test_the_surrogate_of_inverse_undoes_what_the_attacker_undoes():
+    A = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]], dtype=torch.float64)
+    B = torch.tensor([[0.97, 0.01, 0.01, 0.01], [0.01, 0.97, 0.01, 0.01]], dtype=torch.float64)
+    T, p = A @ B, torch.tensor([[0.05, 0.55, 0, 0.4], [0.9, 0.1, 0, 0], [0.4, 0.3, 0.2, 0.1]], dtype=torch.float64)
+    release = emma(T, gate=GATE)
+    assert float(release(p)[0].max()) >= GATE, "an answer that is not sure looks sure"
+    objective = objective_of("emma", {"lambda": 0.5, "gate": GATE})
+    surrogate = guess_of("inverse")(objective.release, p, T, others=lambda: p)
+    lesson = learn("inverse", loot_of(release(p), release, low_rank=True))
+    torch.testing.assert_close(surrogate, lesson.targets, rtol=0, atol=1e-9)
+    assert lesson.metrics["undone"] == pytest.approx(2 / 3)
+    assert float(l1(surrogate, release(p))[0]) > 0.1
