@@ -1,4 +1,4 @@
-"""The attacker who asks each query several times: noise that is drawn anew for each answer averages out.
+"""The attacker who asks each query several times, so that noise drawn for each answer averages out.
 
 Against a defense that answers the same query the same way it gains nothing: the mean is the answer.
 """

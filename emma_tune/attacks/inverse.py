@@ -1,7 +1,7 @@
 """The attacker who knows T inverts it: p' = pT is linear, and injective where T has full rank.
 
-Under a gate some answers are p itself. Which ones they are is not said, but whoever knows T and the gate can try
-both: an answer went through T if what T⁻¹ makes of it is released as that very answer.
+Behind a gate some answers are p itself, and nothing marks them. An attacker that knows T and the gate tries both
+explanations: an answer went through T if releasing its inverse gives that very answer.
 """
 
 from __future__ import annotations
