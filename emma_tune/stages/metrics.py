@@ -75,7 +75,7 @@ def significant(singular_values: NDArray[np.floating]) -> NDArray[np.floating]:
     Args:
         singular_values: (K,), largest first.
     """
-    negligible = singular_values[0] * len(singular_values) * np.finfo(np.float32).eps
+    negligible = float(singular_values[0]) * len(singular_values) * float(np.finfo(np.float32).eps)
     return singular_values[singular_values > negligible]
 
 
