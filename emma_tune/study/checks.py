@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from emma_tune.attacks import ATTACKS, kinds_with
 from emma_tune.defenses import DEFENSES
 from emma_tune.defenses.around import unmatched
 from emma_tune.storage.redaction import has_secret
-from emma_tune.storage.versions import plain
+from emma_tune.storage.versions import plain, versions_in
 from emma_tune.study.fields import misplaced
 from emma_tune.study.measures import measure
 from emma_tune.study.parts import KNOWLEDGE
-from emma_tune.study.plugged import check_own
+from emma_tune.study.plugged import REGISTERED
 from emma_tune.study.search import check_finite
 from emma_tune.study.victims import AnsweredVictim
 
 if TYPE_CHECKING:
     from emma_tune.study.study import Study
+
+
+def check_names(study: Study) -> None:
+    """Raise unless every name that a study uses is of this package, or of its own plug-ins.
+
+    Others may be in the tables, since a process can read several studies.
+    """
+    own = study.plugged
+    for place, name in _names(study):
+        if versions_in(name) or (name in REGISTERED and name not in own):
+            raise misplaced(
+                place, f"expected a known name, found {name!r}, which no plug-in of the study declares"
+            )
+
+
+def _names(study: Study) -> Iterator[tuple[str, str]]:
+    """Yield the names of a study out of tables that plug-ins add to, each with its place."""
+    yield "victim.dataset", study.victim.dataset
+    yield "victim.model", study.victim.network or ""
+    yield "queries.dataset", study.queries.dataset
+    yield "surrogate.model", study.surrogate.model
+    yield "defense.kind", study.defense.kind
+    yield from ((f"baselines.{number}", baseline.kind) for number, baseline in enumerate(study.baselines))
+    yield from ((f"attackers.{name}", attacker.kind) for name, attacker in study.attackers.items())
+    yield from ((f"attackers.{name}.model", attacker.model) for name, attacker in study.attackers.items())
+    yield from ((f"objectives.{name}", name) for name in study.objectives)
+    yield from ([study.exposure] if study.exposure else [])
 
 
 def refuse_secrets(study: Study) -> None:
@@ -169,7 +196,7 @@ def check_epochs(study: Study) -> None:
 
 
 CHECKS: tuple[Callable[[Study], None], ...] = (
-    check_own,
+    check_names,
     refuse_secrets,
     check_answers_suffice,
     check_own_fields,
