@@ -217,6 +217,7 @@ def _names(study: Study) -> Iterator[tuple[str, str]]:
     yield "defense.kind", study.defense.kind
     yield from ((f"baselines.{number}", baseline.kind) for number, baseline in enumerate(study.baselines))
     yield from ((f"attackers.{name}", attacker.kind) for name, attacker in study.attackers.items())
+    yield from ((f"attackers.{name}.targets", attacker.targets) for name, attacker in study.attackers.items())
     yield from ((f"attackers.{name}.model", attacker.model) for name, attacker in study.attackers.items())
     yield from ((f"objectives.{name}", name) for name in study.objectives)
     yield from ([study.exposure] if study.exposure else [])
