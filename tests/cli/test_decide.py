@@ -13,7 +13,7 @@ from tests.cli.desks import alike, fill, table
 from tests.cli.typed import emma, printed, refused
 from tests.results.desk import Written, part
 
-# --- best ------------------------------------------------------------------------------------------------
+# --- best -------------------------------------------------------------------------------------------------
 
 
 def test_best_keeps_the_studys_limit_unless_another_is_given(desk):
@@ -95,7 +95,7 @@ def test_best_may_be_bounded_by_one_attacker(desk):
     assert content["candidates"] == 2
 
 
-# --- compare ---------------------------------------------------------------------------------------------
+# --- compare ----------------------------------------------------------------------------------------------
 
 
 def test_one_study_is_compared_by_its_defenses(desk):
@@ -166,7 +166,7 @@ def test_studies_without_a_victim_in_common_are_printed_without_a_difference(wri
     assert line.split()[-5:] == ["–", "no", "victim", "in", "common"]
 
 
-# --- measures --------------------------------------------------------------------------------------------
+# --- measures ---------------------------------------------------------------------------------------------
 
 
 def test_measures_are_the_whole_table_as_csv(desk):
@@ -189,7 +189,7 @@ def test_measures_of_nothing_are_no_lone_line_of_names(write):
     assert refused("measures", root) == f"{root}: expected a study with measured figures, found none"
 
 
-# --- confirm ---------------------------------------------------------------------------------------------
+# --- confirm ----------------------------------------------------------------------------------------------
 
 
 def test_confirm_refuses_before_anything_starts(desk):

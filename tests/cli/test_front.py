@@ -11,7 +11,7 @@ from tests.cli.desks import SEVEN, alike, table
 from tests.cli.typed import emma, printed, refused
 from tests.results.desk import part
 
-# --- front -----------------------------------------------------------------------------------------------
+# --- front ------------------------------------------------------------------------------------------------
 
 
 def test_front_as_json_has_what_the_design_promises(desk):
@@ -195,7 +195,7 @@ def test_a_folder_that_is_no_study_is_refused_in_one_line(verb, tmp_path):
     assert refused(verb, tmp_path) == f"{tmp_path}: expected the folder of a study, found no study.json in it"
 
 
-# --- budgets ---------------------------------------------------------------------------------------------
+# --- budgets ----------------------------------------------------------------------------------------------
 
 
 def test_front_at_budgets_names_the_best_point_of_each_defense_within_them(desk):
@@ -223,7 +223,7 @@ def test_budgets_that_are_no_numbers_are_refused(desk, given):
     assert "expected numbers, as in 0.25,0.5,1.0" in " ".join(ended.stderr.split())
 
 
-# --- problems --------------------------------------------------------------------------------------------
+# --- problems ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

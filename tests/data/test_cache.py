@@ -21,7 +21,7 @@ from emma_tune.data.source import DataError
 from tests.data.cached import SEEN, TREE, ProgressRecorder, everything, expected, get, source
 from tests.pictures import class_tree, photograph
 
-# --- what is kept ----------------------------------------------------------------------------------------
+# --- what is kept -----------------------------------------------------------------------------------------
 
 
 def test_what_is_mapped_is_what_was_decoded(cache, tree):
@@ -98,7 +98,7 @@ def test_progress_counts_all_parts(cache, tmp_path):
     assert recorder.calls == [(64, 130), (100, 130), (130, 130)]
 
 
-# --- broken images ---------------------------------------------------------------------------------------
+# --- broken images ----------------------------------------------------------------------------------------
 
 
 def test_labels_and_names_stay_with_their_images_when_others_are_left_out(cache, tree):
@@ -131,7 +131,7 @@ def test_a_part_of_which_nothing_can_be_read_is_named_and_leaves_nothing(cache, 
     assert cache.known(source(tree)) is None
 
 
-# --- identity --------------------------------------------------------------------------------------------
+# --- identity ---------------------------------------------------------------------------------------------
 
 
 def test_names_and_places_are_no_part_of_what_images_are(cache, tree, tmp_path):
@@ -176,7 +176,7 @@ def test_pixels_labels_parts_order_and_view_are_what_images_are():
     assert parts_fingerprint({"train": named}) == parts_fingerprint(base)
 
 
-# --- several at once, and sudden ends --------------------------------------------------------------------
+# --- several at once, and sudden ends ---------------------------------------------------------------------
 
 
 def want(root: Path, tree: Path, barrier: Barrier, results: Any) -> None:

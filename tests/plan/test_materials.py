@@ -20,7 +20,7 @@ from tests.conftest import merged
 from tests.pictures import photograph, save
 from tests.plan.prepared import SIDE, complaint, npz, prepared, study
 
-# --- what there is ---------------------------------------------------------------------------------------
+# --- what there is ----------------------------------------------------------------------------------------
 
 
 def test_the_images_of_packages_are_prepared(store):
@@ -135,7 +135,7 @@ def test_a_labeled_set_can_be_the_pool(store, birds):
     assert images["queries"].images.shape == (12, 1, 8, 8)
 
 
-# --- broken images ---------------------------------------------------------------------------------------
+# --- broken images ----------------------------------------------------------------------------------------
 
 
 def test_a_broken_image_is_left_out_with_a_remark_and_the_count(store, birds, pool, tmp_path):
@@ -208,7 +208,7 @@ def test_a_link_that_leads_nowhere_is_a_broken_image(store, birds, pool, tmp_pat
     assert found.remarks[-1] == f"{birds}: 1 images cannot be read and are left out"
 
 
-# --- what is left out or taken for something else --------------------------------------------------------
+# --- what is left out or taken for something else ---------------------------------------------------------
 
 
 def test_what_is_left_out_is_said_once_before_a_run_and_again_when_it_goes_on(store, birds, tmp_path):
@@ -228,7 +228,7 @@ def test_what_is_left_out_is_said_once_before_a_run_and_again_when_it_goes_on(st
     assert prepared(study(birds, birds, on_bad_image="fail"), store)[0].remarks == expected, "no image is bad"
 
 
-# --- limits ----------------------------------------------------------------------------------------------
+# --- limits -----------------------------------------------------------------------------------------------
 
 
 def test_a_limit_takes_an_image_of_each_class_at_least(store, birds, pool):
@@ -248,7 +248,7 @@ def test_a_limit_below_the_number_of_classes_is_named(store, birds, labeled, lim
         assert complaint(wanted, store) == line
 
 
-# --- networks and weights --------------------------------------------------------------------------------
+# --- networks and weights ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_weights_that_are_not_there_are_named(store, birds, pool, tmp_path):
     assert re.match(re.escape(expected), line)
 
 
-# --- outliers --------------------------------------------------------------------------------------------
+# --- outliers ---------------------------------------------------------------------------------------------
 
 
 def test_outliers_are_prepared_in_the_victims_shape_and_named_beside_the_pool(birds, pool, store):

@@ -33,7 +33,7 @@ from tests.storage.artifacts import (
     tensors_name,
 )
 
-# --- finished --------------------------------------------------------------------------------------------
+# --- finished ---------------------------------------------------------------------------------------------
 
 
 def test_an_artifact_comes_back_as_it_was_committed(store):
@@ -113,7 +113,7 @@ def test_a_folder_without_a_record_does_not_block_a_commit(store, leftover):
         assert store.storage.names(f"victim/{KEY}") == ["record.json", "tensors.safetensors"]
 
 
-# --- two processes ---------------------------------------------------------------------------------------
+# --- two processes ----------------------------------------------------------------------------------------
 
 
 RACES = 400
@@ -157,7 +157,7 @@ def test_of_two_processes_that_commit_at_once_exactly_one_wins_and_its_artifact_
     assert list((store.root / "incoming").iterdir()) == []
 
 
-# --- weights ---------------------------------------------------------------------------------------------
+# --- weights ----------------------------------------------------------------------------------------------
 
 
 def test_weights_come_back_as_they_were_put(store):
@@ -195,7 +195,7 @@ def test_damaged_weights_are_noticed_and_written_again(store):
         assert store.storage.read(name) == whole
 
 
-# --- order -----------------------------------------------------------------------------------------------
+# --- order ------------------------------------------------------------------------------------------------
 
 
 def test_sweep_removes_what_is_old_in_incoming_and_nothing_else(on_disk):
