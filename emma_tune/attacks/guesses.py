@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -115,7 +116,6 @@ class Defended:
             enough: so many guesses of an answer that have arrived let its others stop where they are.
         """
         R, M, _ = clean.shape
-        inverse = None if self.release.matrix is None else pseudo_inverse(self.release.matrix, low_rank=True)
         best, released = clean, self._released(clean, rows)
         best_released = released
         least = (released - self.answers[rows][:, None]).norm(dim=2)
@@ -128,8 +128,8 @@ class Defended:
             answers = self.answers[rows[moving]][:, None]
             missing = answers - released
             step = DAMPING * missing
-            if inverse is not None:
-                step[:, ::2] = missing[:, ::2] @ inverse.to(missing)
+            if self._inverse is not None:
+                step[:, ::2] = missing[:, ::2] @ self._inverse
             moved = (clean + step).clamp(min=0)
             clean = moved / moved.sum(dim=2, keepdim=True).clamp(min=1e-12)
             released = self._released(clean, rows[moving])
@@ -141,6 +141,12 @@ class Defended:
                 0, moving, torch.where(closer, released, best_released[moving])
             )
         return Pairs(best, best_released)
+
+    @cached_property
+    def _inverse(self) -> Tensor | None:
+        """The pseudo-inverse of T, (K, K); None without a matrix."""
+        T = self.release.matrix
+        return None if T is None else pseudo_inverse(T, low_rank=True).to(self.answers)
 
     def _released(self, clean: Tensor, rows: Tensor) -> Tensor:
         """Release guesses of each answer, (R, M, K)."""

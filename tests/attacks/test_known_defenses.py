@@ -150,7 +150,7 @@ def test_bayes_makes_the_same_of_equal_answers_of_a_matrix_of_rank_one(K):
 
 def test_memory_of_own_guesses_is_bounded(monkeypatch):
     p, release = dirichlet(40, 10, 0.3), emma(0.5 * eye(10) + 0.05)
-    monkeypatch.setattr(bayes, "ENTRIES", 10)  # an answer at a time
+    monkeypatch.setattr(bayes, "AT_ONCE", 10)  # an answer at a time
     assert float(l1(restored_by("bayes", p, release), p).max()) < 1e-3
 
 
