@@ -30,6 +30,15 @@ ENTRIES = 20_000_000
 """The most numbers that guesses consist of, however many are asked for: 80 MB in single precision."""
 
 
+def nearest_distribution(points: Tensor) -> Tensor:
+    """Return the distribution that is nearest in L2 to each point, (…, K): `max(x − c, 0)` (Held et al. 1974)."""
+    largest = points.sort(dim=-1, descending=True).values
+    above = largest.cumsum(dim=-1) - 1  # of c, times how many entries are positive
+    count = torch.arange(1, points.shape[-1] + 1, dtype=points.dtype)
+    positive = (largest * count > above).sum(dim=-1, keepdim=True)
+    return (points - above.gather(-1, positive - 1) / positive).clamp(min=0)
+
+
 class Pairs(NamedTuple):
     """Guesses and what is released for them, (M, K) each."""
 
@@ -130,8 +139,7 @@ class Defended:
             step = DAMPING * missing
             if self._inverse is not None:
                 step[:, ::2] = missing[:, ::2] @ self._inverse
-            moved = (clean + step).clamp(min=0)
-            clean = moved / moved.sum(dim=2, keepdim=True).clamp(min=1e-12)
+            clean = nearest_distribution(clean + step)
             released = self._released(clean, rows[moving])
             distance = (released - answers).norm(dim=2)
             closer = (distance < least[moving])[..., None]
