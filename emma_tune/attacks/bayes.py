@@ -121,7 +121,7 @@ def _sums_within(answers: Tensor, table: Pairs, tolerance: float) -> Tensor:
 
 
 def _nearest_in(table: Pairs, answers: Tensor) -> Tensor:
-    """Return the guess whose released form is nearest to each answer, (D, K); of many answers among a part only."""
+    """Return the guess released nearest to each answer, (D, K); for many answers, of a part of the table."""
     every = max(1, len(table.clean) * len(answers) // COMPARED)
     clean, released = (of[::every] for of in table)
     half = (released**2).sum(dim=1) / 2

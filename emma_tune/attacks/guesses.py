@@ -33,10 +33,11 @@ ENTRIES = 20_000_000
 def nearest_distribution(points: Tensor) -> Tensor:
     """Return the distribution that is nearest in L2 to each point, (…, K): `max(x − c, 0)` (Held et al. 1974)."""
     largest = points.sort(dim=-1, descending=True).values
-    above = largest.cumsum(dim=-1) - 1  # of c, times how many entries are positive
+    first = largest[..., :1]
+    above = (largest - first).cumsum(dim=-1) - 1  # c for each number of positive entries, times that number
     count = torch.arange(1, points.shape[-1] + 1, dtype=points.dtype)
-    positive = (largest * count > above).sum(dim=-1, keepdim=True)
-    return (points - above.gather(-1, positive - 1) / positive).clamp(min=0)
+    positive = ((largest - first) * count > above).sum(dim=-1, keepdim=True)
+    return (points - first - above.gather(-1, positive - 1) / positive).clamp(min=0)
 
 
 class Pairs(NamedTuple):
@@ -131,9 +132,9 @@ class Defended:
         moving = torch.arange(R)
         for _ in range(STEPS):
             still = (least[moving] <= CLOSE).sum(dim=1) < min(enough, M)
-            moving, clean, released = moving[still], clean[still], released[still]
-            if not len(moving):
+            if not still.any():
                 break
+            moving, clean, released = moving[still], clean[still], released[still]
             answers = self.answers[rows[moving]][:, None]
             missing = answers - released
             step = DAMPING * missing
