@@ -91,7 +91,10 @@ class Restorer(nn.Module):
         layers: list[nn.Module] = []
         for before, width in pairwise((I + K, *widths)):
             layers += [nn.Linear(before, width), nn.BatchNorm1d(width), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], K))
+        last = nn.Linear(widths[-1], K)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.layers = nn.Sequential(*layers, last)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits, (M, K)."""
