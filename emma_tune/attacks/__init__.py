@@ -50,6 +50,8 @@ class Attack:
         knows_defense: how much of the defense it knows, unless a study says less: `all` of it, or `gate`: gate and
             second step, if there are any; "" if nothing.
         unanswered: `module:function`, `Lesson` → `Lesson`, of one that learns from unanswered images, too.
+        version: of `where`; part of the recipes of its clones unless it is 1. Raised when it makes something else
+            of the same answers, by more than another processor or number of threads changes it.
     """
 
     where: str
@@ -61,6 +63,7 @@ class Attack:
     fields: tuple[str, ...] = ()
     knows_defense: Literal["", "gate", "all"] = ""
     unanswered: str = ""
+    version: int = 1
 
     def with_targets_of(self, other: Attack) -> Attack:
         """Return this attack with clones that are trained on what another one makes of the answers.
@@ -71,6 +74,7 @@ class Attack:
         return replace(
             self,
             where=other.where,
+            version=other.version,
             knows=f"{self.knows}, and {more}" if more else self.knows,
             needs_matrix=other.needs_matrix,
             fields=(*self.fields, *other.fields),
@@ -164,9 +168,11 @@ ATTACKS: dict[str, Attack] = {
         fields=("targets",),
         unanswered=f"{_HERE}.semi:consistently",
     ),
-    "bayes": Attack(f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all", fields=("knows",)),
+    "bayes": Attack(
+        f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all", fields=("knows",), version=2
+    ),
     "restored": Attack(
-        f"{_HERE}.restored:learn", "the answers and the defense", knows_defense="all", fields=("knows",)
+        f"{_HERE}.restored:learn", "the answers and the defense", knows_defense="all", fields=("knows",), version=2
     ),
     "selective": Attack(
         f"{_HERE}.selective:learn",

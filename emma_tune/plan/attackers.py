@@ -20,7 +20,7 @@ def attacker_settings(
     """Return the settings of an attacker at any point; names of methods and weights are those of their content."""
     attack = attack_of(kind, targets)
     own = {field: getattr(attacker, field) for field in attack.fields if field in AttackerSettings.model_fields}
-    own["targets"] = targets
+    own |= {"targets": targets, "version": attack.version}
     if attack.rounds > 1:
         own["rounds"] = attacker.rounds or attack.rounds
     return AttackerSettings(kind=kind, queries=attacker.queries, training=training, seed=run, **own)

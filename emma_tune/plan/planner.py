@@ -98,9 +98,13 @@ class Planner:
         others = {name: of for name, of in self.study.attackers.items() if not of.counts}
         return key_of({"points": self.digest, "attackers": self._described(others)})
 
-    @staticmethod
-    def _described(attackers: Mapping[str, Attacker]) -> dict[str, Any]:
-        return {name: of.model_dump(mode="json", exclude={"when"}) for name, of in attackers.items()}
+    def _described(self, attackers: Mapping[str, Attacker]) -> dict[str, Any]:
+        """Return all that determines the clones of attackers at a point; versions as recipes have them."""
+        described = {name: of.model_dump(mode="json", exclude={"when"}) for name, of in attackers.items()}
+        for name, attacker in attackers.items():
+            if (version := self._attack(attacker).version) > 1:
+                described[name]["version"] = version
+        return described
 
     def foundation(self, seed: int) -> tuple[Task, Task]:
         """Plan the victim of a seed and its posteriors, which every point of that seed needs."""

@@ -252,6 +252,9 @@ class AttackerSettings(StageSettings):
         exclude_if=lambda targets: targets == PLAIN,
         description="the kind whose targets it makes of the answers, if not its own",
     )
+    version: int = Field(
+        1, exclude_if=lambda version: version == 1, description="of what makes these targets, if it has changed"
+    )
     release: ResponsesSettings | None = Field(
         None,
         exclude_if=lambda release: release is None,

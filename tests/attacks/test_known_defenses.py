@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import bayes, guess_of, learn
+from emma_tune.attacks import bayes, guess_of, learn, restored
 from emma_tune.attacks.bayes import posterior_means
-from emma_tune.attacks.guesses import Pairs
+from emma_tune.attacks.guesses import Pairs, nearest_distribution
 from emma_tune.attacks.lesson import Loot
 from emma_tune.defenses.release import Release, objective_of
 from tests.attacks.test_matrix_attackers import KINDS, dirichlet, eye, l1, matrices, nothing
@@ -77,6 +77,29 @@ def test_of_uniform_posteriors_the_top_class_leaves_their_centers():
     # of three parts of a stick, broken at two places, the largest is 11/18 on average
     expected = eye(3) * (11 / 18 - 7 / 36) + 7 / 36
     torch.testing.assert_close(found, expected, rtol=0, atol=3e-3)
+
+
+def test_of_many_guesses_all_within_the_tolerance_are_averaged():
+    clean, released = dirichlet(3000, 4, 0.5), dirichlet(3000, 4, 0.5, seed=1)
+    answers = dirichlet(500, 4, 0.5, seed=2)
+    found, there = posterior_means(answers, Pairs(clean, released), tolerance=0.05)
+    within = (torch.cdist(answers, released) <= 0.05).double()
+    assert torch.equal(there, within.any(dim=1))
+    assert 0 < int(there.sum()) < len(answers)
+    expected = (within @ clean)[there] / within.sum(dim=1, keepdim=True)[there]
+    torch.testing.assert_close(found[there], expected)
+
+
+@pytest.mark.parametrize("K", [2, 10])
+def test_guesses_return_to_the_nearest_distribution(K):
+    points = torch.randn(200, K, generator=torch.Generator().manual_seed(1), dtype=torch.float64).mul(3)
+    nearest = nearest_distribution(points)
+    torch.testing.assert_close(nearest.sum(dim=1), torch.ones(200, dtype=torch.float64))
+    # the conditions of Karush, Kuhn and Tucker: what is taken from each entry is the same, but from those cut off
+    taken = (points - nearest).max(dim=1, keepdim=True).values
+    torch.testing.assert_close(nearest, (points - taken).clamp(min=0))
+    p = dirichlet(200, K, 0.3)
+    torch.testing.assert_close(nearest_distribution(p), p)
 
 
 def test_where_no_guess_is_within_the_tolerance_the_nearest_is_taken():
@@ -150,7 +173,7 @@ def test_bayes_makes_the_same_of_equal_answers_of_a_matrix_of_rank_one(K):
 
 def test_memory_of_own_guesses_is_bounded(monkeypatch):
     p, release = dirichlet(40, 10, 0.3), emma(0.5 * eye(10) + 0.05)
-    monkeypatch.setattr(bayes, "ENTRIES", 10)  # an answer at a time
+    monkeypatch.setattr(bayes, "AT_ONCE", 10)  # an answer at a time
     assert float(l1(restored_by("bayes", p, release), p).max()) < 1e-3
 
 
@@ -184,11 +207,24 @@ def test_answers_that_are_clean_come_back_nearly_as_they_are():
 # --- restored ---------------------------------------------------------------------------------------------
 
 
-def test_a_network_learns_to_undo_an_affine_defense():
-    p = dirichlet(300, 3, 0.5).float()
-    release = Release("uniform", {"a": 0.6}, 0.4 * torch.eye(3) + 0.6 / 3)
+@pytest.mark.parametrize(("kind", "left"), [("bayes", 0.001), ("restored", 0.1)])
+def test_an_affine_defense_of_ten_classes_is_undone(kind, left):
+    T = matrices(10)["permuted and blurred"].float()
+    p, release = dirichlet(300, 10, 0.3).float(), emma(T)
     before = float(l1(release(p), p).mean())
-    assert float(l1(restored_by("restored", p, release), p).mean()) < before / 5
+    assert float(l1(restored_by(kind, p, release), p).mean()) < left * before
+
+
+def test_a_network_uses_what_a_guided_defense_found_out_about_each_query(monkeypatch):
+    monkeypatch.setattr(restored, "PAIRS", 5000)
+    p, y = dirichlet(200, 3, 0.5), eye(3)[torch.arange(200) % 3]
+    release = Release("mad", {"epsilon": 0.5})
+    answers = release(p, guidance=y)
+    told, misled = (
+        float(l1(learn("restored", loot_of(answers, release, guidance=each)).targets, p).mean())
+        for each in (y, y.roll(1, 0))
+    )
+    assert told < misled / 2
 
 
 @pytest.mark.parametrize("kind", ["bayes", "restored"])
