@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.stages.learning import last_epoch, new_learner
 from emma_tune.stages.metrics import accuracy
 from emma_tune.stages.querying.at_once import AtOnce
@@ -121,9 +120,9 @@ def _strategy_of(
     runtime: Runtime,
 ) -> QueryStrategy:
     """Return how the attacker queries; `own` is the network of a guided defense."""
-    match ATTACKS[config.kind].asks:
+    match config.attack.asks:
         case "chosen":
-            return Selected(config, responses, runtime)
+            return Selected(config, responses, runtime, guidance)
         case "made":
             assert victim is not None, "the plan hands over the victim"
             assert config.oracle is not None, "and says how it is asked"
@@ -137,7 +136,7 @@ def _strategy_of(
                 classes=responses.tensors["queries"].shape[1],
                 runtime=runtime,
             )
-            return Crafted(config, oracle, runtime)
+            return Crafted(config, responses, oracle, runtime)
     return AtOnce(config, responses, runtime, guidance)
 
 

@@ -163,9 +163,12 @@ def test_a_defense_whose_points_were_all_stopped_says_by_which_at_which_bounds_a
 
 
 def test_front_is_printed_with_what_every_attacker_knows_and_what_became_of_the_points(write):
-    desk = write(seeds=[1, 2], attackers=SEVEN, limits={"accuracy_drop": 0.02}, search={"stop": "joint"})
-    linear = dict.fromkeys(SEVEN, 0.5)
-    desk.finished("none", alike(part(0.0, {name: 0.9 for name in SEVEN if name not in ("inverse", "forward")})))
+    attackers = {**SEVEN, "pair": {"kind": "jacobian", "targets": "bayes"}}
+    desk = write(seeds=[1, 2], attackers=attackers, limits={"accuracy_drop": 0.02}, search={"stop": "joint"})
+    linear = dict.fromkeys(attackers, 0.5)
+    desk.finished(
+        "none", alike(part(0.0, {name: 0.9 for name in attackers if name not in ("inverse", "forward")}))
+    )
     desk.finished("emma", alike(part(1.0, linear)))
     desk.finished("emma", alike(part(1.0, linear, drop=0.5)))
     desk.dominated("emma", by=1, validation=part(1.5, linear))
@@ -176,6 +179,8 @@ def test_front_is_printed_with_what_every_attacker_knows_and_what_became_of_the_
         assert ATTACKS[attacker.get("kind", name)].knows in line
         assert "resnet8" in line
     assert "few knows the answers, asks 50 queries, trains resnet8 (soft)" in output
+    assert "copies of them, and the defense" in output
+    assert "trains resnet8 (jacobian with targets of bayes)" in output
     assert "5 points: 3 finished (1 beyond the limits), 1 stopped early, 1 failed" in output
     assert "–" in next(line for line in output.splitlines() if " none " in line)  # nothing to invert
     assert "; by seed (2): mean 0.60, deviation 0.00" in output

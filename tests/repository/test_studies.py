@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.cli import app
 from emma_tune.defenses import BASELINES
 from emma_tune.study.file import load_study
@@ -26,8 +25,8 @@ def test_every_study_passes_a_dry_run_without_its_data(file, tmp_path, monkeypat
     points, seeds, fixed = study.proposals, len(study.seeds), study.fixed
     assert rows["victim"][:3] == [str(seeds), "0", str(seeds)]
     linear = points + sum(BASELINES[defense].linear for defense, _ in fixed)
-    kinds = [ATTACKS[attacker.kind] for attacker in study.counting.values()]
-    waiting = [ATTACKS[attacker.kind] for attacker in study.attackers.values() if not attacker.counts]
+    kinds = [attacker.attack for attacker in study.counting.values()]
+    waiting = [attacker.attack for attacker in study.attackers.values() if not attacker.counts]
     asking_views = sum(kind.asks == "views" for kind in kinds)
     blind = sum(not kind.needs_matrix for kind in kinds)
     assert rows["surrogate"][0] == str(seeds * len(study.search.space.st_epoch.choices))
