@@ -296,16 +296,16 @@ def test_photographs_in_front_of_a_network_of_torchvisions(tmp_path):
                 pixels = chance.integers(0, 150, (150, 140, 3), dtype=np.uint8)
                 pixels[..., label] += 90
                 Image.fromarray(pixels).save(folder / f"{number}.png")
-    changes = {"dataset": f"folder:{tmp_path}/birds", "image_size": 64, "model": "squeezenet1_1"}
+    changes = {"dataset": f"folder:{tmp_path}/birds", "image_size": 128, "model": "squeezenet1_1"}
     laboratory = Laboratory(tmp_path, victim={**changes, "batch_size": 6, "epochs": 1}, queries={"limit": 4})
     number = laboratory.finished("uniform", a=0.3)
     export_point(StudyView(laboratory.folder), number, None, tmp_path / "out")
-    assert laboratory.images().shape[1:] == (3, 64, 64)
+    assert laboratory.images().shape[1:] == (3, 128, 128)
     answers = load_program(tmp_path / "out")(laboratory.images())
     torch.testing.assert_close(answers, laboratory.stored(number), rtol=0, atol=1e-5)
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
-    assert "(B, 3, 64, 64), red, green, blue" in card
-    assert "resized that to 73 × 73" in card
+    assert "(B, 3, 128, 128), red, green, blue" in card
+    assert "resized that to 146 × 146" in card
 
 
 def test_gray_images_in_front_of_a_network_for_color(tmp_path):
