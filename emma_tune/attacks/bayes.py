@@ -193,7 +193,8 @@ def _nearest(answers: Tensor, own: Pairs, count: int) -> Pairs:
 
 def _distances(answers: Tensor, own: Pairs) -> Tensor:
     """Return the distance in L2 of the released form of each guess, (R, M, K), from its answer, (R, M)."""
-    return (own.released - answers[:, None]).norm(dim=2)
+    distances: Tensor = (own.released - answers[:, None]).norm(dim=2)
+    return distances
 
 
 def _mean_or_nearest(defended: Defended, rows: Tensor, own: Pairs) -> Tensor:
