@@ -32,7 +32,7 @@ ENTRIES = 20_000_000
 
 def nearest_distribution(points: Tensor) -> Tensor:
     """Return the distribution that is nearest in L2 to each point, (…, K): `max(x − c, 0)` (Held et al. 1974)."""
-    largest = points.sort(dim=-1, descending=True).values
+    largest = -torch.from_numpy(np.sort(-points.numpy()))  # several times as fast as PyTorch's
     first = largest[..., :1]
     above = (largest - first).cumsum(dim=-1) - 1  # c for each number of positive entries, times that number
     count = torch.arange(1, points.shape[-1] + 1, dtype=points.dtype)

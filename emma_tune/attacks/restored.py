@@ -51,8 +51,8 @@ def _restored(defended: Defended) -> Tensor:
         network = network or Restorer(inputs, clean)
         train(network, inputs, clean)
         with torch.no_grad():
-            outputs = F.softmax(network(_inputs(defended.answers, defended.guidance)), dim=1)
-        restored = outputs.to(defended.answers.dtype)
+            logits = network(_inputs(defended.answers, defended.guidance))
+        restored = F.softmax(logits.to(defended.answers.dtype), dim=1)
     return restored
 
 
