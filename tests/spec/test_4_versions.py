@@ -49,7 +49,7 @@ def test_a_bump_reruns_the_stage_and_what_follows(stage, study_file, monkeypatch
 
 
 def test_a_bump_of_an_attack_reruns_the_clones_that_are_trained_on_its_targets(study_file, monkeypatch):
-    file = study_file(attackers={"hard": {}, "semi": {"queries": 100, "targets": "hard"}, "active": {}})
+    file = study_file(attackers={"hard": {}, "semi": {"queries": 100, "targets": "hard"}, "soft": {}})
 
     def planned() -> tuple[str, dict[str, str]]:
         planner = Planner(load_study(file), {"victim": "v", "queries": "q"})
