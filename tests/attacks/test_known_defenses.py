@@ -17,6 +17,8 @@ from emma_tune.attacks.lesson import Loot
 from emma_tune.defenses.release import Release, objective_of
 from tests.attacks.test_matrix_attackers import dirichlet, eye, l1, matrices, nothing
 
+GATE = 0.8
+
 
 def loot_of(answers: Tensor, release: Release | None = None, **more: object) -> Loot:
     K = answers.shape[1]

@@ -8,10 +8,8 @@ import torch
 from emma_tune.attacks import learn
 from emma_tune.attacks.lesson import Loot
 from emma_tune.defenses.release import Release
-from tests.attacks.test_known_defenses import emma, loot_of
+from tests.attacks.test_known_defenses import GATE, emma, loot_of
 from tests.attacks.test_matrix_attackers import KINDS, dirichlet, eye, l1, matrices, nothing
-
-GATE = 0.8
 
 # --- inverse and forward behind a gate ------------------------------------------------------------------------
 
