@@ -7,7 +7,7 @@ rounds `stages/querying/`. Attacks know neither images nor studies.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -49,6 +49,9 @@ class Attack:
         fields: the fields of a study's attacker that it uses and not every kind does.
         knows_defense: how much of the defense it knows, unless a study says less: `all` of it, or `gate`: gate and
             second step, if there are any; "" if nothing.
+        unanswered: `module:function`, `Lesson` → `Lesson`, of one that learns from unanswered images, too.
+        version: of `where`; part of the recipes of its clones unless it is 1. Raised when it makes something else
+            of the same answers, by more than another processor or number of threads changes it.
     """
 
     where: str
@@ -59,6 +62,31 @@ class Attack:
     rounds: int = 1
     fields: tuple[str, ...] = ()
     knows_defense: Literal["", "gate", "all"] = ""
+    unanswered: str = ""
+    version: int = 1
+
+    def with_targets_of(self, other: Attack) -> Attack:
+        """Return this attack with clones that are trained on what another one makes of the answers.
+
+        It asks what this one asks, and knows what both know.
+        """
+        more = other.knows.removeprefix("the answers").removeprefix(" and ")  # besides the answers
+        return replace(
+            self,
+            where=other.where,
+            version=other.version,
+            knows=f"{self.knows}, and {more}" if more else self.knows,
+            needs_matrix=other.needs_matrix,
+            fields=(*self.fields, *other.fields),
+            knows_defense=other.knows_defense,
+        )
+
+    def learn(self, loot: Loot) -> Lesson:
+        """Return what a clone is trained on."""
+        lesson = cast("Callable[[Loot], Lesson]", resolve_name(self.where))(loot)
+        if not self.unanswered:
+            return lesson
+        return cast("Callable[[Lesson], Lesson]", resolve_name(self.unanswered))(lesson)
 
     def budget(self, queries: int | None, pool: int) -> int:
         """Return how many queries it may send; None is as many as the pool has, which bounds those of the pool."""
@@ -123,7 +151,7 @@ ATTACKS: dict[str, Attack] = {
         "the answers to queries that its clone chooses",
         asks="chosen",
         rounds=10,
-        fields=("rounds", "choose"),
+        fields=("rounds", "choose", "targets"),
     ),
     "jacobian": Attack(
         f"{_HERE}.jacobian:learn",
@@ -131,14 +159,20 @@ ATTACKS: dict[str, Attack] = {
         asks="made",
         labeled=True,
         rounds=6,
-        fields=("rounds", "epsilon"),
+        fields=("rounds", "epsilon", "targets"),
     ),
     "semi": Attack(
-        f"{_HERE}.semi:learn", "the answers to a part of its queries, and the others without answers", asks="part"
+        f"{_HERE}.soft:learn",
+        "the answers to a part of its queries, and the others without answers",
+        asks="part",
+        fields=("targets",),
+        unanswered=f"{_HERE}.semi:consistently",
     ),
-    "bayes": Attack(f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all", fields=("knows",)),
+    "bayes": Attack(
+        f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all", fields=("knows",), version=2
+    ),
     "restored": Attack(
-        f"{_HERE}.restored:learn", "the answers and the defense", knows_defense="all", fields=("knows",)
+        f"{_HERE}.restored:learn", "the answers and the defense", knows_defense="all", fields=("knows",), version=2
     ),
     "selective": Attack(
         f"{_HERE}.selective:learn",
@@ -167,6 +201,21 @@ def guess_of(name: str) -> Callable[..., Tensor]:
     return cast("Callable[..., Tensor]", resolve_name(AGAINST[name]))
 
 
+def targets() -> list[str]:
+    """Return the attackers whose targets others can train on: those that need nothing but answers to make them."""
+    return [kind for kind, attack in ATTACKS.items() if attack.asks == "pool" and not attack.labeled]
+
+
+def attack_of(kind: str, targets: str = PLAIN) -> Attack:
+    """Return an attack that asks as one of `ATTACKS` does, and trains on the targets of another one."""
+    return ATTACKS[kind] if targets == PLAIN else ATTACKS[kind].with_targets_of(ATTACKS[targets])
+
+
+def described(kind: str, targets: str = PLAIN) -> str:
+    """Name an attack of `attack_of` in words."""
+    return kind if targets == PLAIN else f"{kind} with targets of {targets}"
+
+
 def learn(kind: str, loot: Loot) -> Lesson:
     """Return what the clone of an attacker is trained on.
 
@@ -174,4 +223,4 @@ def learn(kind: str, loot: Loot) -> Lesson:
         kind: one of `ATTACKS`.
         loot: what the attacker got.
     """
-    return cast("Callable[[Loot], Lesson]", resolve_name(ATTACKS[kind].where))(loot)
+    return ATTACKS[kind].learn(loot)

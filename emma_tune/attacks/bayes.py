@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emma_tune.attacks.guesses import ENTRIES, Defended, Pairs
+from emma_tune.attacks.guesses import Defended, Pairs
 from emma_tune.attacks.inverse import undo
 from emma_tune.attacks.lesson import Lesson, Loot
 
@@ -35,8 +35,14 @@ FEWEST, FIT = 4, 1e-4
 """Of its own guesses that are averaged, however far they are, since noise leaves none near; and the largest
 distance, in L2, at which all of them are."""
 
-BLOCK = (128, 8192)
+BLOCK, CANDIDATES = 64, 8192
 """Answers and guesses that are compared at a time."""
+
+COMPARED = 500_000_000
+"""Answers times guesses of the table among which their nearest are looked for: own guesses only begin there."""
+
+AT_ONCE = 2**18
+"""Numbers in the guesses that are moved together: few enough for a cache of the processor."""
 
 
 def learn(loot: Loot) -> Lesson:
@@ -45,14 +51,16 @@ def learn(loot: Loot) -> Lesson:
     `misfit` is the mean over queries of `‖release(p̂) − p'‖₁`, in [0, 2].
     """
     defended = Defended.of(loot)
+    T = defended.release.matrix
     if defended.guidance is None:
         restored, found = posterior_means(defended.answers, _table(defended))
         left = (~found).nonzero()[:, 0]
     else:  # the defense treats each query by itself
         restored, left = defended.answers, torch.arange(len(defended.answers))
-    block = max(1, ENTRIES // (4 * OWN * defended.answers.shape[1]))
-    for rows in left.split(block) if len(left) else ():
-        restored = restored.index_copy(0, rows, _by_own_guesses(defended, rows, restored[rows]))
+    undone = None if T is None else undo(defended.answers, T, low_rank=True)
+    for rows in left.split(max(1, AT_ONCE // (OWN * defended.answers.shape[1]))) if len(left) else ():
+        guesses = _own_guesses(defended, rows, restored[rows], undone)
+        restored = restored.index_copy(0, rows, _by_own_guesses(defended, rows, guesses))
     return Lesson(restored[defended.place], metrics={"misfit": defended.misfit(restored)})
 
 
@@ -77,66 +85,125 @@ def posterior_means(answers: Tensor, table: Pairs, tolerance: float = TOLERANCE)
         tolerance: in L2.
 
     Returns:
-        The means of these guesses, (D, K), the nearest guess where there is none; and where there are any, (D,).
+        The means of these guesses, (D, K), where there is none a guess nearby; and where there are any, (D,).
     """
-    clean, released = table
+    sums = _sums_within(answers, table, tolerance)
+    means, found = sums[:, :-1] / sums[:, -1:].clamp(min=1), sums[:, -1] > 0
+    without = (~found).nonzero()[:, 0]
+    return means.index_copy(0, without, _nearest_in(table, answers[without])), found
+
+
+def _sums_within(answers: Tensor, table: Pairs, tolerance: float) -> Tensor:
+    """Add up the guesses whose released form is within a tolerance of each answer, and count them, (D, K + 1).
+
+    Along one axis, points are at most as far apart as they are: answers and guesses are sorted along the axis in
+    which the guesses differ most, and those of a block of answers compared only with the guesses beside it.
+    """
+    centered = table.released - table.released.mean(dim=0)
+    axis = torch.linalg.eigh(centered.T @ centered).eigenvectors[:, -1:]
+    along, order = (table.released @ axis)[:, 0].sort()
+    clean, released = (of[order] for of in table)
     half, counted = (released**2).sum(dim=1) / 2, torch.cat([clean, torch.ones_like(clean[:, :1])], dim=1)
-    means, found = [], []
-    for block in answers.split(BLOCK[0]):
-        least = block.new_full((len(block),), torch.inf)
-        nearest = torch.zeros(len(block), dtype=torch.int64)
-        sums = block.new_zeros(len(block), counted.shape[1])
-        own = (block**2).sum(dim=1) / 2
-        for start in range(0, len(clean), BLOCK[1]):
-            some = slice(start, start + BLOCK[1])
+    margin = tolerance + 100 * torch.finfo(along.dtype).eps  # of rounding
+    own_along, own_order = (answers @ axis)[:, 0].sort()
+    sums = answers.new_zeros(len(answers), counted.shape[1])
+    for rows, places in zip(own_order.split(BLOCK), own_along.split(BLOCK), strict=True):
+        block = answers[rows]
+        bound = (tolerance**2 - (block**2).sum(dim=1, keepdim=True)) / 2
+        first, last = torch.searchsorted(along, torch.stack([places[0] - margin, places[-1] + margin])).tolist()
+        for start in range(first, last, CANDIDATES):
+            some = slice(start, min(start + CANDIDATES, last))
+            # half of the squared distance, less what belongs to the answer alone
+            within = torch.addmm(half[some], block, released[some].T, alpha=-1) <= bound
+            if within.any():
+                sums[rows] += within.to(block.dtype) @ counted[some]
+    return sums
+
+
+def _nearest_in(table: Pairs, answers: Tensor) -> Tensor:
+    """Return the guess released nearest to each answer, (D, K); for many answers, of a part of the table."""
+    every = max(1, len(table.clean) * len(answers) // COMPARED)
+    clean, released = (of[::every] for of in table)
+    half = (released**2).sum(dim=1) / 2
+    nearest = torch.zeros(len(answers), dtype=torch.int64)
+    for rows in torch.arange(len(answers)).split(BLOCK):
+        block, least = answers[rows], answers.new_full((len(rows),), torch.inf)
+        for start in range(0, len(clean), CANDIDATES):
+            some = slice(start, start + CANDIDATES)
             # half of the squared distance, less what belongs to the answer alone
             distance = torch.addmm(half[some], block, released[some].T, alpha=-1)
-            closest, where = distance.min(dim=1)
-            nearest = torch.where(closest < least, where + start, nearest)
+            # NumPy's search is several times as fast
+            where = torch.from_numpy(distance.numpy().argmin(axis=1))
+            closest = distance.gather(1, where[:, None])[:, 0]
+            nearest[rows] = torch.where(closest < least, where + start, nearest[rows])
             least = least.minimum(closest)
-            within = distance <= (tolerance**2 / 2 - own)[:, None]
-            sums += within.to(block.dtype) @ counted[some]
-        found.append(sums[:, -1] > 0)
-        means.append(torch.where(found[-1][:, None], sums[:, :-1] / sums[:, -1:].clamp(min=1), clean[nearest]))
-    return torch.cat(means), torch.cat(found)
+    return clean[nearest]
 
 
-def _by_own_guesses(defended: Defended, rows: Tensor, first: Tensor) -> Tensor:
-    """Restore some of the answers, (R, K), by guesses around what they may stand for at first, (R, K)."""
+def _own_guesses(defended: Defended, rows: Tensor, first: Tensor, undone: Tensor | None) -> Tensor:
+    """Guess what some of the answers may stand for, (R, OWN, K).
+
+    Args:
+        defended: the answers.
+        rows: which of them, (R,).
+        first: a guess for each of these, (R, K).
+        undone: all answers undone by T⁻¹, (D, K); None without a matrix.
+    """
+    R, K = first.shape
+    guesses = first.new_empty(R, OWN, K)
+    guesses[:, 0], guesses[:, 1] = first, defended.answers[rows]
+    around, anywhere = (len(range(start, OWN, 2)) for start in (2, 3))
+    guesses[:, 2::2] = defended.around(first, around, CONCENTRATION).view(R, around, K)
+    guesses[:, 3::2] = defended.anywhere(R * anywhere).view(R, anywhere, K)
+    if undone is not None:
+        guesses[:, 2] = undone[rows]
+    return guesses
+
+
+def _by_own_guesses(defended: Defended, rows: Tensor, guesses: Tensor) -> Tensor:
+    """Restore some of the answers, (R, K), by moving guesses of their own, (R, OWN, K).
+
+    Where fewer than `FEWEST` arrive, there are more around the nearest.
+    """
+    answers = defended.answers[rows]
+    own = _nearest(answers, defended.settled(guesses, rows, enough=FEWEST), OWN)
+    short = (_distances(answers, own)[:, FEWEST - 1] > FIT).nonzero()[:, 0]
+    if len(short):
+        closer = _closer(defended, rows[short], Pairs(*(of[short] for of in own)))
+        own = Pairs(*(of.index_copy(0, short, new) for of, new in zip(own, closer, strict=True)))
+    return _mean_or_nearest(defended, rows, own)
+
+
+def _closer(defended: Defended, rows: Tensor, own: Pairs) -> Pairs:
+    """Replace guesses of answers, (R, OWN, K), nearest first, by nearer ones around the nearest of each."""
     answers, each = defended.answers[rows], rows.repeat_interleave(OWN)
-    shape = (len(rows), OWN, answers.shape[1])
-    guesses = defended.around(first, OWN, CONCENTRATION).view(shape)
-    guesses[:, 0], guesses[:, 1] = first, answers
-    guesses[:, 3::2] = defended.anywhere(len(rows) * len(range(3, OWN, 2))).view_as(guesses[:, 3::2])
-    if defended.release.matrix is not None:
-        guesses[:, 2] = undo(answers, defended.release.matrix, low_rank=True)
-    clean, released = defended.settled(guesses, rows, enough=FEWEST)
     for concentration in CLOSER:
-        nearest = _nearest(answers, Pairs(clean, released), 1).clean[:, 0]
-        more = defended.pairs_of(defended.around(nearest, OWN, concentration), each)
-        clean, released = _nearest(
-            answers,
-            Pairs(
-                torch.cat([clean, more.clean.view(shape)], dim=1),
-                torch.cat([released, more.released.view(shape)], dim=1),
-            ),
-            OWN,
-        )
-    return _mean_or_nearest(defended, rows, Pairs(clean, released))
+        more = defended.pairs_of(defended.around(own.clean[:, 0], OWN, concentration), each)
+        both = (torch.cat([of, new.view_as(of)], dim=1) for of, new in zip(own, more, strict=True))
+        own = _nearest(answers, Pairs(*both), OWN)
+    return own
 
 
 def _nearest(answers: Tensor, own: Pairs, count: int) -> Pairs:
     """Keep the nearest guesses of each answer, (R, count, K), nearest first, of its own, (R, M, K)."""
-    distance = (own.released - answers[:, None]).norm(dim=2)
-    order = distance.argsort(dim=1, stable=True)[:, :count, None]
+    order = _distances(answers, own).argsort(dim=1, stable=True)[:, :count, None]
     clean, released = (of.gather(1, order.expand(-1, -1, of.shape[2])) for of in own)
     return Pairs(clean, released)
 
 
+def _distances(answers: Tensor, own: Pairs) -> Tensor:
+    """Return the distance in L2 of the released form of each guess, (R, M, K), from its answer, (R, M)."""
+    distances: Tensor = (own.released - answers[:, None]).norm(dim=2)
+    return distances
+
+
 def _mean_or_nearest(defended: Defended, rows: Tensor, own: Pairs) -> Tensor:
-    """Average the guesses that fit each answer, `FEWEST` at least; fewer fit: the nearest, if it fits better."""
+    """Average the guesses that fit each answer, (R, M, K), nearest first; `FEWEST` of them at least.
+
+    If fewer fit it is the nearest, should that fit better than the mean.
+    """
     answers = defended.answers[rows]
-    distance = (own.released - answers[:, None]).norm(dim=2)  # nearest first
+    distance = _distances(answers, own)
     within = (distance <= distance[:, FEWEST - 1 : FEWEST].clamp(min=FIT)).to(own.clean.dtype)
     means = (within[:, None] @ own.clean)[:, 0] / within.sum(dim=1, keepdim=True)
     of_means, of_nearest = (

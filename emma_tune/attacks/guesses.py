@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,16 @@ CLOSE = 1e-6
 
 ENTRIES = 20_000_000
 """The most numbers that guesses consist of, however many are asked for: 80 MB in single precision."""
+
+
+def nearest_distribution(points: Tensor) -> Tensor:
+    """Return the distribution that is nearest in L2 to each point, (…, K): `max(x − c, 0)` (Held et al. 1974)."""
+    largest = -torch.from_numpy(np.sort(-points.numpy()))  # several times as fast as PyTorch's
+    first = largest[..., :1]
+    above = (largest - first).cumsum(dim=-1) - 1  # c for each number of positive entries, times that number
+    count = torch.arange(1, points.shape[-1] + 1, dtype=points.dtype)
+    positive = ((largest - first) * count > above).sum(dim=-1, keepdim=True)
+    return (points - first - above.gather(-1, positive - 1) / positive).clamp(min=0)
 
 
 class Pairs(NamedTuple):
@@ -115,23 +126,21 @@ class Defended:
             enough: so many guesses of an answer that have arrived let its others stop where they are.
         """
         R, M, _ = clean.shape
-        inverse = None if self.release.matrix is None else pseudo_inverse(self.release.matrix, low_rank=True)
         best, released = clean, self._released(clean, rows)
         best_released = released
         least = (released - self.answers[rows][:, None]).norm(dim=2)
         moving = torch.arange(R)
         for _ in range(STEPS):
             still = (least[moving] <= CLOSE).sum(dim=1) < min(enough, M)
-            moving, clean, released = moving[still], clean[still], released[still]
-            if not len(moving):
+            if not still.any():
                 break
+            moving, clean, released = moving[still], clean[still], released[still]
             answers = self.answers[rows[moving]][:, None]
             missing = answers - released
             step = DAMPING * missing
-            if inverse is not None:
-                step[:, ::2] = missing[:, ::2] @ inverse.to(missing)
-            moved = (clean + step).clamp(min=0)
-            clean = moved / moved.sum(dim=2, keepdim=True).clamp(min=1e-12)
+            if self._inverse is not None:
+                step[:, ::2] = missing[:, ::2] @ self._inverse
+            clean = nearest_distribution(clean + step)
             released = self._released(clean, rows[moving])
             distance = (released - answers).norm(dim=2)
             closer = (distance < least[moving])[..., None]
@@ -141,6 +150,12 @@ class Defended:
                 0, moving, torch.where(closer, released, best_released[moving])
             )
         return Pairs(best, best_released)
+
+    @cached_property
+    def _inverse(self) -> Tensor | None:
+        """The pseudo-inverse of T, (K, K); None without a matrix."""
+        T = self.release.matrix
+        return None if T is None else pseudo_inverse(T, low_rank=True).to(self.answers)
 
     def _released(self, clean: Tensor, rows: Tensor) -> Tensor:
         """Release guesses of each answer, (R, M, K)."""

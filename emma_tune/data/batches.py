@@ -52,6 +52,10 @@ class Images:
         """Return images as they are kept, (B, C, H, W) uint8 on the device; `indices` (B,)."""
         return self._array[indices.to(self._array.device)].to(self.device, non_blocking=True)
 
+    def take(self, indices: Tensor) -> Images:
+        """Return some of the images, in this order; `indices` (M,) int64."""
+        return Images(self._set.take(indices.numpy()), self.device)
+
     def plain(self, batch_size: int) -> Iterator[Tensor]:
         """Yield all images in order without augmentation, in batches (B, C, h, w) uint8."""
         for batch in self._array.split(batch_size):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from emma_tune.attacks import ATTACKS, Attack
+from emma_tune.attacks import ATTACKS, Attack, attack_of
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.defenses.around import GATE, OF_SECOND_STEP, around_params, own_params
 from emma_tune.plan.task import Point, Task
@@ -14,10 +14,13 @@ from emma_tune.study import Attacker
 from emma_tune.training.settings import Training
 
 
-def attacker_settings(attacker: Attacker, kind: str, training: Training, run: int) -> AttackerSettings:
-    """Return the settings of an attacker at any point; `kind` and `training` are named by their content."""
-    attack = ATTACKS[kind]
+def attacker_settings(
+    attacker: Attacker, kind: str, targets: str, training: Training, run: int
+) -> AttackerSettings:
+    """Return the settings of an attacker at any point; names of methods and weights are those of their content."""
+    attack = attack_of(kind, targets)
     own = {field: getattr(attacker, field) for field in attack.fields if field in AttackerSettings.model_fields}
+    own |= {"targets": targets, "version": attack.version}
     if attack.rounds > 1:
         own["rounds"] = attacker.rounds or attack.rounds
     return AttackerSettings(kind=kind, queries=attacker.queries, training=training, seed=run, **own)
@@ -53,7 +56,7 @@ def with_oracle(
     Returns:
         Its settings, and the keys of the artifacts that it reads besides the answers; both as they are for others.
     """
-    if ATTACKS[settings.kind].asks != "made":
+    if settings.attack.asks != "made":
         return settings, {}
     guidance = next((task for task in chain if task.stage == "guidance"), None)
     inputs = {"victim": chain[0].key}
@@ -69,7 +72,7 @@ def known_of(attack: Attack, knows: Collection[str], defense: ResponsesSettings)
     None, too, for an attacker that uses only the gate where no gate is known. Random draws are never known.
 
     Args:
-        attack: its kind.
+        attack: the attacker's, with its targets.
         knows: as in its study.
         defense: all of it.
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from emma_tune.attacks import ATTACKS, PLAIN
+from emma_tune.attacks import PLAIN, Attack, attack_of
 from emma_tune.defenses import DEFENSES, Defense
 from emma_tune.defenses.around import OF_SECOND_STEP, THEN, around_params, effective, own_params
 from emma_tune.models import NONE
@@ -98,9 +98,13 @@ class Planner:
         others = {name: of for name, of in self.study.attackers.items() if not of.counts}
         return key_of({"points": self.digest, "attackers": self._described(others)})
 
-    @staticmethod
-    def _described(attackers: Mapping[str, Attacker]) -> dict[str, Any]:
-        return {name: of.model_dump(mode="json", exclude={"when"}) for name, of in attackers.items()}
+    def _described(self, attackers: Mapping[str, Attacker]) -> dict[str, Any]:
+        """Return all that determines the clones of attackers at a point; versions as recipes have them."""
+        described = {name: of.model_dump(mode="json", exclude={"when"}) for name, of in attackers.items()}
+        for name, attacker in attackers.items():
+            if (version := self._attack(attacker).version) > 1:
+                described[name]["version"] = version
+        return described
 
     def foundation(self, seed: int) -> tuple[Task, Task]:
         """Plan the victim of a seed and its posteriors, which every point of that seed needs."""
@@ -112,8 +116,11 @@ class Planner:
         return {
             name: attacker
             for name, attacker in self.study.attackers.items()
-            if linear or not ATTACKS[self.study.versioned(attacker.kind)].needs_matrix
+            if linear or not self._attack(attacker).needs_matrix
         }
+
+    def _attack(self, attacker: Attacker) -> Attack:
+        return attack_of(*map(self.study.versioned, (attacker.kind, attacker.targets)))
 
     def _row(self, defense: str) -> Defense:
         return DEFENSES[self.study.versioned(defense)]
@@ -203,7 +210,8 @@ class Planner:
 
     def _attacker_settings(self, name: str, run: int) -> AttackerSettings:
         attacker = self.study.attackers[name]
-        return attacker_settings(attacker, self.study.versioned(attacker.kind), self._training(attacker), run)
+        kind, targets = map(self.study.versioned, (attacker.kind, attacker.targets))
+        return attacker_settings(attacker, kind, targets, self._training(attacker), run)
 
     def _attacker(self, settings: AttackerSettings, of: Attacker, chain: list[Task]) -> Task:
         """Plan an attacker; `chain` is from the victim through what the defense has learned to the answers."""
@@ -211,10 +219,10 @@ class Planner:
         assert isinstance(answers.config, ResponsesSettings)
         settings, more = with_oracle(settings, self._victims_network, chain)
         inputs = {"responses": answers.key, **more}
-        known = known_of(ATTACKS[settings.kind], of.knows, answers.config)
+        known = known_of(settings.attack, of.knows, answers.config)
         if known is not None:
-            settings = settings.model_copy(update={"release": known})
-            if DEFENSES[known.defense].guided:
+            settings = settings.model_copy(update={"known" if settings.oracle else "release": known})
+            if DEFENSES[known.defense].guided and not settings.oracle:  # which guides itself
                 inputs["guidance"] = next(task.key for task in chain if task.stage == "guidance")
         return self._task("attacker", settings, inputs)
 

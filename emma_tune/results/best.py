@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.results.figures import Figures, PartFigures
 from emma_tune.results.intervals import overlap, wilson
 from emma_tune.results.view import StudyView
@@ -85,7 +84,7 @@ def check_found(view: StudyView, found: Mapping[str, Any]) -> None:
 
 def bounded(study: Study) -> list[str]:
     """List the measures of a point that can be given a largest value."""
-    everywhere = [name for name, of in study.counting.items() if not ATTACKS[of.kind].needs_matrix]
+    everywhere = [name for name, of in study.counting.items() if not of.attack.needs_matrix]
     names = [*study.measures, *(f"{ATTACKERS}{name}" for name in everywhere)]
     return [name for name in names if study.measure(name).direction == "min"]
 

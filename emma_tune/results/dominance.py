@@ -21,12 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emma_tune.plan import Point
-from emma_tune.results.front import as_losses, dominating, nondominated
+from emma_tune.results.front import as_losses, dominating, group_of, nondominated
 from emma_tune.results.ledger import Ledger, Outcome
 from emma_tune.study import Study
-
-ALL = ""
-"""The group of the points of all defenses, where they may stop one another."""
 
 
 class Rivals:
@@ -49,7 +46,7 @@ class Rivals:
         """Take up a point that has finished with these validation figures. Baselines count like any other."""
         if not self._study.limits.kept_by(figures):
             return
-        own, group = self.losses_of(figures)[None], self._group(point.defense)
+        own, group = self.losses_of(figures)[None], group_of(self._study, point.defense)
         numbers, losses = self._groups.get(group, (np.empty(0, dtype=np.int64), own[:0]))
         numbers, losses = np.append(numbers, point.number), np.concatenate([losses, own])
         kept = nondominated(losses)  # a dominated point beats nothing that its own dominator does not
@@ -65,7 +62,7 @@ class Rivals:
         beaten: list[int | None] = [None] * len(defenses)
         if self._study.search.stop == "none":
             return beaten
-        groups = np.array([self._group(defense) for defense in defenses])
+        groups = np.array([group_of(self._study, defense) for defense in defenses])
         for group in set(groups.tolist()) & self._groups.keys():
             numbers, losses = self._groups[group]
             places = np.flatnonzero(groups == group)
@@ -90,9 +87,6 @@ class Rivals:
         """Turn validation figures into values to minimize: (D,)."""
         row: NDArray[np.float64] = as_losses([figures], self._study.objectives)[0]
         return row
-
-    def _group(self, defense: str) -> str:
-        return ALL if self._study.search.stop == "joint" else defense
 
 
 def current_outcomes(study: Study, ledger: Ledger, digest: str) -> dict[int, Outcome]:

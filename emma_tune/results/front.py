@@ -102,21 +102,27 @@ def front_of(study: Study, finished: Mapping[int, Mapping[str, Any]]) -> list[in
     return [number for number, keep in zip(within, kept, strict=True) if keep]
 
 
+ALL = ""
+"""The group of the points of all defenses."""
+
+
+def group_of(study: Study, defense: str) -> str:
+    """Name the group of points whose front `search.stop` keeps whole: all of them, or those of one defense."""
+    return ALL if study.search.stop == "joint" else defense
+
+
 def targets(
     study: Study, finished: Iterable[tuple[Point, Mapping[str, Any]]], searched: Collection[str]
 ) -> list[Point]:
     """List the points that the attackers of the fronts (`when: front`) attack, by validation figures.
 
-    Of defenses in `searched` these are the members of their own front, of the others all finished points.
+    Of defenses in `searched` these are the members of the front of their group, of the others all finished points.
     """
     points: dict[int, Point] = {}
-    by_defense: dict[str, dict[int, Mapping[str, Any]]] = {}
+    by_group: dict[str, dict[int, Mapping[str, Any]]] = {}
     for point, figures in finished:
         points[point.number] = point
-        by_defense.setdefault(point.defense, {})[point.number] = figures
-    chosen = [
-        number
-        for defense, of in by_defense.items()
-        for number in (front_of(study, of) if defense in searched else of)
-    ]
+        by_group.setdefault(group_of(study, point.defense), {})[point.number] = figures
+    members = {number for of in by_group.values() for number in front_of(study, of)}
+    chosen = [number for number, point in points.items() if number in members or point.defense not in searched]
     return [points[number] for number in sorted(chosen)]

@@ -139,12 +139,13 @@ class StudyView(StudyReader):
         """Describe the attackers.
 
         Returns:
-            Of each: `kind`, what it `knows`, `when`, `model`, `queries` (None: the whole pool; one that is to ask
-            more than the pool has asks all of it), and how many answers it gets, `asked` (None: not known yet).
+            Of each: `kind`, the kind whose `targets` it trains on (soft: its own), what it `knows`, `when`,
+            `model`, `queries` (None: the whole pool; one that is to ask more than the pool has asks all of it),
+            and how many answers it gets, `asked` (None: not known yet).
         """
         pool = self.shapes["queries"][0] if "queries" in self.shapes else None
         return {
-            name: {"kind": of.kind, "knows": of.knowledge}
+            name: {"kind": of.kind, "targets": of.targets, "knows": of.knowledge}
             | {"when": of.when, "model": of.model, "queries": of.asks(pool), "asked": self.asked.get(name)}
             for name, of in self.study.attackers.items()
         }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emma_tune.plan import GROUNDWORK, Planner, Point, PointPlan, Task
 from emma_tune.results.figures import Figures, front_figures, point_figures
-from emma_tune.results.front import as_losses, dominating, front_of, targets
+from emma_tune.results.front import as_losses, dominating, front_of, group_of, targets
 from emma_tune.results.ledger import Ledger, LedgerWriter, Outcome
 from emma_tune.search.early_stopping import EarlyStopping
 from emma_tune.search.proposals import Proposer
@@ -42,7 +43,8 @@ class PointOutcomes:
         self._proposers = context.proposers
         self._records = records
         self.early_stopping = EarlyStopping(planner, records, context.proposers)
-        self._validated: list[tuple[Point, Mapping[str, Any]]] = []
+        self._validated: dict[int, tuple[Point, Mapping[str, Any]]] = {}
+        self._targets: list[Point] | None = None  # until another point finishes
         self._fronts: dict[str, dict[int, tuple[Point, Figures]]] = {name: {} for name in self._study.searches}
         self._ended: Counter[str] = Counter()
         self.finished = self.paused = self.failed = 0
@@ -66,7 +68,8 @@ class PointOutcomes:
         self._records.forget(plan)
         self.finished += 1
         self._ended[point.defense] += 1
-        self._validated.append((point, validation))
+        self._validated[point.number] = point, validation
+        self._targets = None
         self._join_front(point, figures)
         self._report(point, validation)
         return validation
@@ -141,30 +144,44 @@ class PointOutcomes:
 
     def targets(self) -> list[Point]:
         """List what the attackers of the fronts attack; without a search all finished points."""
-        return targets(self._study, self._validated, self._proposers)
+        if self._targets is None:
+            self._targets = targets(self._study, self._validated.values(), self._proposers)
+        return self._targets
 
     def certain_targets(self, unfinished: Iterable[PointPlan]) -> list[Point]:
         """List the targets that stay targets whatever these points become, if no other is proposed."""
         bounds = defaultdict(list)
         for plan in unfinished:
-            bounds[plan.point.defense].append(self.early_stopping.least_losses(plan))
-        chosen = [point for point, _ in self._validated if point.defense not in self._proposers]
-        for defense in self._proposers:
-            for point, figures in self._fronts[defense].values():
-                losses = as_losses([figures["validation"]], self._study.objectives)
-                if not bounds[defense] or not dominating(np.array(bounds[defense]), losses).any():
-                    chosen.append(point)
-        return sorted(chosen, key=lambda point: point.number)
+            bounds[self._group(plan.point)].append(self.early_stopping.least_losses(plan))
+        return [point for point in self.targets() if not self._may_be_beaten(point, bounds[self._group(point)])]
 
-    def expected_targets(self, defense: str, points: int) -> float:
-        """Estimate how many of the ≥ 1 points of a defense the attackers of the fronts will attack.
+    def _may_be_beaten(self, point: Point, bounds: Sequence[NDArray[np.float64]]) -> bool:
+        """Tell whether a point of a searched defense is dominated by the least that others can come to."""
+        if point.defense not in self._proposers or not bounds:
+            return False
+        losses = as_losses([self._validated[point.number][1]], self._study.objectives)
+        return bool(dominating(np.array(bounds), losses).any())
 
-        Of a searched defense these are the members of its front, which grows about as the logarithm of its points.
+    def _group(self, point: Point) -> str:
+        return group_of(self._study, point.defense)
+
+    def expected_targets(self, points: Mapping[str, int]) -> dict[str, float]:
+        """Estimate how many points the attackers of the fronts will attack.
+
+        Of a searched defense these are its members of the front, which grows about as the logarithm of its points.
+
+        Args:
+            points: how many there will be, ≥ 1, by defense.
         """
-        if defense not in self._proposers:
-            return points
-        ended = min(points, max(1, self._ended[defense]))
-        return min(points, max(1, len(self._fronts[defense])) * (1 + math.log(points / ended)))
+        members = Counter(point.defense for point in self.targets())
+        least = 0 if self._study.search.stop == "joint" else 1  # its own front has a member
+        expected: dict[str, float] = dict(points)
+        for defense in self._proposers:
+            if defense in points:
+                ended = min(points[defense], max(1, self._ended[defense]))
+                growth = 1 + math.log(points[defense] / ended)
+                expected[defense] = min(points[defense], max(least, members[defense]) * growth)
+        return expected
 
     # --- attacks on fronts --------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ class PointSearch:
         names = {*self._asked, *self._unproposed}
         points = {name: self._asked[name] + self._unproposed.get(name, 0) for name in names}
         begun = Counter(self._ledger.points[number].defense for number in self._attacked)
-        expected = {name: self.outcomes.expected_targets(name, count) for name, count in points.items() if count}
+        expected = self.outcomes.expected_targets({name: count for name, count in points.items() if count})
         return {name: max(0.0, count - begun[name]) for name, count in expected.items()}
 
     def report_clone(self, result: Mapping[str, Any]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emma_tune.attacks import ATTACKS
-from emma_tune.data.batches import Images
+from emma_tune.stages.learning import last_epoch, new_learner
 from emma_tune.stages.metrics import accuracy
 from emma_tune.stages.querying.at_once import AtOnce
 from emma_tune.stages.querying.crafted import Crafted
@@ -18,9 +18,8 @@ from emma_tune.stages.querying.selected import Selected
 from emma_tune.stages.querying.strategy import QueryStrategy
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings
-from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
-from emma_tune.training.classifier import Classifier, new_classifier, posteriors_of
-from emma_tune.training.learner import Learner
+from emma_tune.storage.artifact import Artifact, Metrics, StageRun, State
+from emma_tune.training.classifier import Classifier, posteriors_of
 
 PARTS = ("validation", "test")
 
@@ -50,11 +49,14 @@ def train_attacker(
     strategy = _strategy_of(config, responses, guidance, victim, surrogate or misinformer, runtime)
     K, in_a_round = responses.tensors["queries"].shape[1], config.training.epochs
     labels = {part: runtime.victim_labels(part).cpu().numpy() for part in PARTS}
+    new_clone = partial(
+        new_learner, config.training, runtime=runtime, classes=K, seed=config.seed, role="attacker"
+    )
     history: list[Metrics] = []
     answers: dict[str, Tensor] = {}
     if state:
         training_set = strategy.resume(state.tensors)
-        learner = _new_learner(config, training_set.images, runtime, classes=K)
+        learner = new_clone(training_set.images)
         learner.restore(state.tensors)
         answers = {name: tensor for name, tensor in state.tensors.items() if name.endswith(PARTS)}
         history = list(state.history)
@@ -62,19 +64,16 @@ def train_attacker(
     for epoch in range(len(history), strategy.rounds * in_a_round):
         if epoch % in_a_round == 0:
             training_set = strategy.begin(epoch // in_a_round, learner.classifier if epoch else None)
-            learner = _new_learner(config, training_set.images, runtime, classes=K)
+            learner = new_clone(training_set.images)
         loss = training_set.train(learner, epoch % in_a_round)
         best = history[-1]["best.validation.accuracy"] if history else -1.0
         found, newest = _measure(learner.classifier, labels, best, runtime)
         history.append({"epoch": epoch, "loss": loss, **found})
         answers |= newest
-        yield Progress(
-            epoch + 1,
+        yield last_epoch(
+            history,
             strategy.rounds * in_a_round,
-            history[-1],
-            state=lambda: State(
-                len(history), {**learner.state(), **strategy.state(), **_copies(answers)}, list(history)
-            ),
+            lambda: {**learner.state(), **strategy.state(), **_copies(answers)},
         )
 
     metrics = {**_accuracies(answers, labels), **training_set.lesson.metrics, **strategy.metrics()}
@@ -121,9 +120,9 @@ def _strategy_of(
     runtime: Runtime,
 ) -> QueryStrategy:
     """Return how the attacker queries; `own` is the network of a guided defense."""
-    match ATTACKS[config.kind].asks:
+    match config.attack.asks:
         case "chosen":
-            return Selected(config, responses, runtime)
+            return Selected(config, responses, runtime, guidance)
         case "made":
             assert victim is not None, "the plan hands over the victim"
             assert config.oracle is not None, "and says how it is asked"
@@ -137,22 +136,8 @@ def _strategy_of(
                 classes=responses.tensors["queries"].shape[1],
                 runtime=runtime,
             )
-            return Crafted(config, oracle, runtime)
+            return Crafted(config, responses, oracle, runtime)
     return AtOnce(config, responses, runtime, guidance)
-
-
-def _new_learner(config: AttackerSettings, images: Images, runtime: Runtime, *, classes: int) -> Learner:
-    """Initialize a clone, the same one in every round."""
-    classifier = new_classifier(
-        config.training.model,
-        images,
-        classes=classes,
-        seed=config.seed,
-        role="attacker",
-        init=config.training.init,
-        weights=runtime.first_weights(config.training),
-    ).to(runtime.device)
-    return Learner(classifier, config.training, seed=config.seed, role="attacker")
 
 
 def _copies(answers: dict[str, Tensor]) -> dict[str, Tensor]:

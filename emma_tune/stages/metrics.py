@@ -56,16 +56,27 @@ def spectrum(singular_values: NDArray[np.floating]) -> dict[str, float]:
         singular_values: (K,), largest first.
 
     Returns:
-        `rank` (singular values above the largest times K times the precision of single numbers, as NumPy counts
-        them), `smallest_singular_value`, and `condition_number`: largest by smallest, at most 1e12.
+        `rank` (how many are `significant`), `smallest_singular_value`, and `condition_number`: largest by
+        smallest, at most 1e12.
     """
     largest, smallest = float(singular_values[0]), float(singular_values[-1])
-    negligible = largest * len(singular_values) * float(np.finfo(np.float32).eps)
     return {
-        "rank": float((singular_values > negligible).sum()),
+        "rank": float(len(significant(singular_values))),
         "smallest_singular_value": smallest,
         "condition_number": min(largest / smallest, 1e12) if smallest > 0 else 1e12,
     }
+
+
+def significant(singular_values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the singular values that are not 0 but for rounding errors.
+
+    Those are above the largest times K times the precision of single numbers, as NumPy counts the rank.
+
+    Args:
+        singular_values: (K,), largest first.
+    """
+    negligible = float(singular_values[0]) * len(singular_values) * float(np.finfo(np.float32).eps)
+    return singular_values[singular_values > negligible]
 
 
 def ece(answers: Answers, labels: Labels, bins: int = 15) -> float:

@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.defenses.adaptive_misinformation import exposing, misinforming
+from emma_tune.stages.learning import last_epoch, new_learner
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import MisinformerSettings
-from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
-from emma_tune.training.classifier import new_classifier
-from emma_tune.training.learner import Learner
+from emma_tune.storage.artifact import Artifact, StageRun, State
 
 EXPOSED = "exposed."
 """Prefix of the tensors of the network that is exposed to outliers."""
@@ -30,9 +29,11 @@ def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: S
     """
     images, K = runtime.victim_images("train"), runtime.classes
     labels = F.one_hot(runtime.victim_labels("train"), K).to(torch.get_default_dtype())
-    learners = {"": _learner(config, runtime, "misinformer")}
-    if config.exposed:
-        learners[EXPOSED] = _learner(config, runtime, "exposed")
+    roles = {"": "misinformer", EXPOSED: "exposed"} if config.exposed else {"": "misinformer"}
+    learners = {
+        prefix: new_learner(config.training, images, runtime, classes=K, seed=config.seed, role=role)
+        for prefix, role in roles.items()
+    }
     outliers = runtime.outliers() if config.exposed else None
     history = []
     if state:
@@ -49,12 +50,7 @@ def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: S
             exposed = learners[EXPOSED]
             beside = exposed.endless(outliers, f"{epoch}, outliers") if outliers else None
             history[-1]["exposed_loss"] = exposed.epoch(images, labels, epoch, exposing, beside=beside)
-        yield Progress(
-            epoch + 1,
-            config.training.epochs,
-            history[-1],
-            state=lambda: State(len(history), states(), list(history)),
-        )
+        yield last_epoch(history, config.training.epochs, states)
 
     return Artifact(_prefixed({prefix: learner.weights() for prefix, learner in learners.items()}), {}, history)
 
@@ -62,19 +58,6 @@ def train_misinformer(config: MisinformerSettings, *, runtime: Runtime, state: S
 def tensors_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Select the tensors of one of the networks, without its prefix; none if there is no such network."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _learner(config: MisinformerSettings, runtime: Runtime, role: str) -> Learner:
-    classifier = new_classifier(
-        config.training.model,
-        runtime.victim_images("train"),
-        classes=runtime.classes,
-        seed=config.seed,
-        role=role,
-        init=config.training.init,
-        weights=runtime.first_weights(config.training),
-    ).to(runtime.device)
-    return Learner(classifier, config.training, seed=config.seed, role=role)
 
 
 def _prefixed(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

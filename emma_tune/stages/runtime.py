@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from emma_tune.attacks import FEW_PER_CLASS
@@ -48,13 +47,13 @@ class Runtime:
         assert labels is not None, "a victim's images have labels"
         return torch.from_numpy(np.array(labels)).to(self.device)
 
-    def query_images(self, limit: int | None = None, rows: NDArray[np.int64] | None = None) -> Images:
-        """Return the pool, or its fixed subset of `limit` images; only these `rows` of it if they are given."""
+    def query_images(self, limit: int | None = None) -> Images:
+        """Return the pool, or its fixed subset of `limit` images."""
         assert self.queries is not None, "the stage's table says that it reads the pool"
         pool = self.queries
         if limit is not None:
             pool = pool.take(subset(len(pool), limit))
-        return Images(pool if rows is None else pool.take(rows), self.device)
+        return Images(pool, self.device)
 
     def outliers(self) -> Images:
         """Return the images that a network is exposed to."""

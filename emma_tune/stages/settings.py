@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from emma_tune.attacks import ATTACKS, FEW_PER_CLASS, UNANSWERED
+from emma_tune.attacks import FEW_PER_CLASS, PLAIN, UNANSWERED, Attack, attack_of
 from emma_tune.attacks.choosing import CHOICES
 from emma_tune.training.fields import Frozen
 from emma_tune.training.settings import Training
@@ -247,8 +247,23 @@ class AttackerSettings(StageSettings):
     epsilon: float | None = Field(
         None, exclude_if=lambda epsilon: epsilon is None, description="how far it moves pixels, in [0, 1]"
     )
+    targets: str = Field(
+        PLAIN,
+        exclude_if=lambda targets: targets == PLAIN,
+        description="the kind whose targets it makes of the answers, if not its own",
+    )
+    version: int = Field(
+        1, exclude_if=lambda version: version == 1, description="of what makes these targets, if it has changed"
+    )
     release: ResponsesSettings | None = Field(
-        None, exclude_if=lambda release: release is None, description="the defense, of an attacker that uses it"
+        None,
+        exclude_if=lambda release: release is None,
+        description="the defense, of an attacker that uses it; all of it where an oracle is asked",
+    )
+    known: ResponsesSettings | None = Field(
+        None,
+        exclude_if=lambda known: known is None,
+        description="what an attacker that asks an oracle knows of the defense; of others it is `release`",
     )
     oracle: OracleSettings | None = Field(
         None, exclude_if=lambda oracle: oracle is None, description="what answers images of its own making"
@@ -258,6 +273,16 @@ class AttackerSettings(StageSettings):
         exclude_if=lambda confidence: confidence == 0,
         description="smallest confidence (largest entry) of an answer that it trains on",
     )
+
+    @property
+    def attack(self) -> Attack:
+        """The attack, with its targets."""
+        return attack_of(self.kind, self.targets)
+
+    @property
+    def known_defense(self) -> ResponsesSettings | None:
+        """What it knows of the defense; None if it makes no use of it."""
+        return self.known if self.oracle else self.release
 
     def epochs(self, before: StageSettings | None = None, answers: Answers | None = None) -> tuple[float, float]:
         """Count all epochs of its clones; rounds that would add no answers are left out where that is known."""
@@ -269,14 +294,14 @@ class AttackerSettings(StageSettings):
 
     def by_round(self, pool: int, few: int) -> list[int]:
         """Count the answers that the clone of each round is trained on; `few` labeled images there are."""
-        attack = ATTACKS[self.kind]
+        attack = self.attack
         return attack.by_round(attack.budget(self.queries, pool), rounds=self.rounds, few=few)
 
     def passes(self, sizes: Sizes, epochs: float) -> tuple[str, float]:
         """Count steps on the queries, the measuring after each epoch, and what is done between rounds."""
         answers = self.by_round(sizes.queries, FEW_PER_CLASS * sizes.classes)
         work = TRAINING * sum(answers) / len(answers)
-        if ATTACKS[self.kind].asks == "part":
+        if self.attack.asks == "part":
             work *= 1 + 2 * UNANSWERED
         choosing = 0.0
         if self.choose:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from emma_tune.stages.learning import last_epoch, new_learner
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import SurrogateSettings
-from emma_tune.storage.artifact import Artifact, Progress, StageRun, State
-from emma_tune.training.classifier import new_classifier
-from emma_tune.training.learner import Learner
+from emma_tune.storage.artifact import Artifact, StageRun, State
 
 
 def train_surrogate(
@@ -25,16 +24,8 @@ def train_surrogate(
     if config.until > config.training.epochs:
         raise ValueError(f"expected st_epoch ≤ surrogate.epochs = {config.training.epochs}, found {config.until}")
     images, targets = runtime.query_images(), posteriors.tensors["queries"].to(runtime.device)
-    classifier = new_classifier(
-        config.training.model,
-        images,
-        classes=targets.shape[1],
-        seed=config.seed,
-        role="surrogate",
-        init=config.training.init,
-        weights=runtime.first_weights(config.training),
-    ).to(runtime.device)
-    learner = Learner(classifier, config.training, seed=config.seed, role="surrogate")
+    K = targets.shape[1]
+    learner = new_learner(config.training, images, runtime, classes=K, seed=config.seed, role="surrogate")
     history = []
     if state:
         learner.restore(state.tensors)
@@ -42,11 +33,6 @@ def train_surrogate(
 
     for epoch in range(len(history), config.until):
         history.append({"epoch": epoch, "loss": learner.epoch(images, targets, epoch)})
-        yield Progress(
-            epoch + 1,
-            config.until,
-            history[-1],
-            state=lambda: State(len(history), learner.state(), list(history)),
-        )
+        yield last_epoch(history, config.until, learner.state)
 
     return Artifact(learner.state(), {}, history)

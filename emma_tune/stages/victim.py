@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emma_tune.stages.asking import clean_answers
+from emma_tune.stages.learning import last_epoch, new_learner
 from emma_tune.stages.metrics import accuracy
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import GivenVictimSettings, VictimSettings
-from emma_tune.storage.artifact import Artifact, Metrics, Progress, StageRun, State
-from emma_tune.training.classifier import new_classifier, posteriors_of
-from emma_tune.training.learner import Learner
+from emma_tune.storage.artifact import Artifact, Metrics, StageRun, State
+from emma_tune.training.classifier import posteriors_of
 
 MEASURED = ("validation", "test")
 
@@ -45,16 +45,7 @@ def _train(config: VictimSettings, runtime: Runtime, state: State | None) -> Sta
     """Minimize cross-entropy on one-hot labels by SGD with momentum on a cosine schedule."""
     images, K = runtime.victim_images("train"), runtime.classes
     targets = F.one_hot(runtime.victim_labels("train"), K).to(torch.get_default_dtype())
-    classifier = new_classifier(
-        config.training.model,
-        images,
-        classes=K,
-        seed=config.seed,
-        role="victim",
-        init=config.training.init,
-        weights=runtime.first_weights(config.training),
-    ).to(runtime.device)
-    learner = Learner(classifier, config.training, seed=config.seed, role="victim")
+    learner = new_learner(config.training, images, runtime, classes=K, seed=config.seed, role="victim")
     history = []
     if state:
         learner.restore(state.tensors)
@@ -62,14 +53,9 @@ def _train(config: VictimSettings, runtime: Runtime, state: State | None) -> Sta
 
     for epoch in range(len(history), config.training.epochs):
         history.append({"epoch": epoch, "loss": learner.epoch(images, targets, epoch)})
-        yield Progress(
-            epoch + 1,
-            config.training.epochs,
-            history[-1],
-            state=lambda: State(len(history), learner.state(), list(history)),
-        )
+        yield last_epoch(history, config.training.epochs, learner.state)
 
-    answers = {part: posteriors_of(classifier, runtime.victim_images(part)) for part in MEASURED}
+    answers = {part: posteriors_of(learner.classifier, runtime.victim_images(part)) for part in MEASURED}
     return Artifact(learner.weights(), _accuracies(answers, runtime), history)
 
 

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from emma_tune.attacks import ATTACKS, kinds_with
+from emma_tune.attacks import ATTACKS, kinds_with, targets
 from emma_tune.defenses import DEFENSES
 from emma_tune.defenses.around import unmatched
 from emma_tune.storage.redaction import has_secret
-from emma_tune.storage.versions import plain
+from emma_tune.storage.versions import plain, versions_in
 from emma_tune.study.fields import misplaced
 from emma_tune.study.measures import measure
 from emma_tune.study.parts import KNOWLEDGE
-from emma_tune.study.plugged import check_own
+from emma_tune.study.plugged import REGISTERED
 from emma_tune.study.search import check_finite
 from emma_tune.study.victims import AnsweredVictim
 
 if TYPE_CHECKING:
     from emma_tune.study.study import Study
+
+
+def check_names(study: Study) -> None:
+    """Raise unless every name that a study uses is of this package, or of its own plug-ins.
+
+    Others may be in the tables, since a process can read several studies.
+    """
+    own = study.plugged
+    for place, name in _names(study):
+        if versions_in(name) or (name in REGISTERED and name not in own):
+            raise misplaced(
+                place, f"expected a known name, found {name!r}, which no plug-in of the study declares"
+            )
+
+
+def _names(study: Study) -> Iterator[tuple[str, str]]:
+    """Yield the names of a study out of tables that plug-ins add to, each with its place."""
+    yield "victim.dataset", study.victim.dataset
+    yield "victim.model", study.victim.network or ""
+    yield "queries.dataset", study.queries.dataset
+    yield "surrogate.model", study.surrogate.model
+    yield "defense.kind", study.defense.kind
+    yield from ((f"baselines.{number}", baseline.kind) for number, baseline in enumerate(study.baselines))
+    yield from ((f"attackers.{name}", attacker.kind) for name, attacker in study.attackers.items())
+    yield from ((f"attackers.{name}.targets", attacker.targets) for name, attacker in study.attackers.items())
+    yield from ((f"attackers.{name}.model", attacker.model) for name, attacker in study.attackers.items())
+    yield from ((f"objectives.{name}", name) for name in study.objectives)
+    yield from ([study.exposure] if study.exposure else [])
 
 
 def refuse_secrets(study: Study) -> None:
@@ -55,7 +83,7 @@ OTHER_IMAGES = {
 def check_answers_suffice(study: Study) -> None:
     """Refuse attackers that ask other images than those that were answered."""
     for name, attacker in study.attackers.items():
-        asks = OTHER_IMAGES.get(ATTACKS[attacker.kind].asks)
+        asks = OTHER_IMAGES.get(attacker.attack.asks)
         if isinstance(study.victim, AnsweredVictim) and asks:
             raise misplaced(
                 f"attackers.{name}.kind",
@@ -65,23 +93,24 @@ def check_answers_suffice(study: Study) -> None:
 
 
 def check_own_fields(study: Study) -> None:
-    """Refuse fields that an attacker of this kind does not use."""
+    """Refuse fields that an attacker of this kind, with its targets, does not use."""
     own = dict.fromkeys(field for attack in ATTACKS.values() for field in attack.fields)
     for name, attacker in study.attackers.items():
         for field in own:
             given = getattr(attacker, field) != type(attacker).model_fields[field].default
-            if given and field not in ATTACKS[attacker.kind].fields:
+            if given and field not in attacker.attack.fields:
                 kinds = plain(kinds_with(field))
                 of = " or ".join(part for part in (", ".join(kinds[:-1]), kinds[-1]) if part)
-                raise misplaced(
-                    f"attackers.{name}.{field}", f"expected {field} only of {of}, found it of {attacker.kind}"
-                )
+                if "targets" in attacker.attack.fields and set(kinds) & set(targets()):
+                    of += f", or with {'targets of one of these' if len(kinds) > 1 else 'its targets'}"
+                found = attacker.kind if field == "targets" else attacker.described
+                raise misplaced(f"attackers.{name}.{field}", f"expected {field} only of {of}, found it of {found}")
 
 
 def check_queries(study: Study) -> None:
     """Refuse too few queries for what an attacker does with them, and to ask only once who averages."""
     for name, attacker in study.attackers.items():
-        attack, place = ATTACKS[attacker.kind], f"attackers.{name}"
+        attack, place = attacker.attack, f"attackers.{name}"
         if attack.asks == "again" and attacker.views < 2:
             raise misplaced(f"{place}.views", f"expected at least 2, found {attacker.views}")
         if attack.asks not in ("chosen", "part", "made"):
@@ -98,11 +127,11 @@ def check_queries(study: Study) -> None:
 def check_knowledge(study: Study) -> None:
     """Refuse an attacker that knows less than it needs."""
     for name, attacker in study.attackers.items():
-        attack, expected = ATTACKS[attacker.kind], None
+        attack, expected = attacker.attack, None
         if attack.needs_matrix and "defense" not in attacker.knows:
-            expected = f"defense among them, since {attacker.kind} knows its matrix"
+            expected = f"defense among them, since {attacker.described} knows its matrix"
         elif attack.knows_defense == "gate" and not attack.needs_matrix and "gate" not in attacker.knows:
-            expected = f"gate among them, since {attacker.kind} uses nothing else"
+            expected = f"gate among them, since {attacker.described} uses nothing else"
         elif attack.knows_defense == "all" and not attacker.knows:
             expected = f"any of {', '.join(KNOWLEDGE)}"
         if expected:
@@ -169,7 +198,7 @@ def check_epochs(study: Study) -> None:
 
 
 CHECKS: tuple[Callable[[Study], None], ...] = (
-    check_own,
+    check_names,
     refuse_secrets,
     check_answers_suffice,
     check_own_fields,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from emma_tune.attacks import AGAINST, ATTACKS
+from emma_tune.attacks import AGAINST, ATTACKS, targets
 from emma_tune.attacks.choosing import CHOICES
 from emma_tune.data import DATASETS, PREFIXES
 from emma_tune.defenses import BASELINES, LEARNED
@@ -105,6 +105,7 @@ def _labeled() -> list[str]:
 LabeledName = Annotated[str, OneOf("data set to train a victim on", _labeled, tuple(PREFIXES))]
 PoolName = Annotated[str, OneOf("query pool", lambda: DATASETS, tuple(PREFIXES))]
 AttackName = Annotated[str, OneOf("attacker", lambda: sorted(ATTACKS))]
+TargetsName = Annotated[str, OneOf("attacker whose targets others can train on", lambda: sorted(targets()))]
 BaselineName = Annotated[str, OneOf("baseline defense", lambda: sorted(BASELINES))]
 AgainstName = Annotated[str, OneOf("attacker that T can be learned against", lambda: AGAINST)]
 ChoiceName = Annotated[str, OneOf("way to choose queries", lambda: CHOICES)]

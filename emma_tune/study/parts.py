@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from emma_tune.attacks import ATTACKS, FEW_PER_CLASS, PLAIN
+from emma_tune.attacks import FEW_PER_CLASS, PLAIN, Attack, attack_of, described
 from emma_tune.attacks.choosing import CHOICES
 from emma_tune.defenses import LEARNED
 from emma_tune.study.document import shown
@@ -19,6 +19,7 @@ from emma_tune.study.fields import (
     LearnedName,
     PoolName,
     StepName,
+    TargetsName,
     misplaced,
 )
 from emma_tune.study.measures import value_of
@@ -125,6 +126,12 @@ class Attacker(Training):
         exclude_if=lambda epsilon: epsilon == 0.1,
         description="for jacobian: how far pixels in [0, 1] are moved in a round",
     )
+    targets: TargetsName = Field(
+        PLAIN,
+        exclude_if=lambda targets: targets == PLAIN,
+        description="for active, jacobian and semi: the kind of attacker whose targets it makes of the answers; "
+        "default: the answers as they are",
+    )
     knows: tuple[Knowledge, ...] = Field(
         KNOWLEDGE,
         exclude_if=lambda knows: knows == KNOWLEDGE,
@@ -134,7 +141,7 @@ class Attacker(Training):
     confidence: Annotated[float, Field(ge=0, le=1), NOT_BOOLEAN] = Field(
         0.0,
         exclude_if=lambda confidence: confidence == 0,
-        description="for selective: smallest confidence (largest entry) of an answer that it trains on",
+        description="for selective, or its targets: smallest confidence (largest entry) of an answer to train on",
     )
     when: Literal["always", "front"] = Field(
         "always",
@@ -142,15 +149,25 @@ class Attacker(Training):
         "points on a front, once the search is over, and does not count",
     )
 
+    @property
+    def attack(self) -> Attack:
+        """The attack, with its targets."""
+        return attack_of(self.kind, self.targets)
+
+    @property
+    def described(self) -> str:
+        """Its kind, and whose targets it trains on, in words."""
+        return described(self.kind, self.targets)
+
     def asks(self, pool: int | None) -> int | None:
         """Return how many queries it sends, given the size of the pool if it is known; None for as many."""
         if self.queries is None or pool is None:
             return self.queries
-        return ATTACKS[self.kind].budget(self.queries, pool)
+        return self.attack.budget(self.queries, pool)
 
     def asked(self, pool: int, classes: int) -> int:
         """Return how many answers it asks at most, of a pool of this size and a victim of so many classes."""
-        attack = ATTACKS[self.kind]
+        attack = self.attack
         return attack.asked(
             attack.budget(self.queries, pool),
             rounds=self.rounds or attack.rounds,
@@ -162,7 +179,7 @@ class Attacker(Training):
     def knowledge(self) -> str:
         """Describe what it is assumed to know or to have."""
         unknown = [text for of, text in NOT_KNOWN.items() if of not in self.knows]
-        return ATTACKS[self.kind].knows + (f", but not {' or '.join(unknown)}" if unknown else "")
+        return self.attack.knows + (f", but not {' or '.join(unknown)}" if unknown else "")
 
     @field_validator("knows")
     @classmethod

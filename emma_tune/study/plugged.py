@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from emma_tune.plugins.declarations import KINDS, Declaration, PluginError
 from emma_tune.plugins.known import KNOWN, Plugin, know
 from emma_tune.plugins.packages import REQUIREMENT, read_package
 from emma_tune.plugins.tables import COLUMNS, TABLES, check_new, register
-from emma_tune.storage.versions import VERSION, versions_in
+from emma_tune.storage.versions import VERSION
 from emma_tune.study.document import shown
 from emma_tune.study.fields import misplaced
 from emma_tune.study.measures import MEASURES, OF_EVERY_STUDY, Measure
@@ -22,9 +22,6 @@ from emma_tune.training.fields import Frozen
 
 NETWORK = r".+\.py:[^\W\d]\w*"
 """Pattern of a network in a file without decorators."""
-
-if TYPE_CHECKING:
-    from emma_tune.study.study import Study
 
 MOST_BYTES = 1_000_000
 """Of a plug-in; a larger one is another kind of file."""
@@ -193,30 +190,3 @@ def _measure(name: str, declared: Declaration) -> Measure:
             f"{given.best:g} and worst {given.worst:g}"
         )
     return Measure(given.direction, given.best, given.worst, given.unit, name, given.label, f"{{part}}.{name}")
-
-
-def check_own(study: Study) -> None:
-    """Raise unless every name that a study uses is of this package, or of its own plug-ins.
-
-    Others may be in the tables, since a process can read several studies.
-    """
-    own = study.plugged
-    for place, name in _names(study):
-        if versions_in(name) or (name in REGISTERED and name not in own):
-            raise misplaced(
-                place, f"expected a known name, found {name!r}, which no plug-in of the study declares"
-            )
-
-
-def _names(study: Study) -> Iterator[tuple[str, str]]:
-    """Yield the names of a study out of tables that plug-ins add to, each with its place."""
-    yield "victim.dataset", study.victim.dataset
-    yield "victim.model", study.victim.network or ""
-    yield "queries.dataset", study.queries.dataset
-    yield "surrogate.model", study.surrogate.model
-    yield "defense.kind", study.defense.kind
-    yield from ((f"baselines.{number}", baseline.kind) for number, baseline in enumerate(study.baselines))
-    yield from ((f"attackers.{name}", attacker.kind) for name, attacker in study.attackers.items())
-    yield from ((f"attackers.{name}.model", attacker.model) for name, attacker in study.attackers.items())
-    yield from ((f"objectives.{name}", name) for name in study.objectives)
-    yield from ([study.exposure] if study.exposure else [])

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.defenses import DEFENSES, LEARNED, Parameter
 from emma_tune.defenses.around import GATE, THEN
 from emma_tune.stages import STAGES
@@ -156,7 +155,7 @@ class Study(Frozen):
                 continue  # the error of the attackers is reported already
             place, attacker = f"objectives.{name}", attackers.get(name.removeprefix(ATTACKERS))
             if name.startswith(ATTACKERS) and attacker is not None:
-                if not attacker.counts or ATTACKS[attacker.kind].needs_matrix:
+                if not attacker.counts or attacker.attack.needs_matrix:
                     raise misplaced(
                         place,
                         "expected an attacker that attacks every point, found one that "
@@ -204,7 +203,7 @@ class Study(Frozen):
     @field_validator("attackers")
     @classmethod
     def _one_attacks_everything(cls, attackers: dict[str, Attacker]) -> dict[str, Attacker]:
-        if not any(attacker.counts and not ATTACKS[attacker.kind].needs_matrix for attacker in attackers.values()):
+        if not any(attacker.counts and not attacker.attack.needs_matrix for attacker in attackers.values()):
             raise ValueError(
                 "expected an attacker with `when: always` that needs no matrix, since some defenses are none"
             )

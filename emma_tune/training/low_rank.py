@@ -53,7 +53,8 @@ def descend(factors: Factors, gradient: Tensor, lr_gamma: float) -> Factors:
     """Take a step of projected gradient descent on each factor.
 
     Two factors share the step: at A = B = 1, where the gradient of either is ∇_T, T moves as if it were alone, but
-    for terms of second order.
+    for terms of second order. None of their entries moves by more than 1: the gradient of L_align has no bound
+    where an entry of T is near 0, and in a T of low rank that soon is the entry of a whole class.
 
     Args:
         factors: row-stochastic.
@@ -63,6 +64,8 @@ def descend(factors: Factors, gradient: Tensor, lr_gamma: float) -> Factors:
     Returns:
         Row-stochastic factors.
     """
-    share = lr_gamma / len(factors)
     slopes = gradients(factors, gradient)
-    return tuple(project_rows(of - share * slope) for of, slope in zip(factors, slopes, strict=True))
+    if len(factors) == 1:
+        return (project_rows(factors[0] - lr_gamma * slopes[0]),)
+    steps = ((lr_gamma / len(factors) * slope).clamp(-1, 1) for slope in slopes)
+    return tuple(project_rows(of - step) for of, step in zip(factors, steps, strict=True))

@@ -35,7 +35,8 @@ from emma_tune.tuning.driving import Drive, driving, looks_done
 from emma_tune.tuning.interruption import InterruptedRunError, interruptible
 from emma_tune.tuning.order import SAFE, RunOrder, RunResult, Session
 from emma_tune.tuning.precision.remark import here, slow_bf16
-from emma_tune.tuning.ray_patches import is_connected, warnings_ignored
+from emma_tune.tuning.ray_patches import warnings_ignored
+from emma_tune.tuning.ray_patches.connecting import is_connected
 from emma_tune.tuning.workers.trainable import StageTrainable
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from emma_tune.storage import Place
 from emma_tune.storage.redaction import printable
 from emma_tune.study.words import plural
 from emma_tune.tuning.cluster.limits import local_capacity
-from emma_tune.tuning.ray_patches import is_connected
+from emma_tune.tuning.ray_patches.connecting import is_connected
 
 if TYPE_CHECKING:
     from emma_tune.study import Dimension, Study, WholeChoice

@@ -58,8 +58,8 @@ class RunMonitor(NeverPickled, Callback):
         self._beside_epochs: deque[float] = deque(maxlen=RECENT_TRIALS)
         self._use = Utilization()
         self.idle = IdleSlots()
-        self._updated_at = self._write_at = -float("inf")
-        self._logged_at = time.monotonic()
+        self._updated_at = self._logged_at = time.monotonic()  # finite: busy time is counted from here
+        self._write_at = -float("inf")
 
     def setup(self, **info: Any) -> None:
         """Open the display."""

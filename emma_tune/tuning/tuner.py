@@ -12,12 +12,18 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from emma_tune.search.driver import OVER, StudyDriver
-from emma_tune.tuning import ray_patches
 from emma_tune.tuning.cluster.capacity import CapacityWatcher, ClusterCapacity
 from emma_tune.tuning.driving import Drive
 from emma_tune.tuning.interruption import Interruption
 from emma_tune.tuning.order import RunResult
 from emma_tune.tuning.progress import RunMonitor
+from emma_tune.tuning.ray_patches import NeverPickled
+from emma_tune.tuning.ray_patches.trials import (
+    callbacks_not_reported,
+    idle_workers_kept,
+    workers_let_start,
+    workers_managed,
+)
 from emma_tune.tuning.workers.failures import MAX_WORKER_DEATHS, FailureScheduler, Timeouts, limits_of
 from emma_tune.tuning.workers.trainable import StageTrainable
 
@@ -38,7 +44,7 @@ def tune_study(
     monitor = RunMonitor(driver, watcher, session)
     timeouts = Timeouts(driver, session.store, drive.run, limits_of(study))
     try:
-        with nullcontext() if shared else ray_patches.idle_workers_kept():
+        with nullcontext() if shared else idle_workers_kept():
             _fit(trainable, driver, session.interruption, [monitor, watcher, timeouts])
     finally:
         monitor.close()
@@ -58,9 +64,9 @@ def _fit(
     """
     searcher = DriverSearcher(driver)
     with (
-        ray_patches.callbacks_not_reported(),
-        ray_patches.workers_let_start(),
-        ray_patches.workers_managed(trainable),
+        callbacks_not_reported(),
+        workers_let_start(),
+        workers_managed(trainable),
         TemporaryDirectory(prefix="emma-tune-") as unread,  # Tune's own files, away from a storage that may fail
     ):
         tune.Tuner(
@@ -89,7 +95,7 @@ def _fit(
         raise searcher.broken
 
 
-class DriverSearcher(ray_patches.NeverPickled, Searcher):
+class DriverSearcher(NeverPickled, Searcher):
     """Hand Tune's questions to the driver of a study."""
 
     def __init__(self, driver: StudyDriver) -> None:
@@ -134,7 +140,7 @@ class _Trial(tune.Trainable):
         return tune.PlacementGroupFactory([{"CPU": share["cpu"], "GPU": share["gpu"]}])
 
 
-class _Stops(ray_patches.NeverPickled, Stopper):
+class _Stops(NeverPickled, Stopper):
     """Answers Tune at every report whether to stop that trial, and whether to stop all of them."""
 
     def __init__(self, interruption: Interruption, searcher: DriverSearcher) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import ATTACKS, learn
+from emma_tune.attacks import ATTACKS, attack_of, kinds_with, learn, targets
 from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.defenses.release import Release
 
@@ -116,6 +116,18 @@ def test_every_attacker_keeps_the_order_of_the_queries(kind, case):
     order = torch.randperm(len(loot.answers), generator=chance(2))
     shuffled = learn(kind, replace(loot, answers=loot.answers[order])).targets
     torch.testing.assert_close(shuffled, learn(kind, loot).targets[order], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("other", targets())
+@pytest.mark.parametrize("kind", kinds_with("targets"))
+def test_an_attacker_can_train_on_what_any_other_makes_of_its_answers(kind, other):
+    loot = LOOTS["as it should be"]
+    expected, lesson = learn(other, loot), attack_of(kind, other).learn(loot)
+    assert torch.equal(lesson.targets, expected.targets)
+    assert (lesson.rows is None) is (expected.rows is None)
+    assert lesson.metrics == expected.metrics
+    logits = answers_of(len(loot.answers), seed=4).log()
+    assert torch.equal(lesson.loss(logits, lesson.targets), expected.loss(logits, expected.targets))
 
 
 # --- losses -----------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""The matrix step against the textbook: its error, how long a whole step takes, and how much it holds."""
+"""The matrix step against the textbook: its error, how long a whole step takes, and how much it holds.
+
+And with a matrix of low rank behind a gate against the same step without.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from emma_tune.data.augmentation import augment
 from emma_tune.data.images import ImageSet
 from emma_tune.defenses.emma import objective, project_rows, release
+from emma_tune.defenses.gate import confidence
 from emma_tune.models import build_model
 from emma_tune.stages import MatrixSettings
 from emma_tune.stages.matrix import optimize_matrix
@@ -24,7 +28,7 @@ from tests.benchmarks.measure import BUDGET, SHORT, Row, Seconds, alternating, l
 from tests.pictures import as_images
 from tests.textbook import textbook_hypergradient, textbook_step
 
-K, LR, LR_GAMMA, WEIGHT = 10, 0.1, 0.3, 0.03
+K, LR, LR_GAMMA, WEIGHT, RANK = 10, 0.1, 0.3, 0.03, 3
 OBJECTIVE = objective(release, {"lambda": WEIGHT})
 SMALL = ((1, 8), (3, 32))
 """Channels and side of the images that a small network is measured with."""
@@ -53,7 +57,11 @@ def matrix_step(device: torch.device, *, long: bool) -> Iterator[Row]:
 
     budget = BUDGET if long else SHORT
     for channels, side in SMALL:
-        yield _small(_draw(128, channels, side), device, budget)
+        small = _draw(128, channels, side)
+        yield _small(small, device, budget)
+        yield _low_rank("resnet8", small, device, budget / 2)
+    if long:
+        yield _low_rank(model, images, device, budget)
     precisions: tuple[Precision, ...] = ("fp32",) if slow else ("fp32", "bf16")
     ours = {p: _stage(model, images, p, device) for p in precisions}
     textbook = _textbook(model, images.to(device), device)
@@ -88,6 +96,18 @@ def _small(images: Tensor, device: torch.device, budget: float) -> Row:
     }
     seconds = alternating(sides, rounds=31, device=device, budget=budget)
     return _ratio("resnet8", images, "fp32", "≥ 2.0", seconds)
+
+
+def _low_rank(model: str, images: Tensor, device: torch.device, budget: float) -> Row:
+    """What a low rank and a gate cost, behind which T acts on half of the queries: the passes are the same."""
+    sides = {
+        "with": _stage(model, images, "fp32", device, rank=RANK, acts_on=0.5),
+        "without": _stage(model, images, "fp32", device),
+    }
+    seconds = alternating(sides, rounds=31, device=device, budget=budget)
+    how = f"{_network(model, images)}: {seconds['with']:.3f} s / {seconds['without']:.3f} s{seconds.note}"
+    what = f"matrix step, fp32: with rank {RANK} and a gate / without"
+    return Row(what, seconds["with"] / seconds["without"], "×", "≤ 1.1", how)
 
 
 def _ratio(model: str, images: Tensor, precision: Precision, goal: str, seconds: Seconds) -> Row:
@@ -144,18 +164,29 @@ def _errors(model: str, images: Tensor, slow: str | None) -> Iterator[Row]:
         yield Row(f"hypergradient, {name}", error, "", goal, f"relative error, untrained {model}, η {LR}")
 
 
-def _stage(model: str, images: Tensor, precision: Precision, device: torch.device) -> Callable[[], object]:
-    """The stage itself, with a pool of one batch: each epoch is one step."""
+def _stage(
+    model: str,
+    images: Tensor,
+    precision: Precision,
+    device: torch.device,
+    *,
+    rank: int | None = None,
+    acts_on: float | None = None,
+) -> Callable[[], object]:
+    """The stage itself, with a pool of one batch: each epoch is one step; T acts on a share of it, or on all."""
     training = Training(model=model, epochs=10_000, lr=LR, batch_size=len(images), precision=precision)
     kept = as_images(images.to(device))
     classifier = new_classifier(model, kept, classes=K, seed=1, role="surrogate")
     posteriors = posteriors_of(classifier.to(device), kept)
+    params = {} if acts_on is None else {"gate": float(confidence(posteriors).quantile(acts_on))}
     stage = optimize_matrix(
         MatrixSettings(
             **{"lambda": WEIGHT},
             training=training,
             lr_gamma=LR_GAMMA,
             st_epoch=0,
+            rank=rank,
+            params=params,
             keep="last",
             min_change=0.0,
             patience=10_000,

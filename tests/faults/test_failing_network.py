@@ -89,7 +89,7 @@ def test_who_reads_a_study_is_told_in_a_line_and_who_follows_it_waits(
         (line,) = told.stderr.splitlines()
         assert "expected an object store that answers, found" in line
     monkeypatch.setattr(patience_module, "REPORTED_AFTER", 0.0)
-    timer = threading.Timer(2, setattr, (proxy, "mode", "pass"))
+    timer = threading.Timer(1, setattr, (proxy, "mode", "pass"))
     timer.start()
     followed = CliRunner().invoke(app, ["track", str(root), "--tensorboard", str(tmp_path), "--follow"])
     timer.join()
@@ -99,13 +99,14 @@ def test_who_reads_a_study_is_told_in_a_line_and_who_follows_it_waits(
 
 
 @pytest.mark.parametrize("mode", ["refuse", *(pytest.param(m, marks=pytest.mark.long) for m in ("cut", "lose"))])
-def test_who_looks_is_told_and_who_has_patience_waits(proxy: Proxy, root, mode):
+def test_who_looks_is_told_and_who_has_patience_waits(proxy: Proxy, root, mode, monkeypatch):
+    monkeypatch.setattr(patience_module, "REPORTED_AFTER", 0.0)
     commit(Store(root))
     proxy.mode = mode
     with pytest.raises(OSError, match="expected an object store that answers, found"):
         Store(root).has("victim", KEY)
     said: list[str] = []
-    timer = threading.Timer(4, setattr, (proxy, "mode", "pass"))
+    timer = threading.Timer(1, setattr, (proxy, "mode", "pass"))
     timer.start()
     assert Store(root, Patience(60, said.append)).check("victim", KEY)
     timer.join()
@@ -129,7 +130,7 @@ def test_whichever_answer_of_a_commit_is_lost_it_is_ours_and_whole(proxy: Proxy,
 def test_a_record_whose_answers_are_lost_again_and_again_is_ours(proxy: Proxy, root):
     store = Store(root, SOON).identified()
     proxy.mode = "lose"  # what is asked is done, and nobody hears of it
-    timer = threading.Timer(3, setattr, (proxy, "mode", "pass"))
+    timer = threading.Timer(1, setattr, (proxy, "mode", "pass"))
     timer.start()
     assert commit(store) is True
     timer.join()

@@ -12,6 +12,7 @@ import torch
 from emma_tune.plan import Point
 from emma_tune.results.ledger import LedgerWriter, read_ledger
 from emma_tune.storage import Patience
+from emma_tune.storage import patience as patience_module
 from emma_tune.storage.artifact import Artifact, State
 from emma_tune.storage.store import Store
 from tests.faults.invariants import Witness, check_study
@@ -122,11 +123,12 @@ def test_a_ledger_on_a_full_disk_keeps_whole_lines_and_goes_on(disk):
     assert (list(found.points), found.problems) == (list(range(asked + 1)), [])
 
 
-def test_who_has_patience_waits_for_room_and_says_so(disk):
+def test_who_has_patience_waits_for_room_and_says_so(disk, monkeypatch):
+    monkeypatch.setattr(patience_module, "REPORTED_AFTER", 0.0)
     said: list[str] = []
     disk.fill()
     writer = LedgerWriter(disk.path / "ledger.jsonl", Patience(60, said.append))
-    timer = threading.Timer(4, disk.clear)
+    timer = threading.Timer(1, disk.clear)
     timer.start()
     writer.run("4f1c")
     timer.join()

@@ -8,7 +8,7 @@ from ray.cluster_utils import Cluster
 
 from emma_tune.study.file import load_study
 from emma_tune.tuning.cluster.capacity import capacity_for
-from emma_tune.tuning.ray_patches import cluster_id
+from emma_tune.tuning.ray_patches.connecting import cluster_id
 from tests.conftest import wait_for, workers
 
 

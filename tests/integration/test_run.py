@@ -43,6 +43,7 @@ def made(status: dict) -> dict[str, int]:
 ALL = {"victim": 1, "posteriors": 1, "matrix": 2, "responses": 4, "attacker": 8, "evaluation": 8}
 
 
+@pytest.mark.usefixtures("one_core")  # of the runs after the first one
 def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     _, folder, store, ended = finished
 
@@ -159,6 +160,7 @@ def test_from_file_to_front_and_on(finished, emma, study_file, tmp_path):
     assert {path: after.get(path) for path in before} == before
 
 
+@pytest.mark.usefixtures("one_core")
 def test_files_are_what_they_should_be_and_damage_is_repaired_and_reported(finished, emma):
     file, folder, store, _ = finished
     check_files(folder, store)

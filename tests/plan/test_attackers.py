@@ -6,7 +6,8 @@ import pytest
 
 from emma_tune.plan import Planner, PointPlan, Task
 from emma_tune.plan.task import key_of
-from emma_tune.stages import STAGES, AttackerSettings, Sizes
+from emma_tune.stages import STAGES, AttackerSettings, ResponsesSettings, Sizes
+from emma_tune.study import Attacker
 from emma_tune.study.file import load_study
 from tests.plan.test_defenses import DEFENSES, IMAGES, SEED, point_of
 
@@ -152,7 +153,81 @@ def test_keys_of_studies_without_them_stay(planner):
     assert described.keys().isdisjoint({"rounds", "choose", "epsilon"})
 
 
+PAIRS = {
+    "crafted": {"kind": "jacobian", "targets": "bayes"},
+    "blind": {"kind": "jacobian", "targets": "bayes", "knows": ["gate"]},
+    "chosen": {"kind": "active", "queries": 100, "targets": "bayes"},
+    "undoing": {"kind": "jacobian", "targets": "inverse"},
+    "top": {"kind": "jacobian", "targets": "hard"},
+}
+
+
+def test_the_targets_say_how_much_of_the_defense_an_attacker_knows(planner):
+    made = planner(attackers={"soft": {}, **PAIRS})
+    emma, mad = (made.point(point_of(defense)) for defense in ("emma", "mad"))
+    for plan in (emma, mad):
+        responses = plan.responses[SEED]
+        own = {"surrogate"} if plan is mad else set()
+        known = ResponsesSettings(defense=responses.config.defense, params=responses.config.params)
+        for name, of in {"crafted": known, "blind": ResponsesSettings(defense="none"), "top": None}.items():
+            assert attacker(plan, name).inputs.keys() == {"responses", "victim", *own}
+            assert settings(plan, name).release == responses.config
+            assert settings(plan, name).known == of
+        assert settings(plan, "chosen").release == known
+        assert attacker(plan, "chosen").inputs.keys() == {"responses", *(["guidance"] if plan is mad else [])}
+    assert (SEED, "undoing") in emma.attackers
+    assert (SEED, "undoing") not in mad.attackers, "there is no matrix to know"
+
+
+def test_targets_of_soft_are_in_no_recipe_and_no_digest(planner):
+    plain, named = (
+        planner(attackers={"soft": {}, "thief": {"kind": "jacobian", **more}})
+        for more in ({}, {"targets": "soft"})
+    )
+    assert plain.digest == named.digest
+    tasks = [attacker(made.point(point_of("emma")), "thief") for made in (plain, named)]
+    assert tasks[0].key == tasks[1].key
+    assert tasks[0].recipe["config"].keys().isdisjoint({"targets", "known"})
+
+
+@pytest.mark.parametrize(
+    ("attacker", "said"),
+    [
+        ({"kind": "active", "targets": "hard"}, "the answers to queries that its clone chooses"),
+        ({"kind": "active", "targets": "bayes"}, "the answers to queries that its clone chooses, and the defense"),
+        (
+            {"kind": "active", "targets": "inverse", "knows": ["defense", "gate"]},
+            "the answers to queries that its clone chooses, and the matrix T, but not its second step",
+        ),
+    ],
+)
+def test_what_an_attacker_knows_joins_its_queries_and_its_targets(attacker, said):
+    assert Attacker(model="resnet8", epochs=1, **attacker).knowledge == said
+
+
 WRONG = [
+    (
+        {"jacobian": {"targets": "active"}},
+        "attackers.jacobian.targets: expected a known attacker whose targets others can train on, one of bayes, "
+        "forward, hard, inverse, restored, selective, soft, found 'active'",
+    ),
+    (
+        {"bayes": {"targets": "hard"}},
+        "attackers.bayes.targets: expected targets only of active, jacobian or semi, found it of bayes",
+    ),
+    (
+        {"jacobian": {"targets": "hard", "knows": ["gate"]}},
+        "attackers.jacobian.knows: expected knows only of inverse, forward, bayes, restored or selective, or with "
+        "targets of one of these, found it of jacobian with targets of hard",
+    ),
+    (
+        {"jacobian": {"targets": "bayes", "knows": []}},
+        "attackers.jacobian.knows: expected any of defense, gate, then, found an empty list",
+    ),
+    (
+        {"jacobian": {"targets": "inverse", "knows": ["gate"]}},
+        "expected defense among them, since jacobian with targets of inverse knows its matrix, found gate",
+    ),
     ({"active": {}}, "attackers.active.queries: expected how many queries of the pool active asks, found none"),
     ({"semi": {}}, "attackers.semi.queries: expected how many queries of the pool semi asks, found none"),
     ({"active": {"queries": 19}}, "attackers.active.queries: expected at least 20, found 19"),

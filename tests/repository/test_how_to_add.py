@@ -71,6 +71,17 @@ def learn(loot):
 ''',
     "attacks/__init__.py": {"ATTACKS": '"sharpened": Attack(f"{_HERE}.sharpened:learn", "the answers"),'},
 }
+CHOICE = {
+    "attacks/choosing/in_order.py": '''
+"""Choose queries in the order of the pool."""
+import torch
+def choose(candidates, count):
+    return torch.arange(count)
+''',
+    "attacks/choosing/__init__.py": {
+        "CHOICES": '"in_order": Choice(f"{__name__}.in_order:choose", "the first ones", passes=0),',
+    },
+}
 MEASURE = {
     "study/measures.py": {
         "MEASURES": '"ece": Measure("min", 0.0, 1.0, "%", "ece", "expected calibration error", "{part}.ece"),',
@@ -163,6 +174,7 @@ AT_MOST = [
     (LEARNED, 3),
     (DIMENSION, 3),
     (ATTACKER, 2),
+    (CHOICE, 2),
     (MEASURE, 2),
     (DATA_SET, 2),
     (STAGE, 4),
@@ -268,13 +280,14 @@ def test_a_defense_an_attacker_a_measure_a_data_set_a_stage_and_a_dimension(copy
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_core")
-def test_a_second_learned_defense_a_sampler_a_network_and_a_verb(copy):
-    for changes in (LEARNED, SAMPLER, NETWORK, VERB):
+def test_a_second_learned_defense_a_way_to_choose_queries_a_sampler_a_network_and_a_verb(copy):
+    for changes in (LEARNED, CHOICE, SAMPLER, NETWORK, VERB):
         add(copy / "emma_tune", changes)
     space = {"alpha": {"low": 0.25, "high": 0.75}, "lr_gamma": 0.3, "st_epoch": 0}
+    few = {"queries": 40, "rounds": 2}
     changes = {
         "defense": {"kind": "unsure"},
-        "attackers": {"soft": {"epochs": 1, "model": "softmax_regression"}},
+        "attackers": {"active": {"epochs": 1, "model": "softmax_regression", "choose": "in_order", **few}},
         "search": {"points": 1, "sampler": "first", "space": space},
     }
     front = run(copy, merged(TINY, changes))
@@ -282,7 +295,8 @@ def test_a_second_learned_defense_a_sampler_a_network_and_a_verb(copy):
     config = json.loads(matrix.read_text())["recipe"]["config"]
     assert (config["defense"], config["params"]) == ("unsure", {"alpha": 0.25})
     assert front["counts"]["finished"] == 3  # type: ignore[index]
-    clones = [json.loads(path.read_text()) for path in (copy / "runs/store/attacker").glob("*/record.json")]
-    assert {clone["recipe"]["config"]["training"]["model"] for clone in clones} == {"softmax_regression"}
+    records = [json.loads(path.read_text()) for path in (copy / "runs/store/attacker").glob("*/record.json")]
+    clones = [record["recipe"]["config"] for record in records]
+    assert {(of["training"]["model"], of["choose"]) for of in clones} == {("softmax_regression", "in_order")}
     assert "Example: emma-tune cheapest runs/digits" in called(copy, "cheapest", "--help")
     assert called(copy, "cheapest", "runs/tiny") == "smallest l1: 0\n"  # of no defense

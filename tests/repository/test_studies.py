@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.cli import app
-from emma_tune.defenses import BASELINES
+from emma_tune.defenses import BASELINES, DEFENSES
 from emma_tune.study.file import load_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -25,14 +24,17 @@ def test_every_study_passes_a_dry_run_without_its_data(file, tmp_path, monkeypat
     rows = {line.split()[0]: line.split()[1:] for line in ended.stdout.splitlines() if line.startswith(" ")}
     points, seeds, fixed = study.proposals, len(study.seeds), study.fixed
     assert rows["victim"][:3] == [str(seeds), "0", str(seeds)]
-    linear = points + sum(BASELINES[defense].linear for defense, _ in fixed)
-    kinds = [ATTACKS[attacker.kind] for attacker in study.counting.values()]
-    waiting = [ATTACKS[attacker.kind] for attacker in study.attackers.values() if not attacker.counts]
+    searched = {defense: search.proposals for defense, search in study.searches.items()}
+    linear = sum(count for defense, count in searched.items() if DEFENSES[defense].linear)
+    linear += sum(BASELINES[defense].linear for defense, _ in fixed)
+    kinds = [attacker.attack for attacker in study.counting.values()]
+    waiting = [attacker.attack for attacker in study.attackers.values() if not attacker.counts]
     asking_views = sum(kind.asks == "views" for kind in kinds)
     blind = sum(not kind.needs_matrix for kind in kinds)
     assert rows["surrogate"][0] == str(seeds * len(study.search.space.st_epoch.choices))
-    assert rows["matrix"][0] == str(points * seeds)
-    assert rows["responses"][0] == str((points + len(fixed)) * seeds * (1 + asking_views))
+    assert rows["matrix"][0] == str(searched[study.defense.kind] * seeds)
+    of_views = len(fixed) * sum(kind.asks == "views" for kind in waiting)
+    assert rows["responses"][0] == str(((points + len(fixed)) * (1 + asking_views) + of_views) * seeds)
     clones = linear * len(kinds) + (points + len(fixed) - linear) * blind
     # attackers of the fronts: the baselines that they can attack are known
     clones += sum(BASELINES[defense].linear or not of.needs_matrix for defense, _ in fixed for of in waiting)

@@ -129,7 +129,7 @@ def test_without_finished_points_none_is_beaten():
     assert Rivals(study_of()).beaten_by("emma", {"l1": 2.0, "attacker_accuracy": 1.0}) is None
 
 
-def test_attackers_of_the_fronts_attack_references_and_the_members_of_each_searched_front():
+def test_attackers_of_the_fronts_attack_references_and_the_members_of_the_fronts_that_are_whole():
     def figures(l1: float, accuracy: float, drop: float = 0.0) -> dict[str, float]:
         return {"l1": l1, "attacker_accuracy": accuracy, "accuracy_drop": drop}
 
@@ -140,10 +140,12 @@ def test_attackers_of_the_fronts_attack_references_and_the_members_of_each_searc
         (Point(3, "emma"), figures(1.1, 0.9)),  # dominated
         (Point(4, "emma"), figures(1.2, 0.1, drop=0.3)),  # beyond the limit
         (Point(5, "gaussian"), figures(0.9, 0.9)),
+        (Point(6, "gaussian"), figures(1.3, 0.4)),
     ]
-    study = study_of(limit=0.2)
-    assert [point.number for point in targets(study, finished, {"emma", "gaussian"})] == [0, 1, 2, 5]
-    assert [point.number for point in targets(study, finished, ())] == [0, 1, 2, 3, 4, 5]
+    own, joint = (study_of(limit=0.2, stop=stop) for stop in ("own", "joint"))
+    assert [point.number for point in targets(own, finished, {"emma", "gaussian"})] == [0, 1, 2, 5, 6]
+    assert [point.number for point in targets(joint, finished, {"emma", "gaussian"})] == [0, 1, 6]
+    assert [point.number for point in targets(joint, finished, ())] == [0, 1, 2, 3, 4, 5, 6]
 
 
 # --- a study ----------------------------------------------------------------------------------------------

@@ -75,15 +75,17 @@ def test_beside_the_last_points_they_attack_what_no_open_one_can_beat(desk):
     assert desk.driver.suggest("last") == OVER
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_in_whatever_order_trials_end_they_attack_the_members_and_no_others(desk, seed, monkeypatch):
+@pytest.mark.parametrize("stop", ["own", "none", "joint"])
+@pytest.mark.parametrize("seed", range(3))
+def test_in_whatever_order_trials_end_they_attack_the_members_and_no_others(desk, seed, stop, monkeypatch):
+    """With `stop: joint` the joint front is the only whole one."""
     chance = random.Random(seed)
     values = [0.0, 0.25, 0.5, 0.75, 1.0]
     for number in range(FIRST, FIRST + 8):
         monkeypatch.setitem(COSTS, number, (2 * chance.choice(values), 0.0))
         monkeypatch.setitem(CLONES, number, chance.choice(values))
     space = {"lambda": {"choices": [n / 10 for n in range(1, 9)]}, "lr_gamma": 0.3, "st_epoch": 1}
-    search = {"stop": chance.choice(["own", "none"]), "points": 8, "space": space}
+    search = {"stop": stop, "points": 8, "space": space}
     driver, under_way = desk.open(slots=3, **{**STUDY, "search": search}), []
     while under_way := [*under_way, *desk.trials()]:
         trial, tasks = under_way.pop(chance.randrange(len(under_way)))
@@ -95,8 +97,9 @@ def test_in_whatever_order_trials_end_they_attack_the_members_and_no_others(desk
         desk.finish(trial, tasks)
     assert driver.suggest("last") == OVER
     view = StudyView(desk.place.root)
-    members = sorted(point["point"] for point in view.front()["fronts"]["emma"]["points"])
-    assert sorted(attacked(desk)) == members
+    content = view.front()
+    front = content["points"] if stop == "joint" else content["fronts"]["emma"]["points"]
+    assert sorted(attacked(desk)) == sorted(point["point"] for point in front if point["defense"] == "emma")
 
 
 def test_they_count_for_nothing_but_their_own_column(desk, monkeypatch):

@@ -276,7 +276,7 @@ def test_at_every_event_exactly_the_points_that_are_dominated_or_beyond_the_limi
     assert replay.points.total() == 62
 
 
-@pytest.mark.parametrize("points", [500, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("points", [200, pytest.param(10_000, marks=pytest.mark.long)])
 def test_every_point_is_concluded_once(monkeypatch, points):
     concluded: list[int] = []
     note = MemoryLedger.concluded

@@ -19,7 +19,7 @@ from emma_tune.storage.store import Store
 from emma_tune.tuning.workers.trainable import runtime_for
 from tests.conftest import wait_for
 
-EPOCHS = 60
+EPOCHS = 150  # long enough to be seen under way on a busy machine
 
 
 def interrupt(driver: subprocess.Popen, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""4. A stage version bump re-runs that stage and what follows, nothing before."""
+"""4. A bump of the version of a stage or an attack re-runs it and what follows, nothing before."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from emma_tune.attacks import ATTACKS
 from emma_tune.plan import Planner, Point
 from emma_tune.stages import STAGES
 from emma_tune.study.file import load_study
@@ -45,3 +46,18 @@ def test_a_bump_reruns_the_stage_and_what_follows(stage, study_file, monkeypatch
     after = keys(file)
     assert {name for name in STAGES if before[name] != after[name]} == behind(stage)
     assert Planner(load_study(file), {}).digest != digest  # conclusions in the ledger no longer hold
+
+
+def test_a_bump_of_an_attack_reruns_the_clones_that_are_trained_on_its_targets(study_file, monkeypatch):
+    file = study_file(attackers={"hard": {}, "semi": {"queries": 100, "targets": "hard"}, "soft": {}})
+
+    def planned() -> tuple[str, dict[str, str]]:
+        planner = Planner(load_study(file), {"victim": "v", "queries": "q"})
+        return planner.digest, {name: task.key for (_, name), task in planner.point(POINTS[0]).attackers.items()}
+
+    digest, before = planned()
+    monkeypatch.setitem(ATTACKS, "hard", replace(ATTACKS["hard"], version=ATTACKS["hard"].version + 1))
+    new_digest, after = planned()
+    assert {name for name in before if before[name] != after[name]} == {"hard", "semi"}
+    assert before.keys() > {"hard", "semi"}
+    assert new_digest != digest

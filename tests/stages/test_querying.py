@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import ATTACKS, UNANSWERED
+from emma_tune.attacks import ATTACKS, UNANSWERED, learn
 from emma_tune.attacks.jacobian import towards
 from emma_tune.attacks.lesson import Loot
-from emma_tune.attacks.semi import learn as learn_semi
 from emma_tune.data.images import subset
 from emma_tune.stages import Answers, AttackerSettings, GuidanceSettings, OracleSettings, ResponsesSettings
 from emma_tune.stages.querying.at_once import unanswered_views
@@ -178,9 +177,9 @@ def oracle_of(runtime: Runtime, victim: Artifact) -> Oracle:
     )
 
 
-def test_each_round_moves_every_image_once_within_the_budget(runtime, victim):
+def test_each_round_moves_every_image_once_within_the_budget(runtime, responses, victim):
     oracle = oracle_of(runtime, victim)
-    made = Crafted(settings("jacobian"), oracle, runtime)
+    made = Crafted(settings("jacobian"), responses, oracle, runtime)
     clone = clone_of(runtime)
     before = torch.from_numpy(runtime.labeled.images)
     for number, count in enumerate((FEW, 2 * FEW, 40)):
@@ -198,8 +197,8 @@ def test_each_round_moves_every_image_once_within_the_budget(runtime, victim):
     assert made.metrics() == {"asked": 40.0}
 
 
-def test_an_image_is_moved_along_the_gradient_of_its_clone(runtime, victim):
-    made = Crafted(settings("jacobian"), oracle_of(runtime, victim), runtime)
+def test_an_image_is_moved_along_the_gradient_of_its_clone(runtime, responses, victim):
+    made = Crafted(settings("jacobian"), responses, oracle_of(runtime, victim), runtime)
     clone = clone_of(runtime)
     made.begin(0, None)
     images, _, _ = made.begin(1, clone)
@@ -248,7 +247,7 @@ def test_semi_trains_on_its_answers_and_fixmatchs_loss(runtime, responses):
     config = settings("semi")
     artifact = run_through(start("attacker", config, runtime, responses=responses))
     images, answered = runtime.query_images(12), responses.tensors["queries"][subset(N, 12)]
-    lesson = learn_semi(Loot(answered, answered[:0], torch.empty(0, dtype=torch.int64)))
+    lesson = learn("semi", Loot(answered, answered[:0], torch.empty(0, dtype=torch.int64)))
     classifier = new_classifier("resnet8", images, classes=K, seed=SEED, role="attacker")
     learner = Learner(classifier, config.training, seed=SEED, role="attacker")
     beside = unanswered_views(config, runtime)

@@ -14,6 +14,7 @@ import pytest
 from emma_tune.storage import HeldError, OutOfSightError, Patience, Place, Storage, as_place, storage_at
 from emma_tune.storage import lease as lease_module
 from emma_tune.storage import objects as objects_module
+from emma_tune.storage import patience as patience_module
 
 ROUNDS = 25
 
@@ -293,13 +294,14 @@ def test_another_storage_in_its_place_is_neither_read_nor_written(storage, root)
     assert set(storage_at(root).names("")) == {"a", "identity"}
 
 
-def test_what_comes_back_into_sight_is_waited_for(root):
+def test_what_comes_back_into_sight_is_waited_for(root, monkeypatch):
+    monkeypatch.setattr(patience_module, "REPORTED_AFTER", 0.0)
     reported: list[str] = []
     storage = storage_at(root, Patience(60, reported.append))
     identity = storage.identify()
     storage.remove("identity")
     other = storage_at(root)
-    timer = threading.Timer(4, lambda: other.write("identity", identity.encode()))
+    timer = threading.Timer(1, lambda: other.write("identity", identity.encode()))
     timer.start()
     assert storage.create("file", b"at last") is True
     timer.join()

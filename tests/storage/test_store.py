@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import re
 import time
-from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -18,84 +17,21 @@ import safetensors
 import safetensors.torch
 import torch
 
-from emma_tune.storage import as_place
-from emma_tune.storage.artifact import Artifact, State
+from emma_tune.storage.artifact import Artifact
 from emma_tune.storage.storage import ABANDONED_AFTER
 from emma_tune.storage.store import CorruptArtifactError, Record, Store
-
-KEY = "0123456789abcdef0123"
-RECIPE = {"stage": "victim", "version": 1, "config": {"lr": 0.1 + 0.2, "name": "größe"}, "inputs": {}}
-PROVENANCE = {"seconds": 1.5, "host": "here", "run": "4f1c"}
-ARTIFACT = Artifact(
-    {
-        "weights": torch.linspace(-1, 1, 6).reshape(2, 3),
-        "double": torch.tensor([1 / 3, 1e-300], dtype=torch.float64),
-        "half": torch.tensor([0.1], dtype=torch.float16),
-        "brain": torch.tensor([0.1], dtype=torch.bfloat16),
-        "labels": torch.tensor([-(2**62), 3]),
-        "pixels": torch.tensor([[0, 255]], dtype=torch.uint8),
-        "mask": torch.tensor([True, False]),
-        "scalar": torch.tensor(7.0),
-        "nothing": torch.zeros(0, 4),
-    },
-    {"accuracy": 0.30000000000000004, "loss": 1e-17},
-    [{"epoch": 0, "loss": 2.5}, {"epoch": 1, "loss": 1 / 3}],
+from tests.storage.artifacts import (
+    ARTIFACT,
+    KEY,
+    OTHER,
+    PROVENANCE,
+    RECIPE,
+    STATE,
+    assert_same_tensors,
+    commit,
+    content,
+    tensors_name,
 )
-OTHER = Artifact({"weights": torch.zeros(4)}, {"accuracy": 0.0})
-
-
-@pytest.fixture(params=["disk", "s3"])
-def store(request, tmp_path: Path) -> Store:
-    if request.param == "disk":
-        return Store(tmp_path / "store")
-    return Store(as_place(request.getfixturevalue("bucket") + "/store"))
-
-
-@pytest.fixture
-def on_disk(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
-def commit(store: Store, artifact: Artifact = ARTIFACT, key: str = KEY) -> bool:
-    return store.commit("victim", key, artifact, recipe=RECIPE, provenance=PROVENANCE)
-
-
-def content(store: Store, folder: str = "") -> dict[str, tuple[bytes, float]]:
-    """Every file by name: its bytes, and when it was written. Locks come and go."""
-    found: dict[str, tuple[bytes, float]] = {}
-    for entry in store.storage.names(folder):
-        name = f"{folder}/{entry}".lstrip("/")
-        if name == "aside.lock":
-            continue
-        if store.storage.exists(name):
-            found[name] = (store.storage.read(name), written_at(store, name))
-        else:
-            found |= content(store, name)
-    return found
-
-
-def written_at(store: Store, name: str) -> float:
-    if isinstance(store.root, Path):
-        return (store.root / name).stat().st_mtime_ns
-    return float(store.root.fs.modified((store.root / name).path).timestamp())
-
-
-def tensors_name(store: Store, key: str = KEY) -> str:
-    """Of the tensors of an artifact, in the store: in an object store it has their hash in it."""
-    (name,) = [name for name in store.storage.names(f"victim/{key}") if name.startswith("tensors")]
-    return f"victim/{key}/{name}"
-
-
-RECORD_NAME = f"victim/{KEY}/record.json"
-
-
-def assert_same_tensors(found: Any, expected: Any) -> None:
-    assert set(found) == set(expected)
-    for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype
-        assert found[name].shape == tensor.shape
-        assert torch.equal(found[name], tensor)
-
 
 # --- finished ---------------------------------------------------------------------------------------------
 
@@ -177,111 +113,8 @@ def test_a_folder_without_a_record_does_not_block_a_commit(store, leftover):
         assert store.storage.names(f"victim/{KEY}") == ["record.json", "tensors.safetensors"]
 
 
-# --- damaged ----------------------------------------------------------------------------------------------
-
-
-def lowest_bit_flipped(content: bytes, place: int) -> bytes:
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-
-
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "last byte lost": lambda content: content[:-1],
-    "half lost": lambda content: content[: len(content) // 2],
-    "emptied": lambda content: b"",
-    "a byte more": lambda content: content + b"\x00",
-    "zeroed": lambda content: bytes(len(content)),
-    "last block zeroed": lambda content: content[:-64] + bytes(64),
-    "first bit flipped": lambda content: lowest_bit_flipped(content, 0),
-    "middle bit flipped": lambda content: lowest_bit_flipped(content, len(content) // 2),
-    "last bit flipped": lambda content: lowest_bit_flipped(content, len(content) - 1),
-    "garbage": lambda content: b"garbage",
-}
-NO_RECORDS = [b"null", b"[]", b"{}", b"5", b'"record"', b'{"checksum": "0"}', b'{"recipe": {}}', b"\xff\xfe"]
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damaged_tensors_are_refused_by_their_file_and_the_record_is_still_read(store, damage):
-    commit(store)
-    name = tensors_name(store)
-    store.storage.write(name, damage(store.storage.read(name)))
-    for read in (store.fetch, store.check):
-        with pytest.raises(CorruptArtifactError, match=r"\.safetensors: expected .*, found ") as raised:
-            read("victim", KEY)
-        assert str(raised.value).startswith(str(store.root / name))
-    assert store.record("victim", KEY).metrics == ARTIFACT.metrics
-
-
-def test_missing_tensors_are_refused_by_their_file(store):
-    commit(store)
-    name = tensors_name(store)
-    size = len(store.storage.read(name))
-    store.storage.remove(name)
-    for read in (store.fetch, store.check):
-        with pytest.raises(CorruptArtifactError) as raised:
-            read("victim", KEY)
-        assert str(raised.value) == f"{store.root / name}: expected {size} bytes, found no file"
-
-
-def assert_record_is_refused(store: Store) -> None:
-    for read in (store.fetch, store.check, store.record):
-        with pytest.raises(CorruptArtifactError, match=r"record\.json: expected .*, found ") as raised:
-            read("victim", KEY)
-        assert str(raised.value).startswith(str(store.folder("victim", KEY) / "record.json"))
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_record_is_refused_by_its_file(store, damage):
-    commit(store)
-    store.storage.write(RECORD_NAME, damage(store.storage.read(RECORD_NAME)))
-    assert_record_is_refused(store)
-
-
-@pytest.mark.parametrize("written", NO_RECORDS, ids=repr)
-def test_a_file_that_is_no_record_is_refused(store, written):
-    commit(store)
-    store.storage.write(RECORD_NAME, written)
-    assert_record_is_refused(store)
-
-
-@pytest.mark.parametrize("part", ["recipe", "metrics", "history", "provenance", "tensors"])
-def test_a_record_without_a_part_or_with_another_one_is_refused(store, part):
-    commit(store)
-    record = json.loads(store.storage.read(RECORD_NAME))
-    without = {name: value for name, value in record.items() if name != part}
-    for changed in ({**record, part: {"accuracy": 0.99}}, without):
-        store.storage.write(RECORD_NAME, json.dumps(changed).encode())
-        assert_record_is_refused(store)
-
-
-@pytest.mark.parametrize("name", ["record.json", "tensors.safetensors"])
-def test_cut_anywhere_or_changed_in_any_byte_an_artifact_is_refused(on_disk, name):
-    store = on_disk
-    # short numbers: the last digits of a long one may change without changing its value
-    artifact = Artifact(ARTIFACT.tensors, {"accuracy": 0.5}, [{"loss": 0.25}])
-    store.commit("victim", KEY, artifact, recipe={"config": {"lr": 0.1}}, provenance={"seconds": 1.5})
-    path = store.folder("victim", KEY) / name
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        for damaged in (whole[:place], lowest_bit_flipped(whole, place)):
-            path.write_bytes(damaged)
-            with pytest.raises(CorruptArtifactError, match=name.replace(".", r"\.")):
-                store.check("victim", KEY)
-
-
-def test_set_aside_a_damaged_artifact_is_kept_for_inspection_and_computed_again(store):
-    commit(store)
-    name = tensors_name(store)
-    store.storage.write(name, b"damaged")
-    aside = store.set_aside("victim", KEY)
-    assert aside.parent == store.root / "aside"
-    assert store.storage.read(f"aside/{aside.name}/{name.rpartition('/')[2]}") == b"damaged"
-    assert not store.has("victim", KEY)
-    assert commit(store) is True
-    assert_same_tensors(store.fetch("victim", KEY).tensors, ARTIFACT.tensors)
-    assert store.set_aside("victim", KEY) != aside
-
-
 # --- two processes ----------------------------------------------------------------------------------------
+
 
 RACES = 400
 
@@ -322,97 +155,6 @@ def test_of_two_processes_that_commit_at_once_exactly_one_wins_and_its_artifact_
         assert artifact.metrics == {"runner": winner}
         assert torch.equal(artifact.tensors["weights"], torch.full((1000,), float(winner)))
     assert list((store.root / "incoming").iterdir()) == []
-
-
-# --- under way --------------------------------------------------------------------------------------------
-
-STATE = State(3, ARTIFACT.tensors, [{"loss": 0.1}, {"loss": 1 / 3}, {"loss": 1e-17}])
-
-
-STATE_NAME, FAILURE_NAME = f"partial/{KEY}/state.safetensors", f"partial/{KEY}/failure.json"
-
-
-def test_a_state_comes_back_as_it_was_saved_and_is_no_artifact(store):
-    store.save_state(KEY, STATE, seconds=12.5)
-    state, seconds = store.load_state(KEY)
-    assert_same_tensors(state.tensors, STATE.tensors)
-    assert (state.epoch, state.history, seconds) == (3, STATE.history, 12.5)
-    assert not store.has("victim", KEY)
-
-
-def test_a_later_state_replaces_the_earlier_and_leaves_no_other_file(store):
-    store.save_state(KEY, STATE, seconds=1)
-    store.save_state(KEY, State(4, {"weights": torch.ones(2)}), seconds=2)
-    state, seconds = store.load_state(KEY)
-    assert_same_tensors(state.tensors, {"weights": torch.ones(2)})
-    assert (state.epoch, state.history, seconds) == (4, [], 2)
-    assert list(content(store)) == [STATE_NAME]
-
-
-def test_without_a_state_there_is_none(store):
-    assert store.load_state(KEY) is None
-    assert content(store) == {}
-
-
-def test_a_state_cut_off_anywhere_is_none(on_disk):
-    store, path = on_disk, on_disk.root / STATE_NAME
-    store.save_state(KEY, STATE, seconds=1)
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        assert store.load_state(KEY) is None
-
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        b"",
-        bytes(500),
-        b"garbage",
-        safetensors.torch.save(STATE.tensors, metadata={"state": "{}"})[:-1],
-        safetensors.torch.save({"weights": torch.ones(2)}),
-        safetensors.torch.save({"weights": torch.ones(2)}, metadata={"state": "{}"}),
-        safetensors.torch.save({"weights": torch.ones(2)}, metadata={"state": "null"}),
-        safetensors.torch.save({"weights": torch.ones(2)}, metadata={"epoch": "1"}),
-    ],
-    ids=["nothing", "zeros", "garbage", "cut off", "no metadata", "an empty state", "no state", "other metadata"],
-)
-def test_a_file_that_is_no_state_is_none(store, written):
-    store.save_state(KEY, STATE, seconds=1)
-    store.storage.write(STATE_NAME, written)
-    assert store.load_state(KEY) is None
-
-
-def test_a_dropped_state_is_gone_with_its_failures_and_dropping_again_is_no_error(store):
-    store.save_state(KEY, STATE, seconds=1)
-    store.save_state(KEY[::-1], STATE, seconds=1)
-    store.note_failure(KEY, run="a", reason="why")
-    store.drop_state(KEY)
-    store.drop_state(KEY)
-    assert store.load_state(KEY) is None
-    assert store.note_failure(KEY, run="a", reason="why") == 1
-    assert store.load_state(KEY[::-1]) is not None
-
-
-def test_failures_are_counted_by_task_and_run(store):
-    counts = [store.note_failure(KEY, run=run, reason="why") for run in ("a", "a", "a", "b", "b", "a")]
-    assert counts == [1, 2, 3, 1, 2, 1]
-    assert store.note_failure(KEY[::-1], run="a", reason="why") == 1
-
-
-def test_a_failure_does_not_touch_the_state(store):
-    store.save_state(KEY, STATE, seconds=1)
-    before = store.storage.read(STATE_NAME)
-    store.note_failure(KEY, run="a", reason="why")
-    assert store.storage.read(STATE_NAME) == before
-
-
-def test_a_torn_note_of_a_failure_counts_from_one(store):
-    store.note_failure(KEY, run="a", reason="why")
-    whole = store.storage.read(FAILURE_NAME)
-    for length in range(len(whole)):
-        store.storage.write(FAILURE_NAME, whole[:length])
-        assert store.note_failure(KEY, run="a", reason="why") == 1
 
 
 # --- weights ----------------------------------------------------------------------------------------------

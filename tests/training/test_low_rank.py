@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.defenses.emma import objective, project_rows, release
+from emma_tune.defenses.emma import align_loss, objective, project_rows, release
 from emma_tune.training.forward_pass import ForwardPass
 from emma_tune.training.hypergradient import hypergradient
 from emma_tune.training.low_rank import descend, first_factors, gradients, product
@@ -79,6 +79,19 @@ def test_every_factor_stays_row_stochastic_and_the_rank_is_kept() -> None:
             assert (of > 0).all()
             torch.testing.assert_close(of.sum(dim=1), torch.ones(len(of)))
     assert torch.linalg.matrix_rank(product(factors).double(), rtol=1e-6) <= 3
+
+
+@pytest.mark.parametrize(("K", "rank"), [(10, 1), (10, 3), (6, 2)])
+def test_of_a_steep_loss_a_matrix_of_low_rank_stays_a_transition_matrix(K: int, rank: int) -> None:
+    """The slope of `−log T[k, k]` has no bound: whole steps along it overflow, and T is no number."""
+    factors = first_factors(K, rank)
+    for _ in range(300):
+        T = product(factors).requires_grad_()
+        loss = 0.0015 * align_loss(torch.eye(K), T) + (T * torch.arange(K) / K).sum()
+        factors = descend(factors, *torch.autograd.grad(loss, T), 2.0)
+    T = product(factors)
+    assert (T > 0).all()
+    torch.testing.assert_close(T.sum(dim=1), torch.ones(K))
 
 
 def test_of_rank_one_every_row_is_the_same() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from emma_tune.attacks import described
 from emma_tune.cli.printing.tables import show, table
 from emma_tune.outputs.front_table import LEGEND, TEXT, figure_of, front_table
 from emma_tune.outputs.words import listed, numbered, percent, plural, point_counts
@@ -99,9 +100,9 @@ def _described(name: str, attacker: Mapping[str, Any]) -> str:
     """Say what an attacker knows, asks and trains."""
     asks = f", asks {attacker['queries']:,} queries" if attacker["queries"] else ""
     asks += f", gets {attacker['asked']:,} answers" if attacker["asked"] else ""
-    kind = "" if attacker["kind"] == name else f" ({attacker['kind']})"
+    kind = described(attacker["kind"], attacker["targets"])
     when = "; attacks only baselines and points on a front" if attacker["when"] == "front" else ""
-    return f"{attacker['knows']}{asks}, trains {attacker['model']}{kind}{when}"
+    return f"{attacker['knows']}{asks}, trains {attacker['model']}{'' if kind == name else f' ({kind})'}{when}"
 
 
 def _tell_volumes(content: Mapping[str, Any]) -> None:

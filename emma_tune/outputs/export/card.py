@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from emma_tune.attacks import ATTACKS
+from emma_tune.attacks import attack_of, described
 from emma_tune.defenses.around import GATE, TEMPERATURE, THEN, around_params
 from emma_tune.outputs.export import formats
 from emma_tune.outputs.export.defended_point import DefendedPoint
@@ -37,6 +37,7 @@ class AttackerResult:
     Attributes:
         name: in the study.
         kind: one of `ATTACKS`.
+        targets: the kind whose targets it trains on.
         knows: what it is assumed to know or to have.
         asked: how many answers it asks at most; None if not known.
         clone: of its clone.
@@ -48,6 +49,7 @@ class AttackerResult:
 
     name: str
     kind: str
+    targets: str
     knows: str
     asked: int | None
     clone: float | None
@@ -85,6 +87,7 @@ def attackers_at(view: StudyView, point: Point) -> list[AttackerResult]:
         AttackerResult(
             name,
             attacker["kind"],
+            attacker["targets"],
             attacker["knows"],
             attacker["asked"],
             clones.get(name),
@@ -221,14 +224,14 @@ def _shown(view: StudyView, name: str, value: float | None) -> str:
 
 
 def _attacker_row(attacker: AttackerResult) -> list[str]:
-    name, kind = inline(attacker.name), attacker.kind
+    name, kind = inline(attacker.name), described(attacker.kind, attacker.targets)
     beats = {True: "yes", False: "no", None: NOT_MEASURED}[attacker.beats]
     return [
         name if attacker.name == kind else f"{name} ({kind})",
         attacker.knows,
         "–" if attacker.asked is None else f"{attacker.asked:,}",
         _accuracy(attacker.clone) if attacker.attacks else "–",
-        "–" if ATTACKS[kind].needs_matrix else _accuracy(attacker.undefended),
+        "–" if attack_of(attacker.kind, attacker.targets).needs_matrix else _accuracy(attacker.undefended),
         beats if attacker.attacks else "no matrix to know",
     ]
 

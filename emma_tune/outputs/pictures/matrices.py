@@ -28,6 +28,7 @@ from emma_tune.outputs.pictures import style
 from emma_tune.outputs.pictures.picture import Picture, nothing
 from emma_tune.outputs.points import PointRow, budget_of, cheap_first, fronts_of, point_rows
 from emma_tune.results import StudyView
+from emma_tune.stages.metrics import significant
 from emma_tune.study.file import StudyError
 
 FEW = 4  # members of the front below which all matrices are drawn
@@ -134,7 +135,7 @@ def _draw_matrix(axes: Axes, T: NDArray[np.float64], largest: float) -> object:
 
 def _draw_spectra(view: StudyView, axes: Axes, rows: Sequence[PointRow], matrices: Matrices) -> None:
     for place, (row, color) in enumerate(zip(rows, palette.ramp(len(rows)), strict=True)):
-        values = matrices[row.point.number][1]
+        values = significant(matrices[row.point.number][1])
         axes.plot(
             range(1, len(values) + 1),
             values,
@@ -145,7 +146,7 @@ def _draw_spectra(view: StudyView, axes: Axes, rows: Sequence[PointRow], matrice
             label=f"point {row.point.number}, {budget_of(view.study, row.test)}",
         )
     axes.set_yscale("log")
-    axes.set_title("singular values: an attacker who knows T can undo it if none is 0")
+    axes.set_title("singular values, without those that are 0: who knows T can undo it if all are there")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

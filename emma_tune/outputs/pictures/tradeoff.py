@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import SubFigure
 
-from emma_tune.attacks import ATTACKS
 from emma_tune.outputs import palette
 from emma_tune.outputs.pictures import style
 from emma_tune.outputs.pictures.panels import TradeoffPanel, draw_panels, stopped_mark
@@ -61,8 +60,8 @@ def _draw_attackers(view: StudyView, rows: Sequence[PointRow], part: SubFigure, 
     ]
     draw_panels(view, rows, panels)
     for place, (axes, name) in enumerate(zip(cells, attackers, strict=True)):
-        kind = ATTACKS[study.attackers[name].kind]
-        notes = ["knows T"] if kind.needs_matrix else ["knows the defense"] if kind.knows_defense == "all" else []
+        of = study.attackers[name].attack
+        notes = ["knows T"] if of.needs_matrix else ["knows the defense"] if of.knows_defense == "all" else []
         notes += [] if study.attackers[name].counts else ["front only"]
         axes.set_title(f"against {name}" + (f" ({', '.join(notes)})" if notes else ""))
         axes.set_ylabel("clone accuracy, %" if place % columns == 0 else "")

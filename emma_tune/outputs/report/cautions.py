@@ -14,7 +14,6 @@ from emma_tune.outputs.report.summary import Summary
 from emma_tune.outputs.words import is_or_are, listed, numbered, percent, plural, state_of
 from emma_tune.plan import Point
 from emma_tune.results.intervals import MIN_PAIRS
-from emma_tune.study import Study
 from emma_tune.study.search import Dimension, WholeChoice
 
 EDGE = 0.01  # share of a range, on its own scale, that counts as its end
@@ -92,7 +91,7 @@ def _edges(summary: Summary) -> Iterator[Caution]:
     for defense, search in summary.study.searches.items():
         members = [point for point in summary.front if point.defense == defense]
         for name, dimension in search.space.items():
-            for end, value in _ends(defense, name, dimension, summary.study):
+            for end, value in _ends(defense, name, dimension, summary):
                 there = [point.number for point in members if _at(point.params.get(name), value, dimension)]
                 if there:
                     yield Caution(
@@ -103,15 +102,17 @@ def _edges(summary: Summary) -> Iterator[Caution]:
 
 
 def _ends(
-    defense: str, name: str, dimension: Dimension | WholeChoice, study: Study
+    defense: str, name: str, dimension: Dimension | WholeChoice, summary: Summary
 ) -> Iterator[tuple[str, float]]:
     """List the ends of a dimension that could be moved; a fixed value has none."""
     low, high = dimension.bounds
     if low == high:
         return
-    known = (*DEFENSES[study.versioned(defense)].parameters, *AROUND)
+    known = (*DEFENSES[summary.study.versioned(defense)].parameters, *AROUND)
     parameter = next(of for of in known if of.name == name)
-    most = study.defense.epochs - 1 if parameter.epochs else parameter.high
+    most = summary.study.defense.epochs - 1 if parameter.epochs else parameter.high
+    if name == "rank" and summary.chance:
+        most = round(1 / summary.chance)  # the number of classes
     if low > parameter.low:
         yield "lower", low
     if most is None or high < most:

@@ -8,6 +8,7 @@ from emma_tune.defenses import LEARNED
 from emma_tune.outputs import palette
 from emma_tune.outputs.report.front_chart import Figure
 from emma_tune.outputs.report.records import Curve, Matrix
+from emma_tune.stages.metrics import significant
 from emma_tune.study import Study
 
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -40,9 +41,9 @@ def traces(matrices: Sequence[Matrix], study: Study) -> Figure:
 
 
 def spectrum(matrices: Sequence[Matrix], study: Study) -> Figure:
-    """Draw the singular values of each matrix, largest first: if one is 0, T cannot be undone."""
+    """Draw the singular values of each matrix that are not 0, largest first: K of them if T can be undone."""
     data = [
-        _curve(matrix.named(study), [float(f"{value:.5g}") for value in matrix.singular_values], *look)
+        _curve(matrix.named(study), [float(f"{of:.5g}") for of in significant(matrix.singular_values)], *look)
         for matrix, look in zip(matrices, _looks(matrices), strict=True)
     ]
     chart = _chart(data, "singular value, largest first", "size")

@@ -63,7 +63,7 @@ def knowledge(summary: Summary) -> dict[str, str]:
         + (f"sends {attacker.asks(pool):,} queries, " if attacker.queries else "")
         + (f"gets {summary.asked[name]:,} answers, " if name in summary.asked else "")
         + f"trains {attacker.model}"
-        + (f" as {attacker.kind}" if attacker.kind != name else "")
+        + (f" as {attacker.described}" if attacker.described != name else "")
         + ("" if attacker.counts else "; attacks only baselines and points on a front")
         for name, attacker in summary.study.attackers.items()
     }

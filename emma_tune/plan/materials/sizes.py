@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from emma_tune.attacks import ATTACKS, PLAIN
+from emma_tune.attacks import PLAIN
 from emma_tune.defenses.around import OF_STEPS
 from emma_tune.study import Study
 
@@ -31,18 +31,18 @@ def _limits(study: Study, train: int, pool: int) -> Iterator[str]:
     if study.queries.limit and study.queries.limit > pool:
         yield f"queries.limit is {study.queries.limit:,}, but the pool has {pool:,} images"
     for name, attacker in study.attackers.items():
-        queries, attack = attacker.queries, ATTACKS[attacker.kind]
+        queries, attack = attacker.queries, attacker.attack
         if queries and queries > attack.budget(queries, pool):
             yield f"attackers.{name}.queries is {queries:,}, but the pool has {pool:,} images"
         if queries and queries >= pool and attack.asks == "part":
-            yield f"attackers.{name}: no image of the pool is left unanswered, so it equals {PLAIN}"
+            yield f"attackers.{name}: no image of the pool is left unanswered, so it equals {attacker.targets}"
 
 
 def _no_fresh_noise(study: Study) -> Iterator[str]:
     """Find the attackers that average noise where no defense draws any for each answer."""
     if not any(baseline.fresh for baseline in study.baselines):
         for name, attacker in study.attackers.items():
-            if ATTACKS[attacker.kind].asks == "again":
+            if attacker.attack.asks == "again":
                 yield f"attackers.{name}: no defense here draws fresh noise, so it equals {PLAIN}"
 
 

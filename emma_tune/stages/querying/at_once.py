@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import ATTACKS, UNANSWERED, learn
+from emma_tune.attacks import UNANSWERED
+from emma_tune.attacks.lesson import Loot
 from emma_tune.data.batches import Images
 from emma_tune.data.images import subset
 from emma_tune.data.randaugment import rand_augment
@@ -36,13 +37,18 @@ class AtOnce:
 
     def begin(self, number: int, clone: Classifier | None) -> TrainingSet:
         """Query for the only round and return what its clone is trained on."""
-        loot = loot_of(self.config, self.responses, self.guidance, self.runtime)
-        lesson = learn(self.config.kind, loot)
-        beside = unanswered_views(self.config, self.runtime) if ATTACKS[self.config.kind].asks == "part" else None
-        if lesson.rows is None:
-            return TrainingSet(self.runtime.query_images(self.config.queries), lesson, beside)
-        images = self.runtime.query_images(self.config.queries, lesson.rows.numpy())
-        return TrainingSet(images, replace(lesson, targets=lesson.targets[lesson.rows]), beside)
+        attack, images = self.config.attack, self.runtime.query_images(self.config.queries)
+        beside = unanswered_views(self.config, self.runtime) if attack.asks == "part" else None
+        return TrainingSet.of(images, attack.learn(self._loot()), beside)
+
+    def _loot(self) -> Loot:
+        answers, labels = self.responses.tensors["queries"], self.runtime.labeled.labels
+        assert labels is not None, "a victim's images have labels"
+        asked = torch.from_numpy(subset(len(answers), self.config.queries))
+        guidance = None if self.guidance is None else self.guidance.tensors["queries"][asked]
+        loot = loot_of(self.config, self.responses, answers[asked], guidance)
+        labeled = self.responses.tensors.get("labeled", answers[:0])  # not asked by attackers that ask views
+        return replace(loot, labeled_answers=labeled, labels=torch.from_numpy(labels[: len(labeled)]))
 
     def state(self) -> dict[str, Tensor]:
         """Return nothing: answers are read again on resume."""

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import learn
 from emma_tune.attacks.jacobian import towards
-from emma_tune.attacks.lesson import Loot
 from emma_tune.data.batches import Images
 from emma_tune.data.images import ImageSet
+from emma_tune.defenses import DEFENSES
+from emma_tune.stages.querying.loot import loot_of
 from emma_tune.stages.querying.oracle import Oracle
 from emma_tune.stages.querying.strategy import TrainingSet
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings
-from emma_tune.storage.artifact import Metrics
+from emma_tune.storage.artifact import Artifact, Metrics
 from emma_tune.training.classifier import Classifier
 from emma_tune.training.seeds import generator
 
@@ -27,23 +27,30 @@ BATCH = 256
 class Crafted:
     """The labeled images first, then in each round a moved copy of every image so far, within the budget."""
 
-    def __init__(self, config: AttackerSettings, oracle: Oracle, runtime: Runtime) -> None:
+    def __init__(self, config: AttackerSettings, responses: Artifact, oracle: Oracle, runtime: Runtime) -> None:
         assert runtime.queries is not None, "the stage's table says that it reads the pool"
-        self._config, self._oracle, self._runtime = config, oracle, runtime
+        self._config, self._responses, self._oracle, self._runtime = config, responses, oracle, runtime
         self._few = torch.cat(list(Images(runtime.labeled, runtime.device).plain(BATCH))).cpu()
         self._counts = config.by_round(len(runtime.queries), few=len(self._few))
         self._images = self._few[:0]  # (N, C, h, w) uint8, in the order of asking
-        self._answers = torch.empty(0)
+        self._answers = responses.tensors["queries"][:0]
+        self._guidance: Tensor | None = None  # of these images, where the attacker knows it
         self.rounds = len(self._counts)
 
     def begin(self, number: int, clone: Classifier | None) -> TrainingSet:
         """Query for one round and return what its clone is trained on."""
         count = self._counts[number] - len(self._images)
         made = self._few[:count] if clone is None else self._moved(clone, number, count)
-        answers = self._oracle(made)
-        self._answers = answers if clone is None else torch.cat([self._answers, answers])
-        self._images = torch.cat([self._images, made])
+        answers, guidance = self._oracle.guided(made)
+        self._images, self._answers = torch.cat([self._images, made]), torch.cat([self._answers, answers])
+        if guidance is not None and self._knows_guidance:
+            self._guidance = guidance if self._guidance is None else torch.cat([self._guidance, guidance])
         return self._training_set()
+
+    @property
+    def _knows_guidance(self) -> bool:
+        known = self._config.known_defense
+        return known is not None and bool(DEFENSES[known.defense].guided)
 
     def _moved(self, clone: Classifier, number: int, count: int) -> Tensor:
         """Move the images so far, or some of them by chance if the budget does not suffice for all."""
@@ -59,17 +66,19 @@ class Crafted:
         return (torch.cat(moved) * 255).round().to(torch.uint8).cpu()
 
     def _training_set(self) -> TrainingSet:
-        loot = Loot(self._answers, self._answers[:0], torch.empty(0, dtype=torch.int64))
+        loot = loot_of(self._config, self._responses, self._answers, self._guidance)
         images = Images(ImageSet(self._images.numpy()), self._runtime.device)
-        return TrainingSet(images, learn(self._config.kind, loot))
+        return TrainingSet.of(images, self._config.attack.learn(loot))
 
     def state(self) -> dict[str, Tensor]:
-        """Copy the images that were asked, and the answers."""
-        return {"asked.images": self._images.clone(), "asked.answers": self._answers.clone()}
+        """Copy the images that were asked, the answers, and what is known of how they came about."""
+        kept = {"asked.images": self._images, "asked.answers": self._answers, "asked.guidance": self._guidance}
+        return {name: of.clone() for name, of in kept.items() if of is not None}
 
     def resume(self, tensors: Mapping[str, Tensor]) -> TrainingSet:
         """Return the training set of the round in which these were asked."""
         self._images, self._answers = tensors["asked.images"], tensors["asked.answers"]
+        self._guidance = tensors.get("asked.guidance")
         self._oracle.asked = len(self._images)
         return self._training_set()
 

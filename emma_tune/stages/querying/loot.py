@@ -6,32 +6,34 @@ import torch
 from torch import Tensor
 
 from emma_tune.attacks.lesson import Loot
-from emma_tune.data.images import subset
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.defenses.release import Release
-from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings, ResponsesSettings
 from emma_tune.storage.artifact import Artifact
 from emma_tune.training.seeds import derive_seed
 
 
-def loot_of(config: AttackerSettings, responses: Artifact, guidance: Artifact | None, runtime: Runtime) -> Loot:
-    """Collect the answers to the attacker’s queries, those to the few images it has labels of, and what it knows.
+def loot_of(
+    config: AttackerSettings, responses: Artifact, answers: Tensor, guidance: Tensor | None = None
+) -> Loot:
+    """Collect the answers that an attacker got to its queries, and what it knows of the defense.
 
     Of the guidance under outlier exposure it gets the first half: the other would be clean posteriors.
+
+    Args:
+        config: the attacker's.
+        responses: of the defense, with its matrix if it is one.
+        answers: p' of the queries, (N, K).
+        guidance: what the defense found out about each, (N, G), if the attacker knows that.
     """
-    answers, labels = responses.tensors["queries"], runtime.labeled.labels
-    assert labels is not None, "a victim's images have labels"
-    labeled = responses.tensors.get("labeled", answers[:0])  # not asked by attackers that ask views
-    chosen, matrix = torch.from_numpy(subset(len(answers), config.queries)), responses.tensors.get("matrix")
-    known = config.release
+    known, matrix = config.known_defense, responses.tensors.get("matrix")
     return Loot(
-        answers[chosen],
-        labeled,
-        torch.from_numpy(labels[: len(labeled)]),
+        answers,
+        answers[:0],
+        torch.empty(0, dtype=torch.int64),
         matrix,
         release=None if known is None else _known_release(known, matrix),
-        guidance=None if guidance is None else guidance.tensors["queries"][chosen, : answers.shape[1]],
+        guidance=None if guidance is None else guidance[:, : answers.shape[1]],
         low_rank="matrix.learned_rank" in responses.metrics,
         seed=derive_seed(config.seed, "attacker", config.kind),
         confidence=config.confidence,

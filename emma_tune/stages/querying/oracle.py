@@ -56,11 +56,20 @@ class Oracle:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Answer images (N, C, h, w), uint8: p', (N, K), on the CPU."""
+        return self.guided(images)[0]
+
+    def guided(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Answer images (N, C, h, w), uint8, and tell what guides the defense.
+
+        Returns:
+            p', (N, K), and the guidance, (N, G), None of a defense that is not guided; on the CPU.
+        """
         queries = Images(ImageSet(images.cpu().numpy()), self._device)
         p = self._ask(queries, "oracle")
         seeds = noise_seeds(self._defense, queries, "oracle", self.asked)
         self.asked += len(images)
-        return self._release(p, seeds=seeds, guidance=self._guide(queries, p))
+        guidance = self._guide(queries, p)
+        return self._release(p, seeds=seeds, guidance=guidance), guidance
 
     def _guide(self, queries: Images, posteriors: Tensor) -> Tensor | None:
         if self._guidance is None:

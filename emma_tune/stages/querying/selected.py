@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import learn
 from emma_tune.attacks.choosing import choose
 from emma_tune.attacks.choosing.candidates import Candidates
-from emma_tune.attacks.lesson import Loot
 from emma_tune.data.batches import Images
+from emma_tune.stages.querying.loot import loot_of
 from emma_tune.stages.querying.strategy import TrainingSet
 from emma_tune.stages.runtime import Runtime
 from emma_tune.stages.settings import AttackerSettings
@@ -29,9 +28,12 @@ class Selected:
     The answers to the whole pool are there already; what counts as asked is what was looked at.
     """
 
-    def __init__(self, config: AttackerSettings, responses: Artifact, runtime: Runtime) -> None:
-        self._config, self._runtime = config, runtime
+    def __init__(
+        self, config: AttackerSettings, responses: Artifact, runtime: Runtime, guidance: Artifact | None = None
+    ) -> None:
+        self._config, self._responses, self._runtime = config, responses, runtime
         self._answers = responses.tensors["queries"]
+        self._guidance = None if guidance is None else guidance.tensors["queries"]
         self._counts = config.by_round(len(self._answers), few=0)
         self._asked = torch.empty(0, dtype=torch.int64)  # in the order of asking
         self.rounds = len(self._counts)
@@ -72,10 +74,9 @@ class Selected:
         return Images(pool.take(indices.numpy()), self._runtime.device)
 
     def _training_set(self) -> TrainingSet:
-        answers = self._answers[self._asked]
-        nothing = answers[:0]
-        loot = Loot(answers, nothing, torch.empty(0, dtype=torch.int64))
-        return TrainingSet(self._take(self._asked), learn(self._config.kind, loot))
+        guidance = None if self._guidance is None else self._guidance[self._asked]
+        loot = loot_of(self._config, self._responses, self._answers[self._asked], guidance)
+        return TrainingSet.of(self._take(self._asked), self._config.attack.learn(loot))
 
     def state(self) -> dict[str, Tensor]:
         """Copy which queries were asked, in their order."""

@@ -7,6 +7,7 @@ round before it asks more, and trains a fresh one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -33,6 +34,13 @@ class TrainingSet(NamedTuple):
     images: Images
     lesson: Lesson
     beside: Beside | None = None
+
+    @classmethod
+    def of(cls, images: Images, lesson: Lesson, beside: Beside | None = None) -> TrainingSet:
+        """Pair the queries (N) with their targets; of both only the rows that the lesson is about."""
+        if lesson.rows is None:
+            return cls(images, lesson, beside)
+        return cls(images.take(lesson.rows), replace(lesson, targets=lesson.targets[lesson.rows]), beside)
 
     def train(self, learner: Learner, epoch: int) -> float:
         """Train a clone for an epoch of its round; return the mean loss."""

@@ -21,15 +21,15 @@ from pathlib import Path
 import ray
 
 from emma_tune.study.file import StudyError
-from emma_tune.tuning import ray_patches
 from emma_tune.tuning.cluster.limits import address_advice, usable_cpus
 from emma_tune.tuning.cluster.scratch import scratch_folder
 from emma_tune.tuning.order import SAFE
+from emma_tune.tuning.ray_patches import connecting, set_environment, tokens
 
 CONNECTION_TIMEOUT = 10.0
 """Seconds that a cluster has to accept a connection."""
 
-HEAD_TIMEOUT = ray_patches.head_timeout()
+HEAD_TIMEOUT = connecting.head_timeout()
 """Seconds that a head may be gone. One that is kept in Redis comes back."""
 
 RAY_WAITS_LONGER = 15
@@ -58,16 +58,16 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
     Raises:
         StudyError: if no cluster answers there, or not as Ray of this version does.
     """
-    ray_patches.set_environment()  # a process may run several studies, each of which leaves it as it was
+    set_environment()  # a process may run several studies, each of which leaves it as it was
     with ExitStack() as ending:
         ending.enter_context(_logging_restored())
         _silence(hear)
-        if ray_patches.is_connected():
+        if connecting.is_connected():
             check_own(address)
             yield
             return
-        ending.enter_context(ray_patches.messages_redirected(hear))  # only of a Ray that is connected after this
-        ending.enter_context(ray_patches.token_settings_restored())
+        ending.enter_context(connecting.messages_redirected(hear))  # only of a Ray that is connected after this
+        ending.enter_context(tokens.token_settings_restored())
         if address is None:
             folder = ending.enter_context(scratch_folder())
             ending.callback(ray.shutdown)
@@ -81,7 +81,7 @@ def connected(address: str | None, hear: Callable[[str], None], workers: int = 0
 
 def check_own(address: str | None) -> None:
     """Raise StudyError if the Ray of this process cannot run a study, or another one is wanted."""
-    if ray_patches.is_client():
+    if connecting.is_client():
         raise StudyError(
             "expected a process that is connected to Ray directly, found one that uses Ray's client (ray://); run "
             "it on a machine of the cluster, with address auto"
@@ -95,7 +95,7 @@ def check_own(address: str | None) -> None:
 
 def _start(folder: Path, workers: int) -> None:
     try:
-        ray_patches.start(folder, usable_cpus(), workers, PRELOADED)
+        connecting.start(folder, usable_cpus(), workers, PRELOADED)
     except Exception as error:  # Ray's own, of many kinds
         reason = f"{_one_line(error)}{address_advice()}"
         raise StudyError(f"expected Ray to start on this machine, found: {reason}") from error
@@ -103,10 +103,10 @@ def _start(folder: Path, workers: int) -> None:
 
 def _join(address: str) -> None:
     _check_reachable(address)
-    ray_patches.set_timeouts(HEAD_TIMEOUT + RAY_WAITS_LONGER)
+    connecting.set_timeouts(HEAD_TIMEOUT + RAY_WAITS_LONGER)
     try:
-        ray_patches.join(address)
-    except ray_patches.TokenError:
+        connecting.join(address)
+    except tokens.TokenError:
         raise StudyError(
             f"--address {address}: expected the token that this cluster requires, found none or another; put that "
             "of its head into ~/.ray/auth_token or RAY_AUTH_TOKEN, and leave RAY_AUTH_MODE unset"
@@ -178,7 +178,7 @@ class _HeadWatch:
     def __init__(self, address: str, say: Callable[[str], None]) -> None:
         self._address = address
         self._say = say
-        self._cluster = ray_patches.cluster_id(address)
+        self._cluster = connecting.cluster_id(address)
         self._null = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lasts
         self.over = threading.Event()
 
@@ -196,7 +196,7 @@ class _HeadWatch:
         # some of Ray's calls keep Python's lock while they wait; this timer needs none, and ends with exit code 1
         faulthandler.dump_traceback_later(HEAD_TIMEOUT + 2, exit=True, file=self._null)
         while not self.over.wait(RECHECK_INTERVAL):
-            found = ray_patches.cluster_id(self._address) if self._answers() else ""
+            found = connecting.cluster_id(self._address) if self._answers() else ""
             if found:
                 if self._cluster and found != self._cluster:
                     self._end("was restarted, and knows nothing of this run")

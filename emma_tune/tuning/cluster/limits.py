@@ -18,7 +18,7 @@ from emma_tune.search.trial_shares import Capacity, slots_of
 from emma_tune.stages import OWN_TRIAL_STAGES, STAGES
 from emma_tune.study import AUTO, Study
 from emma_tune.study.file import StudyError
-from emma_tune.tuning import ray_patches
+from emma_tune.tuning.ray_patches.connecting import loopback_address
 
 OPEN_FILES = 100
 """Files and connections that a process of a small run opens: 60 of Ray's server with two workers."""
@@ -131,7 +131,7 @@ def check_limits() -> None:
             f"expected to start {THREADS} threads and processes, found a limit after {threads}; raise it: "
             "ulimit -u 4096, or docker run --pids-limit 4096"
         )
-    if problem := loopback_problem(ray_patches.loopback_address()):
+    if problem := loopback_problem(loopback_address()):
         raise StudyError(
             f"expected connections within this machine, found {problem}; for Linux: ip link set lo up; "
             "ip addr add 127.0.0.1/8 dev lo"

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from emma_tune.study.file import StudyError
-from emma_tune.tuning import ray_patches
+from emma_tune.tuning.ray_patches.connecting import FOLDER
 
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 """Where to look beside the user's own choice."""
@@ -41,7 +41,7 @@ def scratch_folder() -> Iterator[Path]:
 
 def _first_folder() -> TemporaryDirectory[str]:
     """Create a folder in the first place that has room for Ray's sockets."""
-    places = (os.environ.get(ray_patches.FOLDER), os.environ.get("TMPDIR"), *PLACES)
+    places = (os.environ.get(FOLDER), os.environ.get("TMPDIR"), *PLACES)
     reasons = []
     for place in dict.fromkeys(place for place in places if place):
         try:

@@ -17,7 +17,14 @@ from emma_tune.search.driver import StudyDriver
 from emma_tune.stages import STAGES
 from emma_tune.storage.store import Store
 from emma_tune.study import Study
-from emma_tune.tuning import ray_patches
+from emma_tune.tuning.ray_patches import NeverPickled
+from emma_tune.tuning.ray_patches.trials import (
+    extend_stop_timeout,
+    forget_first_result,
+    forgive_failure,
+    kill_worker,
+    last_failure,
+)
 
 MAX_WORKER_DEATHS = 5
 """How often the worker of one trial may die before its point fails; each time the trial continues."""
@@ -33,7 +40,7 @@ NODE = re.compile(r"node has died|node was (?:terminated|preempted|drained)|is u
 EXIT = re.compile(r"Worker exit type: (\w+) Worker exit detail: (.*?\.)(?:\s|$)", re.DOTALL)
 
 
-class FailureScheduler(ray_patches.NeverPickled, FIFOScheduler):
+class FailureScheduler(NeverPickled, FIFOScheduler):
     """First in, first out; and what Tune reports only to a scheduler: that a worker died."""
 
     def __init__(self, driver: StudyDriver) -> None:
@@ -43,18 +50,18 @@ class FailureScheduler(ray_patches.NeverPickled, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Give a worker time to finish and save its epoch after a request to stop."""
-        ray_patches.extend_stop_timeout(tune_controller, STOP_MARGIN * result["time_this_iter_s"])
+        extend_stop_timeout(tune_controller, STOP_MARGIN * result["time_this_iter_s"])
         return str(super().on_trial_result(tune_controller, trial, result))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Tell the driver why a worker died; that it was the trial's end, if so, the driver hears after this."""
-        text = ray_patches.last_failure(trial)
+        text = last_failure(trial)
         self._driver.explain(trial.trial_id, death_reason(text))
-        ray_patches.forget_first_result(trial)
+        forget_first_result(trial)
         if NODE.search(text):
             self._lost_nodes[trial.trial_id] += 1
             if self._lost_nodes[trial.trial_id] <= MAX_LOST_NODES:
-                ray_patches.forgive_failure(trial)
+                forgive_failure(trial)
 
 
 def death_reason(text: str) -> str:
@@ -86,7 +93,7 @@ class _Attempt(NamedTuple):
     since: float
 
 
-class Timeouts(ray_patches.NeverPickled, Callback):
+class Timeouts(NeverPickled, Callback):
     """Stops workers whose task is late.
 
     The first time the worker is killed and Tune starts the trial in a fresh process, which continues from the last
@@ -155,7 +162,7 @@ class Timeouts(ray_patches.NeverPickled, Callback):
             self._driver.give_up(attempt.trial.trial_id, reason)
         else:
             self._driver.say(f"{reason}, and tried again")
-        ray_patches.kill_worker(attempt.trial, last=last)
+        kill_worker(attempt.trial, last=last)
 
 
 def limits_of(study: Study) -> dict[str, Limit]:

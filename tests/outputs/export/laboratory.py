@@ -22,7 +22,7 @@ from tests.conftest import TINY, merged
 from tests.results.desk import Written, part
 
 SMALL: dict[str, Any] = {
-    "victim": {"limit": 200, "epochs": 2},
+    "victim": {"limit": 200, "epochs": 2, "batch_size": 16},  # sure of some images, and not of others
     "queries": {"dataset": "digits", "limit": 40},
     "attackers": {"soft": {}, "hard": {}, "inverse": {}},
     "limits": {"accuracy_drop": 0.02},

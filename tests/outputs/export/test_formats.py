@@ -13,24 +13,35 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from emma_tune.attacks.inverse import undo
 from emma_tune.defenses import BASELINES, DEFENSES, modelguard_w
 from emma_tune.defenses.around import STEPS
 from emma_tune.defenses.release import Release
 from emma_tune.models import build_model
-from emma_tune.models.onnx_graph import to_bytes
 from emma_tune.outputs.export import export_point, refusal
 from emma_tune.outputs.export.defended_model import DefendedModel, Defense, Undefended, defense_of, victim_of
 from emma_tune.outputs.export.defended_point import defended_point
-from emma_tune.outputs.export.formats import in_onnx, load_onnx, load_program, write_programs
+from emma_tune.outputs.export.formats import load_onnx, load_program, write_programs
 from emma_tune.outputs.export.matrix_code import STEPS as CODE_OF_STEPS
 from emma_tune.outputs.export.matrix_code import matrix_code
-from emma_tune.outputs.export.merging import CLEAN, answering
+from emma_tune.outputs.export.merging import CLEAN
 from emma_tune.results import StudyView
+from emma_tune.stages import STAGES, OracleSettings
+from emma_tune.stages.querying.at_once import AtOnce
+from emma_tune.stages.querying.oracle import Oracle
 from emma_tune.training.classifier import Classifier
 from tests.outputs.export.laboratory import Laboratory
 
 PARAMS = {
-    "emma": {"lambda": 0.1, "lr_gamma": 1.0, "st_epoch": 0},
+    "emma": {
+        "lambda": 0.1,
+        "lr_gamma": 1.0,
+        "st_epoch": 0,
+        "rank": 3,
+        "gate": 0.5,
+        "then": "top_k",
+        "then_k": 4.0,
+    },
     "top_k": {"k": 3},
     "abstain": {"gate": 0.5},
     "rounding": {"decimals": 1},
@@ -42,8 +53,8 @@ PARAMS = {
     "random_matrix": {"a": 0.3},
 }
 EXPORTABLE = [name for name in DEFENSES if refusal(name) is None]
-WRITTEN = [name for name in EXPORTABLE if name == "emma" or not DEFENSES[name].linear]
-"""Of those with a T one: they differ in its numbers alone."""
+WRITTEN = [name for name in EXPORTABLE if name == "emma" or not (DEFENSES[name].linear or name in STEPS)]
+"""Of those with a T one: they differ in its numbers alone. Second steps are in `COMPOSED`."""
 
 ELSEWHERE = """
 import importlib.abc, json, sys
@@ -158,14 +169,54 @@ COMPOSED = {
 
 
 @pytest.mark.parametrize(("name", "params"), COMPOSED.values(), ids=COMPOSED)
-def test_gate_and_second_step_are_in_the_graph(name, params):
+def test_gate_and_second_step_are_in_both_programs(name, params, tmp_path):
     chance = torch.Generator().manual_seed(3)
     p = (3 * torch.randn(400, 6, generator=chance)).softmax(dim=1)
     T = 0.7 * torch.eye(6).roll(1, dims=1) + 0.05 if DEFENSES[name].linear else None
     expected = Release(name, params, T)(p)
-    graph = in_onnx(Defense(name, params, T=T).eval(), {CLEAN: torch.full((2, 6), 1 / 6)})
-    torch.testing.assert_close(answering(to_bytes(graph))(p), expected, rtol=0, atol=1e-5)
+    write_programs(Defense(name, params, T=T).eval(), {CLEAN: torch.full((2, 6), 1 / 6)}, tmp_path)
+    for load in (load_program, load_onnx):
+        torch.testing.assert_close(load(tmp_path)(p), expected, rtol=0, atol=1e-5)
     assert not torch.equal(expected, p)
+
+
+def test_an_oracle_gives_the_answers_of_the_exported_model(digits, exports):
+    exported = defended_point(StudyView(digits.folder), exports[1]["emma"], None)
+    oracle = Oracle(
+        OracleSettings(model=exported.view.study.victim.model),
+        exported.settings,
+        victim=exported.artifacts["victim"],
+        own=None,
+        matrix=exported.matrix,
+        classes=exported.classes,
+        runtime=digits.runtime,
+    )
+    queries, model = torch.cat(list(digits.runtime.query_images().plain(64))), load_onnx(exports[0] / "emma")
+    for images in (digits.images(), queries, 255 - queries):
+        torch.testing.assert_close(oracle(images), model(images), rtol=0, atol=1e-5)
+
+
+def test_the_product_of_two_learned_factors_is_exported_and_undone_by_their_pseudo_inverses(digits):
+    number = digits.finished("emma", **{"lambda": 0.1, "lr_gamma": 1.0, "st_epoch": 0, "rank": 3})
+    view = StudyView(digits.folder)
+    tasks = view.tasks_of(number, attacker="inverse")
+    inputs = {stage: view.store.fetch(stage, key) for stage, key in tasks["matrix"].inputs.items()}
+    learning = STAGES["matrix"].start(tasks["matrix"].config, inputs=inputs, runtime=digits.runtime)
+    *_, last = (progress.state().tensors for progress in learning)
+    A, B = last["matrix.A"], last["matrix.B"]
+    assert (A.shape, B.shape) == ((10, 3), (3, 10))
+
+    responses = view.artifact(number, "responses")
+    assert responses.metrics["matrix.learned_rank"] == 3
+    assert torch.equal(responses.tensors["matrix"], A @ B)
+    assert torch.equal(defended_point(view, number, None).matrix, A @ B)
+    # (AB)⁺ = B⁺A⁺; that of AB itself in double precision inverts rounding errors, too
+    lesson = AtOnce(tasks["attacker"].config, responses, digits.runtime).begin(0, None).lesson
+    answers = responses.tensors["queries"]
+    undone = (answers.double() @ B.double().pinverse() @ A.double().pinverse()).clamp(1e-12)
+    undone /= undone.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(lesson.targets, undone.float(), rtol=0, atol=1e-5)
+    assert (undo(answers, A @ B) - undone).abs().max() > 0.1
 
 
 def test_the_card_says_where_a_defense_acts(digits, exports):
@@ -175,7 +226,7 @@ def test_the_card_says_where_a_defense_acts(digits, exports):
     card = (root / "abstain" / "MODEL_CARD.md").read_text()
     assert "against model stealing, abstain (where max p < 0.5), as one module" in card
     assert f"acts only where max p is below 0.5: on {own} of the test images and {pool} of the query pool." in card
-    assert "It acts only" not in (root / "top_k" / "MODEL_CARD.md").read_text()
+    assert "It acts only" not in (root / "none" / "MODEL_CARD.md").read_text()
 
 
 def test_the_code_on_the_card_of_a_gated_matrix_gives_the_answers_of_the_study(digits, tmp_path):

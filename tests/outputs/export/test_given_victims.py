@@ -44,7 +44,7 @@ np.save(sys.argv[3], session.run(["posteriors"], {name: np.load(sys.argv[2])})[0
 def given(root: Path, victim: dict[str, Any], **changes: Any) -> Laboratory:
     """A study of a victim in a file."""
     root.mkdir()
-    trained = {"model": None, "epochs": None, "limit": None}
+    trained = {"model": None, "epochs": None, "limit": None, "batch_size": None}
     return Laboratory(root, **{**GIVEN, "victim": {**trained, **victim}, **changes})
 
 
