@@ -174,10 +174,11 @@ class PointOutcomes:
             points: how many there will be, ≥ 1, by defense.
         """
         members = Counter(point.defense for point in self.targets())
-        least = 0 if self._study.search.stop == "joint" else 1  # its own front has a member
         expected: dict[str, float] = dict(points)
         for defense in self._proposers:
             if defense in points:
+                # its own front has a member, and of the joint one nothing is known before a point of it has ended
+                least = 0 if self._study.search.stop == "joint" and self._ended[defense] else 1
                 ended = min(points[defense], max(1, self._ended[defense]))
                 growth = 1 + math.log(points[defense] / ended)
                 expected[defense] = min(points[defense], max(least, members[defense]) * growth)
