@@ -50,8 +50,8 @@ class Attack:
         knows_defense: how much of the defense it knows, unless a study says less: `all` of it, or `gate`: gate and
             second step, if there are any; "" if nothing.
         unanswered: `module:function`, `Lesson` → `Lesson`, of one that learns from unanswered images, too.
-        version: of `where`; part of the recipes of its clones unless it is 1. Raised when it makes something else
-            of the same answers, by more than another processor or number of threads changes it.
+        version: of `where` and `unanswered`; part of the recipes of its clones unless it is 1. Raised when they
+            make something else of the same answers, by more than another processor or number of threads would.
     """
 
     where: str
@@ -70,11 +70,11 @@ class Attack:
 
         It asks what this one asks, and knows what both know.
         """
-        more = other.knows.removeprefix("the answers").removeprefix(" and ")  # besides the answers
+        more = "" if other.knows == "the answers" else other.knows.removeprefix("the answers and ")
         return replace(
             self,
             where=other.where,
-            version=other.version,
+            version=self.version + other.version - 1,
             knows=f"{self.knows}, and {more}" if more else self.knows,
             needs_matrix=other.needs_matrix,
             fields=(*self.fields, *other.fields),

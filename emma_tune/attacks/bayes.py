@@ -1,7 +1,7 @@
 """Partial Bayes (ModelGuard, Tang et al. 2024): look up what answers stand for, whatever the defense is.
 
 Clean posteriors are guessed, and each is released as the known defense releases it: a table of pairs. An answer
-becomes the mean of the guesses whose released form lies within a tolerance, or the nearest guess if there is none.
+becomes the mean of the guesses whose released form lies within a tolerance.
 So it needs no inverse, and where a defense has made one of many posteriors, it takes what they have in common.
 
 The published code draws its guesses around the true posteriors, which no attacker has. Here the first ones lie
@@ -32,14 +32,14 @@ OWN, CLOSER = 8, (64.0, 1024.0)
 """Guesses of its own that an answer has, and the concentrations of as many more around the nearest of them."""
 
 FEWEST, FIT = 4, 1e-4
-"""Of its own guesses that are averaged, however far they are, since noise leaves none near; and the largest
-distance, in L2, at which all of them are."""
+"""At least so many own guesses of an answer are averaged, since with noise none is near; and all that are within a
+distance, in L2."""
 
 BLOCK, CANDIDATES = 64, 8192
 """Answers and guesses that are compared at a time."""
 
 COMPARED = 500_000_000
-"""Answers times guesses of the table among which their nearest are looked for: own guesses only begin there."""
+"""Most pairs of answer and guess that are compared to find the nearest guess, with which own guesses begin."""
 
 AT_ONCE = 2**18
 """Numbers in the guesses that are moved together: few enough for a cache of the processor."""
@@ -56,11 +56,11 @@ def learn(loot: Loot) -> Lesson:
         restored, found = posterior_means(defended.answers, _table(defended))
         left = (~found).nonzero()[:, 0]
     else:  # the defense treats each query by itself
-        restored, left = defended.answers, torch.arange(len(defended.answers))
+        restored, left = defended.answers.clone(), torch.arange(len(defended.answers))
     undone = None if T is None else undo(defended.answers, T, low_rank=True)
     for rows in left.split(max(1, AT_ONCE // (OWN * defended.answers.shape[1]))) if len(left) else ():
         guesses = _own_guesses(defended, rows, restored[rows], undone)
-        restored = restored.index_copy(0, rows, _by_own_guesses(defended, rows, guesses))
+        restored[rows] = _by_own_guesses(defended, rows, guesses)
     return Lesson(restored[defended.place], metrics={"misfit": defended.misfit(restored)})
 
 
@@ -163,7 +163,7 @@ def _own_guesses(defended: Defended, rows: Tensor, first: Tensor, undone: Tensor
 def _by_own_guesses(defended: Defended, rows: Tensor, guesses: Tensor) -> Tensor:
     """Restore some of the answers, (R, K), by moving guesses of their own, (R, OWN, K).
 
-    Where fewer than `FEWEST` arrive, there are more around the nearest.
+    Where fewer than `FEWEST` come within `FIT`, there are more around the nearest.
     """
     answers = defended.answers[rows]
     own = _nearest(answers, defended.settled(guesses, rows, enough=FEWEST), OWN)

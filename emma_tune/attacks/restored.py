@@ -51,7 +51,8 @@ def _restored(defended: Defended) -> Tensor:
         network = network or Restorer(inputs, clean)
         train(network, inputs, clean)
         with torch.no_grad():
-            logits = network(_inputs(defended.answers, defended.guidance))
+            inputs = _inputs(defended.answers, defended.guidance)
+            logits = torch.cat([network(batch) for batch in inputs.split(PAIRS)])
         restored = F.softmax(logits.to(defended.answers.dtype), dim=1)
     return restored
 

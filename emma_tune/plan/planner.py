@@ -13,6 +13,7 @@ from emma_tune.models import NONE
 from emma_tune.plan.attackers import attacker_settings, known_of, views_of, with_oracle
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
+    LOW_RANK_VERSION,
     STAGES,
     AttackerSettings,
     EvaluationSettings,
@@ -87,6 +88,8 @@ class Planner:
         study["guide"] = self._latest
         of_all = (name for name in STAGES if name != "measure" or self.study.own_measures)
         versions = {name: STAGES[name].version for name in of_all}
+        if "rank" in self.study.search.space.dimensions:
+            versions["low rank"] = LOW_RANK_VERSION
         if self.study.plugged:
             study["plugins"] = self.study.plugged
         images = {name: self.images[name] for name in self.study.image_sets if name in self.images}
@@ -301,6 +304,7 @@ class Planner:
             lr_gamma=point.params["lr_gamma"],
             st_epoch=int(point.params["st_epoch"]),
             rank=int(point.params["rank"]) if "rank" in point.params else None,
+            version=LOW_RANK_VERSION if "rank" in point.params else 1,
             params={n: float(of) for n, of in effective(point.params).items() if n not in elsewhere},
             against={} if list(how.against) == [PLAIN] else how.against,
             keep=how.keep,

@@ -7,7 +7,7 @@ is lost, so they begin when the first one has ended; earlier only where a slot w
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from emma_tune.plan import Point, PointPlan, Task
@@ -38,7 +38,7 @@ class AttackOrder:
         self._attacking.pop(point.number, None)
 
     def held(self, plan: PointPlan) -> frozenset[str]:
-        """Return the keys of the attacks that wait for others of the same point."""
+        """Return the keys of the attacks that wait for others of the same point, and of what they alone need."""
         if plan.point.defense not in self._searched:
             return frozenset()
         left = {name for place, task in plan.evaluations.items() if not self._is_done(task) for name in place[1:]}
@@ -48,8 +48,16 @@ class AttackOrder:
         # not before all its costs are known: a point beyond the limits is not attacked
         if first not in left and all(map(self._is_done, plan.responses.values())):
             first = self._attacking[plan.point.number] = self._first(plan, left)
-        return frozenset(task.key for (_, name), task in plan.attackers.items() if name in left - {first})
+        waiting = [task for (_, name), task in plan.attackers.items() if name in left - {first}]
+        others = [task for (_, name), task in plan.attackers.items() if name not in left - {first}]
+        needed = _upstream(plan, [*plan.responses.values(), *plan.measures.values(), *others])
+        return _upstream(plan, waiting) - needed
 
     def _first(self, plan: PointPlan, left: Collection[str]) -> str:
         worst = self._worst[plan.point.defense]
         return max((name for _, name in plan.attackers if name in left), key=worst.__getitem__)
+
+
+def _upstream(plan: PointPlan, tasks: Iterable[Task]) -> frozenset[str]:
+    """Return the keys of tasks, and of all that they need."""
+    return frozenset(before.key for task in tasks for before in plan.upstream(task))

@@ -168,19 +168,22 @@ class PointOutcomes:
     def expected_targets(self, points: Mapping[str, int]) -> dict[str, float]:
         """Estimate how many points the attackers of the fronts will attack.
 
-        Of a searched defense these are its members of the front, which grows about as the logarithm of its points.
+        Of searched defenses these are the members of a front, which grows about as the logarithm of its points.
+        What a joint front is still to get is shared out by the points of each defense.
 
         Args:
             points: how many there will be, ≥ 1, by defense.
         """
         members = Counter(point.defense for point in self.targets())
-        least = 0 if self._study.search.stop == "joint" else 1  # its own front has a member
+        groups = defaultdict(list)
+        for defense in self._proposers.keys() & points.keys():
+            groups[group_of(self._study, defense)].append(defense)
         expected: dict[str, float] = dict(points)
-        for defense in self._proposers:
-            if defense in points:
-                ended = min(points[defense], max(1, self._ended[defense]))
-                growth = 1 + math.log(points[defense] / ended)
-                expected[defense] = min(points[defense], max(least, members[defense]) * growth)
+        for group in groups.values():
+            of_all, known = (sum(of[defense] for defense in group) for of in (points, members))
+            ended = min(of_all, max(1, sum(self._ended[defense] for defense in group)))
+            more = min(of_all, max(1, known) * (1 + math.log(of_all / ended))) - known
+            expected |= {defense: members[defense] + more * points[defense] / of_all for defense in group}
         return expected
 
     # --- attacks on fronts --------------------------------------------------------------------------------

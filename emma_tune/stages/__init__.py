@@ -11,6 +11,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 from emma_tune.stages.settings import (
+    LOW_RANK_VERSION,
     MATRIX_STEP,
     TRAINING,
     Answers,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # planning and reading a study need no torch
     from emma_tune.stages.runtime import Runtime
 
 __all__ = [
+    "LOW_RANK_VERSION",
     "OWN_TRIAL_STAGES",
     "STAGES",
     "Answers",

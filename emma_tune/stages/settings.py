@@ -153,6 +153,10 @@ class SurrogateSettings(StageSettings):
         return self.training.model, TRAINING * epochs * sizes.queries
 
 
+LOW_RANK_VERSION = 2
+"""Of how a `T` of two factors is learned; 2 since no entry moves by more than 1 in a step. Raised as a stage's."""
+
+
 class MatrixSettings(StageSettings):
     """Optimize T against the surrogate of st_epoch."""
 
@@ -164,6 +168,11 @@ class MatrixSettings(StageSettings):
     lr_gamma: float = Field(description="step size of T, > 0")
     st_epoch: int = Field(description="first epoch")
     rank: int | None = Field(None, exclude_if=lambda value: value is None, description="of T; any T if None or K")
+    version: int = Field(
+        1,
+        exclude_if=lambda version: version == 1,
+        description="of how a T of a rank is learned, if it has changed",
+    )
     params: dict[str, float] = Field(
         default_factory=dict,
         exclude_if=lambda value: not value,

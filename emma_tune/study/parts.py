@@ -145,8 +145,8 @@ class Attacker(Training):
     )
     when: Literal["always", "front"] = Field(
         "always",
-        description="always: attacks every point and counts for attacker_accuracy; front: attacks baselines and "
-        "points on a front, once the search is over, and does not count",
+        description="always: attacks every point and counts for attacker_accuracy; front: attacks baselines with "
+        "fixed parameters and the fronts that search.stop keeps whole, once the search is over; does not count",
     )
 
     @property

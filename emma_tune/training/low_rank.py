@@ -54,7 +54,7 @@ def descend(factors: Factors, gradient: Tensor, lr_gamma: float) -> Factors:
 
     Two factors share the step: at A = B = 1, where the gradient of either is ∇_T, T moves as if it were alone, but
     for terms of second order. None of their entries moves by more than 1: the gradient of L_align has no bound
-    where an entry of T is near 0, and in a T of low rank that soon is the entry of a whole class.
+    where an entry of T is near 0, and at low rank one such entry soon stands for a whole class.
 
     Args:
         factors: row-stochastic.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emma_tune.attacks import bayes, guess_of, learn, restored
 from emma_tune.attacks.bayes import posterior_means
-from emma_tune.attacks.guesses import Pairs, nearest_distribution
+from emma_tune.attacks.guesses import Defended, Pairs, nearest_distribution
 from emma_tune.attacks.lesson import Loot
 from emma_tune.defenses.release import Release, objective_of
 from tests.attacks.test_matrix_attackers import dirichlet, eye, l1, matrices, nothing
@@ -174,7 +174,15 @@ def test_bayes_makes_the_same_of_equal_answers_of_a_matrix_of_rank_one(K):
 def test_memory_of_own_guesses_is_bounded(monkeypatch):
     p, release = dirichlet(40, 10, 0.3), emma(0.5 * eye(10) + 0.05)
     monkeypatch.setattr(bayes, "AT_ONCE", 10)  # an answer at a time
+    settled, answers_at_once = Defended.settled, []
+
+    def watched(self, clean, rows, **more):
+        answers_at_once.append(len(clean))
+        return settled(self, clean, rows, **more)
+
+    monkeypatch.setattr(Defended, "settled", watched)
     assert float(l1(restored_by("bayes", p, release), p).max()) < 1e-3
+    assert set(answers_at_once) == {1}
 
 
 def test_bayes_cannot_restore_what_is_not_there():

@@ -121,6 +121,16 @@ def test_a_study_whose_matrices_were_deleted_is_resumed(desk):
     assert desk.driver.suggest("last") == OVER
 
 
+def test_what_an_attacker_that_waits_alone_needs_waits_with_it(desk):
+    """Such as answers to views of the queries, which no other attacker sends."""
+    attackers = {"soft": {"epochs": 4}, "smoothed": {"epochs": 4}}
+    order, plan = order_of(desk, lambda task: task in plan.responses.values(), attackers=attackers)
+    own = [task for task in plan.tasks.values() if getattr(task.config, "views", None)]
+    assert {task.stage for task in own} == {"posteriors", "responses"}
+    smoothed = [task for (_, name), task in plan.attackers.items() if name == "smoothed"]
+    assert order.held(plan) == {task.key for task in (*own, *smoothed)}
+
+
 def test_the_first_attacker_waits_for_the_costs_of_every_seed(desk):
     done: set[str] = set()
     order, plan = order_of(desk, lambda task: task.key in done, seeds=[1, 2])

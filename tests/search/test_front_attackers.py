@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -100,6 +101,19 @@ def test_in_whatever_order_trials_end_they_attack_the_members_and_no_others(desk
     content = view.front()
     front = content["points"] if stop == "joint" else content["fronts"]["emma"]["points"]
     assert sorted(attacked(desk)) == sorted(point["point"] for point in front if point["defense"] == "emma")
+
+
+@pytest.mark.parametrize(("stop", "members"), [("own", 2), ("joint", 1)])
+def test_how_many_points_they_will_attack_is_estimated_from_the_front_so_far(desk, stop, members):
+    """A front grows as the logarithm of its points; argmax dominates the first one of emma, which costs more."""
+    driver = desk.open(**{**STUDY, "search": {"stop": stop}})
+    points = {"none": 1, "argmax": 1, "emma": 2}
+    assert driver.outcomes.expected_targets(points) == {**points, "emma": pytest.approx(1 + math.log(2))}
+    for trial in finish_search(desk):
+        desk.finish(*trial)
+    assert driver.outcomes.expected_targets(points) == {**points, "emma": members}
+    later = driver.outcomes.expected_targets({**points, "emma": 20})
+    assert later == {**points, "emma": pytest.approx(members * (1 + math.log(10)))}
 
 
 def test_they_count_for_nothing_but_their_own_column(desk, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from emma_tune.attacks import ATTACKS
 from emma_tune.plan import Planner, Point
-from emma_tune.stages import STAGES
+from emma_tune.stages import LOW_RANK_VERSION, STAGES
 from emma_tune.study.file import load_study
 from tests.plugins.files import MEASURES
 
@@ -48,7 +48,10 @@ def test_a_bump_reruns_the_stage_and_what_follows(stage, study_file, monkeypatch
     assert Planner(load_study(file), {}).digest != digest  # conclusions in the ledger no longer hold
 
 
-def test_a_bump_of_an_attack_reruns_the_clones_that_are_trained_on_its_targets(study_file, monkeypatch):
+@pytest.mark.parametrize(("attack", "again"), [("hard", {"hard", "semi"}), ("semi", {"semi"})])
+def test_a_bump_of_an_attack_reruns_its_clones_and_those_trained_on_its_targets(
+    study_file, monkeypatch, attack, again
+):
     file = study_file(attackers={"hard": {}, "semi": {"queries": 100, "targets": "hard"}, "soft": {}})
 
     def planned() -> tuple[str, dict[str, str]]:
@@ -56,8 +59,25 @@ def test_a_bump_of_an_attack_reruns_the_clones_that_are_trained_on_its_targets(s
         return planner.digest, {name: task.key for (_, name), task in planner.point(POINTS[0]).attackers.items()}
 
     digest, before = planned()
-    monkeypatch.setitem(ATTACKS, "hard", replace(ATTACKS["hard"], version=ATTACKS["hard"].version + 1))
+    monkeypatch.setitem(ATTACKS, attack, replace(ATTACKS[attack], version=ATTACKS[attack].version + 1))
     new_digest, after = planned()
-    assert {name for name in before if before[name] != after[name]} == {"hard", "semi"}
-    assert before.keys() > {"hard", "semi"}
+    assert {name for name in before if before[name] != after[name]} == again
+    assert before.keys() > again
     assert new_digest != digest
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_a_bump_of_how_low_ranks_are_learned_reruns_those_alone(study_file, monkeypatch, rank):
+    params = {**POINTS[0].params, **({"rank": rank} if rank else {})}
+    file, point = study_file(search={"space": params}), replace(POINTS[0], params=params)
+
+    def planned() -> set[str]:
+        planner = Planner(load_study(file), {"victim": "v", "queries": "q"})
+        return {
+            planner.digest,
+            *(task.key for task in planner.point(point).tasks.values() if task.stage == "matrix"),
+        }
+
+    before = planned()
+    monkeypatch.setattr("emma_tune.plan.planner.LOW_RANK_VERSION", LOW_RANK_VERSION + 1)
+    assert planned() == before if rank is None else planned().isdisjoint(before)

@@ -37,7 +37,7 @@ T = torch.tensor([[0.3, 0.6, 0.1], [0.05, 0.25, 0.7], [0.8, 0.0, 0.2]])
 """Invertible, and the top class of no row is its own."""
 RESTORED = {"inverse": 1e-4, "bayes": K**0.5 * TOLERANCE / float(torch.linalg.svdvals(T)[-1])}
 """Largest distance from p, in L1: of rounding; of guesses released within a tolerance, in L2, of the answer."""
-ONE_EPOCH = TRAINING.model_copy(update={"epochs": 1})
+TWO_EPOCHS = TRAINING.model_copy(update={"epochs": 2})  # of a round: it can be interrupted between them
 EMMA = ResponsesSettings(defense="emma")
 MAD = GuidanceSettings(defense="mad", model="resnet8")
 
@@ -71,7 +71,7 @@ def settings(kind: str, targets: str, **changes: object) -> AttackerSettings:
         own = {"rounds": 2, "epsilon": 0.1, "release": EMMA, "known": knows}
         own |= {"oracle": OracleSettings(model="resnet8")}
     return AttackerSettings(
-        **{"kind": kind, "targets": targets, "training": ONE_EPOCH, "seed": 1, **own, **changes}
+        **{"kind": kind, "targets": targets, "training": TWO_EPOCHS, "seed": 1, **own, **changes}
     )
 
 

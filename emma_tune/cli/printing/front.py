@@ -10,7 +10,7 @@ import typer
 from emma_tune.attacks import described
 from emma_tune.cli.printing.tables import show, table
 from emma_tune.outputs.front_table import LEGEND, TEXT, figure_of, front_table
-from emma_tune.outputs.words import listed, numbered, percent, plural, point_counts
+from emma_tune.outputs.words import attacks_only, listed, numbered, percent, plural, point_counts
 from emma_tune.study.measures import measure, value_of
 
 
@@ -23,12 +23,14 @@ def show_front(content: dict[str, Any], folder: object) -> None:
         _tell_stopped(name, of, content, folder)
         for attacker, reached in of["reached"].items():
             knows = content["thieves"][attacker]["knows"]
-            typer.echo(f"{attacker}, which knows {knows}, reaches {_reached(reached)} of {name}’s front")
+            at = _reached(reached, len(of["points"]))
+            typer.echo(f"{attacker}, which knows {knows}, reaches {at} of {name}’s front")
     if content["unchanged"]:
         releases = "releases" if len(content["unchanged"]) == 1 else "release"
         typer.echo(f"{numbered(content['unchanged'])} {releases} the answers of the undefended victim: l1 is 0")
     for name, attacker in content["thieves"].items():
-        typer.echo(f"{name} knows {_described(name, attacker)}")
+        when = f"; {attacks_only(content['stop'])}" if attacker["when"] == "front" else ""
+        typer.echo(f"{name} knows {_described(name, attacker)}{when}")
     if content["images"]:
         typer.echo(
             f"± is the 95 % interval of an accuracy on {content['images']['test']} test images: points whose "
@@ -59,7 +61,9 @@ def _tell_missing(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
     if not asked:
         typer.echo(f"{name}: no point proposed yet")
     elif content["attacker"] and finished > infeasible:
-        typer.echo(f"{name}: {content['attacker']} has attacked no point yet; emma-tune resume {folder}")
+        on_joint_front = content["stop"] == "joint" and content["thieves"][content["attacker"]]["when"] == "front"
+        advice = "of it" if on_joint_front else f"yet; emma-tune resume {folder}"
+        typer.echo(f"{name}: {content['attacker']} has attacked no point {advice}")
     elif finished and finished == infeasible:
         limits = listed([f"{limit} ≤ {most:g}" for limit, most in content["limits"].items()])
         typer.echo(f"{name}: no finished point satisfies {limits} ({finished} finished)")
@@ -90,9 +94,11 @@ def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
         typer.echo(f"run them to their end with: emma-tune resume {folder} --set search.stop=own")
 
 
-def _reached(reached: Mapping[str, Any]) -> str:
+def _reached(reached: Mapping[str, Any], members: int) -> str:
     low, high, count = reached["low"], reached["high"], reached["points"]
     ends = percent(high) if low == high else f"{100 * low:.1f} to {percent(high)}"
+    if count < members:
+        return f"{ends} at {count} of the {members} points"
     return f"{ends} at {'the one point' if count == 1 else f'the {count} points'}"
 
 
@@ -101,8 +107,7 @@ def _described(name: str, attacker: Mapping[str, Any]) -> str:
     asks = f", asks {attacker['queries']:,} queries" if attacker["queries"] else ""
     asks += f", gets {attacker['asked']:,} answers" if attacker["asked"] else ""
     kind = described(attacker["kind"], attacker["targets"])
-    when = "; attacks only baselines and points on a front" if attacker["when"] == "front" else ""
-    return f"{attacker['knows']}{asks}, trains {attacker['model']}{'' if kind == name else f' ({kind})'}{when}"
+    return f"{attacker['knows']}{asks}, trains {attacker['model']}{'' if kind == name else f' ({kind})'}"
 
 
 def _tell_volumes(content: Mapping[str, Any]) -> None:

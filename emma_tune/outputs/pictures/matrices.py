@@ -146,7 +146,7 @@ def _draw_spectra(view: StudyView, axes: Axes, rows: Sequence[PointRow], matrice
             label=f"point {row.point.number}, {budget_of(view.study, row.test)}",
         )
     axes.set_yscale("log")
-    axes.set_title("singular values, without those that are 0: who knows T can undo it if all are there")
+    axes.set_title("nonzero singular values: who knows T can undo it if there are K of them")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -14,7 +14,7 @@ from emma_tune.outputs.report.cautions import Caution, cautions_of
 from emma_tune.outputs.report.front_chart import GUESSING, NO_DEFENSE, Figure, front_chart
 from emma_tune.outputs.report.records import Records, records_of
 from emma_tune.outputs.report.summary import Summary, summary_of
-from emma_tune.outputs.words import is_or_are, listed, plural
+from emma_tune.outputs.words import attacks_only, is_or_are, listed, plural
 from emma_tune.plan import Point
 from emma_tune.results import StudyView
 from emma_tune.results.comparison import spread
@@ -122,11 +122,11 @@ def _note(view: StudyView, members: Sequence[int], own: Mapping[str, Sequence[in
 
     A hypervolume has as many digits as its seeds or images support.
     """
+    if attacker is not None and not view.study.attackers[attacker].counts:
+        return f"{attacker} has no part in choosing the fronts; it {attacks_only(view.study.search.stop)}."
     finished = plural(view.counts()["finished"], "finished point")
     alone = listed([f"{len(numbers)} on that of {name} alone" for name, numbers in own.items()])
     counts = f"{len(members)} of {finished} {is_or_are(len(members))} on the joint front, {alone}. "
-    if attacker is not None and not view.study.attackers[attacker].counts:
-        return f"{counts}{attacker} has no part in choosing them; it attacks only baselines and points on a front."
     objectives = view.study.against(attacker).objectives
     known = [view.figures(view.ledger.points[number]) for number in members]
     shown = [of["test"] for figures in known if figures and (of := against(figures, attacker))]

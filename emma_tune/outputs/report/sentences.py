@@ -9,7 +9,16 @@ from typing import Any
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.outputs.points import cheap_first
 from emma_tune.outputs.report.summary import Summary, worst_attacker
-from emma_tune.outputs.words import in_points, is_or_are, listed, numbered, parameters, percent, plural
+from emma_tune.outputs.words import (
+    attacks_only,
+    in_points,
+    is_or_are,
+    listed,
+    numbered,
+    parameters,
+    percent,
+    plural,
+)
 from emma_tune.results.intervals import MIN_PAIRS
 from emma_tune.study import Study
 from emma_tune.study.measures import ATTACKERS, value_of
@@ -64,7 +73,7 @@ def knowledge(summary: Summary) -> dict[str, str]:
         + (f"gets {summary.asked[name]:,} answers, " if name in summary.asked else "")
         + f"trains {attacker.model}"
         + (f" as {attacker.described}" if attacker.described != name else "")
-        + ("" if attacker.counts else "; attacks only baselines and points on a front")
+        + ("" if attacker.counts else f"; {attacks_only(summary.study.search.stop)}")
         for name, attacker in summary.study.attackers.items()
     }
 

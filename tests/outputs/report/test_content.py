@@ -242,7 +242,7 @@ def test_the_chart_and_the_table_follow_the_objectives(written):
     assert own.figure["data"][0]["x"] == [0.5, 0.75]
     assert soft.own == inverse.own == {"emma": [1]}
     assert inverse.figure["data"][0]["y"] == [80]
-    assert "inverse has no part in choosing them" in inverse.note
+    assert "inverse has no part in choosing the fronts" in inverse.note
     html = render(content)
     heads = re.findall(r'<button type="button">(.*?)</button></th>', html)
     assert heads[4] == "l1, pool"
