@@ -25,6 +25,9 @@ class FrontTable(NamedTuple):
 TEXT = ("defense", "joint")
 """Columns of text."""
 
+MOST_ATTACKERS = 6
+"""Attackers with a column each; of more, only the clone that is best at each point is shown."""
+
 LEGEND = "test figures, in parentheses validation figures that decide (✓: also on the joint front)"
 
 
@@ -33,12 +36,15 @@ def front_table(content: Mapping[str, Any]) -> FrontTable:
     attackers = content["thieves"]
     counting = [name for name, of in attackers.items() if of["when"] == "always"]
     alone = content["attacker"] or (counting[0] if len(counting) == 1 else None)  # its clone is the worst one
-    others = [name for name in attackers if name != alone]
+    points = [*content["references"], *(point for of in content["fronts"].values() for point in of["points"])]
+    others = [name for name in attackers if name != alone and any(name in point["attackers"] for point in points)]
+    crowded = len(others) > MOST_ATTACKERS
     objectives = [name for name in content["objectives"] if name != content["attack"]]
     measures = list(dict.fromkeys([*objectives, "accuracy_drop"]))
     params = _varied([of["points"] for of in content["fronts"].values()])
     heads = [*params, *(measure(name).head for name in measures)]
-    clones = [f"{name}, %" for name in (alone or measure(content["attack"]).head, *others)]
+    beside = ["best clone of any"] if crowded else others
+    clones = [f"{name}, %" for name in (alone or measure(content["attack"]).head, *beside)]
     attack = "attacker_accuracy" if content["attacker"] else content["attack"]
 
     def row(point: Mapping[str, Any], name: str | None = None) -> tuple[str, ...]:
@@ -51,7 +57,7 @@ def front_table(content: Mapping[str, Any]) -> FrontTable:
             *(parameter(shown[param], ".3g") if param in shown else "" for param in params),
             *(figure_of(point, column, decides=column in objectives) for column in measures),
             figure_of(point, attack, decides=True),
-            *(_share(point["attackers"].get(other)) for other in others),
+            *([_best(point)] if crowded else [_share(point["attackers"].get(other)) for other in others]),
             "✓" if point["on_joint_front"] else "",
         )
 
@@ -69,6 +75,13 @@ def _varied(fronts: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
             if single or len({point["params"].get(name) for point in points}) > 1:
                 names[name] = None
     return list(names)
+
+
+def _best(point: Mapping[str, Any]) -> str:
+    """Name the attacker with the best clone, of all that have attacked the point."""
+    reached = point["attackers"]
+    best = max(reached, key=reached.__getitem__, default=None)
+    return f"{_share(reached[best])} {best}" if best else "–"
 
 
 def _share(value: float | None) -> str:

@@ -51,10 +51,10 @@ def numbered(numbers: Sequence[int], noun: str = "point") -> str:
     return f"{noun}{'' if len(numbers) == 1 else 's'} {listed([str(number) for number in numbers])}"
 
 
-def attacks_only(stop: str) -> str:
-    """Say which points an attacker with `when: front` attacks, by `search.stop`."""
+def attacks_only(stop: str, attackers: int = 1) -> str:
+    """Say which points attackers with `when: front` attack, by `search.stop`."""
     points = "with fixed parameters and the joint front" if stop == "joint" else "and points on a front"
-    return f"attacks only baselines {points}"
+    return f"attack{'s' if attackers == 1 else ''} only baselines {points}"
 
 
 def confirmed_standing(point: Mapping[str, Any]) -> str:

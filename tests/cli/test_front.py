@@ -152,10 +152,9 @@ def test_a_defense_whose_points_were_all_stopped_says_by_which_at_which_bounds_a
     for place, soft in enumerate((0.7, 0.65)):
         desk.dominated("emma", by=place, validation=part(1.0, {"soft": soft, "inverse": 0.0}))
     lines = printed("front", desk.root).splitlines()
-    assert (
-        "emma: all 2 points stopped early, already beaten by point 0 (worst clone ≥ 65.0 %, validation); "
-        f"list them with: emma-tune points {desk.root}"
-    ) in lines
+    stopped = "emma: all 2 points stopped early, already beaten by point 0"
+    assert f"{stopped} (worst clone ≥ 65.0 %, validation)" in lines
+    assert f"list points that were stopped early with: emma-tune points {desk.root}" in lines
     assert f"run them to their end with: emma-tune resume {desk.root} --set search.stop=own" in lines
     content = json.loads(printed("front", desk.root, "--json"))["fronts"]["emma"]
     assert [(of["point"], of["by"]) for of in content["stopped"]] == [(2, 0), (3, 0)]
@@ -182,8 +181,24 @@ def test_front_is_printed_with_what_every_attacker_knows_and_what_became_of_the_
     assert "copies of them, and the defense" in output
     assert "trains resnet8 (jacobian with targets of bayes)" in output
     assert "5 points: 3 finished (1 beyond the limits), 1 stopped early, 1 failed" in output
-    assert "–" in next(line for line in output.splitlines() if " none " in line)  # nothing to invert
     assert "; by seed (2): mean 0.60, deviation 0.00" in output
+
+
+def test_attackers_that_have_attacked_have_a_column_each(write):
+    desk = write(seeds=[1], attackers={"soft": {}, "inverse": {}, "semi": {"queries": 50, "when": "front"}})
+    desk.finished("none", alike(part(0.0, {"soft": 0.9})))
+    desk.finished("emma", alike(part(1.0, {"soft": 0.5, "inverse": 0.8})))
+    heads, *rows = printed("front", desk.root).splitlines()[1:4]
+    assert heads.endswith("worst clone, %  soft, %  inverse, %  joint ")
+    assert [row.split()[-3:] for row in rows] == [["50.0", "80.0", "✓"], ["90.0", "–", "✓"]]
+
+
+def test_of_many_attackers_the_best_is_named(write):
+    desk = write(seeds=[1], attackers=SEVEN)
+    desk.finished("emma", alike(part(1.0, {**dict.fromkeys(SEVEN, 0.5), "inverse": 0.75})))
+    heads, row = printed("front", desk.root).splitlines()[1:3]
+    assert heads.endswith("worst clone, %  best clone of any, %  joint ")
+    assert "  75.0 inverse  ✓" in row
 
 
 def test_attackers_and_defenses_that_are_not_there_are_refused_in_one_line(desk):

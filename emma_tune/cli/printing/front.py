@@ -9,7 +9,7 @@ import typer
 
 from emma_tune.attacks import described
 from emma_tune.cli.printing.tables import show, table
-from emma_tune.outputs.front_table import LEGEND, TEXT, figure_of, front_table
+from emma_tune.outputs.front_table import LEGEND, MOST_ATTACKERS, TEXT, figure_of, front_table
 from emma_tune.outputs.words import attacks_only, listed, numbered, percent, plural, point_counts
 from emma_tune.study.measures import measure, value_of
 
@@ -20,17 +20,21 @@ def show_front(content: dict[str, Any], folder: object) -> None:
         _show_table(content)
     for name, of in content["fronts"].items():
         _tell_missing(name, of, content, folder)
-        _tell_stopped(name, of, content, folder)
-        for attacker, reached in of["reached"].items():
+        _tell_stopped(name, of, content)
+        best_first = sorted(of["reached"].items(), key=lambda each: -each[1]["high"])
+        for attacker, reached in best_first if len(best_first) <= MOST_ATTACKERS else best_first[:1]:
             knows = content["thieves"][attacker]["knows"]
             at = _reached(reached, len(of["points"]))
             typer.echo(f"{attacker}, which knows {knows}, reaches {at} of {name}’s front")
+    _tell_next(content, folder)
     if content["unchanged"]:
         releases = "releases" if len(content["unchanged"]) == 1 else "release"
         typer.echo(f"{numbered(content['unchanged'])} {releases} the answers of the undefended victim: l1 is 0")
     for name, attacker in content["thieves"].items():
-        when = f"; {attacks_only(content['stop'])}" if attacker["when"] == "front" else ""
-        typer.echo(f"{name} knows {_described(name, attacker)}{when}")
+        typer.echo(f"{name} knows {_described(name, attacker)}")
+    held = [name for name, attacker in content["thieves"].items() if attacker["when"] == "front"]
+    if held:
+        typer.echo(f"{listed(held)} {attacks_only(content['stop'], len(held))}")
     if content["images"]:
         typer.echo(
             f"± is the 95 % interval of an accuracy on {content['images']['test']} test images: points whose "
@@ -71,8 +75,8 @@ def _tell_missing(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
         typer.echo(f"{name}: no point finished yet ({asked} proposed); emma-tune status {folder}")
 
 
-def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], folder: object) -> None:
-    """Say which points of a defense were stopped, by which others, and how to run them to their end."""
+def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Say which points of a defense were stopped, and by which others."""
     stopped = of["stopped"]
     if not stopped or content["attacker"]:
         return
@@ -88,9 +92,17 @@ def _tell_stopped(name: str, of: Mapping[str, Any], content: Mapping[str, Any], 
     typer.echo(
         f"{name}: {share} {asked} stopped early, already beaten by "
         f"{numbered(sorted({each['by'] for each in dominated}))} ({attack.head} ≥ {attack.shown(least)}, "
-        f"validation); list them with: emma-tune points {folder}"
+        "validation)"
     )
-    if not of["points"] and content["stop"] == "joint":
+
+
+def _tell_next(content: Mapping[str, Any], folder: object) -> None:
+    """Say how to list the points that were stopped early, and how to run those of a defense without a front."""
+    beaten = [of for of in content["fronts"].values() if any(each["why"] == "dominated" for each in of["stopped"])]
+    if not beaten or content["attacker"]:
+        return
+    typer.echo(f"list points that were stopped early with: emma-tune points {folder}")
+    if content["stop"] == "joint" and not all(of["points"] for of in beaten):
         typer.echo(f"run them to their end with: emma-tune resume {folder} --set search.stop=own")
 
 

@@ -19,6 +19,9 @@ from emma_tune.study.measures import measure
 NARROW, WIDE = 0.2, 10.0
 """An axis of `WIDE` points of accuracy or more is stretched if those within the limits take the share `NARROW`."""
 
+DECADES = 3
+"""Orders of magnitude that a budget axis shows if points that run to their end take less than `NARROW` of it."""
+
 TICK_LENGTH = 7.0  # of the tick of a stopped point, in points of print
 
 
@@ -41,6 +44,8 @@ def draw_panels(view: StudyView, rows: Sequence[PointRow], panels: Sequence[Trad
             own[0].xaxis.set_major_locator(MaxNLocator(6))
             own[0].set_xlim(right=min(own[0].get_xlim()[1], 100.5))
             _fit(own, "x", rows, [across])
+        elif across == view.study.budget:
+            _spread([panel.axes for panel in panels if panel.across == across], rows, across)
     _fit([panel.axes for panel in panels], "y", rows, [panel.up for panel in panels])
     for panel in panels:
         _draw_levels(view, panel)
@@ -127,6 +132,23 @@ def _draw_levels(view: StudyView, panel: TradeoffPanel) -> None:
     low, high = axes.get_ylim()
     if guess is not None and 100 * guess > low - (high - low) / 4:
         axes.axhline(100 * guess, **style.level(":"), zorder=2)
+
+
+def _spread(panels: Sequence[Axes], rows: Sequence[PointRow], budget: str) -> None:
+    """Show small budgets on a logarithmic axis if stopped points, or those beyond the limits, squeeze the rest."""
+    costs = [(measure(budget).scale * row.test[budget], row) for row in rows if budget in row.test]
+    kept = max((cost for cost, row in costs if not row.stopped and row.state != "beyond"), default=0.0)
+    dearest = max((cost for cost, _ in costs), default=0.0)
+    if not 0 < kept < NARROW * dearest or any(cost < 0 for cost, _ in costs):
+        return
+    least = dearest / 10**DECADES
+    powers = range(math.ceil(math.log10(3 * least)), math.ceil(math.log10(dearest)) + 1)
+    for axes in panels:
+        axes.set_xscale("symlog", linthresh=least, linscale=0.4)
+        axes.xaxis.set_major_locator(FixedLocator([0, *(10.0**power for power in powers)]))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlim(-least / 2, 1.5 * dearest)
+        axes.set_xlabel(f"{axes.get_xlabel()} (logarithmic)")
 
 
 def _fit(panels: Sequence[Axes], which: str, rows: Sequence[PointRow], names: Sequence[str]) -> None:

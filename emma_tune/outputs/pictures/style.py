@@ -15,7 +15,7 @@ import matplotlib as mpl
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.figure import FigureBase, SubFigure
 from matplotlib.lines import Line2D
 
 from emma_tune.outputs import palette
@@ -49,6 +49,9 @@ styled = mpl.rc_context(RC)
 """Decorates a function that draws."""
 
 NOTEBOOK_DPI = 90
+
+KEY_LINE, KEY_LETTER = 0.55, 0.065
+"""Inches in a legend: of the line before a label with its margins, and of a letter on average."""
 
 
 class Figure(matplotlib.figure.Figure):
@@ -135,9 +138,11 @@ def key(label: str, **line: Any) -> Line2D:
     return Line2D([], [], label=label, **line)
 
 
-def tidy_key(figure: FigureBase, entries: Sequence[Line2D], *, most: int = 6) -> None:
-    """Put one legend for the whole picture below it, in rows of about the same length."""
+def tidy_key(figure: matplotlib.figure.Figure | SubFigure, entries: Sequence[Line2D], *, most: int = 6) -> None:
+    """Put one legend for the whole picture below it, in rows of about the same length that fit its width."""
     if entries:
+        longest = max(len(str(entry.get_label())) for entry in entries)
+        most = max(1, min(most, int(figure.bbox.width / figure.dpi / (KEY_LINE + KEY_LETTER * longest))))
         rows = math.ceil(len(entries) / most)
         figure.legend(handles=list(entries), loc="outside lower center", ncols=math.ceil(len(entries) / rows))
 

@@ -63,7 +63,7 @@ def _draw_attackers(view: StudyView, rows: Sequence[PointRow], part: SubFigure, 
         of = study.attackers[name].attack
         notes = ["knows T"] if of.needs_matrix else ["knows the defense"] if of.knows_defense == "all" else []
         notes += [] if study.attackers[name].counts else ["front only"]
-        axes.set_title(f"against {name}" + (f" ({', '.join(notes)})" if notes else ""))
+        axes.set_title(f"against {name}" + (f"\n({', '.join(notes)})" if notes else ""))
         axes.set_ylabel("clone accuracy, %" if place % columns == 0 else "")
         if place < len(attackers) - columns:
             axes.set_xlabel("")

@@ -98,6 +98,20 @@ def test_failures_stretch_the_axis_that_they_would_squeeze(written):
     assert heights[0] - heights[1] > (heights[0] - heights[2]) / 10
 
 
+@pytest.mark.parametrize(("dearest", "scale"), [(0.1, "linear"), (1.0, "symlog")])
+def test_points_that_are_dear_and_stopped_do_not_squeeze_budgets(written, dearest, scale):
+    desk = written(search={"stop": "joint"})
+    for l1 in (0.0, 0.03):
+        desk.finished("emma", (part(l1, 0.6 - l1),) * 2)
+    desk.dominated("emma", by=0, validation=part(dearest, 0.6))
+    figure = tradeoff.draw(desk.view).figure
+    left, *_ = figure.axes
+    assert left.get_xscale() == scale
+    assert left.get_xlabel().endswith("(logarithmic)") == (scale == "symlog")
+    places = left.transData.transform([[0, 50], [0.03, 50], [dearest, 50]])[:, 0]
+    assert places[1] - places[0] > (places[2] - places[0]) / 5
+
+
 @pytest.mark.parametrize("objectives", [("l1", "attacker_accuracy"), ("attacker_accuracy", "l1")])
 def test_a_searched_defense_has_a_line_along_its_own_front(written, objectives):
     desk = written(objectives=dict.fromkeys(objectives, "min"))
@@ -181,4 +195,4 @@ def test_an_attacker_of_the_fronts_has_a_panel_with_the_same_members(written):
     assert list(inverse[inverse.front == "emma"].point) == [1, 2]
     assert list(inverse.clone) == pytest.approx([0.85] * 4)
     titles = [axes.get_title(loc="left") for axes in tradeoff.draw(desk.view).figure.axes]
-    assert titles[-1] == "against inverse (knows T, front only)"
+    assert titles[-1] == "against inverse\n(knows T, front only)"
