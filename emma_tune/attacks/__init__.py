@@ -169,7 +169,7 @@ ATTACKS: dict[str, Attack] = {
         unanswered=f"{_HERE}.semi:consistently",
     ),
     "bayes": Attack(
-        f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all", fields=("knows",), version=2
+        f"{_HERE}.bayes:learn", "the answers and the defense", knows_defense="all", fields=("knows",), version=3
     ),
     "restored": Attack(
         f"{_HERE}.restored:learn", "the answers and the defense", knows_defense="all", fields=("knows",), version=2

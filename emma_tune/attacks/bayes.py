@@ -19,8 +19,8 @@ from emma_tune.attacks.guesses import Defended, Pairs
 from emma_tune.attacks.inverse import undo
 from emma_tune.attacks.lesson import Lesson, Loot
 
-TABLE = 100_000
-"""Guesses that all answers share."""
+TABLE, EACH = 100_000, 100
+"""Guesses that all answers share, and how many of them are tried for each answer of a guided defense."""
 
 TOLERANCE = 0.003
 """Largest distance, in L2, between an answer and the released form of a guess for it."""
@@ -52,20 +52,21 @@ def learn(loot: Loot) -> Lesson:
     """
     defended = Defended.of(loot)
     T = defended.release.matrix
+    guesses = _guesses(defended)
     if defended.guidance is None:
-        restored, found = posterior_means(defended.answers, _table(defended))
-        left = (~found).nonzero()[:, 0]
-    else:  # the defense treats each query by itself
-        restored, left = defended.answers.clone(), torch.arange(len(defended.answers))
+        restored, found = posterior_means(defended.answers, defended.pairs_of(guesses))
+    else:
+        restored, found = _means_of_each(defended, guesses)
+    left = (~found).nonzero()[:, 0]
     undone = None if T is None else undo(defended.answers, T, low_rank=True)
     for rows in left.split(max(1, AT_ONCE // (OWN * defended.answers.shape[1]))) if len(left) else ():
-        guesses = _own_guesses(defended, rows, restored[rows], undone)
-        restored[rows] = _by_own_guesses(defended, rows, guesses)
+        own = _own_guesses(defended, rows, restored[rows], undone)
+        restored[rows] = _by_own_guesses(defended, rows, own)
     return Lesson(restored[defended.place], metrics={"misfit": defended.misfit(restored)})
 
 
-def _table(defended: Defended) -> Pairs:
-    """Draw the shared guesses: half anywhere, half around the answers.
+def _guesses(defended: Defended) -> Tensor:
+    """Draw the shared guesses, (M, K): half anywhere, half around the answers.
 
     Around a random subset of them if there are more answers than guesses.
     """
@@ -73,7 +74,7 @@ def _table(defended: Defended) -> Pairs:
     centers = defended.answers[torch.from_numpy(defended.chance.permutation(len(defended.answers))[:count])]
     around = defended.around(centers, count // len(centers), CONCENTRATION)
     # an answer may be p itself
-    return defended.pairs_of(torch.cat([defended.answers, around, defended.anywhere(count)]))
+    return torch.cat([defended.answers, around, defended.anywhere(count)])
 
 
 def posterior_means(answers: Tensor, table: Pairs, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
@@ -91,6 +92,24 @@ def posterior_means(answers: Tensor, table: Pairs, tolerance: float = TOLERANCE)
     means, found = sums[:, :-1] / sums[:, -1:].clamp(min=1), sums[:, -1] > 0
     without = (~found).nonzero()[:, 0]
     return means.index_copy(0, without, _nearest_in(table, answers[without])), found
+
+
+def _means_of_each(defended: Defended, guesses: Tensor) -> tuple[Tensor, Tensor]:
+    """Do as `posterior_means` for a defense that treats each query by itself; without a guess, it is the answer.
+
+    An answer that misleads is the released form of all posteriors for which the defense acts. It may be p as well,
+    but of guesses drawn by chance none is that: so it counts for nothing.
+    """
+    restored, found = defended.answers.clone(), torch.zeros(len(defended.answers), dtype=torch.bool)
+    for rows in torch.arange(len(restored)).split(max(1, AT_ONCE // (EACH * restored.shape[1]))):
+        some = guesses[torch.from_numpy(defended.chance.integers(0, len(guesses), (len(rows), EACH)))]
+        distances = _distances(defended.answers[rows], Pairs(some, defended.released(some, rows)))
+        within = (distances <= TOLERANCE).to(some.dtype)
+        count = within.sum(dim=1, keepdim=True)
+        found[rows] = count[:, 0] > 0
+        means = (within[:, None] @ some)[:, 0] / count.clamp(min=1)
+        restored[rows] = torch.where(count > 0, means, restored[rows])
+    return restored, found
 
 
 def _sums_within(answers: Tensor, table: Pairs, tolerance: float) -> Tensor:

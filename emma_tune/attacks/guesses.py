@@ -126,7 +126,7 @@ class Defended:
             enough: so many guesses of an answer that have arrived let its others stop where they are.
         """
         R, M, _ = clean.shape
-        best, released = clean, self._released(clean, rows)
+        best, released = clean, self.released(clean, rows)
         best_released = released
         least = (released - self.answers[rows][:, None]).norm(dim=2)
         moving = torch.arange(R)
@@ -141,7 +141,7 @@ class Defended:
             if self._inverse is not None:
                 step[:, ::2] = missing[:, ::2] @ self._inverse
             clean = nearest_distribution(clean + step)
-            released = self._released(clean, rows[moving])
+            released = self.released(clean, rows[moving])
             distance = (released - answers).norm(dim=2)
             closer = (distance < least[moving])[..., None]
             least = least.index_copy(0, moving, distance.minimum(least[moving]))
@@ -157,7 +157,7 @@ class Defended:
         T = self.release.matrix
         return None if T is None else pseudo_inverse(T, low_rank=True).to(self.answers)
 
-    def _released(self, clean: Tensor, rows: Tensor) -> Tensor:
+    def released(self, clean: Tensor, rows: Tensor) -> Tensor:
         """Release guesses of each answer, (R, M, K)."""
         each = rows.repeat_interleave(clean.shape[1])
         return self.pairs_of(clean.flatten(0, 1), each).released.view(clean.shape)

@@ -207,6 +207,20 @@ def test_bayes_uses_what_a_guided_defense_found_out_about_each_query(kind, epsil
     assert float(l1(misled, p).mean()) > 2 * float(l1(found, p).mean()), "it goes by the guidance of each"
 
 
+def test_bayes_takes_wrong_information_for_none():
+    p, tau = dirichlet(300, 10, 0.1), 0.8
+    wrong = p.roll(1, 1)
+    wrong = (0.9 * eye(10)[wrong.argmax(dim=1)] + 0.1 * wrong).clone()  # as sure as an answer that is left alone
+    release = Release("adaptive_misinformation", {"tau": tau, "nu": 1000.0})
+    found, sure = restored_by("bayes", p, release, guidance=wrong), p.max(dim=1).values >= tau
+    assert 50 < int(sure.sum()) < 250
+    assert float(l1(found, p)[sure].max()) <= 0.01
+    nothing_known = torch.full_like(p, 0.1)
+    assert (
+        float(l1(found, nothing_known)[~sure].mean()) < 0.4 < 1.5 < float(l1(wrong, nothing_known)[~sure].mean())
+    )
+
+
 def test_answers_that_are_clean_come_back_nearly_as_they_are():
     p = dirichlet(100, 10, 0.3)
     assert float(l1(restored_by("bayes", p, Release("none", {})), p).max()) <= 0.05
