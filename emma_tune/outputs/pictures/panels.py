@@ -148,7 +148,7 @@ def _spread(panels: Sequence[Axes], rows: Sequence[PointRow], budget: str) -> No
         axes.xaxis.set_major_locator(FixedLocator([0, *(10.0**power for power in powers)]))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlim(-least / 2, 1.5 * dearest)
-        axes.set_xlabel(f"{axes.get_xlabel()} (logarithmic)")
+        axes.set_xlabel(f"{axes.get_xlabel()}\n(logarithmic)")
 
 
 def _fit(panels: Sequence[Axes], which: str, rows: Sequence[PointRow], names: Sequence[str]) -> None:
