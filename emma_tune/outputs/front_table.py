@@ -77,6 +77,14 @@ def _varied(fronts: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
     return list(names)
 
 
+def told(reached: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Pick what to tell of attackers of a front: of more than `MOST_ATTACKERS`, what the best of them reached."""
+    if len(reached) <= MOST_ATTACKERS:
+        return reached
+    best = max(reached, key=lambda name: reached[name]["high"])
+    return {best: reached[best]}
+
+
 def _best(point: Mapping[str, Any]) -> str:
     """Name the attacker with the best clone, of all that have attacked the point."""
     reached = point["attackers"]

@@ -9,7 +9,7 @@ import typer
 
 from emma_tune.attacks import described
 from emma_tune.cli.printing.tables import show, table
-from emma_tune.outputs.front_table import LEGEND, MOST_ATTACKERS, TEXT, figure_of, front_table
+from emma_tune.outputs.front_table import LEGEND, TEXT, figure_of, front_table, told
 from emma_tune.outputs.words import attacks_only, listed, numbered, percent, plural, point_counts
 from emma_tune.study.measures import measure, value_of
 
@@ -21,8 +21,7 @@ def show_front(content: dict[str, Any], folder: object) -> None:
     for name, of in content["fronts"].items():
         _tell_missing(name, of, content, folder)
         _tell_stopped(name, of, content)
-        best_first = sorted(of["reached"].items(), key=lambda each: -each[1]["high"])
-        for attacker, reached in best_first if len(best_first) <= MOST_ATTACKERS else best_first[:1]:
+        for attacker, reached in told(of["reached"]).items():
             knows = content["thieves"][attacker]["knows"]
             at = _reached(reached, len(of["points"]))
             typer.echo(f"{attacker}, which knows {knows}, reaches {at} of {name}’s front")

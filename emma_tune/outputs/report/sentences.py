@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emma_tune.defenses import UNDEFENDED
+from emma_tune.outputs.front_table import told
 from emma_tune.outputs.points import cheap_first
 from emma_tune.outputs.report.summary import Summary, worst_attacker
 from emma_tune.outputs.words import (
@@ -100,12 +101,21 @@ def _undefended(summary: Summary) -> str:
     )
     if not summary.undefended:
         return f"The clone without a defense is unknown, because no such point is finished; {chance}."
-    one = summary.study.attack.startswith(ATTACKERS)
-    clone = f"the {_clone(summary)}" if one else "the worst clone, the most accurate one of any attacker,"
-    return (
+    study = summary.study
+    held = [name for name in study.attackers if name not in study.counting]
+    of = "the attackers of every point" if held else "any attacker"
+    one = study.attack.startswith(ATTACKERS)
+    clone = f"the {_clone(summary)}" if one else f"the worst clone, the most accurate one of {of},"
+    sentence = (
         f"Without a defense {clone} reaches {percent(summary.clone(summary.undefended))} on the victim's test "
         f"images; the victim itself reaches {percent(summary.undefended['victim_accuracy'])}; {chance}."
     )
+    others = {name: value for name, value in summary.undefended["attackers"].items() if name in held}
+    if not others:
+        return sentence
+    best = max(others, key=others.__getitem__)
+    reached = f"{best}, which has no part in choosing the fronts, reaches {percent(others[best])}"
+    return f"{sentence} Of the other attackers, {reached}."
 
 
 def _clone(summary: Summary) -> str:
@@ -187,7 +197,7 @@ def _fronts(summary: Summary) -> Iterator[str]:
             yield f"The front of {defense} has {plural(len(points), 'point')}: {reach}."
         elif stopped and len(stopped) == front["counts"]["asked"]:
             yield _all_stopped(summary, defense, stopped)
-        for name, reached in front["reached"].items():
+        for name, reached in told(front["reached"]).items():
             knows = summary.study.attackers[name].knowledge
             low, high = percent(reached["low"]), percent(reached["high"])
             accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"

@@ -193,6 +193,28 @@ def test_what_an_attacker_of_the_fronts_reaches(written):
     assert knowledge(summary_of(desk.view))["inverse"].endswith("; attacks only baselines and points on a front")
 
 
+def test_who_attacks_only_the_fronts_is_no_part_of_the_worst_clone(written):
+    held = {name: {"kind": "semi", "queries": 50, "when": "front"} for name in ("some", "more")}
+    desk = written(attackers={"soft": {}, **held})
+    verdict(desk, desk.finished("none", (part(0, 0.4),) * 2), some=0.95, more=0.9)
+    (undefended, *_) = told(desk)
+    assert "the most accurate one of the attackers of every point, reaches 40.0 %" in undefended
+    assert undefended.endswith(
+        "Of the other attackers, some, which has no part in choosing the fronts, reaches 95.0 %."
+    )
+
+
+def test_of_many_attackers_of_the_fronts_the_best_is_told(written):
+    held = {f"few{n}": {"kind": "soft", "queries": 50, "when": "front"} for n in range(7)}
+    desk = written(attackers={"soft": {}, **held})
+    desk.finished("none", (part(0, 0.9),) * 2)
+    reached = {name: 0.8 + n / 100 for n, name in enumerate(held)}
+    verdict(desk, desk.finished("emma", (part(1, 0.4),) * 2), **reached)
+    _, _, front, *_ = told(desk)
+    assert "The attacker few6, which knows the answers, reaches 86.0 %" in front
+    assert "few5" not in front
+
+
 def test_a_defense_whose_points_were_all_stopped_says_so(written):
     desk = written(search={"stop": "joint"})
     desk.finished("none", (part(0, 0.5),) * 2)
