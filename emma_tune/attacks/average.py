@@ -1,6 +1,7 @@
 """The attacker who asks each query several times, so that noise drawn for each answer averages out.
 
-Against a defense that answers the same query the same way it gains nothing: the mean is the answer.
+Against a defense that answers the same query the same way it gains nothing: the mean is the answer, and its clone
+is the one that `soft` trains.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from emma_tune.attacks import ATTACKS, Attack, attack_of
+from emma_tune.attacks import ATTACKS, PLAIN, Attack, attack_of
 from emma_tune.defenses import UNDEFENDED
 from emma_tune.defenses.around import GATE, OF_SECOND_STEP, around_params, own_params
 from emma_tune.plan.task import Point, Task
@@ -30,7 +30,7 @@ def views_of(attacker: Attacker, kind: str, run: int, point: Point) -> Views | N
     """Return what an attacker asks instead of the queries themselves.
 
     One that asks each query several times gets the same answer each time, unless noise is drawn for each answer;
-    elsewhere its queries need not be answered again.
+    elsewhere its queries need not be answered again (`taught_by`).
     """
     how: dict[str, Any]
     match ATTACKS[kind].asks:
@@ -41,6 +41,15 @@ def views_of(attacker: Attacker, kind: str, run: int, point: Point) -> Views | N
         case _:
             return None
     return Views(count=attacker.views, seed=run, **how)
+
+
+def taught_by(settings: AttackerSettings, views: Views | None) -> AttackerSettings:
+    """Return the settings of what an attacker's clone learns from its answers, given by `views_of`.
+
+    The mean of equal answers is the answer: without noise, the clone of who asks several times is that of `PLAIN`.
+    """
+    several = settings.attack.asks == "again" and views is None
+    return settings.model_copy(update={"kind": PLAIN}) if several else settings
 
 
 def with_oracle(

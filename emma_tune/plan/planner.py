@@ -10,7 +10,7 @@ from emma_tune.attacks import PLAIN, Attack, attack_of
 from emma_tune.defenses import DEFENSES, Defense
 from emma_tune.defenses.around import OF_SECOND_STEP, THEN, around_params, effective, own_params
 from emma_tune.models import NONE
-from emma_tune.plan.attackers import attacker_settings, known_of, views_of, with_oracle
+from emma_tune.plan.attackers import attacker_settings, known_of, taught_by, views_of, with_oracle
 from emma_tune.plan.task import GROUNDWORK, Point, PointPlan, Task, key_of, run_seed
 from emma_tune.stages import (
     LOW_RANK_VERSION,
@@ -167,7 +167,8 @@ class Planner:
                 asking, answers = leading, responses
                 if views is not None:
                     *asking, answers = self._answers(point, run, before, views)
-                attacker = self._attacker(self._attacking(name, run), of, [victim, *before, *asking, answers])
+                learning = taught_by(self._attacking(name, run), views)
+                attacker = self._attacker(learning, of, [victim, *before, *asking, answers])
                 evaluation = self._task("evaluation", EvaluationSettings(), {**asked, "attacker": attacker.key})
                 clones[run, name] = attacker
                 evaluations[run, name] = evaluation

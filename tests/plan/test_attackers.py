@@ -77,10 +77,11 @@ def test_fields_of_other_attackers_are_in_no_recipe(planner):
     assert (made.rounds, made.choose, made.epsilon) == (6, None, 0.1)
 
 
-def test_noise_that_is_drawn_for_each_answer_is_asked_several_times(planner):
+def test_only_noise_that_is_drawn_for_each_answer_is_asked_several_times(planner):
     made = planner()
     once, fresh = (made.point(point_of("gaussian", fresh=fresh)) for fresh in (False, True))
-    assert attacker(once, "average").inputs == {"responses": once.responses[SEED].key}
+    assert attacker(once, "average").key == attacker(once, "soft").key
+    assert attacker(fresh, "average").key != attacker(fresh, "soft").key
     answers = fresh.tasks[attacker(fresh, "average").inputs["responses"]]
     assert answers.config.fresh
     assert (answers.config.views.count, answers.config.views.augmentation) == (3, "none")
