@@ -159,8 +159,12 @@ class PointSearch:
                 self._open(Point(self._next_number, defense, params), {})
         self.close_points()
         for point in stopped:
-            if not self.outcomes.stop_again(point):
-                self.agenda.add(self.planner.point(point))
+            plan = self.planner.point(point)
+            if self.outcomes.stop_again(point):
+                left_out = self._ledger.outcomes[point.number].left_out
+                self.agenda.workload.recall_stopped(plan.attackers.values(), left_out)
+            else:
+                self.agenda.add(plan)
         self.close_points()  # another study may have done all that is open again
         for point in list(self._ledger.points.values()):
             if point.defense in self._proposers and self.agenda.is_open(point):

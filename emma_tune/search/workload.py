@@ -6,6 +6,7 @@ Running sums: an event costs no more with thousands of open points than with ten
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from emma_tune.plan import Task
@@ -53,7 +54,8 @@ class Workload:
         self.open: Counter[TaskKind] = Counter()
         self.waiting: Counter[TaskKind] = Counter()
         self.size: dict[TaskKind, float] = defaultdict(float)
-        # of each stage: the epochs done, and those spared, because no open point needs them any more
+        # of each stage: the epochs done, also by earlier runs, and those spared, because no open point needs them
+        # any more
         self.trained: dict[str, float] = defaultdict(float)
         self.spared: dict[str, float] = defaultdict(float)
 
@@ -81,8 +83,8 @@ class Workload:
             self.left[kind] += left
             if now == "running":
                 self.running[key] = left
-        elif before in OPEN:
-            left = self._left.pop(key)
+        elif before in OPEN or now == "done":
+            left = self._left.pop(key, 0.0)
             left = 0.0 if now == "done" else left
             self.trained[kind.stage] += amount - left
             self.spared[kind.stage] += left
@@ -92,6 +94,13 @@ class Workload:
         if key in self.running:
             self.left[self.efforts[key].kind] += left - self._left[key]
             self._left[key] = self.running[key] = left
+
+    def recall_stopped(self, clones: Iterable[Task], left_out: float) -> None:
+        """Take in the clones of a point that an earlier run stopped, and how many of their epochs were not trained."""
+        for task in clones:
+            self.trained[task.stage] += effort_of(task, None).amount
+        self.trained["attacker"] -= left_out
+        self.spared["attacker"] += left_out
 
     def trained_share(self, stage: str) -> float:
         """Estimate the share of a stage's planned epochs that are trained before a point is stopped, in (0, 1].

@@ -150,6 +150,18 @@ def test_a_place_that_a_left_point_frees_is_given_to_the_next_one(desk):
     driver.ended(running[FIRST, "soft"][0], {"done": False})
 
 
+def test_how_much_of_its_clones_a_point_needs_is_known_to_the_next_run(desk):
+    desk.open(slots=1)
+    running = desk.finish_all_but(FIRST)
+    trial, tasks = running[FIRST, "soft"]
+    assert desk.report(trial, tasks, epoch=1, best=0.6)
+    desk.driver.ended(trial, {"done": False})
+    trained, spared = 4 * EPOCHS + 1, 2 * EPOCHS - 1  # none, argmax, and an epoch of the first searched point
+    for driver in (desk.driver, desk.open(slots=1)):
+        share = driver.agenda.workload.trained_share("attacker")
+        assert share == (trained + EPOCHS) / (trained + EPOCHS + spared)
+
+
 def test_what_another_open_point_needs_is_not_stopped(desk):
     """Two seeds: the first beats a point while the surrogate of the second, which both need, still trains."""
     desk.open(slots=8, seeds=[1, 2])
