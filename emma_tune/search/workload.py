@@ -96,7 +96,7 @@ class Workload:
             self._left[key] = self.running[key] = left
 
     def recall_stopped(self, clones: Iterable[Task], left_out: float) -> None:
-        """Take in the clones of a point that an earlier run stopped, and how many of their epochs were not trained."""
+        """Take in the clones of a point that an earlier run stopped; so many of their epochs were not trained."""
         for task in clones:
             self.trained[task.stage] += effort_of(task, None).amount
         self.trained["attacker"] -= left_out

@@ -91,7 +91,8 @@ def answer(summary: Summary) -> list[str]:
             f"and {counts['failed']} failed."
         ]
     worth = (_worst(summary), _learned(summary), _controls(summary), _seeds(summary))
-    paragraphs = (_undefended(summary), _best(summary), " ".join(_fronts(summary)), " ".join(filter(None, worth)))
+    fronts = (*_fronts(summary), " ".join(_stopped(summary)))
+    paragraphs = (_undefended(summary), _best(summary), *fronts, " ".join(filter(None, worth)))
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
@@ -184,41 +185,53 @@ def _others(summary: Summary) -> str:
 
 
 def _fronts(summary: Summary) -> Iterator[str]:
-    """Say what each searched defense buys along its own front, or that all its points were stopped."""
+    """Say what each searched defense buys along its own front; one paragraph each."""
     for defense, front in summary.fronts.items():
-        points, stopped = front["points"], front["stopped"]
-        if points:
-            ordered = sorted(points, key=lambda point: cheap_first(summary.study, point))
-            ends = [
-                f"{_budget(summary, point)} with a {_clone(summary)} of {percent(summary.clone(point))}"
-                for point in ordered
-            ]
-            reach = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[-1]}"
-            yield f"The front of {defense} has {plural(len(points), 'point')}: {reach}."
-        elif stopped and len(stopped) == front["counts"]["asked"]:
-            yield _all_stopped(summary, defense, stopped)
+        points = front["points"]
+        if not points:
+            continue
+        ordered = sorted(points, key=lambda point: cheap_first(summary.study, point))
+        ends = [
+            f"{_budget(summary, point)} with a {_clone(summary)} of {percent(summary.clone(point))}"
+            for point in ordered
+        ]
+        reach = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[-1]}"
+        sentences = [f"The front of {defense} has {plural(len(points), 'point')}: {reach}."]
         for name, reached in told(front["reached"]).items():
             knows = summary.study.attackers[name].knowledge
             low, high = percent(reached["low"]), percent(reached["high"])
             accuracy = high if low == high else f"{low.removesuffix(' %')} to {high}"
             at = "every point" if reached["points"] == len(points) else plural(reached["points"], "point")
-            yield f"The attacker {name}, which knows {knows}, reaches {accuracy} at {at} of {defense}'s front."
+            sentences.append(
+                f"The attacker {name}, which knows {knows}, reaches {accuracy} at {at} of {defense}'s front."
+            )
+        yield " ".join(sentences)
 
 
-def _all_stopped(summary: Summary, defense: str, stopped: Sequence[Mapping[str, Any]]) -> str:
-    """Say why every point of a defense was stopped, and how to run on those that were beaten."""
-    attack = summary.study.axes[1]
-    beaten = [each for each in stopped if each["why"] == "dominated"]
-    beyond = len(stopped) - len(beaten)
-    all_points = f"All {plural(len(stopped), 'point')} of {defense} stopped early"
+def _stopped(summary: Summary) -> Iterator[str]:
+    """Say why all points of a defense were stopped, where they were, and how to run the beaten ones on."""
+    any_beaten = False
+    for defense, front in summary.fronts.items():
+        stopped = front["stopped"]
+        if stopped and len(stopped) == front["counts"]["asked"]:
+            beaten = [each for each in stopped if each["why"] == "dominated"]
+            any_beaten = any_beaten or bool(beaten)
+            yield _why_stopped(summary.study, defense, beaten, len(stopped) - len(beaten))
+    if any_beaten:
+        yield f"To run beaten points on: emma-tune resume {summary.folder} --set search.stop=own."
+
+
+def _why_stopped(study: Study, defense: str, beaten: Sequence[Mapping[str, Any]], beyond: int) -> str:
+    """Say why every point of a defense was stopped: some beaten, and so many beyond the limits."""
+    all_points = f"All {plural(len(beaten) + beyond, 'point')} of {defense} stopped early"
     if not beaten:
         return f"{all_points}, beyond the limits."
-    least = min(value_of(each["bounds"]["validation"], summary.study.attack) for each in beaten)
+    attack = study.axes[1]
+    least = min(value_of(each["bounds"]["validation"], study.attack) for each in beaten)
     count, others = (f"{len(beaten)} of them ", f"; {beyond} beyond the limits") if beyond else ("", "")
     return (
         f"{all_points}, {count}beaten by {numbered(sorted({each['by'] for each in beaten}))} even at their bounds "
-        f"({attack.head} ≥ {attack.shown(least)}, validation images){others}. To run "
-        f"{'the beaten ones' if beyond else 'them'} on: emma-tune resume {summary.folder} --set search.stop=own."
+        f"({attack.head} ≥ {attack.shown(least)}, validation images){others}."
     )
 
 
@@ -233,9 +246,13 @@ def _budget(summary: Summary, point: Mapping[str, Any]) -> str:
 def _worst(summary: Summary) -> str:
     point = summary.chosen or summary.best["nearest"]
     attacker = worst_attacker(summary.study, point)
-    knows = summary.study.attackers[attacker].knowledge
-    reached = percent(point["attackers"][attacker])
-    return f"The worst attacker of point {point['point']} is {attacker}, which knows {knows}: {reached}."
+    study, number = summary.study, point["point"]
+    knows, reached = study.attackers[attacker].knowledge, percent(point["attackers"][attacker])
+    if len(study.counting) == len(study.attackers):
+        worst = f"The worst attacker of point {number}"
+    else:
+        worst = f"Of the attackers of every point, the worst of point {number}"
+    return f"{worst} is {attacker}, which knows {knows}: {reached}."
 
 
 def _learned(summary: Summary) -> str:

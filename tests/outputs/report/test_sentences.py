@@ -197,7 +197,10 @@ def test_who_attacks_only_the_fronts_is_no_part_of_the_worst_clone(written):
     held = {name: {"kind": "semi", "queries": 50, "when": "front"} for name in ("some", "more")}
     desk = written(attackers={"soft": {}, **held})
     verdict(desk, desk.finished("none", (part(0, 0.4),) * 2), some=0.95, more=0.9)
-    (undefended, *_) = told(desk)
+    (undefended, *_, worth) = told(desk)
+    assert worth.startswith(
+        "Of the attackers of every point, the worst of point 0 is soft, which knows the answers"
+    )
     assert "the most accurate one of the attackers of every point, reaches 40.0 %" in undefended
     assert undefended.endswith(
         "Of the other attackers, some, which has no part in choosing the fronts, reaches 95.0 %."
@@ -223,7 +226,19 @@ def test_a_defense_whose_points_were_all_stopped_says_so(written):
     (sentence,) = [sentence for sentence in told(desk) if "stopped" in sentence]
     assert sentence.startswith("All 2 points of emma stopped early, beaten by point 0 even at their bounds")
     assert "(worst clone ≥ 70.0 %, validation images)" in sentence
-    assert f"emma-tune resume {desk.root} --set search.stop=own" in sentence
+    assert sentence.endswith(f"To run beaten points on: emma-tune resume {desk.root} --set search.stop=own.")
+
+
+def test_several_defenses_without_a_front_are_told_in_one_paragraph_with_one_command(written):
+    desk = written(
+        search={"stop": "joint"}, baselines=["none", {"kind": "uniform", "a": {"low": 0.1, "high": 0.9}}]
+    )
+    desk.finished("none", (part(0, 0.5),) * 2)
+    desk.dominated("emma", 0, part(0.5, 0.7))
+    desk.dominated("uniform", 0, part(0.6, 0.8), a=0.3)
+    (sentence,) = [sentence for sentence in told(desk) if "stopped" in sentence]
+    assert sentence.count("stopped early, beaten by point 0") == 2
+    assert sentence.count("emma-tune resume") == 1
 
 
 def test_points_that_were_stopped_beyond_the_limits_are_told_apart(written):
@@ -237,4 +252,4 @@ def test_points_that_were_stopped_beyond_the_limits_are_told_apart(written):
     assert sentence.startswith(
         "All 2 points of emma stopped early, 1 of them beaten by point 0 even at their bounds"
     )
-    assert "(worst clone ≥ 70.0 %, validation images); 1 beyond the limits. To run the beaten ones on:" in sentence
+    assert "(worst clone ≥ 70.0 %, validation images); 1 beyond the limits. To run beaten points on:" in sentence
