@@ -214,13 +214,3 @@ def attack_of(kind: str, targets: str = PLAIN) -> Attack:
 def described(kind: str, targets: str = PLAIN) -> str:
     """Name an attack of `attack_of` in words."""
     return kind if targets == PLAIN else f"{kind} with targets of {targets}"
-
-
-def learn(kind: str, loot: Loot) -> Lesson:
-    """Return what the clone of an attacker is trained on.
-
-    Args:
-        kind: one of `ATTACKS`.
-        loot: what the attacker got.
-    """
-    return ATTACKS[kind].learn(loot)

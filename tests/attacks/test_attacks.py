@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import ATTACKS, attack_of, kinds_with, learn, targets
+from emma_tune.attacks import ATTACKS, attack_of, kinds_with, targets
 from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.defenses.release import Release
 
@@ -88,7 +88,7 @@ UNDECIDED = {"one-hot, a class never", "fewer different answers than classes"}
 def test_every_clone_is_trained_on_distributions_of_the_shape_and_type_of_the_answers(kind, case, dtype):
     loot = of_type(LOOTS[case], dtype)
     before = [tensor.clone() for tensor in (loot.answers, loot.labeled_answers, loot.labels, loot.matrix)]
-    lesson = learn(kind, loot)
+    lesson = ATTACKS[kind].learn(loot)
     assert lesson.targets.shape == loot.answers.shape
     assert lesson.targets.dtype == dtype
     assert (lesson.targets >= 0).all()
@@ -103,7 +103,7 @@ def test_every_clone_is_trained_on_distributions_of_the_shape_and_type_of_the_an
 def test_equal_answers_become_equal_targets(kind, case):
     loot = LOOTS[case]
     twice = replace(loot, answers=torch.cat([loot.answers, loot.answers]))
-    first, second = learn(kind, twice).targets.chunk(2)
+    first, second = ATTACKS[kind].learn(twice).targets.chunk(2)
     torch.testing.assert_close(first, second, rtol=0, atol=1e-9)
 
 
@@ -114,15 +114,15 @@ def test_equal_answers_become_equal_targets(kind, case):
 def test_every_attacker_keeps_the_order_of_the_queries(kind, case):
     loot = LOOTS[case]
     order = torch.randperm(len(loot.answers), generator=chance(2))
-    shuffled = learn(kind, replace(loot, answers=loot.answers[order])).targets
-    torch.testing.assert_close(shuffled, learn(kind, loot).targets[order], rtol=0, atol=1e-9)
+    shuffled = ATTACKS[kind].learn(replace(loot, answers=loot.answers[order])).targets
+    torch.testing.assert_close(shuffled, ATTACKS[kind].learn(loot).targets[order], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("other", targets())
 @pytest.mark.parametrize("kind", kinds_with("targets"))
 def test_an_attacker_can_train_on_what_any_other_makes_of_its_answers(kind, other):
     loot = LOOTS["as it should be"]
-    expected, lesson = learn(other, loot), attack_of(kind, other).learn(loot)
+    expected, lesson = ATTACKS[other].learn(loot), attack_of(kind, other).learn(loot)
     assert torch.equal(lesson.targets, expected.targets)
     assert (lesson.rows is None) is (expected.rows is None)
     assert lesson.metrics == expected.metrics
@@ -157,7 +157,7 @@ def extremes(count: int, classes: int, dtype: torch.dtype) -> dict[str, Tensor]:
 @pytest.mark.parametrize("case", LOOTS)
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_every_loss_is_finite_and_so_is_its_gradient_whatever_the_logits_are(kind, case, dtype):
-    lesson = learn(kind, of_type(LOOTS[case], dtype))
+    lesson = ATTACKS[kind].learn(of_type(LOOTS[case], dtype))
     for name, logits in extremes(*lesson.targets.shape, dtype).items():
         loss, gradient = loss_and_gradient(lesson, logits)
         assert loss.shape == ()
@@ -168,7 +168,7 @@ def test_every_loss_is_finite_and_so_is_its_gradient_whatever_the_logits_are(kin
 
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_every_loss_is_a_mean_over_the_batch(kind):
-    lesson = learn(kind, LOOTS["as it should be"])
+    lesson = ATTACKS[kind].learn(LOOTS["as it should be"])
     logits = torch.randn(50, K, generator=chance(5), dtype=torch.float64)
     each = [float(lesson.loss(logits[i : i + 1], lesson.targets[i : i + 1])) for i in range(50)]
     assert float(lesson.loss(logits, lesson.targets)) == pytest.approx(sum(each) / 50, rel=1e-12)
@@ -176,7 +176,7 @@ def test_every_loss_is_a_mean_over_the_batch(kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in ATTACKS if kind != "forward"])
 def test_all_attackers_but_one_train_with_cross_entropy_on_their_targets(kind):
-    lesson = learn(kind, LOOTS["as it should be"])
+    lesson = ATTACKS[kind].learn(LOOTS["as it should be"])
     logits = torch.randn(50, K, generator=chance(5), dtype=torch.float64)
     total = 0.0
     for row, target in zip(logits.tolist(), lesson.targets.tolist(), strict=True):
@@ -200,27 +200,27 @@ def test_every_attacker_says_what_it_knows(kind):
 @pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if not attack.needs_matrix])
 def test_who_is_not_said_to_know_the_matrix_does_not_look_at_it(kind, case):
     loot = LOOTS[case]
-    expected = learn(kind, loot).targets
+    expected = ATTACKS[kind].learn(loot).targets
     for matrix in (None, torch.eye(loot.answers.shape[1]).flip(0)):
-        assert torch.equal(learn(kind, replace(loot, matrix=matrix)).targets, expected)
+        assert torch.equal(ATTACKS[kind].learn(replace(loot, matrix=matrix)).targets, expected)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if not attack.knows_defense])
 def test_who_is_not_said_to_know_the_defense_does_not_look_at_it(kind):
     loot = LOOTS["as it should be"]
     known = replace(loot, release=None, guidance=loot.answers.flip(1))
-    assert torch.equal(learn(kind, known).targets, learn(kind, loot).targets)
+    assert torch.equal(ATTACKS[kind].learn(known).targets, ATTACKS[kind].learn(loot).targets)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if attack.knows_defense == "all"])
 def test_who_knows_the_defense_refuses_to_go_without(kind):
     with pytest.raises(AssertionError, match="that know the defense only"):
-        learn(kind, replace(LOOTS["as it should be"], release=None))
+        ATTACKS[kind].learn(replace(LOOTS["as it should be"], release=None))
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_the_same_loot_is_the_same_lesson(kind):
-    one, other = (learn(kind, LOOTS["as it should be"]) for _ in range(2))
+    one, other = (ATTACKS[kind].learn(LOOTS["as it should be"]) for _ in range(2))
     assert torch.equal(one.targets, other.targets)
     assert one.metrics == other.metrics
 
@@ -228,7 +228,7 @@ def test_the_same_loot_is_the_same_lesson(kind):
 @pytest.mark.parametrize("case", LOOTS)
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_some_rows_are_left_to_train_on_each_once_and_in_order(kind, case):
-    rows = learn(kind, LOOTS[case]).rows
+    rows = ATTACKS[kind].learn(LOOTS[case]).rows
     if rows is not None:
         assert rows.dtype == torch.int64
         assert 0 < len(rows) <= len(LOOTS[case].answers)
@@ -239,13 +239,13 @@ def test_some_rows_are_left_to_train_on_each_once_and_in_order(kind, case):
 def test_who_is_not_said_to_have_labeled_images_does_not_look_at_them(kind):
     loot = LOOTS["as it should be"]
     without = replace(loot, labeled_answers=loot.labeled_answers[:0], labels=loot.labels[:0])
-    assert torch.equal(learn(kind, without).targets, learn(kind, loot).targets)
+    assert torch.equal(ATTACKS[kind].learn(without).targets, ATTACKS[kind].learn(loot).targets)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, attack in ATTACKS.items() if attack.needs_matrix])
 def test_who_knows_the_matrix_refuses_to_go_without(kind):
     with pytest.raises(AssertionError, match="matrices only"):
-        learn(kind, replace(LOOTS["as it should be"], matrix=None))
+        ATTACKS[kind].learn(replace(LOOTS["as it should be"], matrix=None))
 
 
 # --- the attackers who take the answers as they come --------------------------------------------------------
@@ -254,16 +254,16 @@ def test_who_knows_the_matrix_refuses_to_go_without(kind):
 @pytest.mark.parametrize("case", LOOTS)
 @pytest.mark.parametrize("kind", ["soft", "smoothed", "average", "active", "jacobian", "semi", "forward"])
 def test_the_answers_as_they_come(kind, case):
-    assert torch.equal(learn(kind, LOOTS[case]).targets, LOOTS[case].answers)
+    assert torch.equal(ATTACKS[kind].learn(LOOTS[case]).targets, LOOTS[case].answers)
 
 
 def test_hard_keeps_the_top_class_alone():
     loot = LOOTS["as it should be"]
-    for target, answer in zip(learn("hard", loot).targets.tolist(), loot.answers.tolist(), strict=True):
+    for target, answer in zip(ATTACKS["hard"].learn(loot).targets.tolist(), loot.answers.tolist(), strict=True):
         top = max(range(K), key=answer.__getitem__)
         assert target == [float(k == top) for k in range(K)]
 
 
 def test_hard_takes_the_first_of_equal_classes_and_keeps_classes_that_never_win():
     answers = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.1, 0.4, 0.4, 0.1]])
-    assert learn("hard", loot_of(answers)).targets.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
+    assert ATTACKS["hard"].learn(loot_of(answers)).targets.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]

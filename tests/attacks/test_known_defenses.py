@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import bayes, guess_of, learn, restored
+from emma_tune.attacks import ATTACKS, bayes, guess_of, restored
 from emma_tune.attacks.bayes import posterior_means
 from emma_tune.attacks.guesses import Defended, Pairs, nearest_distribution
 from emma_tune.attacks.lesson import Loot
@@ -115,7 +115,7 @@ def test_where_no_guess_is_within_the_tolerance_the_nearest_is_taken():
 
 
 def restored_by(kind: str, p: Tensor, release: Release, **more: Tensor) -> Tensor:
-    return learn(kind, loot_of(release(p, **more), release, guidance=more.get("guidance"), seed=1)).targets
+    return ATTACKS[kind].learn(loot_of(release(p, **more), release, guidance=more.get("guidance"), seed=1)).targets
 
 
 @pytest.mark.parametrize("defense", ["a matrix", "a matrix behind a gate", "reverse sigmoid"])
@@ -134,7 +134,7 @@ def test_bayes_undoes_a_matrix_of_many_classes(K, other, error):
     T = 0.5 * eye(K) + 0.5 * {"shift": eye(K).roll(1, 1), "uniform": torch.full((K, K), 1 / K).double()}[other]
     p, release = dirichlet(100, K, 0.3), emma(T)
     assert float(l1(release(p), p).mean()) > 0.5
-    lesson = learn("bayes", loot_of(release(p), release, seed=1))
+    lesson = ATTACKS["bayes"].learn(loot_of(release(p), release, seed=1))
     assert float(l1(lesson.targets, p).mean()) < error
     assert lesson.metrics["misfit"] < 0.01
 
@@ -143,7 +143,7 @@ def test_bayes_undoes_what_is_no_matrix_without_one():
     p, known = dirichlet(100, 10, 0.3), emma(0.5 * eye(10) + 0.05)
     release = Release("uniform", {"a": 0.5}, known.matrix)
     without = Through(release)
-    targets = learn("bayes", Loot(release(p), *nothing(10), release=without, seed=1)).targets
+    targets = ATTACKS["bayes"].learn(Loot(release(p), *nothing(10), release=without, seed=1)).targets
     assert float(l1(targets, p).max()) < 1e-3
 
 
@@ -203,7 +203,11 @@ def test_bayes_uses_what_a_guided_defense_found_out_about_each_query(kind, epsil
     found = restored_by("bayes", p, release, guidance=guidance)
     before = l1(release(p, guidance=guidance), p)
     assert float(l1(found, p).mean()) < float(before.mean()) / 3
-    misled = learn("bayes", loot_of(release(p, guidance=guidance), release, guidance=guidance.roll(1, 0))).targets
+    misled = (
+        ATTACKS["bayes"]
+        .learn(loot_of(release(p, guidance=guidance), release, guidance=guidance.roll(1, 0)))
+        .targets
+    )
     assert float(l1(misled, p).mean()) > 2 * float(l1(found, p).mean()), "it goes by the guidance of each"
 
 
@@ -243,7 +247,7 @@ def test_a_network_uses_what_a_guided_defense_found_out_about_each_query(monkeyp
     release = Release("mad", {"epsilon": 0.5})
     answers = release(p, guidance=y)
     told, misled = (
-        float(l1(learn("restored", loot_of(answers, release, guidance=each)).targets, p).mean())
+        float(l1(ATTACKS["restored"].learn(loot_of(answers, release, guidance=each)).targets, p).mean())
         for each in (y, y.roll(1, 0))
     )
     assert told < misled / 2
@@ -253,7 +257,8 @@ def test_a_network_uses_what_a_guided_defense_found_out_about_each_query(monkeyp
 def test_who_draws_draws_by_its_seed(kind, quick_attacks):
     release = emma(THREE)
     one, again, other = (
-        learn(kind, loot_of(release(dirichlet(20, 3, 0.5)), release, seed=seed)).targets for seed in (1, 1, 2)
+        ATTACKS[kind].learn(loot_of(release(dirichlet(20, 3, 0.5)), release, seed=seed)).targets
+        for seed in (1, 1, 2)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
@@ -262,7 +267,7 @@ def test_who_draws_draws_by_its_seed(kind, quick_attacks):
 @pytest.mark.parametrize("kind", ["bayes", "restored"])
 def test_the_misfit_is_what_the_attacker_itself_can_see(kind, quick_attacks):
     release, p = emma(THREE), dirichlet(20, 3, 0.5)
-    lesson = learn(kind, loot_of(release(p), release))
+    lesson = ATTACKS[kind].learn(loot_of(release(p), release))
     assert lesson.metrics == {
         "misfit": pytest.approx(float(l1(release(lesson.targets), release(p)).mean()), abs=1e-9)
     }
@@ -282,7 +287,7 @@ def test_every_guess_is_released_with_noise_of_its_own(kind, quick_attacks):
 
     known = Recorded("gaussian", {"sigma": 0.2})
     answers = Release("gaussian", {"sigma": 0.2})(dirichlet(20, 3, 0.5), seeds=torch.arange(20))
-    learn(kind, loot_of(answers, known))
+    ATTACKS[kind].learn(loot_of(answers, known))
     assert len(set(drawn)) == len(drawn) > 20
     assert set(drawn).isdisjoint(range(20)), "the answers' own noise is not known"
 
@@ -298,7 +303,7 @@ def test_the_surrogate_of_inverse_undoes_what_the_attacker_undoes():
     assert float(release(p)[0].max()) >= GATE, "an answer that is not sure looks sure"
     objective = objective_of("emma", {"lambda": 0.5, "gate": GATE})
     surrogate = guess_of("inverse")(objective.release, p, T, others=lambda: p)
-    lesson = learn("inverse", loot_of(release(p), release, low_rank=True))
+    lesson = ATTACKS["inverse"].learn(loot_of(release(p), release, low_rank=True))
     torch.testing.assert_close(surrogate, lesson.targets, rtol=0, atol=1e-9)
     assert lesson.metrics["undone"] == pytest.approx(2 / 3)
     assert float(l1(surrogate, release(p))[0]) > 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emma_tune.attacks import learn
+from emma_tune.attacks import ATTACKS
 from emma_tune.attacks.lesson import Loot
 from emma_tune.defenses.release import Release
 from tests.attacks.test_known_defenses import GATE, emma, loot_of
@@ -19,7 +19,7 @@ from tests.attacks.test_matrix_attackers import KINDS, dirichlet, eye, l1, matri
 def test_who_knows_the_matrix_and_its_gate_has_all_clean_answers(kind, K):
     T, p = matrices(K)[kind], torch.cat([dirichlet(200, K, 0.3), eye(K)])
     release = emma(T, gate=GATE)
-    lesson = learn("inverse", loot_of(release(p), release))
+    lesson = ATTACKS["inverse"].learn(loot_of(release(p), release))
     assert float(l1(lesson.targets, p).max()) <= 1e-8
     acted = p.max(dim=1).values < GATE
     if kind != "identity":
@@ -29,7 +29,7 @@ def test_who_knows_the_matrix_and_its_gate_has_all_clean_answers(kind, K):
 def test_who_knows_the_matrix_alone_undoes_what_was_not_done():
     T, p = matrices(3)["permuted"], dirichlet(200, 3, 0.3)
     answers = emma(T, gate=GATE)(p)
-    targets = learn("inverse", Loot(answers, *nothing(3), matrix=T)).targets
+    targets = ATTACKS["inverse"].learn(Loot(answers, *nothing(3), matrix=T)).targets
     acted = p.max(dim=1).values < GATE
     assert float(l1(targets, p)[acted].max()) <= 1e-8
     assert float(l1(targets, p)[~acted].min()) > 0.5
@@ -39,7 +39,7 @@ def test_who_knows_the_matrix_alone_undoes_what_was_not_done():
 def test_the_loss_through_a_gated_matrix_is_least_at_the_clean_posteriors(kind):
     T, p = matrices(3)[kind], 0.97 * dirichlet(200, 3, 0.3) + 0.01
     release = emma(T, gate=GATE)
-    lesson = learn("forward", loot_of(release(p), release))
+    lesson = ATTACKS["forward"].learn(loot_of(release(p), release))
     logits = p.log().requires_grad_()
     loss = lesson.loss(logits, lesson.targets)
     entropy = -(release(p) * release(p).log()).sum(dim=1).mean()
@@ -80,7 +80,7 @@ ANSWERS = torch.tensor(
     ],
 )
 def test_which_answers_are_worth_training_on(release, confidence, rows):
-    lesson = learn("selective", loot_of(ANSWERS, release, confidence=confidence))
+    lesson = ATTACKS["selective"].learn(loot_of(ANSWERS, release, confidence=confidence))
     assert lesson.rows is not None
     assert lesson.rows.tolist() == rows
     assert lesson.metrics == {"kept": len(rows) / 6}
@@ -89,7 +89,7 @@ def test_which_answers_are_worth_training_on(release, confidence, rows):
 
 def test_behind_a_known_gate_only_clean_answers_are_left():
     p, release = dirichlet(100, 10, 0.1), Release("abstain", {"gate": GATE})
-    lesson = learn("selective", loot_of(release(p), release))
+    lesson = ATTACKS["selective"].learn(loot_of(release(p), release))
     assert lesson.rows is not None
     assert lesson.rows.tolist() == (p.max(dim=1).values >= GATE).nonzero()[:, 0].tolist()
     assert torch.equal(lesson.targets[lesson.rows], p[lesson.rows])
@@ -112,7 +112,7 @@ SURE = dirichlet(200, 10, 0.1)
 )
 def test_answers_that_the_defense_may_have_changed_are_left_out(kind, params):
     release = Release(kind, {"gate": GATE, **params})
-    lesson = learn("selective", loot_of(release(SURE), release))
+    lesson = ATTACKS["selective"].learn(loot_of(release(SURE), release))
     assert lesson.rows is not None
     passed = ~release.acts(SURE)
     assert 0 < int(passed.sum()) < len(SURE)
@@ -122,7 +122,7 @@ def test_answers_that_the_defense_may_have_changed_are_left_out(kind, params):
 
 def test_of_top_classes_behind_a_gate_those_that_a_withheld_answer_looks_like_are_left_out():
     release = Release("abstain", {"gate": GATE, "then": "argmax"})  # a withheld one is class 0
-    lesson = learn("selective", loot_of(release(SURE), release))
+    lesson = ATTACKS["selective"].learn(loot_of(release(SURE), release))
     assert lesson.rows is not None
     expected = (SURE.max(dim=1).values >= GATE) & (SURE.argmax(dim=1) > 0)
     assert lesson.rows.tolist() == expected.nonzero()[:, 0].tolist()
@@ -133,6 +133,6 @@ def test_answers_that_went_through_a_matrix_are_left_out():
     release = emma(T, gate=0.6)
     p = torch.cat([SURE, 0.45 * eye(10) + 0.055])
     answers = release(p)
-    lesson = learn("selective", loot_of(answers, release))
+    lesson = ATTACKS["selective"].learn(loot_of(answers, release))
     assert lesson.rows is not None
     assert lesson.rows.tolist() == (p.max(dim=1).values >= 0.6).nonzero()[:, 0].tolist()

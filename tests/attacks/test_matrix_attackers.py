@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import learn
+from emma_tune.attacks import ATTACKS
 from emma_tune.attacks.estimated import estimate_matrix
 from emma_tune.attacks.inverse import undo
 from emma_tune.attacks.lesson import Loot
@@ -61,7 +61,7 @@ def l1(one: Tensor, other: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_knows_the_matrix_has_the_clean_answers(kind, K):
     T, p = matrices(K)[kind], torch.cat([dirichlet(40, K, 0.3), eye(K)])
-    targets = learn("inverse", Loot(p @ T, *nothing(K), matrix=T)).targets
+    targets = ATTACKS["inverse"].learn(Loot(p @ T, *nothing(K), matrix=T)).targets
     assert targets.dtype == torch.float64
     assert float(l1(targets, p).max()) <= 1e-9
 
@@ -71,7 +71,7 @@ def test_who_knows_the_matrix_has_the_clean_answers(kind, K):
 def test_in_single_precision_no_more_is_lost_than_the_answers_were_rounded(kind, K):
     T, p = matrices(K)[kind].float(), torch.cat([dirichlet(40, K, 0.3), eye(K)])
     answers = (p @ T.double()).float()
-    targets = learn("inverse", Loot(answers, *nothing(K), matrix=T)).targets
+    targets = ATTACKS["inverse"].learn(Loot(answers, *nothing(K), matrix=T)).targets
     assert targets.dtype == torch.float32
     # an answer is off by UNIT at most, which T's inverse magnifies; cutting off and renormalising double it each
     magnified = float(torch.linalg.inv(T.double()).abs().sum(dim=1).max())
@@ -115,7 +115,7 @@ def test_a_matrix_of_full_rank_is_inverted_however_near_to_singular_it_is(least)
 
 
 def forward(p: Tensor, T: Tensor):
-    lesson = learn("forward", Loot(p @ T, *nothing(len(T)), matrix=T))
+    lesson = ATTACKS["forward"].learn(Loot(p @ T, *nothing(len(T)), matrix=T))
     return lambda logits: lesson.loss(logits, lesson.targets)
 
 
@@ -210,7 +210,7 @@ def test_where_a_sure_answer_of_each_class_is_among_them_the_matrix_is_found_exa
     found = estimate(loot)
     assert found.dtype == torch.float64
     assert float(l1(found, T).max()) < 1e-12
-    lesson = learn("estimated", loot)
+    lesson = ATTACKS["estimated"].learn(loot)
     assert lesson.metrics["matrix_error"] < 1e-12
     assert float(l1(lesson.targets, p).max()) < 1e-9
 
@@ -233,7 +233,7 @@ MEASURED = {
 def test_without_one_it_is_found_as_nearly_as_answers_are_sure(kind, K, concentration, seed):
     T, p, (q, labels) = matrices(K, seed)[kind], dirichlet(3000, K, concentration, seed), labeled(K, seed=seed)
     loot = stolen(p, q, labels, T)
-    errors, lesson = l1(estimate(loot), T), learn("estimated", loot)
+    errors, lesson = l1(estimate(loot), T), ATTACKS["estimated"].learn(loot)
     mean, largest, undone = MEASURED[K, concentration]
     assert float(errors.mean()) < mean
     assert float(errors.max()) < largest
@@ -283,12 +283,12 @@ def test_surest_answers_may_be_those_to_the_labeled_images():
 def test_the_order_of_the_queries_changes_nothing(kind, concentration):
     K = 10
     loot = stolen(dirichlet(500, K, concentration), *labeled(K), matrices(K)[kind])
-    expected = learn("estimated", loot)
+    expected = ATTACKS["estimated"].learn(loot)
     for seed in range(3):
         order = torch.from_numpy(np.random.default_rng(seed).permutation(500))
         shuffled = replace(loot, answers=loot.answers[order])
         assert torch.equal(estimate(shuffled), estimate(loot))
-        lesson = learn("estimated", shuffled)
+        lesson = ATTACKS["estimated"].learn(shuffled)
         assert lesson.metrics == expected.metrics
         torch.testing.assert_close(lesson.targets, expected.targets[order], rtol=0, atol=1e-12)
 
@@ -328,16 +328,16 @@ def test_a_class_without_a_labeled_image_takes_no_row_from_another_that_is_known
 def test_the_error_of_an_estimate_is_the_mean_over_rows_of_their_distances():
     p, (q, labels) = torch.cat([dirichlet(50, 3, 0.5), eye(3)]), labeled(3)
     T, other = matrices(3)["dominant"], matrices(3)["permuted"]
-    lesson = learn("estimated", replace(stolen(p, q, labels, T), matrix=other))
+    lesson = ATTACKS["estimated"].learn(replace(stolen(p, q, labels, T), matrix=other))
     distances = [sum(abs(float(T[k, j] - other[k, j])) for j in range(3)) for k in range(3)]
     assert lesson.metrics == {"matrix_error": pytest.approx(sum(distances) / 3, abs=1e-12)}
     opposite = replace(stolen(p, q, labels, eye(3)), matrix=eye(3).roll(1, 0))
-    assert learn("estimated", opposite).metrics == {"matrix_error": pytest.approx(2, abs=1e-12)}
+    assert ATTACKS["estimated"].learn(opposite).metrics == {"matrix_error": pytest.approx(2, abs=1e-12)}
 
 
 def test_where_there_is_no_matrix_there_is_no_error():
     loot = stolen(dirichlet(50, 3, 0.5), *labeled(3), matrices(3)["dominant"])
-    assert learn("estimated", replace(loot, matrix=None)).metrics == {}
+    assert ATTACKS["estimated"].learn(replace(loot, matrix=None)).metrics == {}
 
 
 def test_in_single_precision_the_estimate_is_as_good_as_the_answers():
@@ -345,7 +345,7 @@ def test_in_single_precision_the_estimate_is_as_good_as_the_answers():
     T, p = matrices(K)["permuted and blurred"], torch.cat([dirichlet(500, K, 0.5), eye(K)])
     exact = stolen(p, *labeled(K), T)
     loot = Loot(exact.answers.float(), exact.labeled_answers.float(), exact.labels, T.float())
-    lesson = learn("estimated", loot)
+    lesson = ATTACKS["estimated"].learn(loot)
     assert lesson.metrics["matrix_error"] < 4 * UNIT
     magnified = float(torch.linalg.inv(T).abs().sum(dim=1).max())
     assert float(l1(lesson.targets, p).max()) < (8 * magnified + 4) * UNIT

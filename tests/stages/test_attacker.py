@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import ATTACKS, learn
+from emma_tune.attacks import ATTACKS
 from emma_tune.attacks.lesson import Lesson, Loot
 from emma_tune.data.batches import Images
 from emma_tune.defenses.release import Release
@@ -113,7 +113,7 @@ def assert_is(artifact: Artifact, losses: list[float], answers: Tensor) -> None:
 @pytest.mark.parametrize("kind", ALL_AT_ONCE)
 def test_a_clone_is_trained_on_the_lesson_of_its_attacker(kind, runtime):
     responses = heard(kind, runtime)
-    lesson = learn(kind, loot_of(kind, responses, runtime))
+    lesson = ATTACKS[kind].learn(loot_of(kind, responses, runtime))
     artifact = train(kind, responses, runtime)
     assert_is(artifact, *by_hand(lesson, runtime.query_images(), runtime))
     assert artifact.tensors.keys() == {f"{e}.{part}" for e in ("best", "last") for part in ("validation", "test")}
@@ -168,7 +168,7 @@ def test_fewer_queries_are_a_fixed_subset_of_the_pool_with_their_answers(kind, c
     loot, asked = loot_of(kind, responses, runtime, chosen), replace(runtime, queries=runtime.queries.take(chosen))
     images = asked.query_images()
     assert len(images) == len(loot.answers) == count
-    assert_is(train(kind, responses, runtime, queries=count), *by_hand(learn(kind, loot), images, asked))
+    assert_is(train(kind, responses, runtime, queries=count), *by_hand(ATTACKS[kind].learn(loot), images, asked))
 
 
 @pytest.mark.parametrize("count", [N, N + 1, 10**6])
@@ -196,7 +196,7 @@ def test_answers_to_unused_queries_do_not_count(runtime):
 def test_a_clone_may_be_of_another_kind_of_network(kind, runtime):
     responses = released(runtime)
     got, labels = responses.tensors, torch.from_numpy(runtime.labeled.labels)
-    lesson = learn(kind, Loot(got["queries"], got["labeled"], labels, got["matrix"]))
+    lesson = ATTACKS[kind].learn(Loot(got["queries"], got["labeled"], labels, got["matrix"]))
     artifact = train(kind, responses, runtime, model="resnet10")
     assert_is(artifact, *by_hand(lesson, runtime.query_images(), runtime, "resnet10"))
 
@@ -282,7 +282,7 @@ def test_an_attacker_knows_what_its_settings_say_of_the_defense(runtime):
         config = settings("inverse").model_copy(update={"release": known})
         clones[name] = run_through(start("attacker", config, runtime, responses=responses))
     loot = replace(loot_of("inverse", responses, runtime), release=Release("emma", {"gate": 0.6}, T))
-    lesson = learn("inverse", loot)
+    lesson = ATTACKS["inverse"].learn(loot)
     assert_is(clones["all"], *by_hand(lesson, runtime.query_images(), runtime))
     assert 0 < clones["all"].metrics["undone"] == lesson.metrics["undone"] < 1
     assert clones["no gate"].metrics["undone"] == 1

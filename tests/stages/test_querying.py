@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emma_tune.attacks import ATTACKS, UNANSWERED, learn
+from emma_tune.attacks import ATTACKS, UNANSWERED
 from emma_tune.attacks.jacobian import towards
 from emma_tune.attacks.lesson import Loot
 from emma_tune.data.images import subset
@@ -247,7 +247,7 @@ def test_semi_trains_on_its_answers_and_fixmatchs_loss(runtime, responses):
     config = settings("semi")
     artifact = run_through(start("attacker", config, runtime, responses=responses))
     images, answered = runtime.query_images(12), responses.tensors["queries"][subset(N, 12)]
-    lesson = learn("semi", Loot(answered, answered[:0], torch.empty(0, dtype=torch.int64)))
+    lesson = ATTACKS["semi"].learn(Loot(answered, answered[:0], torch.empty(0, dtype=torch.int64)))
     classifier = new_classifier("resnet8", images, classes=K, seed=SEED, role="attacker")
     learner = Learner(classifier, config.training, seed=SEED, role="attacker")
     beside = unanswered_views(config, runtime)
