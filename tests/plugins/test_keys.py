@@ -23,7 +23,11 @@ CHANGES: dict[str, Any] = {
     "plugins": list(files.FILES),
     "defense": {"kind": "mild"},
     "surrogate": {"model": "Small"},
-    "attackers": {"soft": {}, "label_smoothing": {}},
+    "attackers": {
+        "soft": {},
+        "label_smoothing": {},
+        "chosen": {"kind": "active", "targets": "label_smoothing", "queries": 50},
+    },
     "baselines": ["none", "flatter"],
 }
 
@@ -45,7 +49,7 @@ def planned(study_file: Callable[..., Path], tmp_path: Path) -> Callable[[], dic
 
 
 ALL = {
-    "victim": 1, "posteriors": 1, "surrogate": 2, "matrix": 1, "responses": 3, "attacker": 6, "evaluation": 6,
+    "victim": 1, "posteriors": 1, "surrogate": 2, "matrix": 1, "responses": 3, "attacker": 9, "evaluation": 9,
     "measure": 3,
 }  # fmt: skip
 """Tasks of the three points."""
@@ -54,13 +58,13 @@ ALL = {
 @pytest.mark.parametrize(
     ("file", "again"),
     [
-        ("thieves.py", {"attacker": 3, "evaluation": 3}),
+        ("thieves.py", {"attacker": 6, "evaluation": 6}),
         ("measures.py", {"measure": 3}),
         (
             "networks.py",
-            {"surrogate": 2, "matrix": 1, "responses": 1, "attacker": 2, "evaluation": 2, "measure": 1},
+            {"surrogate": 2, "matrix": 1, "responses": 1, "attacker": 3, "evaluation": 3, "measure": 1},
         ),
-        ("methods.py", {"matrix": 1, "responses": 2, "attacker": 4, "evaluation": 4, "measure": 2}),
+        ("methods.py", {"matrix": 1, "responses": 2, "attacker": 6, "evaluation": 6, "measure": 2}),
     ],
 )
 def test_editing_a_file_plans_again_what_uses_it_and_nothing_else(planned, tmp_path, file, again):

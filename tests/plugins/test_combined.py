@@ -1,10 +1,12 @@
-"""A gate and a second step go with defenses of a user's own as they do with those of this package."""
+"""Gates, second steps and ways to ask go with methods of a user's own as they do with those of this package."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from emma_tune.attacks import attack_of
+from emma_tune.attacks.lesson import Loot
 from emma_tune.defenses import DEFENSES, control_matrix
 from emma_tune.defenses.around import own_params
 from emma_tune.defenses.release import Release, objective_of
@@ -67,3 +69,20 @@ def test_a_learned_defense_of_one_s_own_is_learned_behind_its_gate(study):
     torch.testing.assert_close(objective.release(p, T)[1], torch.full((3,), 1 / 3))
     expected = -(torch.tensor([0.9, 1 / 3]).log().mean())
     torch.testing.assert_close(objective.align(p, T), expected)
+
+
+@pytest.mark.parametrize("kind", ["active", "jacobian", "semi"])
+def test_attackers_that_choose_or_make_queries_train_on_targets_of_one_s_own_attacker(study_file, tmp_path, kind):
+    (tmp_path / "thieves.py").write_text(files.THIEVES)
+    smooth = {"kind": kind, "targets": "label_smoothing", "queries": 50}
+    study = load_study(study_file(plugins=["thieves.py"], attackers={"soft": {}, "smooth": smooth}))
+    for plugin in study.plugins:
+        load(plugin.plugin)
+    plan = Planner(study, {"victim": "a", "queries": "b"}).point(Point(0, "none", {}))
+    config = plan.attackers[study.seeds[0], "smooth"].config
+    assert (config.kind, config.targets) == (kind, study.versioned("label_smoothing"))
+    assert study.attackers["smooth"].knowledge.endswith(", and that they are too sure")
+    answers = torch.tensor([[0.9, 0.1, 0.0], [0.4, 0.35, 0.25]])
+    attack = attack_of(config.kind, config.targets)
+    lesson = attack.learn(Loot(answers, answers[:0], torch.empty(0, dtype=torch.int64)))
+    torch.testing.assert_close(lesson.targets, 0.9 * answers + 0.1 / 3)
