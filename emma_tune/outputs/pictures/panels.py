@@ -16,11 +16,11 @@ from emma_tune.outputs.points import JOINT, PointRow, chance, cheap_first, front
 from emma_tune.results import StudyView
 from emma_tune.study.measures import measure
 
-NARROW, WIDE = 0.2, 10.0
-"""An axis of `WIDE` points of accuracy or more is stretched if those within the limits take the share `NARROW`."""
+WIDE = 10.0
+"""An axis of as many points of accuracy or more is stretched if others squeeze those within the limits."""
 
 DECADES = 3
-"""Orders of magnitude that a budget axis shows if points that run to their end take less than `NARROW` of it."""
+"""Orders of magnitude that a budget axis shows if points that run to their end are squeezed."""
 
 TICK_LENGTH = 7.0  # of the tick of a stopped point, in points of print
 
@@ -139,7 +139,7 @@ def _spread(panels: Sequence[Axes], rows: Sequence[PointRow], budget: str) -> No
     costs = [(measure(budget).scale * row.test[budget], row) for row in rows if budget in row.test]
     kept = max((cost for cost, row in costs if not row.stopped and row.state != "beyond"), default=0.0)
     dearest = max((cost for cost, _ in costs), default=0.0)
-    if not 0 < kept < NARROW * dearest or any(cost < 0 for cost, _ in costs):
+    if not 0 < kept < palette.SQUEEZED * dearest or any(cost < 0 for cost, _ in costs):
         return
     least = dearest / 10**DECADES
     powers = range(math.ceil(math.log10(3 * least)), math.ceil(math.log10(dearest)) + 1)
@@ -162,7 +162,7 @@ def _fit(panels: Sequence[Axes], which: str, rows: Sequence[PointRow], names: Se
     everything = [value for value, _ in shown]
     kept = [value for value, state in shown if state != "beyond"]
     wide = max(everything, default=0.0) - min(everything, default=0.0)
-    if not kept or wide < WIDE or max(kept) - min(kept) > NARROW * wide:
+    if not kept or wide < WIDE or max(kept) - min(kept) > palette.SQUEEZED * wide:
         style.widen(panels[0], which)
         return
     best = max(everything) + 0.5

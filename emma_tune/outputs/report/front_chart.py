@@ -16,17 +16,19 @@ Figure = dict[str, Any]
 CROWD = 200  # points from which on marks are smaller
 TICK = 1.5  # length of the tick of a stopped point, in points of accuracy
 FAINT = 0.3  # opacity of points beyond the limits
+STOPPED = "stopped-"  # begins the names of the traces of stopped points
 NO_DEFENSE, GUESSING = "no defense", "guessing"
 """Levels of the clone's accuracy; guessing is shown only where it is near."""
 
 
 class _Extent(NamedTuple):
-    """The space that a mark takes: x, the ends of its bar, and whether it is within the limits."""
+    """The space that a mark takes: x, the ends of its bar, whether it is within the limits, and was stopped."""
 
     x: float
     low: float
     high: float
     within: bool
+    stopped: bool
 
 
 class _Axes(NamedTuple):
@@ -106,10 +108,14 @@ def _ranges(traces: Sequence[Figure], levels: Mapping[str, float], axes: _Axes) 
 
     Returns:
         `all`: of everything in the chart. `close`: of points within the limits (of all where there are none) and
-        of the clone without a defense; of guessing only where it is near.
+        of the clone without a defense; without stopped points that would squeeze the others; of guessing only
+        where it is near.
     """
     everything = [extent for trace in traces for extent in _extents(trace)]
     near = [extent for extent in everything if extent.within] or everything
+    finished = [extent for extent in near if not extent.stopped]
+    if 0 < _reach(finished) < palette.SQUEEZED * _reach(near):
+        near = finished
     start, narrowest = ([0.0], 0.0) if measure(axes.x).unit == "" else ([], palette.NARROWEST)
 
     def around(extents: Sequence[_Extent], of_levels: Iterable[float]) -> list[list[float]]:
@@ -129,7 +135,12 @@ def _extents(trace: Figure) -> list[_Extent]:
     none = [0.0] * len(trace["x"])
     up, down = (trace["error_y"].get(name, none) for name in ("array", "arrayminus"))
     marks = zip(trace["x"], trace["y"], up, down, trace["marker"]["opacity"], strict=True)
-    return [_Extent(x, y - below, y + above, opacity > FAINT) for x, y, above, below, opacity in marks]
+    stopped = trace["uid"].startswith(STOPPED)
+    return [_Extent(x, y - below, y + above, opacity > FAINT, stopped) for x, y, above, below, opacity in marks]
+
+
+def _reach(extents: Sequence[_Extent]) -> float:
+    return max((extent.x for extent in extents), default=0.0)
 
 
 def _around(values: Sequence[float], least: float) -> list[float]:
@@ -187,7 +198,7 @@ def _stopped(name: str, rows: Sequence[PointRow], axes: _Axes, size: int) -> Fig
     }
     tick = {"type": "constant", "value": TICK, "valueminus": 0, "symmetric": False, "thickness": 1, "width": 0}
     bars = {"error_x": {"visible": False}, "error_y": tick}
-    return _marks(f"{name}, stopped", f"stopped-{name}", rows, axes, marker) | bars
+    return _marks(f"{name}, stopped", f"{STOPPED}{name}", rows, axes, marker) | bars
 
 
 def _steps(name: str, rows: Sequence[PointRow], axes: _Axes, dear: float) -> Figure:

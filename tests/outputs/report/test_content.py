@@ -98,6 +98,19 @@ def test_failures_and_guessing_do_not_squeeze_the_axes(written):
     assert low < 10  # guessing
 
 
+def test_stopped_points_do_not_squeeze_the_others(written):
+    desk = written(search={"stop": "joint"})
+    desk.finished("none", (part(0, 0.9),) * 2)
+    desk.finished("emma", (part(0.1, 0.7),) * 2)
+    desk.dominated("emma", 1, part(0.4, 0.8))
+    ranges = content_of(desk.view).fronts[0].figure["layout"]["meta"]
+    assert ranges["close"][0][1] > 0.4
+    desk.dominated("emma", 1, part(1.5, 0.8))
+    ranges = content_of(desk.view).fronts[0].figure["layout"]["meta"]
+    assert 0.1 < ranges["close"][0][1] < 0.2
+    assert ranges["all"][0][1] > 1.5
+
+
 def test_an_axis_without_points(written):
     desk = written()
     desk.asked("emma")
