@@ -71,7 +71,7 @@ def draw_panel(view: StudyView, rows: Sequence[PointRow], panel: TradeoffPanel) 
         elif members and across == view.study.budget:
             _draw_front(view, members, drawn, panel)
     if not drawn:
-        axes.text(0.5, 0.5, "nothing attacked yet", transform=axes.transAxes, ha="center", color=palette.GRAY)
+        axes.text(0.5, 0.5, "nothing attacked", transform=axes.transAxes, ha="center", color=palette.GRAY)
     axes.set_xlabel(measure(across).axis())
     axes.set_ylabel(measure(up).axis())
 
