@@ -114,11 +114,14 @@ def test_what_can_be_exported():
 @pytest.mark.parametrize("defense", WRITTEN)
 def test_in_a_process_without_this_package(defense, digits, exports, elsewhere):
     expected = digits.stored(exports[1][defense]).numpy()
+    # reverse_sigmoid takes log(p/(1 − p)): where 1 − p is 1e-4, rounding p to float32 (6e-8) is a relative error
+    # of 6e-4, which moves what is released by β γ/4 times that, 1.2e-5. How kernels round depends on the processor
+    allowed = 5e-5 if defense == "reverse_sigmoid" else 1e-5
     for count in (1, 3, 64):
         for file in ("pt2", "onnx"):
             answers = elsewhere[f"{defense} {file} {count}"]
             assert answers.dtype == np.float32
-            np.testing.assert_allclose(answers, expected[:count], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(answers, expected[:count], rtol=0, atol=allowed)
 
 
 @pytest.mark.parametrize("defense", EXPORTABLE)
