@@ -18,9 +18,8 @@ from emma_tune.storage.versions import plain
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 GRAY, BLACK = "#7F7F7F", "#333333"
 NARROWEST = 4.0  # points of accuracy that an axis shows at least
-SQUEEZED = (
-    0.2  # share of an axis that finished points within the limits must take, or others are not shown beside them
-)
+SQUEEZED = 0.2
+"""Points to look at are squeezed if they take a smaller share of an axis than this beside all others."""
 
 Look = TypeVar("Look")
 

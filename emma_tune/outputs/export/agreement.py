@@ -42,7 +42,7 @@ def check(exported: DefendedPoint, defense: Defense, queried: Mapping[str, Answe
     asked = exported.asked()[:COMPARED]
     tensors = {name: exported.artifacts[name].tensors["test"][:COMPARED] for name in ("posteriors", "responses")}
     elsewhere = exported.made_on("posteriors") not in (None, platform.machine())
-    allowed = _allowed(defense, asked, tensors["posteriors"], OTHER_PROCESSOR if elsewhere else ROUNDING)
+    allowed = allowance(defense, asked, tensors["posteriors"], OTHER_PROCESSOR if elsewhere else ROUNDING)
     report = {}
     for name, answer in queried.items():
         # the first alone: a program for batches must take that, too
@@ -68,7 +68,7 @@ def _compared(name: str, answers: Tensor, stored: Tensor, allowed: Tensor) -> fl
 
 
 @torch.no_grad()
-def _allowed(defense: Defense, asked: Tensor, posteriors: Tensor, nudge: float) -> Tensor:
+def allowance(defense: Defense, asked: Tensor, posteriors: Tensor, nudge: float) -> Tensor:
     """Bound each image's difference, (N,): `TOLERANCE`, or twice what the defense moves by roundings of p, (N, K).
 
     The nudge is the largest change of a logit.
