@@ -179,9 +179,9 @@ def test_answers_of_an_accelerator_may_differ_by_more():
             return torch.nn.functional.one_hot(p.argmax(dim=1), 2).float()
 
     p = torch.tensor([[0.5, 0.5], [0.499, 0.501], [0.1, 0.9]])
-    near = agreement._allowed(Steep(), p, p, agreement.ROUNDING)  # type: ignore[arg-type]
+    near = agreement.allowance(Steep(), p, p, agreement.ROUNDING)  # type: ignore[arg-type]
     assert near.tolist() == pytest.approx([2, 1e-5, 1e-5])
-    far = agreement._allowed(Steep(), p, p, agreement.OTHER_PROCESSOR)  # type: ignore[arg-type]
+    far = agreement.allowance(Steep(), p, p, agreement.OTHER_PROCESSOR)  # type: ignore[arg-type]
     assert far.tolist() == pytest.approx([2, 2, 1e-5])
 
 
