@@ -62,6 +62,8 @@ class StageTrainable:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # `use_deterministic_algorithms` imports PyTorch's compiler, to tell it, too: learners that compile do so
         torch.set_deterministic_debug_mode("error")
+        # a debugging aid that deterministic mode turns on: each new tensor is filled with NaN before it is written
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.reset_config(config)
 
     def reset(self, config: dict[str, Any]) -> bool:
