@@ -21,8 +21,9 @@ from emma_tune.outputs.pictures import style
 from emma_tune.outputs.pictures.panels import TradeoffPanel, draw_panels, stopped_mark
 from emma_tune.outputs.pictures.picture import Picture, nothing
 from emma_tune.outputs.points import JOINT, PointRow, attack_of, chance, fronts_of, point_rows, undefended_clone
+from emma_tune.outputs.words import listed
 from emma_tune.results import StudyView
-from emma_tune.study.measures import measure
+from emma_tune.study.measures import ATTACKERS, measure
 
 
 @style.styled
@@ -42,7 +43,10 @@ def draw(view: StudyView) -> Picture:
     left, right = above.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     both = [(left, view.study.budget), (right, "victim_accuracy")]
     draw_panels(view, shown, [TradeoffPanel(axes, across, view.study.attack, None) for axes, across in both])
-    left.set_title("what the budget buys")
+    study, named = view.study, view.study.attack.startswith(ATTACKERS)
+    # the worst clone is of these alone: attackers of the fronts have no part in choosing them
+    against = "" if named or study.counting == study.attackers else f" against {listed(list(study.counting))}"
+    left.set_title(f"what the budget buys{against}")
     right.set_title("and what is left of the victim")
     right.tick_params(labelleft=True)
     for part in below:

@@ -195,4 +195,5 @@ def test_an_attacker_of_the_fronts_has_a_panel_with_the_same_members(written):
     assert list(inverse[inverse.front == "emma"].point) == [1, 2]
     assert list(inverse.clone) == pytest.approx([0.85] * 4)
     titles = [axes.get_title(loc="left") for axes in tradeoff.draw(desk.view).figure.axes]
+    assert titles[0] == "what the budget buys against soft"
     assert titles[-1] == "against inverse\n(knows T, front only)"
