@@ -103,20 +103,24 @@ def _undefended(summary: Summary) -> str:
     if not summary.undefended:
         return f"The clone without a defense is unknown, because no such point is finished; {chance}."
     study = summary.study
-    held = [name for name in study.attackers if name not in study.counting]
-    of = "the attackers of every point" if held else "any attacker"
+    of = "any attacker" if study.counting == study.attackers else "the attackers of every point"
     one = study.attack.startswith(ATTACKERS)
     clone = f"the {_clone(summary)}" if one else f"the worst clone, the most accurate one of {of},"
     sentence = (
         f"Without a defense {clone} reaches {percent(summary.clone(summary.undefended))} on the victim's test "
         f"images; the victim itself reaches {percent(summary.undefended['victim_accuracy'])}; {chance}."
     )
-    others = {name: value for name, value in summary.undefended["attackers"].items() if name in held}
-    if not others:
-        return sentence
-    best = max(others, key=others.__getitem__)
+    return " ".join(filter(None, [sentence, _held(summary, summary.undefended)]))
+
+
+def _held(summary: Summary, point: Mapping[str, Any]) -> str:
+    """Say what the best attacker of the fronts reaches, if that is more than who decides the fronts does."""
+    others = {name: of for name, of in point["attackers"].items() if name not in summary.study.counting}
+    best = max(others, key=others.__getitem__, default=None)
+    if best is None or others[best] <= summary.clone(point):
+        return ""
     reached = f"{best}, which has no part in choosing the fronts, reaches {percent(others[best])}"
-    return f"{sentence} Of the other attackers, {reached}."
+    return f"Of the other attackers, {reached}."
 
 
 def _clone(summary: Summary) -> str:
@@ -144,8 +148,8 @@ def _best(summary: Summary) -> str:
         )
     by = f", {in_points(summary.gain)} less than without a defense" if summary.gain is not None else ""
     by += f"; this is {_alike(summary)}" if summary.alike(chosen, summary.undefended) else ""
-    sentences = [f"With {where} reaches {percent(summary.clone(chosen))}{by}.", costs, _others(summary)]
-    return " ".join(filter(None, sentences))
+    sentence = f"With {where} reaches {percent(summary.clone(chosen))}{by}."
+    return " ".join(filter(None, [sentence, _held(summary, chosen), costs, _others(summary)]))
 
 
 def _closest(summary: Summary) -> str:

@@ -197,14 +197,26 @@ def test_who_attacks_only_the_fronts_is_no_part_of_the_worst_clone(written):
     held = {name: {"kind": "semi", "queries": 50, "when": "front"} for name in ("some", "more")}
     desk = written(attackers={"soft": {}, **held})
     verdict(desk, desk.finished("none", (part(0, 0.4),) * 2), some=0.95, more=0.9)
-    (undefended, *_, worth) = told(desk)
+    verdict(desk, desk.finished("emma", (part(0.1, 0.2),) * 2), some=0.7, more=0.8)
+    undefended, best, _, worth = told(desk)
     assert worth.startswith(
-        "Of the attackers of every point, the worst of point 0 is soft, which knows the answers"
+        "Of the attackers of every point, the worst of point 1 is soft, which knows the answers"
     )
     assert "the most accurate one of the attackers of every point, reaches 40.0 %" in undefended
     assert undefended.endswith(
         "Of the other attackers, some, which has no part in choosing the fronts, reaches 95.0 %."
     )
+    assert (
+        "the worst clone reaches 20.0 %, 20.0 points less than without a defense. Of the other attackers, more, "
+        "which has no part in choosing the fronts, reaches 80.0 %. It costs l1 0.100" in best
+    )
+
+
+def test_attackers_of_the_fronts_that_get_less_are_not_told(written):
+    desk = written(attackers={"soft": {}, "some": {"kind": "semi", "queries": 50, "when": "front"}})
+    verdict(desk, desk.finished("none", (part(0, 0.9),) * 2), some=0.8)
+    verdict(desk, desk.finished("emma", (part(0.5, 0.4),) * 2), some=0.3)
+    assert not any("Of the other attackers" in sentence for sentence in told(desk))
 
 
 def test_of_many_attackers_of_the_fronts_the_best_is_told(written):
