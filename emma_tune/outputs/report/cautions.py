@@ -64,18 +64,23 @@ def _chance(summary: Summary) -> Iterator[Caution]:
 
 
 def _undone(summary: Summary) -> Iterator[Caution]:
-    """Find attackers that reach with the defense what the best one reaches without."""
+    """Find attackers that reach with the defense what the best one reaches without, or they themselves if more."""
     chosen, undefended = summary.chosen, summary.undefended
     if not chosen or not undefended or chosen["defense"] == UNDEFENDED:
         return
-    least = undefended["attacker_accuracy"] - ONE_POINT
-    attackers = [name for name, accuracy in chosen["attackers"].items() if accuracy >= least]
-    if attackers:
-        shown = listed([f"{name} ({percent(chosen['attackers'][name])})" for name in attackers])
+    worst = undefended["attacker_accuracy"]
+    undoing: dict[str, list[str]] = {}
+    for name, accuracy in chosen["attackers"].items():
+        own = undefended["attackers"].get(name, worst)  # of the fronts' attackers some get more
+        if accuracy >= max(worst, own) - ONE_POINT:
+            clone = f"the clone of {name} without a defense" if own > worst else "the worst undefended clone"
+            bar = f"{clone} ({percent(max(worst, own))})"
+            undoing.setdefault(bar, []).append(f"{name} ({percent(accuracy)})")
+    for bar, attackers in undoing.items():
         yield Caution(
             "undone",
-            f"At the best point {shown} {is_or_are(len(attackers))} within one point of the worst "
-            f"undefended clone ({percent(undefended['attacker_accuracy'])}): the defense is undone.",
+            f"At the best point {listed(attackers)} {is_or_are(len(attackers))} within one point of {bar}, or "
+            "above it: the defense is undone.",
         )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from emma_tune.outputs.report.cautions import cautions_of
 from emma_tune.outputs.report.summary import summary_of
+from tests.outputs.pictures.desk import verdict
 from tests.outputs.report.conftest import SIX
 from tests.results.desk import part
 
@@ -80,6 +81,17 @@ def test_an_attacker_that_undoes_the_defense(fine, hard, warned):
     if warned:
         assert "hard (89.0 %) is within one point" in text(desk, "undone")
         assert "(90.0 %)" in text(desk, "undone")
+
+
+@pytest.mark.parametrize(("reached", "warned"), [(0.95, True), (0.94, False)])
+def test_an_attacker_of_the_fronts_is_compared_with_itself(written, reached, warned):
+    desk = written(attackers={"soft": {}, "more": {"kind": "semi", "queries": 50, "when": "front"}})
+    verdict(desk, desk.finished("none", (part(0, 0.8),) * 2), more=0.96)
+    verdict(desk, desk.finished("emma", (part(0.5, 0.3),) * 2), more=reached)
+    assert kinds(desk).count("undone") == warned
+    if warned:
+        expected = "more (95.0 %) is within one point of the clone of more without a defense (96.0 %), or above it"
+        assert expected in text(desk, "undone")
 
 
 @pytest.mark.parametrize(("value", "end"), [(1e-4, "lower"), (0.5, "upper"), (1.05e-4, "lower"), (2e-4, None)])
