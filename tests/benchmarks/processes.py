@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -76,7 +77,9 @@ def watched(command: Sequence[str], until: Callable[[], bool] | None = None) -> 
 @contextmanager
 def _running(command: Sequence[str], output: IO[str], errors: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in a group of its own, which does not outlive the block."""
-    process = subprocess.Popen(command, stdout=output, stderr=errors, start_new_session=True)
+    # in the background of a script SIGINT is ignored, by the commands that are started there, too
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=output, stderr=errors, start_new_session=True, preexec_fn=hears)
     try:
         yield process
     finally:
